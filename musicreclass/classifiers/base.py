@@ -1,0 +1,101 @@
+"""The contract that every model keeps, neural or not."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicreclass.classifiers.predictions import Predictions
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import DataError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a fit may write, and whom it tells about its progress.
+
+    Attributes:
+        folder: the run folder; checkpoints go into its `checkpoints/`.
+        log_epoch: takes (epoch, values) for curves.
+        progress: whether to draw a progress bar on the terminal.
+    """
+
+    folder: Path
+    log_epoch: Callable[[int, dict[str, float]], None]
+    progress: bool = False
+
+
+@dataclass
+class Meta:
+    """What a saved model is; `model/meta.json`.
+
+    Attributes:
+        kind: which Classifier reads it back: `network`, `estimator` or `boosted`.
+        target: the dotted path of the network or estimator.
+        arguments: what the target was made with, plain values.
+        input: `table` or `waveform`.
+        classes: names, in the order of the probabilities.
+        columns: the features it takes, in order (for `input: table`).
+        scale: whether features are standardised.
+    """
+
+    kind: str
+    target: str
+    arguments: dict[str, Any]
+    input: str
+    classes: list[str]
+    columns: list[str]
+    scale: bool = True
+
+    def save(self, folder: Path) -> None:
+        """Write `meta.json`."""
+        (folder / "meta.json").write_text(json.dumps({"format": 1, **self.__dict__}, indent=2), encoding="utf-8")
+
+
+class Classifier(ABC):
+    """Fits on the training split, watches the validation split, never sees the test split.
+
+    Attributes:
+        meta: what this is.
+    """
+
+    meta: Meta
+
+    @abstractmethod
+    def fit(self, data: TrackData, work: Workspace) -> None:
+        """Learn from the training split; stop early and pick checkpoints by the validation split."""
+
+    @abstractmethod
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Class probabilities (n, C) float64 of a batch (n, F) float32; each row sums to 1."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write all that prediction needs into an empty folder."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> Classifier:
+        """Read back what `save` wrote, executing nothing that it brings; `classifiers.load` finds the class."""
+
+    def predict(self, data: TrackData, split: str) -> Predictions:
+        """Probabilities for every track of a split.
+
+        Raises:
+            DataError: if the data's features are not those that the model was fitted on.
+        """
+        if not isinstance(data, TableData):
+            raise DataError(f"this model reads a table, the data gives {' and '.join(data.provides)}")
+        if data.columns != self.meta.columns:
+            missing = [c for c in self.meta.columns if c not in data.columns]
+            what = f"{len(missing)} are missing ({', '.join(missing[:3])})" if missing else "their order or number differs"
+            raise DataError(f"the data's features are not those of the model: {what}")
+        ids, x, _ = data.arrays(split)
+        return Predictions.of(ids, self.predict_proba(x), self.meta.classes, data.tracks)

@@ -1,0 +1,71 @@
+"""XGBoost: as any estimator, but stopped early on the validation split, with a curve, and saved in its own format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicreclass.classifiers.base import Meta, Workspace
+from musicreclass.classifiers.estimator import EstimatorClassifier, load_skops, preprocessing_steps
+from musicreclass.classifiers.weights import balanced_weights
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import RunError
+
+
+class BoostedClassifier(EstimatorClassifier):
+    """An XGBoost classifier behind the same preprocessing as every estimator."""
+
+    def fit(self, data: TrackData, work: Workspace) -> None:
+        """Boost on the training split until the validation loss stops falling."""
+        from sklearn.pipeline import Pipeline
+        from xgboost.callback import TrainingCallback
+
+        class Curves(TrainingCallback):
+            """Hands each round's losses on."""
+
+            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+                names = {"validation_0": "train/loss", "validation_1": "valid/loss"}
+                work.log_epoch(epoch, {names[k]: float(next(iter(v.values()))[-1]) for k, v in evals_log.items()})
+                return False
+
+        assert isinstance(data, TableData)
+        x, y = self._begin(data)
+        self.pipeline = Pipeline(preprocessing_steps(self.meta.scale))
+        x = self.pipeline.fit_transform(x)
+        _, x_valid, y_valid = data.arrays("valid")
+        known = np.isin(y_valid, self.present)  # a class that cannot be predicted cannot say when to stop
+        watched = [(x, y), (self.pipeline.transform(x_valid[known]), np.searchsorted(self.present, y_valid[known]))]
+        if self.estimator.eval_metric is None:
+            self.estimator.set_params(eval_metric="mlogloss" if len(self.present) > 2 else "logloss")
+        self.estimator.set_params(callbacks=[*(self.estimator.callbacks or []), Curves()])
+        weight = balanced_weights(y, len(self.present))[y] if self.weighted else None
+        self.estimator.fit(x, y, sample_weight=weight, eval_set=watched, verbose=False)
+        self.estimator.set_params(callbacks=None)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """See `Classifier`; trees after the best round take no part."""
+        return self._spread(self.estimator.predict_proba(self.pipeline.transform(x)).astype(np.float64))
+
+    def save(self, folder: Path) -> None:
+        """Write the trees in XGBoost's own format, the preprocessing in skops's."""
+        super().save(folder)
+        self.estimator.save_model(folder / "trees.ubj")
+
+    @classmethod
+    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> BoostedClassifier:
+        """See `classifiers.build.load`."""
+        import xgboost
+
+        if meta.target not in ("xgboost.XGBClassifier", "xgboost.XGBRFClassifier"):
+            raise RunError(f"{folder}/meta.json: {meta.target} is not an XGBoost classifier")
+        found = cls(meta, getattr(xgboost, meta.target.rpartition(".")[2])())
+        found.present = np.load(folder / "present.npy", allow_pickle=False)
+        found.pipeline = load_skops(folder / "pipeline.skops", trust)
+        try:
+            found.estimator.load_model(folder / "trees.ubj")
+        except xgboost.core.XGBoostError as error:
+            raise RunError(f"{folder}/trees.ubj: not a readable XGBoost model") from error
+        return found

@@ -1,0 +1,88 @@
+"""From a configuration, or from a saved model, to a Classifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from torch import nn
+
+from musicreclass.classifiers.base import Classifier, Meta
+from musicreclass.classifiers.boosted import BoostedClassifier
+from musicreclass.classifiers.estimator import EstimatorClassifier
+from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
+from musicreclass.config import one_line
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import ConfigError, RunError
+from musicreclass.hardware.profile import Profile
+
+KINDS: dict[str, type[Classifier]] = {
+    "network": NetworkClassifier,
+    "estimator": EstimatorClassifier,
+    "boosted": BoostedClassifier,
+}
+ABOUT = ("_target_", "input", "scale")  # what a model's YAML says beside its target's arguments
+
+
+def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifier:
+    """An unfitted Classifier around the `_target_` of `config["model"]`.
+
+    Args:
+        config: a resolved configuration.
+        profile: what the machine offers.
+        data: set up; gives the classes and the features.
+
+    Raises:
+        ConfigError: if the target cannot be imported or does not take its arguments.
+    """
+    node = config["model"]
+    target = node["_target_"]
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise ConfigError([f"model._target_={target}: cannot be imported: {one_line(error)}"]) from error
+    arguments = {name: value for name, value in node.items() if name not in ABOUT}
+    columns = data.columns if isinstance(data, TableData) else []
+    meta = Meta("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
+    weighted = config["class_weight"] == "balanced"
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile))
+    try:
+        estimator = instantiate({"_target_": target, **arguments}, _convert_="all")
+    except (InstantiationException, TypeError) as error:
+        raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict_proba")):
+        raise ConfigError([f"model._target_={target}: neither an nn.Module nor an estimator with fit and predict_proba"])
+    kind = "boosted" if target.startswith("xgboost.") else "estimator"
+    meta.kind = kind
+    made = BoostedClassifier if kind == "boosted" else EstimatorClassifier
+    return made(meta, estimator, weighted, profile.threads)
+
+
+def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
+    """Read a saved model. Nothing that the folder brings is executed.
+
+    Args:
+        folder: the `model/` folder of a run.
+        trust: modules of your own that a model may be made from, as `my_networks`.
+
+    Raises:
+        RunError: if the folder is incomplete or foreign, or needs code that is not trusted.
+    """
+    try:
+        fields = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder}: no meta.json: not a model, or one whose run did not finish") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
+    if not isinstance(fields, dict) or fields.pop("format", None) != 1 or fields.get("kind") not in KINDS:
+        raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
+    try:
+        meta = Meta(**fields)
+    except TypeError as error:
+        raise RunError(f"{folder}/meta.json: {one_line(error)}") from error
+    return KINDS[meta.kind].load(folder, meta, trust)

@@ -1,0 +1,120 @@
+"""Estimators of scikit-learn's kind, with their preprocessing in one Pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import parallel_config
+
+from musicreclass.classifiers.base import Classifier, Meta, Workspace
+from musicreclass.classifiers.weights import balanced_weights
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import RunError
+
+TRUSTED = (  # what skops may rebuild beside its own defaults: parts of the estimators under conf/model
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.tree._tree.Tree",
+)
+
+
+class EstimatorClassifier(Classifier):
+    """Imputation, scaling and an estimator, all fitted on the training split.
+
+    Args:
+        meta: what this is.
+        estimator: has `fit` and `predict_proba`.
+        weighted: whether classes weigh the same.
+        threads: how many the estimator may use.
+    """
+
+    def __init__(self, meta: Meta, estimator: Any, weighted: bool = False, threads: int = 1) -> None:
+        self.meta = meta
+        self.estimator = estimator
+        self.weighted = weighted
+        self.threads = threads
+        self.pipeline: Any = None
+        self.present = np.empty(0, np.int64)  # the classes that have training tracks
+
+    def fit(self, data: TrackData, work: Workspace) -> None:
+        """Fit preprocessing and estimator on the training split."""
+        x, y = self._begin(data)
+        self.pipeline = self._make_pipeline()
+        weight = balanced_weights(y, len(self.present))[y] if self.weighted else None
+        with parallel_config(backend="threading"):  # the fits release the GIL; processes would cost seconds to start
+            self.pipeline.fit(x, y, **({} if weight is None else {"classify__sample_weight": weight}))
+
+    def _begin(self, data: TrackData) -> tuple[np.ndarray, np.ndarray]:
+        """The training split, with its classes numbered without gaps."""
+        assert isinstance(data, TableData)
+        _, x, y = data.arrays("train")
+        self.present = np.unique(y)
+        threaded = {name: self.threads for name in self.estimator.get_params() if name.split("__")[-1] == "n_jobs"}
+        self.estimator.set_params(**threaded)
+        return x, np.searchsorted(self.present, y)
+
+    def _make_pipeline(self) -> Any:
+        from sklearn.pipeline import Pipeline
+
+        return Pipeline([*preprocessing_steps(self.meta.scale), ("classify", self.estimator)])
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """See `Classifier`; a class without training tracks has probability 0."""
+        return self._spread(self.pipeline.predict_proba(x))
+
+    def _spread(self, probability: np.ndarray) -> np.ndarray:
+        full = np.zeros((len(probability), len(self.meta.classes)))
+        full[:, self.present] = probability
+        return full / full.sum(axis=1, keepdims=True)
+
+    def save(self, folder: Path) -> None:
+        """Write the pipeline in skops's format, which holds no code."""
+        from skops import io
+
+        self._save_meta(folder)
+        io.dump(self.pipeline, folder / "pipeline.skops")
+
+    def _save_meta(self, folder: Path) -> None:
+        self.meta.save(folder)
+        np.save(folder / "present.npy", self.present, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> EstimatorClassifier:
+        """See `classifiers.build.load`."""
+        found = cls(meta, None)
+        found.present = np.load(folder / "present.npy", allow_pickle=False)
+        found.pipeline = load_skops(folder / "pipeline.skops", trust)
+        found.estimator = found.pipeline[-1]
+        return found
+
+
+def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
+    """The steps ahead of an estimator: medians for what is missing, then mean 0 and deviation 1 if asked."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    impute = ("impute", SimpleImputer(strategy="median", keep_empty_features=True))
+    return [impute, ("scale", StandardScaler())] if scale else [impute]
+
+
+def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
+    """Read a skops file that holds nothing but known types.
+
+    Raises:
+        RunError: if it is damaged, or holds types that are neither scikit-learn's nor of a trusted module.
+    """
+    from skops import io
+
+    try:
+        foreign = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
+        refused = [t for t in foreign if not any(t == m or t.startswith(f"{m}.") for m in trust)]
+        if refused:
+            raise RunError(f"{path}: holds {', '.join(refused[:3])}; if you made it yourself, load it with --trust MODULE")
+        return io.load(path, trusted=[*TRUSTED, *foreign])
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"{path}: not a readable model ({type(error).__name__}: {str(error)[:120]})") from error

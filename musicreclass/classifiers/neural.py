@@ -1,0 +1,206 @@
+"""Networks: a LightningModule and a Trainer inside, a plain nn.Module outside."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
+
+from musicreclass.classifiers.base import Classifier, Meta, Workspace
+from musicreclass.classifiers.weights import balanced_weights
+from musicreclass.config import one_line
+from musicreclass.data.sampling import mixed
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import ConfigError, RunError
+from musicreclass.hardware.profile import Profile
+from musicreclass.models.frontend import Standardize
+from musicreclass.models.module import GenreModule, TrainingPlan
+
+OWN = "musicreclass.models."
+PREDICTION_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What Lightning's Trainer and the data loader are told."""
+
+    plan: TrainingPlan
+    max_epochs: int
+    batch_size: int
+    precision: str
+    monitor: str
+    mode: str
+    patience: int | None
+    min_delta: float
+    accelerator: str
+
+    @classmethod
+    def of(cls, config: dict[str, Any], profile: Profile) -> TrainerSettings:
+        """The settings of a resolved configuration on a machine."""
+        trainer, stopping = config["trainer"], config["early_stopping"]
+        plan = TrainingPlan(
+            optimizer=config["optimizer"],
+            scheduler=config["scheduler"],
+            seed=config["seed"],
+            monitor=trainer["monitor"],
+            label_smoothing=trainer["label_smoothing"],
+            gradient_clip=trainer["gradient_clip"],
+            micro_batch=profile.micro_batch,
+        )
+        return cls(
+            plan=plan,
+            max_epochs=trainer["max_epochs"],
+            batch_size=trainer["batch_size"],
+            precision=trainer["precision"],
+            monitor=trainer["monitor"],
+            mode=trainer["mode"],
+            patience=stopping["patience"],
+            min_delta=stopping["min_delta"],
+            accelerator=profile.accelerator,
+        )
+
+
+class NetworkClassifier(Classifier):
+    """A network that Lightning trains and that predicts without it.
+
+    Args:
+        meta: what this is.
+        weighted: whether classes weigh the same in the loss.
+        settings: how to train; None for a network that was loaded.
+    """
+
+    def __init__(self, meta: Meta, weighted: bool = False, settings: TrainerSettings | None = None) -> None:
+        self.meta = meta
+        self.weighted = weighted
+        self.settings = settings
+        if settings is not None:
+            torch.manual_seed(mixed(settings.plan.seed))
+        self.network = make_network(meta)
+
+    def fit(self, data: TrackData, work: Workspace) -> None:
+        """Train until the validation metric stops improving, and keep the best epoch's weights."""
+        assert self.settings is not None
+        assert isinstance(data, TableData)
+        settings, plan = self.settings, self.settings.plan
+        data.batch_size, data.seed = settings.batch_size, plan.seed
+        _, x, y = data.arrays("train")
+        if self.meta.scale:
+            fit_standardize(self.network[0], x)
+        if self.weighted:
+            weight = torch.from_numpy(balanced_weights(y, len(data.classes)).astype(np.float32))
+            plan = TrainingPlan(**{**plan.__dict__, "class_weight": weight})
+        module = GenreModule(self.network, len(data.classes), plan, work.log_epoch)
+        folder = work.folder / "checkpoints"
+        callbacks: list[Callback] = [] if settings.patience is None else [
+            EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience, min_delta=settings.min_delta,
+                          check_on_train_epoch_end=True)
+        ]  # fmt: skip
+        checkpoint = ModelCheckpoint(
+            folder, "best", settings.monitor, mode=settings.mode, save_last=True, save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )  # fmt: skip
+        trainer = quiet_trainer(
+            accelerator=settings.accelerator,
+            devices=1,
+            precision=settings.precision,
+            max_epochs=settings.max_epochs,
+            callbacks=[*callbacks, checkpoint, *([progress_bar()] if work.progress else [])],
+            enable_progress_bar=work.progress,
+            default_root_dir=work.folder,
+        )
+        trainer.fit(module, datamodule=data)
+        best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        self.network.cpu().eval()
+
+    @torch.inference_mode()
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """See `Classifier`."""
+        self.network.eval()
+        parts = [torch.softmax(self.network(part).double(), 1) for part in torch.from_numpy(x).split(PREDICTION_BATCH)]
+        return torch.cat(parts).numpy() if parts else np.empty((0, len(self.meta.classes)))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, preprocessing included, as tensors and nothing else."""
+        self.meta.save(folder)
+        torch.save(self.network.state_dict(), folder / "weights.pt")
+
+    @classmethod
+    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> NetworkClassifier:
+        """See `classifiers.build.load`."""
+        module = meta.target.rpartition(".")[0]
+        if not (meta.target.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
+            raise RunError(f"{folder}: made from {meta.target}; if that is your own code, load it with --trust {module}")
+        try:
+            found = cls(meta)
+            state = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+            found.network.load_state_dict(state)
+        except Exception as error:
+            raise RunError(f"{folder}/weights.pt: not the weights of this network ({one_line(error)[:160]})") from error
+        found.network.eval()
+        return found
+
+
+def make_network(meta: Meta) -> nn.Sequential:
+    """Standardisation, if the model asks for it, and the network itself with fresh weights.
+
+    A network's target takes `in_features` and `num_classes` beside the arguments in its YAML.
+
+    Raises:
+        ConfigError: if the target is no nn.Module, or does not take its arguments.
+    """
+    found = get_object(meta.target)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ConfigError([f"model._target_={meta.target}: not an nn.Module"])
+    sizes = {"in_features": len(meta.columns), "num_classes": len(meta.classes)}
+    try:
+        network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
+    front: nn.Module = Standardize(len(meta.columns)) if meta.scale else nn.Identity()
+    return nn.Sequential(front, network)
+
+
+def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
+    """Give a `Standardize` the medians, means and deviations of the training features (n, F), NaN where missing."""
+    from sklearn.pipeline import Pipeline
+
+    from musicreclass.classifiers.estimator import preprocessing_steps
+
+    assert isinstance(front, Standardize)
+    steps = Pipeline(preprocessing_steps(scale=True)).fit(x)
+    front.fill.copy_(torch.from_numpy(steps["impute"].statistics_))
+    front.mean.copy_(torch.from_numpy(steps["scale"].mean_))
+    front.scale.copy_(torch.from_numpy(steps["scale"].scale_))
+
+
+def quiet_trainer(**settings: Any) -> pl.Trainer:
+    """A deterministic Trainer that says nothing but what went wrong."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+    return pl.Trainer(
+        logger=False,
+        deterministic=True,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def progress_bar() -> Callback:
+    """Lightning's rich bar, drawn seldom enough to cost nothing."""
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    return RichProgressBar(refresh_rate=20, leave=False)

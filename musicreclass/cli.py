@@ -1,0 +1,156 @@
+"""The `musicreclass` command. Nothing heavy is imported until a task is chosen and its arguments are known to be good."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from musicreclass import __version__
+from musicreclass.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """musicreclass TASK ...
+
+Music genre classification experiments whose numbers can be believed.
+
+  train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
+  compare RUN_OR_DIR ...       one table of runs
+
+  musicreclass train model=xgboost                      on the demo data that the project makes itself
+  musicreclass train data=table data.path=features.csv
+  musicreclass train -m model=mlp,xgboost seed=1,2,3
+  musicreclass compare outputs
+
+`musicreclass TASK --help` lists a task's options. MUSICRECLASS_DEBUG=1 shows the traceback of an error.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one task.
+
+    Args:
+        arguments: what follows `musicreclass`; by default the process's own. sys.argv stays as it came, so that a process
+            launched from this one can start the same job.
+
+    Returns:
+        0; 1 for a run that failed; 2 for a mistake in what was asked for; 130 after Ctrl-C.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(HELP, end="")
+            return 0
+        if words[0] == "--version":
+            print(f"musicreclass {__version__}")
+            return 0
+        task, rest = words[0], words[1:]
+        if task not in TASKS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(task, TASKS, n=1)
+            raise UserError(f"{task}: no such task; {f'did you mean {near[0]}?' if near else 'there is ' + ', '.join(TASKS)}")
+        return TASKS[task](rest)
+    except KeyboardInterrupt:
+        print("musicreclass: stopped; the same command again starts over", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        return complain(error)
+
+
+def complain(error: Exception) -> int:
+    """Say what went wrong, in one line for each thing that did; return the exit code."""
+    if os.environ.get("MUSICRECLASS_DEBUG") == "1":
+        traceback.print_exception(error)
+    for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
+        told = " ".join(line.split()) or type(error).__name__
+        expected = isinstance(error, UserError) or type(error).__name__ == "RunFailedError"
+        print(f"musicreclass: {told if expected else f'{type(error).__name__}: {told}'}", file=sys.stderr)
+    return 2 if isinstance(error, UserError) else 1
+
+
+def train(arguments: list[str]) -> int:
+    """`musicreclass train`: check the configuration, then hand it to Hydra, once or as a sweep."""
+    from musicreclass import config
+
+    args = config.parse_arguments("train", arguments)
+    tree = config.Tree(args.config_dir)
+    if args.help:
+        print(config.task_help("train", tree), end="")
+        return 0
+    if args.cfg or args.info or args.hydra_help or args.shell_completion:
+        return run_hydra("train", args)
+    sys.path.append(os.getcwd())  # so that a `_target_` beside one's own --config-dir is found
+    check = config.Check(tree, "train", args.overrides, args.multirun)
+    problems = check.problems()
+    if problems:
+        raise ConfigError(problems)
+    if not args.multirun:
+        return run_hydra("train", args)
+
+    from musicreclass.sweep import Sweep
+
+    sweep = Sweep.new(check.outputs())
+    args.overrides += sweep.overrides(args.overrides)
+    run_hydra("train", args)
+    return sweep.finish()
+
+
+def run_hydra(task: str, args: argparse.Namespace) -> int:
+    """Let Hydra compose the configuration and run the task's job with it.
+
+    `hydra.main` would read sys.argv, where the task's name stands in the way; this is what it does with what it read.
+    """
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+
+    from musicreclass.config import CONF
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us as they are
+    version.setbase("1.3")
+    _run_hydra(args, get_args_parser(), train_job, config_path=str(CONF), config_name=task)
+    return 0
+
+
+def train_job(cfg: DictConfig) -> float | None:
+    """One job, in whatever process a launcher runs it. Returns the validation macro-F1, for sweepers that optimise."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    from musicreclass.config import with_choices
+
+    hydra = HydraConfig.get()
+    cfg = with_choices(cfg, dict(hydra.runtime.choices))
+    if hydra.mode == RunMode.MULTIRUN:
+        from musicreclass.sweep import Sweep
+
+        return Sweep.of(hydra).run_job(cfg, hydra.job.num, list(hydra.overrides.task))
+    from rich.console import Console
+
+    from musicreclass.report.summary import show
+    from musicreclass.train import train as train_run
+
+    try:
+        run = train_run(cfg)
+        show(run, Console(highlight=False))
+    except Exception as error:  # ended here, since Hydra would add lines of its own
+        raise SystemExit(complain(error)) from None
+    return OmegaConf.create(run.metrics).get("valid", {}).get("macro_f1")
+
+
+def compare(arguments: list[str]) -> int:
+    """`musicreclass compare`."""
+    from musicreclass.compare import main as compare_runs
+
+    return compare_runs(arguments)
+
+
+TASKS = {"train": train, "compare": compare}

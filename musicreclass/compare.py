@@ -1,0 +1,145 @@
+"""One table of many runs, from what their folders say."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from musicreclass.errors import UserError
+from musicreclass.files import write_text
+from musicreclass.report.summary import MARKS, percent
+from musicreclass.run import Run
+
+COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1")
+
+
+def main(arguments: list[str]) -> int:
+    """`musicreclass compare RUN_OR_DIR ... [--output FILE]`."""
+    parser = argparse.ArgumentParser("musicreclass compare", description="One table of runs, the best on validation first.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table too, as .csv or .md")
+    args = parser.parse_args(arguments)
+    if args.output is not None and args.output.suffix not in (".csv", ".md"):
+        raise UserError(f"--output {args.output}: a table is written as .csv or .md")
+    runs = [run for place in args.runs for run in find_runs(place)]
+    rows = table_rows(runs)
+    unfinished = [run for run in runs if run.state != "done"]
+    if not rows:
+        raise UserError(f"no finished runs under {', '.join(map(str, args.runs))}; train one first")
+    console = Console(highlight=False)
+    console.print(Group(*terminal_tables(rows)))
+    for run in unfinished:
+        print(f"left out: {run.folder} ({run.state})")
+    if args.output is not None:
+        try:
+            write_text(args.output, as_csv(rows) if args.output.suffix == ".csv" else as_markdown(rows))
+        except OSError as error:
+            raise UserError(f"--output {args.output}: cannot be written ({error.strerror})") from error
+    return 0
+
+
+def find_runs(place: Path) -> list[Run]:
+    """The run in a folder, or the runs below it.
+
+    Raises:
+        RunError: if there is no such folder.
+    """
+    if not place.is_dir() or (place / "status.json").is_file():
+        return [Run.open(place)]
+    return [Run(file.parent) for file in sorted(place.rglob("status.json")) if not hidden(file.relative_to(place))]
+
+
+def hidden(path: Path) -> bool:
+    """Whether any part of a path starts with a dot."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def table_rows(runs: list[Run]) -> list[dict[str, Any]]:
+    """A row per finished run and scored split; runs by validation macro-F1, the best first, a run's splits together."""
+    done = {run.folder.resolve(): run for run in runs if run.state == "done" and run.metrics}
+    ranked = sorted(done.values(), key=lambda run: -run.metrics.get("valid", {}).get("macro_f1", -1))
+    rows = []
+    for run in ranked:
+        metrics, identity = run.metrics, run.identity
+        choices = identity.get("choices", {})
+        for split in ("valid", "test"):
+            if split in metrics:
+                found = metrics[split]
+                rows.append({
+                    "tracks": (identity.get("fingerprint"), metrics["protocol"]["split"]),
+                    "run": run.folder.name,
+                    "data": choices.get("data", "?"),
+                    "split": metrics["protocol"]["split"],
+                    "leaky": metrics["protocol"]["leaky"],
+                    "model": choices.get("model", "?"),
+                    "seed": run.config.get("seed"),
+                    "scored on": split,
+                    "n": found["n"],
+                    "accuracy": found["accuracy"],
+                    "accuracy_ci95": found["accuracy_ci95"],
+                    "macro-F1": found["macro_f1"],
+                    "macro-F1_ci95": found["macro_f1_ci95"],
+                })  # fmt: skip
+    return rows
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as text, in the order of COLUMNS."""
+    shown = {name: percent(row[name], row[f"{name}_ci95"]) for name in ("accuracy", "macro-F1")}
+    return [str(shown.get(name, row[name])) for name in COLUMNS]
+
+
+def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """A table for each set of tracks, since only runs on the same tracks compare; percent with 95 % intervals."""
+    found: list[RenderableType] = []
+    for tracks in dict.fromkeys(row["tracks"] for row in rows):
+        here = [row for row in rows if row["tracks"] == tracks]
+        sizes = dict.fromkeys(f"{row['scored on']} n = {row['n']}" for row in here)
+        first = here[0]
+        title = f"[bold]{first['data']}[/], split {first['split']}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
+        table = Table(box=None, header_style="dim", pad_edge=False, title=title, title_justify="left", title_style="none")
+        for name in ("model", "seed", "on", "accuracy", "macro-F1", "run"):
+            number = name in ("seed", "accuracy", "macro-F1")
+            table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        last = None
+        for row in here:
+            again = row["run"] == last
+            last = row["run"]
+            line = dict(zip(COLUMNS, cells(row), strict=True))
+            head = ["", ""] if again else [line["model"], line["seed"]]
+            scores = [line["scored on"], line["accuracy"], line["macro-F1"]]
+            table.add_row(*head, *scores, "" if again else f"[dim]{short(line['run'])}[/]", style="dim" if again else "")
+        found += [table, ""]
+    return found
+
+
+def short(name: str) -> str:
+    """A run folder's name, or its end, which tells it apart, where it is long."""
+    return name if len(name) <= 13 else "…" + name[-12:]
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table; scores in percent with 95 % intervals."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    return "\n".join([*lines, *("| " + " | ".join(cells(row)) + " |" for row in rows)]) + "\n"
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV; scores between 0 and 1, the intervals' ends in columns of their own."""
+    text = io.StringIO()
+    flat = []
+    for row in rows:
+        line = {name: row[name] for name in COLUMNS}
+        for name in ("accuracy", "macro-F1"):
+            line[f"{name} low"], line[f"{name} high"] = row[f"{name}_ci95"]
+        flat.append(line)
+    table = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(flat)
+    return text.getvalue()

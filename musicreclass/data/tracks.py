@@ -1,0 +1,125 @@
+"""The Tracks table, one row per recording, and the DataModule base that every source of tracks builds it for."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pytorch_lightning import LightningDataModule
+
+from musicreclass.data.leaks import Protocol, find_leaks
+from musicreclass.data.splits import Split, assign_splits
+from musicreclass.errors import DataError
+from musicreclass.schema import SPLITS
+
+COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
+
+
+def make_tracks(track_id: Any, target: Any, **known: Any) -> pd.DataFrame:
+    """A Tracks table.
+
+    Args:
+        track_id: one unique id per recording; becomes text.
+        target: class names; None where a track has no label.
+        known: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
+            `checksum` of the content); None marks an unknown value.
+
+    Returns:
+        All of `COLUMNS`, text columns as objects with None for what is unknown.
+
+    Raises:
+        DataError: if an id stands twice.
+    """
+    tracks = pd.DataFrame({"track_id": pd.Series(track_id, dtype=object).astype(str), "target": text(target)})
+    for column in COLUMNS:
+        if column == "duration":
+            tracks[column] = pd.Series(known.get(column), index=tracks.index, dtype=float)
+        elif column not in tracks:
+            tracks[column] = text(known.get(column), index=tracks.index)
+    twice = tracks.track_id[tracks.track_id.duplicated()]
+    if len(twice):
+        raise DataError(f"{len(twice)} duplicate ids ({', '.join(twice.unique()[:3])}, ...): an id names one track")
+    return tracks[list(COLUMNS)]
+
+
+def text(values: Any, index: Any = None) -> pd.Series[Any]:
+    """Values as text, None where they are missing or blank."""
+    series = pd.Series(values, index=index, dtype=object)
+    missing = series.isna()
+    series = series.map(lambda value: str(value).strip()).astype(object)
+    return series.where(~missing & (series != ""), None)
+
+
+class TrackData(LightningDataModule, ABC):
+    """A source of labelled tracks, split into train, valid and test.
+
+    A subclass gives its tracks in `setup` by calling `_use`; everything else here follows from them.
+
+    Attributes:
+        provides: what a batch holds: `waveform`, `table`, or both.
+        tracks: the Tracks table of the tracks in use.
+        classes: the class names, sorted; a target's number is its place here.
+        protocol: the split's name, and whether it leaks.
+        dropped: how many tracks were left out, by reason.
+        notes: what else a reader of the results should know, a line each.
+    """
+
+    provides: tuple[str, ...] = ()
+
+    def __init__(self, split: dict[str, Any]) -> None:
+        super().__init__()
+        self.split = Split(**split)
+        self.tracks = make_tracks([], [])
+        self.classes: list[str] = []
+        self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
+        self.dropped: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.batch_size = 64
+        self.seed = 0
+
+    def _use(self, tracks: pd.DataFrame) -> None:
+        """Split these tracks, look for leaks, and refuse what nothing can be learned from."""
+        if len(tracks) == 0:
+            raise DataError(f"no usable tracks are left ({self._dropped_words() or 'the source is empty'})")
+        self.classes = sorted(tracks.target.unique())
+        if len(self.classes) < 2:
+            raise DataError(f"every track is of one class ({self.classes[0]}): a classifier needs two or more")
+        tracks = tracks.reset_index(drop=True)
+        name, tracks["split"] = assign_splits(tracks, self.split)
+        for part in ("train", "valid"):
+            if not (tracks.split == part).any():
+                raise DataError(
+                    f"the {part} split is empty ({len(tracks)} tracks, split: {name}): "
+                    "give more tracks, another data/split, or larger data.split.valid"
+                )
+        self.tracks = tracks
+        self.protocol = find_leaks(tracks, name)
+        for part in SPLITS:
+            here = tracks.target[tracks.split == part]
+            absent = sorted(set(self.classes) - set(here))
+            if len(here) and absent:
+                self.notes.append(f"no {part} tracks of {', '.join(absent)}: their {part} scores count as 0")
+
+    def _dropped_words(self) -> str:
+        return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
+
+    def size(self, split: str) -> int:
+        """How many tracks a split has."""
+        return int((self.tracks.split == split).sum())
+
+    def fingerprint(self) -> str:
+        """A hash of everything a model could learn from or be scored on: here, of the Tracks table."""
+        digest = hashlib.sha256()
+        for column in COLUMNS:
+            if column not in ("path", "duration"):
+                digest.update(f"{column}\0".encode())
+                digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
+        return digest.hexdigest()
+
+    def targets(self, split: str) -> np.ndarray:
+        """Class numbers of a split's tracks, int64, in the table's order."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return self.tracks.target[self.tracks.split == split].map(number).to_numpy(np.int64)

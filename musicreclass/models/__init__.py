@@ -1,0 +1,1 @@
+"""Plain `nn.Module` networks, and the one LightningModule that trains them."""

@@ -1,0 +1,31 @@
+"""A multilayer perceptron over feature tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class MLP(nn.Sequential):
+    """Linear, ReLU, dropout, for each hidden layer; then a linear layer to the classes.
+
+    Args:
+        in_features: features per track.
+        num_classes: number of classes.
+        hidden: the widths of the hidden layers.
+        dropout: probability of dropping a hidden unit in training.
+
+    Shape:
+        (B, in_features) float32 to logits (B, num_classes).
+    """
+
+    def __init__(
+        self, in_features: int, num_classes: int, hidden: Sequence[int] = (256, 128), dropout: float = 0.3
+    ) -> None:
+        widths = [in_features, *hidden]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        super().__init__(*layers, nn.Linear(widths[-1], num_classes))

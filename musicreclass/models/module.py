@@ -1,0 +1,165 @@
+"""The one LightningModule: trains any network that maps a batch to logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import get_object, instantiate
+from pytorch_lightning import LightningModule
+from torch import nn
+from torch.nn import functional as F
+
+from musicreclass.data.sampling import mixed
+from musicreclass.report.confusion import class_scores
+
+LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a network is trained; conf/ says it, and the run's identity holds all of it but `micro_batch`.
+
+    Attributes:
+        optimizer, scheduler: nodes with a `_target_`, as in conf/.
+        seed: draws dropout and augmentation, together with the epoch.
+        monitor: the metric that drives the plateau scheduler.
+        class_weight: (C,) weights of the loss, or None.
+        label_smoothing: of the training loss alone; validation loss is the plain one.
+        gradient_clip: largest norm of the gradient, or None.
+        micro_batch: tracks per forward pass, or None for a whole batch. The gradient is that of the whole batch either way.
+    """
+
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    seed: int
+    monitor: str = "valid/loss"
+    class_weight: torch.Tensor | None = None
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    micro_batch: int | None = None
+
+
+@dataclass
+class Totals:
+    """Sums over an epoch. Not a Module, whose attribute writes would cost more than the additions."""
+
+    classes: int
+    loss: torch.Tensor | float = 0.0
+    tracks: int = 0
+    cells: list[torch.Tensor] = field(default_factory=list)  # truth * C + guess
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
+        """Count a batch, given its summed loss; nothing waits for the device."""
+        self.loss = self.loss + loss
+        self.tracks += len(y)
+        self.cells.append(y * self.classes + logits.argmax(1))
+
+    def scores(self, prefix: str) -> dict[str, float]:
+        """Mean loss, accuracy and macro-F1, named `prefix/...`."""
+        counts = torch.bincount(torch.cat(self.cells), minlength=self.classes**2).cpu().numpy()
+        confusion = counts.reshape(self.classes, self.classes)
+        return {
+            f"{prefix}/loss": float(self.loss) / max(self.tracks, 1),
+            f"{prefix}/accuracy": float(np.trace(confusion) / max(confusion.sum(), 1)),
+            f"{prefix}/macro_f1": float(class_scores(confusion)["f1"].mean()),
+        }
+
+
+class GenreModule(LightningModule):
+    """Trains a network with manual optimisation, so that memory never changes the result.
+
+    A loader yields effective batches. `training_step` passes one through in micro-batches and steps once. What is random is
+    seeded anew for each epoch, and schedulers are stepped here, before checkpoints are written: so a resumed run goes
+    on exactly as an undisturbed one.
+
+    Args:
+        network: maps x to logits (B, C).
+        num_classes: C.
+        plan: how to train it.
+        log_epoch: called once an epoch with everything that is worth a curve.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, plan: TrainingPlan, log_epoch: LogEpoch) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.plan = plan
+        self.train_totals, self.valid_totals = Totals(num_classes), Totals(num_classes)
+        self._log_epoch = log_epoch
+        self._step_scheduler_each_batch = False
+        self.register_buffer("class_weight", plan.class_weight, persistent=False)
+
+    def configure_optimizers(self) -> Any:
+        """The plan's optimizer over all parameters that take a gradient, and its scheduler."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer = instantiate(self.plan.optimizer, params=parameters, _convert_="all")
+        node = dict(self.plan.scheduler)
+        self._step_scheduler_each_batch = node.pop("interval", "epoch") == "step"
+        if node.get("_target_") is None:
+            return optimizer
+        if "total_steps" in inspect.signature(get_object(node["_target_"])).parameters and "total_steps" not in node:
+            node["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": instantiate(node, optimizer=optimizer, _convert_="all")}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C)."""
+        return self.network(x)  # type: ignore[no-any-return]
+
+    def on_train_epoch_start(self) -> None:
+        """Key this epoch's randomness by (seed, epoch)."""
+        torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
+        self.train_totals = Totals(self.train_totals.classes)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """One optimizer step on one effective batch."""
+        x, y, _ = batch
+        plan, weight, totals = self.plan, self.class_weight, self.train_totals
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        whole = len(y) if weight is None else weight[y].sum()  # type: ignore[index]
+        size = plan.micro_batch or len(y)
+        for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
+            logits = self.network(x_part)
+            loss = F.cross_entropy(logits, y_part, weight, reduction="sum", label_smoothing=plan.label_smoothing)  # type: ignore[arg-type]
+            self.manual_backward(loss / whole)
+            totals.add(loss.detach(), logits.detach(), y_part)
+        if plan.gradient_clip is not None:
+            self.clip_gradients(optimizer, plan.gradient_clip, "norm")  # type: ignore[arg-type]
+        optimizer.step()  # type: ignore[union-attr]
+        if self._step_scheduler_each_batch:
+            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.valid_totals = Totals(self.valid_totals.classes)
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Count one batch; the loss is the plain one, so that runs compare."""
+        x, y, _ = batch
+        logits = self.network(x)
+        self.valid_totals.add(F.cross_entropy(logits, y, reduction="sum"), logits, y)
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish `valid/loss`, `valid/accuracy` and `valid/macro_f1` for the callbacks that watch them."""
+        self.log_dict(self.valid_totals.scores("valid"), logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
+        optimizer: Any = self.optimizers()
+        rate = {"lr": float(optimizer.param_groups[0]["lr"])}
+        valid = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        train = self.train_totals.scores("train")
+        self._log_epoch(self.current_epoch, {**train, **valid, **rate})
+        if not np.isfinite(train["train/loss"]):
+            raise FloatingPointError(f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr")
+        scheduler: Any = self.lr_schedulers()
+        if scheduler is not None and not self._step_scheduler_each_batch:
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(valid[self.plan.monitor])
+            else:
+                scheduler.step()

@@ -1,0 +1,68 @@
+"""What a fit logs as it goes: history.csv, TensorBoard, and the figure of learning curves, for every kind of model alike."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from musicreclass.files import replacing
+
+
+class Curves:
+    """Values per epoch (of a network) or per round (of boosting).
+
+    Args:
+        folder: the run folder.
+        tensorboard: whether to write event files too.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.writer: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(self, epoch: int, values: dict[str, float]) -> None:
+        """Take the values of one epoch or round."""
+        self.rows.append({"epoch": epoch, **values})
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, epoch)
+
+    def save(self) -> None:
+        """Write history.csv, if there is any history."""
+        if not self.rows:
+            return
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replacing(self.folder / "history.csv") as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, names)
+            table.writeheader()
+            table.writerows(self.rows)
+
+    def finish(self, hyperparameters: dict[str, Any], results: dict[str, float], figures: dict[str, Any]) -> None:
+        """Add the final results to TensorBoard: as scalars, beside the hyperparameters, and as pictures.
+
+        Args:
+            hyperparameters: plain values by name.
+            results: final metrics by name, such as `final/valid_accuracy`.
+            figures: matplotlib figures by name.
+        """
+        self.save()
+        if self.writer is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        known = {k: v for k, v in hyperparameters.items() if isinstance(v, (bool, int, float, str))}
+        # One call with both: the HParams tab shows no metric that was not named together with the hyperparameters.
+        # Through the run's own writer, since add_hparams would make a sub-run of its own.
+        for summary in hparams(known, results):
+            self.writer.file_writer.add_summary(summary)
+        for name, value in results.items():
+            self.writer.add_scalar(name, value, 0)
+        for name, figure in figures.items():
+            self.writer.add_figure(name, figure, 0, close=False)
+        self.writer.close()

@@ -1,0 +1,64 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from musicreclass.classifiers.predictions import Predictions
+from musicreclass.files import replacing
+from musicreclass.report.confusion import confusion_matrix
+
+
+def confusion_figure(predictions: Predictions, title: str) -> Figure:
+    """The confusion matrix: the share of each true class by guess, the counts written in."""
+    names = predictions.classes
+    counts = confusion_matrix(predictions.truth(), predictions.probabilities().argmax(1), len(names))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.5, 0.52 * len(names) + 2.2)
+    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, row in enumerate(counts):
+        for j, n in enumerate(row):
+            if n:
+                axes.text(j, i, str(n), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.55 else "black")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=10)
+    bar = figure.colorbar(image, shrink=0.8)
+    bar.set_label("share of the true class", fontsize=9)
+    return figure
+
+
+def curves_figure(rows: list[dict[str, float]]) -> Figure | None:
+    """Training and validation side by side, a panel per metric; None if there is no curve to draw."""
+    names = [n for n in ("loss", "accuracy", "macro_f1") if any(f"valid/{n}" in row for row in rows)]
+    if len(rows) < 2 or not names:
+        return None
+    figure = Figure(figsize=(4 * len(names), 3), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), place)
+        for split, style in (("train", "--"), ("valid", "-")):
+            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1.5)
+        axes.set_xlabel("epoch or round")
+        axes.set_title(name.replace("_", "-"), fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG."""
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as scratch:
+        figure.savefig(scratch, format="png")

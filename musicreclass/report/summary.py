@@ -1,0 +1,92 @@
+"""What a run comes down to: the lines on the terminal, the rows TensorBoard compares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from musicreclass.run import Run
+
+MARKS = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
+FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings worth comparing, flat: `model`, `data`, `seed`, `optimizer.lr`, ..."""
+    found: dict[str, Any] = {**config.get("choices", {}), "seed": config["seed"], "class_weight": config["class_weight"]}
+    for section in ("model", "optimizer", "scheduler", "early_stopping", "trainer"):
+        found.update(flat(config[section], section))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def flat(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The leaves of a tree under dotted names; lists as text."""
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}.{name}"))
+        elif name != "_target_":
+            found[f"{prefix}.{name}"] = str(value) if isinstance(value, list) else value
+    return found
+
+
+def final_results(metrics: dict[str, Any]) -> dict[str, float]:
+    """The final metrics by name: `final/valid_accuracy`, ..."""
+    return {f"final/{s}_{m}": metrics[s][m] for s in ("valid", "test") if s in metrics for m in FINAL}
+
+
+def percent(value: float, interval: list[float] | None = None) -> str:
+    """A share as a percentage, with its interval: `81.2 [74.0, 88.1]`."""
+    text = f"{100 * value:.1f}"
+    return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def show(run: Run, console: Console) -> None:
+    """Print a finished run: scores, classes, mistakes, protocol, folder."""
+    from musicreclass.report.metrics import most_confused
+
+    metrics, provenance = run.metrics, run.provenance
+    parts: list[RenderableType] = []
+    for split in ("train", "valid", "test"):
+        if split not in metrics:
+            continue
+        found = metrics[split]
+        parts.append(Text.from_markup(
+            f"[bold]{split}[/]  accuracy [bold]{percent(found['accuracy'], found['accuracy_ci95'])}[/]  "
+            f"macro-F1 [bold]{percent(found['macro_f1'], found['macro_f1_ci95'])}[/]  "
+            f"[dim]% [95 % interval], {found['ci95_over']}[/]".replace("[95 %", r"\[95 %")
+        ))  # fmt: skip
+        parts.append(class_table(found["per_class"]))
+        confused = most_confused(run.predictions(split))
+        if confused:
+            told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
+            parts.append(Text.from_markup(f"most confused: {told}\n"))
+    parts.append(Text.from_markup(protocol_line(metrics.get("protocol", {}))))
+    dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
+    if dropped:
+        parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
+    parts += [Text(note) for note in provenance.get("notes", [])]
+    seconds = provenance.get("seconds", {})
+    parts.append(Text.from_markup(f"fit in {seconds.get('fit', 0):.1f} s   [bold]{run.folder}[/]"))
+    console.print(Group(*parts))
+
+
+def protocol_line(protocol: dict[str, Any]) -> str:
+    """The split and its leak mark with the reasons, as rich markup."""
+    why = "; ".join(protocol.get("why", []))
+    mark = MARKS.get(protocol.get("leaky", "unknown"), "")
+    return f"split {protocol.get('split')}: {mark}" + (f" ({why})" if why else "")
+
+
+def class_table(per_class: dict[str, dict[str, float]]) -> Table:
+    """Precision, recall, F1 and support, a row per class."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "support"):
+        table.add_column(name, justify="right")
+    for name, found in per_class.items():
+        table.add_row(name, *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"])))
+    return table

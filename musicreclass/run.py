@@ -1,0 +1,210 @@
+"""The run folder: everything about a run, and nothing about it anywhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from musicreclass.errors import RunError, UserError
+from musicreclass.files import remove, replacing, write_json, write_text
+
+if TYPE_CHECKING:
+    from musicreclass.classifiers.base import Classifier
+    from musicreclass.classifiers.predictions import Predictions
+
+log = logging.getLogger("musicreclass")
+
+
+class Run:
+    """A run folder, to write while training and to read ever after.
+
+    Args:
+        folder: where it is; it need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run folder that exists.
+
+        Raises:
+            RunError: if there is no run in the folder.
+        """
+        if not folder.is_dir():
+            raise RunError(f"{folder}: there is no such folder")
+        if not (folder / "status.json").is_file():
+            raise RunError(f"{folder}: not a run folder (it has no status.json)")
+        return cls(folder)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / name}: cannot be read ({error})") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{self.folder / name}: not what a run writes there")
+        return found
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        try:
+            found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise RunError(f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{self.folder}/config.yaml: not a configuration")
+        return found
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Signature, fingerprint, package version."""
+        return self._json("identity.json")
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State, error, host, pid, heartbeat."""
+        return self._json("status.json")
+
+    @property
+    def state(self) -> str:
+        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
+        return str(self.status.get("state", "absent"))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The scores by split, the classes and the protocol."""
+        return self._json("metrics.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, hardware, command, seconds, memory."""
+        return self._json("provenance.json")
+
+    def predictions(self, split: str) -> Predictions:
+        """The table of one split.
+
+        Raises:
+            RunError: if the split was not scored.
+        """
+        from musicreclass.classifiers.predictions import Predictions
+
+        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
+
+    def classifier(self, trust: tuple[str, ...] = ()) -> Classifier:
+        """The fitted model; nothing that the folder brings is executed.
+
+        Args:
+            trust: modules of your own that the model may be made from.
+
+        Raises:
+            RunError: if the model is missing, damaged, or needs code that is not trusted.
+        """
+        from musicreclass.classifiers.build import load
+
+        return load(self.folder / "model", trust)
+
+    def begin(self, config: dict[str, Any], identity: dict[str, Any]) -> None:
+        """Make the folder and write what is known ahead of training.
+
+        Raises:
+            RunError: if the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("metrics.json", "predictions", "model", "figures", "tensorboard", "history.csv", "checkpoints", "run.log"):
+                remove(self.folder / name)
+            self.write("identity.json", identity)
+            write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        except OSError as error:
+            raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Replace one of the folder's JSON files."""
+        write_json(self.folder / name, value)
+
+    def save_model(self, classifier: Classifier) -> None:
+        """Put a fitted model in place, whole or not at all."""
+        with replacing(self.folder / "model") as scratch:
+            scratch.mkdir()
+            classifier.save(scratch)
+
+    def set_state(self, state: str, error: str | None = None) -> None:
+        """Write status.json."""
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        here = {"state": state, "error": error, "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": now}
+        self.write("status.json", here)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Training and scoring happen in here; how the block ends becomes the run's state.
+
+        Raises:
+            RunFailedError: for any error that the user did not cause, after its traceback is in run.log.
+        """
+        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        log.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        self.set_state("running")
+        log.info("command: %s", " ".join(sys.argv))
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.set_state("interrupted", "stopped by the user")
+            raise
+        except Exception as error:
+            words = " ".join(str(error).split()) or "no message"
+            self.set_state("failed", f"{type(error).__name__}: {words}")
+            log.error("failed\n%s", traceback.format_exc())
+            if isinstance(error, UserError):
+                raise
+            raise RunFailedError(self.folder, error) from error
+        else:
+            self.set_state("done")
+        finally:
+            logging.captureWarnings(False)
+            root.removeHandler(handler)
+            handler.close()
+
+
+class RunFailedError(Exception):
+    """A run that broke while it trained or was scored; its folder holds the traceback."""
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        words = " ".join(str(error).split())[:200]
+        super().__init__(f"{type(error).__name__}: {words} (the traceback is in {folder / 'run.log'})")
+
+
+class Stopwatch:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the block's time to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)

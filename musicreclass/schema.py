@@ -1,0 +1,107 @@
+"""The types of settings, beyond what their defaults in conf/ already say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting may be.
+
+    Args:
+        kind: bool, int, float, str or list.
+        choices: the only values (of a list: of its items) there are.
+        low: the least number.
+        above: the number that must be exceeded.
+        high: the greatest number.
+        nullable: whether null is a value.
+    """
+
+    kind: type
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    nullable: bool = False
+
+    def words(self) -> str:
+        """The rule as a clause: `a whole number, at least 1`."""
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+        text = names[self.kind]
+        if self.choices:
+            text = ("a list of " if self.kind is list else "") + " or ".join(map(str, self.choices))
+        bounds = [f"at least {self.low}" if self.low is not None else "",
+                  f"above {self.above}" if self.above is not None else "",
+                  f"at most {self.high}" if self.high is not None else ""]  # fmt: skip
+        return ", ".join([text, *filter(None, bounds)]) + (", or null" if self.nullable else "")
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value keeps the rule."""
+        if value is None:
+            return self.nullable
+        if self.kind is list:
+            return isinstance(value, list) and all(not self.choices or item in self.choices for item in value)
+        if self.kind in (int, float):
+            kinds = (int,) if self.kind is int else (int, float)
+            return (
+                isinstance(value, kinds)
+                and not isinstance(value, bool)
+                and (self.low is None or value >= self.low)
+                and (self.above is None or value > self.above)
+                and (self.high is None or value <= self.high)
+            )
+        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, low=0),
+    "class_weight": Rule(str, choices=("none", "balanced")),
+    "evaluate": Rule(list, choices=SPLITS),
+    "run_dir": Rule(str, nullable=True),
+    "trainer.max_epochs": Rule(int, low=1),
+    "trainer.batch_size": Rule(int, low=1),
+    "trainer.mode": Rule(str, choices=("min", "max")),
+    "trainer.monitor": Rule(str, choices=("valid/loss", "valid/accuracy", "valid/macro_f1")),
+    "trainer.label_smoothing": Rule(float, low=0, high=1),
+    "trainer.gradient_clip": Rule(float, above=0, nullable=True),
+    "paths.data": Rule(str, nullable=True),
+    "data.path": Rule(str),
+    "data.root": Rule(str, nullable=True),
+    "data.split_column": Rule(str, nullable=True),
+    "data.group_column": Rule(str, nullable=True),
+    "data.on_missing": Rule(str, choices=("impute", "drop", "error")),
+    "data.clips_per_artist": Rule(int, low=1),
+    "data.split.valid": Rule(float, above=0, high=0.9),
+    "data.split.test": Rule(float, above=0, high=0.9),
+    "data.split.seed": Rule(int, low=0),
+    "optimizer.lr": Rule(float, above=0),
+    "optimizer.weight_decay": Rule(float, low=0),
+    "early_stopping.patience": Rule(int, low=0, nullable=True),
+    "early_stopping.min_delta": Rule(float, low=0),
+    "hardware.threads": Rule(int, low=1, nullable=True),
+    "hardware.micro_batch": Rule(int, low=1, nullable=True),
+}
+
+
+def mismatch(key: str, value: Any, default: Any) -> str | None:
+    """What is wrong with a value for a key, in one line, or None.
+
+    Args:
+        key: the dotted key.
+        value: what it is to be.
+        default: what the YAML file says; its type is the rule where none is written above.
+    """
+    rule = RULES.get(key)
+    if rule is None and isinstance(default, (bool, int, float, str)):
+        rule = Rule(type(default))
+    if rule is None and isinstance(default, (list, tuple)):
+        rule = Rule(list)
+    if rule is None or rule.accepts(value):
+        return None
+    shown = "null" if value is None else value
+    quote = f"; quote it: '{key}=\"{value}\"'" if rule.kind is str and isinstance(value, (int, float)) else ""
+    return f"{key}={shown}: must be {rule.words()}{quote}"

@@ -1,0 +1,103 @@
+"""A multirun: each job's outcome on record, a failed job the end of that job alone, a summary at the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from musicreclass.cli import complain
+from musicreclass.files import write_json
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+STYLES = {"done": "green", "failed": "bold red"}
+
+
+class Sweep:
+    """The folder of one multirun, outputs/sweeps/<time>/: a record per job, in `runs.csv` when it is over.
+
+    Args:
+        folder: where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def new(cls, outputs: Path) -> Sweep:
+        """The folder for a sweep that starts now."""
+        return cls(outputs / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
+
+    @classmethod
+    def of(cls, hydra: Any) -> Sweep:
+        """The sweep that a job belongs to, from Hydra's configuration."""
+        return cls(Path(hydra.sweep.dir))
+
+    def overrides(self, given: list[str]) -> list[str]:
+        """What tells Hydra, and every process it launches, this folder."""
+        for text in given:
+            if text.startswith("hydra.sweep.dir="):
+                self.folder = Path(text.partition("=")[2].strip("'\""))
+                return []
+        escaped = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
+        return [f"hydra.sweep.dir='{escaped}'"]
+
+    def run_job(self, cfg: DictConfig, number: int, overrides: list[str]) -> float:
+        """Train one job and write down how it went; returns validation macro-F1, or NaN if it failed."""
+        told = " ".join(overrides)
+        print(f"job {number}: {told}", flush=True)
+        record: dict[str, Any] = {"job": number, "overrides": told, "state": "done", "run": "", "error": ""}
+        value = float("nan")
+        try:
+            from musicreclass.train import train
+
+            run = train(cfg)
+            found = run.metrics.get("valid", {})
+            value = found.get("macro_f1", value)
+            record.update(run=str(run.folder), accuracy=found.get("accuracy"), macro_f1=found.get("macro_f1"))
+        except Exception as error:
+            complain(error)
+            record.update(state="failed", error=str(error), run=str(getattr(error, "folder", "")))
+        (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "jobs" / f"{number:04d}.json", record)
+        return value
+
+    def records(self) -> list[dict[str, Any]]:
+        """How each job went, in order."""
+        return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((self.folder / "jobs").glob("*.json"))]
+
+    def finish(self) -> int:
+        """Write runs.csv, print the summary, and return the exit code: 1 if any job failed."""
+        records = self.records()
+        names = ["job", "state", "run", "overrides", "accuracy", "macro_f1", "error"]
+        with (self.folder / "runs.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, names, restval="")
+            table.writeheader()
+            table.writerows(records)
+        Console(highlight=False).print(summary(records))
+        failed = [r for r in records if r["state"] != "done"]
+        print(f"{len(records) - len(failed)} of {len(records)} jobs done; the list is {self.folder / 'runs.csv'}")
+        for record in failed:
+            print(f"musicreclass: job {record['job']} failed: {record['error']}", file=sys.stderr)
+        return 1 if failed else 0
+
+
+def summary(records: list[dict[str, Any]]) -> Table:
+    """A row per job."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("job", "state", "valid accuracy", "macro-F1"):
+        table.add_column(name, justify="right" if name != "state" else "left")
+    table.add_column("overrides", overflow="fold")
+    for r in records:
+        scores = [f"{100 * r[k]:.1f}" if r.get(k) is not None else "" for k in ("accuracy", "macro_f1")]
+        table.add_row(str(r["job"]), f"[{STYLES.get(r['state'], '')}]{r['state']}[/]", *scores, r["overrides"])
+    return table
