@@ -50,7 +50,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
     meta = Meta("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
     weighted = config["class_weight"] == "balanced"
     if isinstance(found, type) and issubclass(found, nn.Module):
-        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile))
+        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data.size("train")))
     try:
         estimator = instantiate({"_target_": target, **arguments}, _convert_="all")
     except (InstantiationException, TypeError) as error:

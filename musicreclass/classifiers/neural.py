@@ -37,7 +37,6 @@ class TrainerSettings:
 
     plan: TrainingPlan
     max_epochs: int
-    batch_size: int
     precision: str
     monitor: str
     mode: str
@@ -46,12 +45,14 @@ class TrainerSettings:
     accelerator: str
 
     @classmethod
-    def of(cls, config: dict[str, Any], profile: Profile) -> TrainerSettings:
-        """The settings of a resolved configuration on a machine."""
+    def of(cls, config: dict[str, Any], profile: Profile, tracks: int) -> TrainerSettings:
+        """The settings of a resolved configuration on a machine, for so many training tracks."""
         trainer, stopping = config["trainer"], config["early_stopping"]
         plan = TrainingPlan(
             optimizer=config["optimizer"],
             scheduler=config["scheduler"],
+            batch_size=trainer["batch_size"],
+            steps=trainer["max_epochs"] * -(-tracks // trainer["batch_size"]),
             seed=config["seed"],
             monitor=trainer["monitor"],
             label_smoothing=trainer["label_smoothing"],
@@ -61,7 +62,6 @@ class TrainerSettings:
         return cls(
             plan=plan,
             max_epochs=trainer["max_epochs"],
-            batch_size=trainer["batch_size"],
             precision=trainer["precision"],
             monitor=trainer["monitor"],
             mode=trainer["mode"],
@@ -93,14 +93,16 @@ class NetworkClassifier(Classifier):
         assert self.settings is not None
         assert isinstance(data, TableData)
         settings, plan = self.settings, self.settings.plan
-        data.batch_size, data.seed = settings.batch_size, plan.seed
+        data.batch_size, data.seed = plan.batch_size, plan.seed
         _, x, y = data.arrays("train")
         if self.meta.scale:
             fit_standardize(self.network[0], x)
         if self.weighted:
             weight = torch.from_numpy(balanced_weights(y, len(data.classes)).astype(np.float32))
             plan = TrainingPlan(**{**plan.__dict__, "class_weight": weight})
-        module = GenreModule(self.network, len(data.classes), plan, work.log_epoch)
+        front, network = self.network
+        data.transform = torch.no_grad()(front)  # the same for every epoch, so it is done once
+        module = GenreModule(network, len(data.classes), plan, work.log_epoch)
         folder = work.folder / "checkpoints"
         callbacks: list[Callback] = [] if settings.patience is None else [
             EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience, min_delta=settings.min_delta,
@@ -189,6 +191,7 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
     """A deterministic Trainer that says nothing but what went wrong."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any; filling it costs time
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
     return pl.Trainer(
         logger=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from musicreclass.data.tracks import TrackData, make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, F) float32, class number (B,), row in tracks (B,)
+BATCHES_AT_ONCE = 16  # effective batches that a loader hands over together
 
 
 @dataclass
@@ -47,6 +48,11 @@ class TableData(TrackData):
         split: the protocol, as in conf/data/split/.
         on_missing: what becomes of a row with missing or infinite features: `impute` (the classifier fills them with
             the training split's medians), `drop`, or `error`. A row without a single finite feature is always dropped.
+
+    Attributes:
+        x: the features in use, (tracks, F) float32, NaN where missing.
+        columns: their names.
+        transform: applied to a split's features once, before they are batched; a classifier sets it.
     """
 
     provides = ("table",)
@@ -56,6 +62,7 @@ class TableData(TrackData):
         self.on_missing = on_missing
         self.x = np.empty((0, 0), np.float32)
         self.columns: list[str] = []
+        self.transform: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @abstractmethod
     def read(self) -> Table:
@@ -109,13 +116,16 @@ class TableData(TrackData):
         return self.tracks.track_id[here].tolist(), self.x[here], self.targets(split)
 
     def _batches(self, split: str, batch_size: int, sampler: TrackSampler | None) -> TensorBatches:
-        _, x, y = self.arrays(split)
+        _, features, y = self.arrays(split)
+        x = torch.from_numpy(features)
         rows = np.flatnonzero((self.tracks.split == split).to_numpy())
-        return TensorBatches((torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(rows)), batch_size, sampler)
+        if self.transform is not None:
+            x = self.transform(x)
+        return TensorBatches((x, torch.from_numpy(y), torch.from_numpy(rows)), batch_size, sampler)
 
     def train_dataloader(self) -> TensorBatches:
-        """Effective batches in an order drawn from (seed, epoch)."""
-        return self._batches("train", self.batch_size, TrackSampler(self.size("train"), self.seed))
+        """Effective batches, several at a time, in an order drawn from (seed, epoch)."""
+        return self._batches("train", BATCHES_AT_ONCE * self.batch_size, TrackSampler(self.size("train"), self.seed))
 
     def val_dataloader(self) -> TensorBatches:
         """The validation split in one batch: a table fits in memory, and so does what a network makes of it."""

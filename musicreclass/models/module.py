@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from musicreclass.data.sampling import mixed
 from musicreclass.report.confusion import class_scores
 
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), row in the Tracks table (B,)
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
 
 
@@ -26,6 +27,8 @@ class TrainingPlan:
 
     Attributes:
         optimizer, scheduler: nodes with a `_target_`, as in conf/.
+        batch_size: tracks per optimizer step.
+        steps: optimizer steps in the whole run, for schedulers that plan ahead.
         seed: draws dropout and augmentation, together with the epoch.
         monitor: the metric that drives the plateau scheduler.
         class_weight: (C,) weights of the loss, or None.
@@ -36,6 +39,8 @@ class TrainingPlan:
 
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
+    batch_size: int
+    steps: int
     seed: int
     monitor: str = "valid/loss"
     class_weight: torch.Tensor | None = None
@@ -73,9 +78,10 @@ class Totals:
 class GenreModule(LightningModule):
     """Trains a network with manual optimisation, so that memory never changes the result.
 
-    A loader yields effective batches. `training_step` passes one through in micro-batches and steps once. What is random is
-    seeded anew for each epoch, and schedulers are stepped here, before checkpoints are written: so a resumed run goes
-    on exactly as an undisturbed one.
+    A loader yields whole effective batches, one or several at a time (in-memory tables: several, since Lightning's own work per
+    batch would cost as much as the step). `training_step` passes each through in micro-batches and steps once. What is
+    random is seeded anew for each epoch, and schedulers are stepped here, before checkpoints are written: so a resumed
+    run goes on exactly as an undisturbed one.
 
     Args:
         network: maps x to logits (B, C).
@@ -103,7 +109,7 @@ class GenreModule(LightningModule):
         if node.get("_target_") is None:
             return optimizer
         if "total_steps" in inspect.signature(get_object(node["_target_"])).parameters and "total_steps" not in node:
-            node["total_steps"] = int(self.trainer.estimated_stepping_batches)
+            node["total_steps"] = self.plan.steps
         return {"optimizer": optimizer, "lr_scheduler": instantiate(node, optimizer=optimizer, _convert_="all")}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -115,30 +121,31 @@ class GenreModule(LightningModule):
         torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
         self.train_totals = Totals(self.train_totals.classes)
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch_idx: int) -> None:
-        """One optimizer step on one effective batch."""
-        x, y, _ = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimizer step for each effective batch in what the loader gave, each in micro-batches."""
         plan, weight, totals = self.plan, self.class_weight, self.train_totals
-        optimizer = self.optimizers()
-        optimizer.zero_grad()  # type: ignore[union-attr]
-        whole = len(y) if weight is None else weight[y].sum()  # type: ignore[index]
-        size = plan.micro_batch or len(y)
-        for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
-            logits = self.network(x_part)
-            loss = F.cross_entropy(logits, y_part, weight, reduction="sum", label_smoothing=plan.label_smoothing)  # type: ignore[arg-type]
-            self.manual_backward(loss / whole)
-            totals.add(loss.detach(), logits.detach(), y_part)
-        if plan.gradient_clip is not None:
-            self.clip_gradients(optimizer, plan.gradient_clip, "norm")  # type: ignore[arg-type]
-        optimizer.step()  # type: ignore[union-attr]
-        if self._step_scheduler_each_batch:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers() if self._step_scheduler_each_batch else None
+        for x, y, _ in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
+            optimizer.zero_grad()
+            whole = len(y) if weight is None else weight[y].sum()
+            size = plan.micro_batch or len(y)
+            for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
+                logits = self.network(x_part)
+                loss = F.cross_entropy(logits, y_part, weight, reduction="sum", label_smoothing=plan.label_smoothing)
+                self.manual_backward(loss / whole)
+                totals.add(loss.detach(), logits.detach(), y_part)
+            if plan.gradient_clip is not None:
+                self.clip_gradients(optimizer, plan.gradient_clip, "norm")
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self.valid_totals = Totals(self.valid_totals.classes)
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch; the loss is the plain one, so that runs compare."""
         x, y, _ = batch
         logits = self.network(x)
@@ -163,3 +170,10 @@ class GenreModule(LightningModule):
                 scheduler.step(valid[self.plan.monitor])
             else:
                 scheduler.step()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As in any module, but for the hook's name, which Lightning notes before and after each of its many hooks."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
