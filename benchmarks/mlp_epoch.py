@@ -141,7 +141,9 @@ def numpy_rows(data: TableData) -> float:
 
 
 def tensor_loop(data: TableData) -> float:
-    (_, x, y), (_, xv, yv) = ([torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in data.arrays(s)] for s in ("train", "valid"))
+    (_, x, y), (_, xv, yv) = (
+        [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in data.arrays(s)] for s in ("train", "valid")
+    )
 
     def train():
         for rows in torch.randperm(len(x)).split(BATCH):
@@ -168,7 +170,9 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, way in ways.items():
             seconds[name].append(way(data))
-    print(f"MLP epoch, {TRAIN:,} x {FEATURES}, batch {BATCH}, {torch.get_num_threads()} threads, medians of {ROUNDS} rounds")
+    print(
+        f"MLP epoch, {TRAIN:,} x {FEATURES}, batch {BATCH}, {torch.get_num_threads()} threads, medians of {ROUNDS} rounds"
+    )
     mine = seconds["musicreclass"]
     for name, took in seconds.items():
         ratio = statistics.median(t / m for t, m in zip(took, mine, strict=True))

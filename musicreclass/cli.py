@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
             from difflib import get_close_matches
 
             near = get_close_matches(task, TASKS, n=1)
-            raise UserError(f"{task}: no such task; {f'did you mean {near[0]}?' if near else 'there is ' + ', '.join(TASKS)}")
+            raise UserError(
+                f"{task}: no such task; {f'did you mean {near[0]}?' if near else 'there is ' + ', '.join(TASKS)}"
+            )
         return TASKS[task](rest)
     except KeyboardInterrupt:
         print("musicreclass: stopped; the same command again starts over", file=sys.stderr)

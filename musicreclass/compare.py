@@ -21,8 +21,12 @@ COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "
 
 def main(arguments: list[str]) -> int:
     """`musicreclass compare RUN_OR_DIR ... [--output FILE]`."""
-    parser = argparse.ArgumentParser("musicreclass compare", description="One table of runs, the best on validation first.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some")
+    parser = argparse.ArgumentParser(
+        "musicreclass compare", description="One table of runs, the best on validation first."
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table too, as .csv or .md")
     args = parser.parse_args(arguments)
     if args.output is not None and args.output.suffix not in (".csv", ".md"):
@@ -103,7 +107,9 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
         sizes = dict.fromkeys(f"{row['scored on']} n = {row['n']}" for row in here)
         first = here[0]
         title = f"[bold]{first['data']}[/], split {first['split']}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
-        table = Table(box=None, header_style="dim", pad_edge=False, title=title, title_justify="left", title_style="none")
+        table = Table(
+            box=None, header_style="dim", pad_edge=False, title=title, title_justify="left", title_style="none"
+        )
         for name in ("model", "seed", "on", "accuracy", "macro-F1", "run"):
             number = name in ("seed", "accuracy", "macro-F1")
             table.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -114,7 +120,9 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
             line = dict(zip(COLUMNS, cells(row), strict=True))
             head = ["", ""] if again else [line["model"], line["seed"]]
             scores = [line["scored on"], line["accuracy"], line["macro-F1"]]
-            table.add_row(*head, *scores, "" if again else f"[dim]{short(line['run'])}[/]", style="dim" if again else "")
+            table.add_row(
+                *head, *scores, "" if again else f"[dim]{short(line['run'])}[/]", style="dim" if again else ""
+            )
         found += [table, ""]
     return found
 

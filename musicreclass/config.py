@@ -81,7 +81,7 @@ class Tree:
         hits = []
         for option in self.groups.get(group, []):
             file = next(f for root in self.roots if (f := root / group / f"{option}.yaml").is_file())
-            setting = OmegaConf.load(file).get(key)  # type: ignore[union-attr]
+            setting = OmegaConf.select(OmegaConf.load(file), key)
             if setting == value or (OmegaConf.is_list(setting) and value in setting):
                 hits.append(option)
         return hits
@@ -132,7 +132,11 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, (OmegaConfBaseException, YAMLError)) else None
     text = str(cause or error) or type(error).__name__
     text = re.sub(r"See https?://\S+.*", "", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.strip().startswith(("full_key", "object_type"))
+    ]
     return " ".join(lines)
 
 
@@ -207,9 +211,9 @@ class Check:
         if override.is_delete():
             return True
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-        wrong = [v for v in values if v is not None and str(v) not in options]
+        wrong = [v for v in map(str, filter(None, values)) if v not in options]
         group = override.key_or_group
-        self.found += [f"{group}={v}: no such option; {nearest(str(v), options)}" for v in wrong]
+        self.found += [f"{group}={v}: no such option; {nearest(v, options)}" for v in wrong]
         return not wrong
 
     def _check_job(self, chosen: list[str], fixed: list[Override]) -> None:
@@ -307,7 +311,8 @@ class Legal:
         parent = key.rpartition(".")[0]
         node = OmegaConf.select(self.cfg, parent) if parent and self._holds(parent) else None
         if OmegaConf.is_dict(node):
-            return {f"{parent}.{name}" for name in {*map(str, node), *self._taken_by_target(parent)} - {"_target_"}}
+            own = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
+            return {f"{parent}.{name}" for name in own | self._taken_by_target(parent)}
         return {path for path, _ in leaves(self.cfg)} | {str(k) for k in self.cfg if k != "hydra"}
 
     def mismatch(self, key: str, value: Any) -> str | None:
@@ -336,7 +341,7 @@ class Legal:
 def leaves(cfg: DictConfig, prefix: str = "") -> list[tuple[str, Any]]:
     """Every value of a configuration with its dotted key; Hydra's node is left out, lists are values."""
     found: list[tuple[str, Any]] = []
-    for name in cfg:
+    for name in map(str, cfg):
         if not prefix and name == "hydra":
             continue
         node = cfg._get_node(name)

@@ -26,7 +26,12 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -
     predictions = classifier.predict(data, split)
     (run.folder / "predictions").mkdir(exist_ok=True)
     predictions.save(run.folder / "predictions" / f"{split}.parquet")
-    found = {**run.metrics, split: score(predictions), "classes": predictions.classes, "protocol": data.protocol.as_dict()}
+    found = {
+        **run.metrics,
+        split: score(predictions),
+        "classes": predictions.classes,
+        "protocol": data.protocol.as_dict(),
+    }
     run.write("metrics.json", found)
     figure = confusion_figure(predictions, f"{run.folder.name}: {split}, n = {len(predictions)}")
     save_figure(figure, run.folder / "figures" / f"confusion_matrix_{split}.png")

@@ -10,13 +10,15 @@ SCIENCE = (  # a key outside these can never change a signature
     "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
 )  # fmt: skip
 PLACES = ("root", "path", "provides")  # in `data`: where it lies, not what it is; the fingerprint says that
+SPEED = ("n_jobs",)  # in `model`: how fast, not what
 
 
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies a run."""
     kept = {key: config[key] for key in SCIENCE if key in config}
-    if isinstance(kept.get("data"), dict):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key not in PLACES}
+    for section, left_out in (("data", PLACES), ("model", SPEED)):
+        if isinstance(kept.get(section), dict):
+            kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
     return kept
 
 

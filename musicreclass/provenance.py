@@ -13,7 +13,17 @@ from typing import Any
 import musicreclass
 from musicreclass.config import PACKAGE
 
-WATCHED = ("torch", "pytorch-lightning", "hydra-core", "scikit-learn", "xgboost", "xgboost-cpu", "numpy", "pandas", "librosa")
+WATCHED = (
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "scikit-learn",
+    "xgboost",
+    "xgboost-cpu",
+    "numpy",
+    "pandas",
+    "librosa",
+)
 
 
 def provenance(seconds: dict[str, float], notes: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +64,9 @@ def git_commit() -> dict[str, Any] | None:
         return None
     try:
         told = [
-            subprocess.run(["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, timeout=10, check=True)
+            subprocess.run(
+                ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, timeout=10, check=True
+            )
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
     except (OSError, subprocess.SubprocessError):

@@ -67,7 +67,9 @@ class Run:
         try:
             found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
-            raise RunError(f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})") from error
+            raise RunError(
+                f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})"
+            ) from error
         if not isinstance(found, dict):
             raise RunError(f"{self.folder}/config.yaml: not a configuration")
         return found
@@ -128,7 +130,16 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in ("metrics.json", "predictions", "model", "figures", "tensorboard", "history.csv", "checkpoints", "run.log"):
+            for name in (
+                "metrics.json",
+                "predictions",
+                "model",
+                "figures",
+                "tensorboard",
+                "history.csv",
+                "checkpoints",
+                "run.log",
+            ):
                 remove(self.folder / name)
             self.write("identity.json", identity)
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -71,7 +71,11 @@ def train(cfg: DictConfig) -> Run:
         if learned is not None:
             save_figure(learned, folder / "figures" / "learning_curves.png")
         curves.finish(hyperparameters(config), final_results(run.metrics), figures)
-        notes = {"tracks": {s: data.size(s) for s in ("train", "valid", "test")}, "dropped": data.dropped, "notes": data.notes}
+        notes = {
+            "tracks": {s: data.size(s) for s in ("train", "valid", "test")},
+            "dropped": data.dropped,
+            "notes": data.notes,
+        }
         run.write("provenance.json", provenance(watch.seconds, notes))
     return run
 
@@ -87,5 +91,5 @@ def open_data(config: dict[str, Any]) -> TrackData:
     if not isinstance(data, TrackData):
         raise UserError(f"data._target_: {type(data).__name__} is not a TrackData")
     data.prepare_data()
-    data.setup()
+    data.setup("fit")
     return data

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,19 @@ import numpy as np
 from musicreclass.classifiers.predictions import Predictions
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, RunError, UserError
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a saved file is read becomes one line that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:160]
+        raise RunError(f"{path}: not a readable part of a model ({type(error).__name__}: {words})") from error
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,9 @@ class Classifier(ABC):
             raise DataError(f"this model reads a table, the data gives {' and '.join(data.provides)}")
         if data.columns != self.meta.columns:
             missing = [c for c in self.meta.columns if c not in data.columns]
-            what = f"{len(missing)} are missing ({', '.join(missing[:3])})" if missing else "their order or number differs"
+            what = (
+                f"{len(missing)} are missing ({', '.join(missing[:3])})" if missing else "their order or number differs"
+            )
             raise DataError(f"the data's features are not those of the model: {what}")
         ids, x, _ = data.arrays(split)
         return Predictions.of(ids, self.predict_proba(x), self.meta.classes, data.tracks)

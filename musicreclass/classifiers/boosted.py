@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.classifiers.base import Meta, Workspace
-from musicreclass.classifiers.estimator import EstimatorClassifier, load_skops, preprocessing_steps
+from musicreclass.classifiers.base import Meta, Workspace, refusing
+from musicreclass.classifiers.estimator import EstimatorClassifier, preprocessing_steps
 from musicreclass.classifiers.weights import balanced_weights
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -62,10 +62,7 @@ class BoostedClassifier(EstimatorClassifier):
         if meta.target not in ("xgboost.XGBClassifier", "xgboost.XGBRFClassifier"):
             raise RunError(f"{folder}/meta.json: {meta.target} is not an XGBoost classifier")
         found = cls(meta, getattr(xgboost, meta.target.rpartition(".")[2])())
-        found.present = np.load(folder / "present.npy", allow_pickle=False)
-        found.pipeline = load_skops(folder / "pipeline.skops", trust)
-        try:
+        found._load_preprocessing(folder, trust)
+        with refusing(folder / "trees.ubj"):
             found.estimator.load_model(folder / "trees.ubj")
-        except xgboost.core.XGBoostError as error:
-            raise RunError(f"{folder}/trees.ubj: not a readable XGBoost model") from error
         return found

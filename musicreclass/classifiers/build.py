@@ -51,16 +51,19 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
     weighted = config["class_weight"] == "balanced"
     if isinstance(found, type) and issubclass(found, nn.Module):
         return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data.size("train")))
+    threads = {"n_jobs": profile.threads} if "n_jobs" in arguments and arguments["n_jobs"] is None else {}
     try:
-        estimator = instantiate({"_target_": target, **arguments}, _convert_="all")
+        estimator = instantiate({"_target_": target, **arguments, **threads}, _convert_="all")
     except (InstantiationException, TypeError) as error:
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict_proba")):
-        raise ConfigError([f"model._target_={target}: neither an nn.Module nor an estimator with fit and predict_proba"])
+        raise ConfigError(
+            [f"model._target_={target}: neither an nn.Module nor an estimator with fit and predict_proba"]
+        )
     kind = "boosted" if target.startswith("xgboost.") else "estimator"
     meta.kind = kind
     made = BoostedClassifier if kind == "boosted" else EstimatorClassifier
-    return made(meta, estimator, weighted, profile.threads)
+    return made(meta, estimator, weighted)
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from joblib import parallel_config
 
-from musicreclass.classifiers.base import Classifier, Meta, Workspace
+from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
 from musicreclass.classifiers.weights import balanced_weights
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -18,6 +18,7 @@ TRUSTED = (  # what skops may rebuild beside its own defaults: parts of the esti
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
+    "numpy.dtype",
 )
 
 
@@ -28,14 +29,12 @@ class EstimatorClassifier(Classifier):
         meta: what this is.
         estimator: has `fit` and `predict_proba`.
         weighted: whether classes weigh the same.
-        threads: how many the estimator may use.
     """
 
-    def __init__(self, meta: Meta, estimator: Any, weighted: bool = False, threads: int = 1) -> None:
+    def __init__(self, meta: Meta, estimator: Any, weighted: bool = False) -> None:
         self.meta = meta
         self.estimator = estimator
         self.weighted = weighted
-        self.threads = threads
         self.pipeline: Any = None
         self.present = np.empty(0, np.int64)  # the classes that have training tracks
 
@@ -52,8 +51,6 @@ class EstimatorClassifier(Classifier):
         assert isinstance(data, TableData)
         _, x, y = data.arrays("train")
         self.present = np.unique(y)
-        threaded = {name: self.threads for name in self.estimator.get_params() if name.split("__")[-1] == "n_jobs"}
-        self.estimator.set_params(**threaded)
         return x, np.searchsorted(self.present, y)
 
     def _make_pipeline(self) -> Any:
@@ -85,10 +82,14 @@ class EstimatorClassifier(Classifier):
     def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> EstimatorClassifier:
         """See `classifiers.build.load`."""
         found = cls(meta, None)
-        found.present = np.load(folder / "present.npy", allow_pickle=False)
-        found.pipeline = load_skops(folder / "pipeline.skops", trust)
+        found._load_preprocessing(folder, trust)
         found.estimator = found.pipeline[-1]
         return found
+
+    def _load_preprocessing(self, folder: Path, trust: tuple[str, ...]) -> None:
+        with refusing(folder / "present.npy"):
+            self.present = np.load(folder / "present.npy", allow_pickle=False)
+        self.pipeline = load_skops(folder / "pipeline.skops", trust)
 
 
 def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
@@ -108,13 +109,11 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
     """
     from skops import io
 
-    try:
+    with refusing(path):
         foreign = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
         refused = [t for t in foreign if not any(t == m or t.startswith(f"{m}.") for m in trust)]
         if refused:
-            raise RunError(f"{path}: holds {', '.join(refused[:3])}; if you made it yourself, load it with --trust MODULE")
+            raise RunError(
+                f"{path}: holds {', '.join(refused[:3])}; if you made it yourself, load it with --trust MODULE"
+            )
         return io.load(path, trusted=[*TRUSTED, *foreign])
-    except RunError:
-        raise
-    except Exception as error:
-        raise RunError(f"{path}: not a readable model ({type(error).__name__}: {str(error)[:120]})") from error

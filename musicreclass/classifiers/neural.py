@@ -16,7 +16,7 @@ from hydra.utils import get_object, instantiate
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from musicreclass.classifiers.base import Classifier, Meta, Workspace
+from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
 from musicreclass.classifiers.weights import balanced_weights
 from musicreclass.config import one_line
 from musicreclass.data.sampling import mixed
@@ -143,13 +143,12 @@ class NetworkClassifier(Classifier):
         """See `classifiers.build.load`."""
         module = meta.target.rpartition(".")[0]
         if not (meta.target.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
-            raise RunError(f"{folder}: made from {meta.target}; if that is your own code, load it with --trust {module}")
-        try:
+            raise RunError(
+                f"{folder}: made from {meta.target}; if that is your own code, load it with --trust {module}"
+            )
+        with refusing(folder / "weights.pt"):
             found = cls(meta)
-            state = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
-            found.network.load_state_dict(state)
-        except Exception as error:
-            raise RunError(f"{folder}/weights.pt: not the weights of this network ({one_line(error)[:160]})") from error
+            found.network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
         found.network.eval()
         return found
 
@@ -191,7 +190,7 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
     """A deterministic Trainer that says nothing but what went wrong."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any; filling it costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs time
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
     return pl.Trainer(
         logger=False,

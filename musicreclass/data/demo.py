@@ -36,9 +36,7 @@ class Demo(TableData):
         clips_per_artist: 16 artists for each of 6 genres make this many clips each.
     """
 
-    def __init__(
-        self, root: str, split: dict[str, Any], on_missing: str = "impute", clips_per_artist: int = 3
-    ) -> None:
+    def __init__(self, root: str, split: dict[str, Any], on_missing: str = "impute", clips_per_artist: int = 3) -> None:
         super().__init__(split, on_missing)
         self.clips_per_artist = clips_per_artist
         self.folder = Path(root).expanduser() / f"v{VERSION}-{clips_per_artist}"
@@ -70,7 +68,9 @@ def build(folder: Path, clips_per_artist: int) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise DataError(f"data.root={folder.parent}: the demo's clips cannot be written there ({error.strerror})") from error
+        raise DataError(
+            f"data.root={folder.parent}: the demo's clips cannot be written there ({error.strerror})"
+        ) from error
     try:
         rows = []
         for genre in GENRES:
@@ -132,7 +132,11 @@ def seconds() -> np.ndarray:
 def tone(frequency: float, length: float, harmonics: list[float]) -> np.ndarray:
     """A note from the strengths of its harmonics."""
     t = np.arange(int(length * RATE)) / RATE
-    parts = [a * np.sin(2 * np.pi * frequency * (i + 1) * t) for i, a in enumerate(harmonics) if frequency * (i + 1) < RATE / 2]
+    parts = [
+        a * np.sin(2 * np.pi * frequency * (i + 1) * t)
+        for i, a in enumerate(harmonics)
+        if frequency * (i + 1) < RATE / 2
+    ]
     return np.asarray(np.sum(parts, axis=0))
 
 

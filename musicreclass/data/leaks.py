@@ -47,11 +47,14 @@ def find_leaks(tracks: pd.DataFrame, split: str) -> Protocol:
         if shared:
             n = int((right & groups.isin(shared)).sum())
             of = groups[right].dropna().nunique()
-            why.append(f"{len(shared)} of the {of} artists in {two} are in {one} too ({n} of {right.sum()} {two} tracks)")
+            why.append(
+                f"{len(shared)} of the {of} artists in {two} are in {one} too ({n} of {right.sum()} {two} tracks)"
+            )
         copies = set(tracks.checksum[left].dropna()) & set(tracks.checksum[right].dropna())
         if copies:
-            ids = tracks.track_id[right & tracks.checksum.isin(copies)]
-            why.append(f"{len(copies)} recordings are in {one} and in {two} ({', '.join(ids[:3])}{', ...'[: 5 * (len(ids) > 3)]})")
+            ids = tracks.track_id[right & tracks.checksum.isin(copies)].tolist()
+            named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+            why.append(f"{len(copies)} recordings are in {one} and in {two} ({named})")
     leaky = "yes" if why else "no" if groups.notna().any() else "unknown"
     unknown = int(groups.isna().sum())
     if unknown:

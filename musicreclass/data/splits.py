@@ -101,7 +101,8 @@ def _units(tracks: pd.DataFrame, grouped: bool) -> np.ndarray:
 def _draw(tracks: pd.DataFrame, unit: np.ndarray, split: Split) -> pd.Series[str]:
     """Deal units out, each to the split that lacks most of its classes, until every split has its share of them.
 
-    The order of dealing is drawn from the seed and the track ids alone, so the row order of a file does not matter.
+    The order of dealing is drawn from the seed and the track ids alone, so the row order of a file does not matter. A class
+    that is left without validation or test tracks, since its units are large, gives its smallest unit, if it keeps one.
     """
     classes, _ = pd.factorize(tracks.target, sort=True)
     rank = np.empty(len(tracks), np.int64)
@@ -128,4 +129,12 @@ def _draw(tracks: pd.DataFrame, unit: np.ndarray, split: Split) -> pd.Series[str
         place[u] = best
         for c, n in mine.items():
             have[best][c] += n
+    for s in range(1, len(SPLITS)):
+        for c in np.flatnonzero(np.array(have[s]) == 0).tolist():
+            spare = [u for u, mine in holdings.items() if place[u] == 0 and c in mine]
+            if len(spare) > 1:
+                given = min(spare, key=lambda u: sum(holdings[u].values()))
+                place[given] = s
+                for k, n in holdings[given].items():
+                    have[s][k] += n
     return pd.Series([SPLITS[place[int(u)]] for u in unit], index=tracks.index, dtype=object)

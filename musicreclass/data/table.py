@@ -15,7 +15,7 @@ import torch
 
 from musicreclass.config import nearest
 from musicreclass.data.sampling import TrackSampler
-from musicreclass.data.tracks import TrackData, make_tracks
+from musicreclass.data.tracks import TrackData, make_tracks, text
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, F) float32, class number (B,), row in tracks (B,)
@@ -74,7 +74,8 @@ class TableData(TrackData):
             return
         table = self.read()
         finite = np.isfinite(table.x)
-        unlabelled = pd.isna(pd.Series(table.target, dtype=object)).to_numpy()
+        target = text(table.target)
+        unlabelled = target.isna().to_numpy()
         empty = ~finite.any(axis=1) & ~unlabelled
         holed = ~finite.all(axis=1) & ~empty & ~unlabelled
         if self.on_missing == "error" and (holed | empty).any():
@@ -89,16 +90,17 @@ class TableData(TrackData):
             self.dropped["with missing or infinite features"] = int(holed.sum())
             out |= holed
         elif holed.any():
-            self.notes.append(f"{int(holed.sum())} tracks have missing or infinite features: training medians fill them")
+            self.notes.append(
+                f"{int(holed.sum())} tracks have missing or infinite features: training medians fill them"
+            )
         keep = ~out
         table.x[~finite] = np.nan
         self.x = np.ascontiguousarray(table.x[keep], dtype=np.float32)
         self.columns = table.columns
         known = {name: pd.Series(values, dtype=object)[keep].tolist() for name, values in table.known.items()}
         ids = pd.Series(table.track_id, dtype=object)[keep].tolist()
-        targets = pd.Series(table.target, dtype=object)[keep].tolist()
         known.setdefault("checksum", [hashlib.sha1(row.tobytes()).hexdigest() for row in self.x])
-        self._use(make_tracks(ids, targets, **known))
+        self._use(make_tracks(ids, target[keep].tolist(), **known))
         copies = int(self.tracks.checksum.duplicated().sum())
         if copies:
             self.notes.append(f"{copies} rows repeat another row's features: copies of one recording, or faults")
@@ -255,6 +257,8 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error
     if frame.columns.duplicated().any():
         raise DataError(f"{path}: the header names {frame.columns[frame.columns.duplicated()][0]!r} twice")
+    if frame.empty:
+        raise DataError(f"{path}: no rows beneath the header")
     if frame.shape[1] == 1:
         raise DataError(f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas")
     return frame

@@ -41,7 +41,7 @@ def make_tracks(track_id: Any, target: Any, **known: Any) -> pd.DataFrame:
             tracks[column] = text(known.get(column), index=tracks.index)
     twice = tracks.track_id[tracks.track_id.duplicated()]
     if len(twice):
-        raise DataError(f"{len(twice)} duplicate ids ({', '.join(twice.unique()[:3])}, ...): an id names one track")
+        raise DataError(f"{len(twice)} duplicate ids ({some(twice.unique())}): an id names one track")
     return tracks[list(COLUMNS)]
 
 
@@ -51,6 +51,11 @@ def text(values: Any, index: Any = None) -> pd.Series[Any]:
     missing = series.isna()
     series = series.map(lambda value: str(value).strip()).astype(object)
     return series.where(~missing & (series != ""), None)
+
+
+def some(names: Any, most: int = 3) -> str:
+    """The first few of many names."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 class TrackData(LightningDataModule, ABC):
@@ -122,4 +127,4 @@ class TrackData(LightningDataModule, ABC):
     def targets(self, split: str) -> np.ndarray:
         """Class numbers of a split's tracks, int64, in the table's order."""
         number = {name: i for i, name in enumerate(self.classes)}
-        return self.tracks.target[self.tracks.split == split].map(number).to_numpy(np.int64)
+        return self.tracks.target[self.tracks.split == split].map(number).to_numpy(np.int64, copy=True)

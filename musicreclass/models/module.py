@@ -56,6 +56,7 @@ class Totals:
     classes: int
     loss: torch.Tensor | float = 0.0
     tracks: int = 0
+    rate: float = 0.0  # the learning rate of the last step
     cells: list[torch.Tensor] = field(default_factory=list)  # truth * C + guess
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
@@ -114,7 +115,7 @@ class GenreModule(LightningModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C)."""
-        return self.network(x)  # type: ignore[no-any-return]
+        return self.network(x)
 
     def on_train_epoch_start(self) -> None:
         """Key this epoch's randomness by (seed, epoch)."""
@@ -123,7 +124,8 @@ class GenreModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step for each effective batch in what the loader gave, each in micro-batches."""
-        plan, weight, totals = self.plan, self.class_weight, self.train_totals
+        plan, totals = self.plan, self.train_totals
+        weight: Any = self.class_weight
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self._step_scheduler_each_batch else None
         for x, y, _ in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
@@ -138,6 +140,7 @@ class GenreModule(LightningModule):
             if plan.gradient_clip is not None:
                 self.clip_gradients(optimizer, plan.gradient_clip, "norm")
             optimizer.step()
+            totals.rate = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
                 scheduler.step()
 
@@ -157,13 +160,13 @@ class GenreModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
-        optimizer: Any = self.optimizers()
-        rate = {"lr": float(optimizer.param_groups[0]["lr"])}
         valid = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         train = self.train_totals.scores("train")
-        self._log_epoch(self.current_epoch, {**train, **valid, **rate})
+        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.rate)})
         if not np.isfinite(train["train/loss"]):
-            raise FloatingPointError(f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr")
+            raise FloatingPointError(
+                f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr"
+            )
         scheduler: Any = self.lr_schedulers()
         if scheduler is not None and not self._step_scheduler_each_batch:
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):

@@ -26,7 +26,9 @@ def confusion_figure(predictions: Predictions, title: str) -> Figure:
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
             if n:
-                axes.text(j, i, str(n), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.55 else "black")
+                axes.text(
+                    j, i, str(n), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.55 else "black"
+                )
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
@@ -51,7 +53,7 @@ def curves_figure(rows: list[dict[str, float]]) -> Figure | None:
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1.5)
         axes.set_xlabel("epoch or round")
-        axes.set_title(name.replace("_", "-"), fontsize=10)
+        axes.set_title(name.replace("macro_f1", "macro-F1"), fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     return figure

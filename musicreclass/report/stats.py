@@ -33,8 +33,8 @@ def bootstrap_interval(truth: np.ndarray, guess: np.ndarray, groups: list[str | 
     n = int(cluster.max()) + 1
     cell = truth * classes + guess
     if n == len(truth):  # one track each: the counts of a replicate are multinomial
-        table = np.bincount(cell, minlength=classes**2)
-        drawn = np.random.default_rng(0).multinomial(n, table / n, size=REPLICATES)
+        share = np.bincount(cell, minlength=classes**2) / n
+        drawn = np.random.default_rng(0).multinomial(n, share, size=REPLICATES).astype(float)
     else:
         table = np.zeros((n, classes**2))
         np.add.at(table, (cluster, cell), 1)

@@ -16,7 +16,11 @@ FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """The settings worth comparing, flat: `model`, `data`, `seed`, `optimizer.lr`, ..."""
-    found: dict[str, Any] = {**config.get("choices", {}), "seed": config["seed"], "class_weight": config["class_weight"]}
+    found: dict[str, Any] = {
+        **config.get("choices", {}),
+        "seed": config["seed"],
+        "class_weight": config["class_weight"],
+    }
     for section in ("model", "optimizer", "scheduler", "early_stopping", "trainer"):
         found.update(flat(config[section], section))
     return {name: value for name, value in found.items() if value is not None}
@@ -88,5 +92,7 @@ def class_table(per_class: dict[str, dict[str, float]]) -> Table:
     for name in ("precision", "recall", "F1", "support"):
         table.add_column(name, justify="right")
     for name, found in per_class.items():
-        table.add_row(name, *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"])))
+        table.add_row(
+            name, *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"]))
+        )
     return table

@@ -1,0 +1,114 @@
+"""What the tests share: a small table, the demo's data made once, the command line in process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicreclass import cli
+
+MODELS = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What it complained about."""
+        return [line.removeprefix("musicreclass: ") for line in self.err.splitlines()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session, so that the demo's clips are made once."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["MUSICRECLASS_CACHE"] = str(folder)
+    for name in ("MUSICRECLASS_DATA", "MUSICRECLASS_DEBUG", "MUSICRECLASS_MODELS"):
+        os.environ.pop(name, None)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """`musicreclass WORDS` in an empty working directory."""
+
+    def command(*words: str) -> Result:
+        capfd.readouterr()
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        told = capfd.readouterr()
+        return Result(code, told.out, told.err)
+
+    return command
+
+
+def make_frame(n: int = 90, features: int = 6, seed: int = 0, groups: int = 0) -> pd.DataFrame:
+    """A table of three classes that can be told apart, with some missing values."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    x = rng.normal(size=(n, features)) + 1.5 * rng.normal(size=(3, features))[y]
+    x[rng.random(x.shape) < 0.03] = np.nan
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(features)])
+    frame.insert(0, "track_id", [f"t{i:03d}" for i in range(n)])
+    frame["label"] = np.array(["blues", "jazz", "rock"])[y]
+    if groups:
+        frame["artist"] = [f"{label}-{i % groups}" for i, label in enumerate(frame["label"])]
+    return frame
+
+
+@pytest.fixture
+def table(here: Path) -> Path:
+    """A small feature table with a split column, as CSV."""
+    frame = make_frame()
+    frame["split"] = np.array(["train", "train", "train", "valid", "test"])[np.arange(len(frame)) // 3 % 5]
+    path = here / "features.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def table_overrides(path: Path) -> list[str]:
+    """The overrides that read the `table` fixture quickly."""
+    return [
+        "data=table",
+        f"data.path={path}",
+        "data.split_column=split",
+        "trainer.max_epochs=5",
+        "trainer.batch_size=16",
+    ]
+
+
+def only_run(here: Path) -> Path:
+    """The one run folder under outputs/."""
+    folders = [p.parent for p in (here / "outputs").glob("*/status.json")]
+    assert len(folders) == 1, folders
+    return folders[0]
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The real data of MUSICRECLASS_TEST_DATA, or a skip."""
+    place = os.environ.get("MUSICRECLASS_TEST_DATA")
+    if not place:
+        pytest.skip("MUSICRECLASS_TEST_DATA is not set")
+    return Path(place)

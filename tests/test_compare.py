@@ -1,0 +1,70 @@
+"""One table of runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from tests.conftest import make_frame, table_overrides
+
+
+@pytest.fixture
+def runs(run, table, here):
+    """Two models on one table, one on another, one that failed."""
+    for model in ("logreg", "random_forest"):
+        assert run("train", *table_overrides(table), f"model={model}", "evaluate=[valid,test]").code == 0
+    make_frame(seed=5, groups=9).to_csv("other.csv", index=False)
+    assert run("train", "data=table", "data.path=other.csv", "data.group_column=artist", "model=logreg").code == 0
+    assert run("train", *table_overrides(table), "optimizer.lr=1e30").code == 1
+    return here / "outputs"
+
+
+def test_the_terminal_has_a_table_for_each_set_of_tracks(run, runs):
+    result = run("compare", "outputs")
+    assert result.code == 0
+    assert result.out.count("table, split") == 2
+    assert "split column: leaks unknown, valid n = 18, test n = 18" in result.out
+    assert "split grouped: no leak found" in result.out
+    assert result.out.count("left out:") == 1
+    assert "(failed)" in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+
+
+def test_csv_and_markdown(run, runs, here):
+    assert run("compare", "outputs", "--output", "t.csv").code == 0
+    rows = list(csv.DictReader((here / "t.csv").open()))
+    assert len(rows) == 5  # two runs with two splits, one with one
+    first = rows[0]
+    assert list(first) == ["run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1",
+                           "accuracy low", "accuracy high", "macro-F1 low", "macro-F1 high"]  # fmt: skip
+    metrics = json.loads((runs / first["run"] / "metrics.json").read_text())[first["scored on"]]
+    assert float(first["accuracy"]) == metrics["accuracy"]
+    assert [float(first["macro-F1 low"]), float(first["macro-F1 high"])] == metrics["macro_f1_ci95"]
+    assert run("compare", "outputs", "--output", "t.md").code == 0
+    lines = (here / "t.md").read_text().splitlines()
+    assert len(lines) == 2 + 5
+    assert {line.count("|") for line in lines} == {11}
+
+
+def test_runs_can_be_named_and_are_ranked_by_validation(run, runs):
+    folders = sorted(str(p.parent) for p in runs.glob("table-*/metrics.json") if "valid" in p.read_text())
+    assert run("compare", folders[0]).code == 0
+    assert run("compare", *folders, "--output", "t.csv").code == 0
+    rows = list(csv.DictReader((runs.parent / "t.csv").open()))
+    valid = [float(r["macro-F1"]) for r in rows if r["scored on"] == "valid"]
+    assert valid == sorted(valid, reverse=True)
+
+
+def test_mistakes(run, here):
+    assert run("compare", "nowhere").lines == ["nowhere: there is no such folder"]
+    (here / "empty").mkdir()
+    assert run("compare", "empty").lines == ["no finished runs under empty; train one first"]
+    result = run("compare", "empty", "--output", "t.pdf")
+    assert (result.code, result.lines) == (2, ["--output t.pdf: a table is written as .csv or .md"])
+    (here / "foreign").mkdir()
+    (here / "foreign" / "status.json").write_text("no json")
+    result = run("compare", "foreign")
+    assert result.code == 2
+    assert len(result.lines) == 1

@@ -1,0 +1,150 @@
+"""The check ahead of a run: every problem at once, one line each, before any data is read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from musicreclass.config import Tree, compose
+from musicreclass.errors import ConfigError
+
+BAD = {
+    "model=mpl": "model=mpl: no such option; did you mean mlp?",
+    "modle=mlp": "modle: no such key; did you mean model?",
+    "trainer.max_epoch=3": "trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
+    "trainer.max_epochs=ten": "trainer.max_epochs=ten: must be a whole number, at least 1",
+    "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number, at least 1",
+    "trainer.batch_size=true": "trainer.batch_size=True: must be a whole number, at least 1",
+    "seed=1.5": "seed=1.5: must be a whole number, at least 0",
+    "+typo=1": "+typo: no such key; --help lists them",
+    "+trainer.max_epoch=1": "+trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
+    "class_weight=balance": "class_weight=balance: must be none or balanced",
+    "evaluate=[vald]": "evaluate=['vald']: must be a list of train or valid or test",
+    "evaluate=valid": "evaluate=valid: must be a list of train or valid or test",
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a number, above 0",
+    "optimizer.lr=fast": "optimizer.lr=fast: must be a number, above 0",
+    "data.root=2024": "data.root=2024: must be text, or null; quote it: 'data.root=\"2024\"'",
+    "data/split=randm": "data/split=randm: no such option; did you mean random?",
+    "data.split=random": "data.split=random: data.split is a group of settings: choose with data/split=random",
+    "trainer=fast": "trainer=fast: trainer is a group of settings: set trainer.NAME=...",
+    "foo/bar=1": "foo/bar=1: no such group; ",
+    "seed=1,2": "seed=1,2: several values are a sweep, which needs -m (or a list: [1,2])",
+    "seed": "seed: an override is KEY=VALUE, as in seed=1",
+    "data.root=/a b(1)": "data.root=/a b(1): cannot be read; quote the value: 'data.root=\"/a b(1)\"'",
+    "~seed": "~seed: a key cannot be taken away; give it another value",
+    "data=table": "data.path: a value is needed: data.path=...",
+    "hydra/launcher=nowhere": "In 'hydra/config': Could not find 'hydra/launcher/nowhere'",
+    "class_weight=${nothing}": "class_weight: Interpolation key 'nothing' not found",
+}
+
+
+@pytest.mark.parametrize(("override", "line"), BAD.items())
+def test_a_mistake_is_one_line(run, override, line):
+    result = run("train", override)
+    assert result.code == 2
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(line)
+    assert not Path("outputs").exists()
+
+
+def test_all_mistakes_are_told_at_once(run):
+    result = run("train", "model=mpl", "trainer.max_epoch=3", "seed=x", "class_weight=some", "data/split=no", "+a.b=1")
+    assert result.code == 2
+    assert [line.split(":")[0] for line in result.lines] == [
+        "model=mpl", "data/split=no", "trainer.max_epoch", "+a.b", "seed=x", "class_weight=some",
+    ]  # fmt: skip
+
+
+def test_a_key_that_only_the_target_knows_may_be_added(here):
+    cfg = compose("train", ["model=xgboost", "+model.gamma=1"])
+    assert cfg.model.gamma == 1
+    with pytest.raises(ConfigError, match=r"\+model.gama: no such key; did you mean model.gamma"):
+        compose("train", ["model=xgboost", "+model.gama=1"])
+    compose("train", ["model=svm", "+model.estimator.shrinking=false"])
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["train", "model=mpl", "seed=x"], ["compare", "nowhere"]]
+)
+def test_help_and_mistakes_import_nothing_heavy(here, words):
+    code = (
+        "import sys; from musicreclass.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'pytorch_lightning', 'sklearn', 'xgboost', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[]", told.stdout
+
+
+def test_help_lists_groups_options_and_settings(run):
+    result = run("train", "--help")
+    assert result.code == 0
+    for word in ("model", "[mlp]", "random_forest", "trainer.max_epochs=40", "--config-dir"):
+        assert word in result.out
+
+
+def test_hydras_flags_work(run):
+    result = run("train", "--cfg", "job", "--resolve", "seed=7")
+    assert result.code == 0
+    assert "seed: 7" in result.out
+    # in a process of its own: it leaves a log handler behind
+    told = subprocess.run(
+        [sys.executable, "-m", "musicreclass", "train", "--info", "searchpath"], capture_output=True, text=True
+    )
+    assert told.returncode == 0
+    assert "conf" in told.stdout
+    result = run("train", "--cfg", "jobs")
+    assert result.code == 2
+    assert len(result.lines) == 1
+    result = run("train", "--multi-run")
+    assert result.lines == ["musicreclass train: unrecognized arguments: --multi-run; did you mean --multirun?"]
+
+
+def test_unknown_tasks_and_folders(run):
+    assert run("trian").lines == ["trian: no such task; did you mean train?"]
+    assert run("train", "--config-dir", "nowhere").lines == ["--config-dir nowhere: there is no such folder"]
+    assert run("train", "-m", "run_dir=x").lines == [
+        "run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"
+    ]
+
+
+def test_a_multirun_that_cannot_be_composed_ends_before_its_first_job(run):
+    result = run("train", "-m", "model=mlp,mpl", "seed=1,x")
+    assert result.code == 2
+    assert result.lines == [
+        "model=mpl: no such option; did you mean mlp?",
+        "seed=x: must be a whole number, at least 0",
+    ]
+    assert not Path("outputs").exists()
+
+
+def test_mistakes_in_ones_own_files(run, here):
+    experiment = here / "mine" / "experiment"
+    experiment.mkdir(parents=True)
+    (experiment / "typo.yaml").write_text("# @package _global_\ntrainer:\n  max_epoch: 3\nsed: 1\n")
+    (experiment / "type.yaml").write_text("# @package _global_\ntrainer:\n  max_epochs: many\n")
+    (experiment / "group.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: mpl\n")
+    (experiment / "broken.yaml").write_text("# @package _global_\nseed: [1\n")
+    first = {
+        "typo": [
+            "trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
+            "sed: no such key; did you mean seed?",
+        ],
+        "type": ["trainer.max_epochs=many: must be a whole number, at least 1"],
+    }
+    for name, lines in first.items():
+        result = run("train", "--config-dir", "mine", f"experiment={name}")
+        assert (result.code, result.lines) == (2, lines)
+    for name, words in {"group": "model/mpl", "broken": "broken.yaml"}.items():
+        result = run("train", "--config-dir", "mine", f"experiment={name}")
+        assert result.code == 2
+        assert len(result.lines) == 1, result.err
+        assert words in result.lines[0]
+
+
+def test_the_check_and_the_options_it_offers_come_from_the_folders():
+    tree = Tree()
+    assert tree.groups["model"] == sorted(p.stem for p in Path("conf/model").glob("*.yaml"))

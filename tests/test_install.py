@@ -1,0 +1,69 @@
+"""What a user installs is what was tested here: the wheel, in another environment, from another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
+    """The environment is new; the dependencies are lent from this one by path, the package comes from the wheel alone."""
+    built = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    where = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    (Path(where) / "lent.pth").write_text(
+        sysconfig.get_path("purelib") + "\n"
+    )  # a path in a .pth brings no .pth of its own
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    command = tmp_path / "env" / "bin" / "musicreclass"
+    told = subprocess.run([python, "-c", "import musicreclass.config as c; print(c.CONF)"], cwd=folder, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert Path(told.stdout.strip()) == Path(where) / "musicreclass" / "conf"
+    words = [command, "train", "model=logreg", "data.clips_per_artist=1"]
+    done = subprocess.run(words, cwd=folder, env={**os.environ, "MUSICRECLASS_CACHE": str(cache)}, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((folder / "outputs").glob("demo-logreg-s0-*/metrics.json"))) == 1
+
+
+def test_argv_is_left_as_it_came():
+    """A process launched with sys.argv, as Lightning's launcher does it, starts the same job."""
+    code = (
+        "import sys; sys.argv = ['musicreclass', 'train', '--cfg', 'job', 'seed=3']\n"
+        "from musicreclass.cli import main; main(); print(sys.argv)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "['musicreclass', 'train', '--cfg', 'job', 'seed=3']"
+
+
+def test_make_prints_its_targets():
+    told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("demo", "test", "bench", "lint"):
+        assert f"make {target} " in told.stdout

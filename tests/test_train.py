@@ -1,0 +1,250 @@
+"""Config in, run folder out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from musicreclass.run import Run
+from tests.conftest import MODELS, make_frame, only_run, table_overrides
+
+
+def test_a_run_folder_holds_everything(run, table, here):
+    result = run("train", *table_overrides(table), "evaluate=[valid,test]")
+    assert result.code == 0, result.err
+    folder = only_run(here)
+    made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "tfevents" not in p.name}
+    assert made == {
+        "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
+        "predictions/valid.parquet", "predictions/test.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "model/meta.json", "model/weights.pt",
+        "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
+    }  # fmt: skip
+    assert len(list((folder / "tensorboard").glob("*tfevents*"))) == 1
+    assert str(folder.relative_to(here)) in result.out
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 5
+    assert config["choices"]["model"] == "mlp"
+    assert "hydra" not in config
+    assert "${" not in (folder / "config.yaml").read_text()
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["classes"] == ["blues", "jazz", "rock"]
+    assert metrics["protocol"]["split"] == "column"
+    assert metrics["protocol"]["leaky"] == "unknown"
+    for split, n in (("valid", 18), ("test", 18)):
+        found = metrics[split]
+        assert found["n"] == n == len(pd.read_parquet(folder / "predictions" / f"{split}.parquet"))
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "ece"):
+            assert 0 <= found[name] <= 1
+        assert found["accuracy_ci95"][0] <= found["accuracy"] <= found["accuracy_ci95"][1]
+        assert set(found["per_class"]) == set(metrics["classes"])
+
+    identity = json.loads((folder / "identity.json").read_text())
+    assert folder.name == f"table-mlp-s0-{identity['signature']}"
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {"versions", "hardware", "command", "seconds", "peak_memory_mib", "dropped", "tracks"} <= set(provenance)
+    assert provenance["tracks"] == {"train": 54, "valid": 18, "test": 18}
+    assert json.loads((folder / "status.json").read_text())["state"] == "done"
+    history = pd.read_csv(folder / "history.csv")
+    assert history.epoch.tolist() == [0, 1, 2, 3, 4]
+    assert history["valid/loss"].iloc[-1] < history["valid/loss"].iloc[0]
+
+
+def test_the_terminal_shows_classes_mistakes_and_the_protocol(run, table):
+    out = run("train", *table_overrides(table), "trainer.max_epochs=1").out
+    for word in ("valid", "accuracy", "macro-F1", "precision", "blues", "support", "most confused:", "leaks unknown"):
+        assert word in out
+
+
+def test_test_is_not_scored_unless_asked(run, table, here):
+    run("train", *table_overrides(table), "model=logreg")
+    assert "test" not in json.loads((only_run(here) / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_command_twice_gives_the_same_predictions(model, run, table, here):
+    words = ["train", *table_overrides(table), f"model={model}", "hardware=cpu", "force=true"]
+    run(*words)
+    first = pd.read_parquet(only_run(here) / "predictions" / "valid.parquet")
+    run(*words)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(only_run(here) / "predictions" / "valid.parquet"), first, check_exact=True
+    )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_loaded_run_predicts_the_same(model, run, table, here):
+    run("train", *table_overrides(table), f"model={model}")
+    loaded = Run.open(only_run(here))
+    frame = pd.read_csv(table)
+    valid = frame[frame.split == "valid"]
+    x = valid[loaded.classifier().meta.columns].to_numpy(np.float32)
+    assert np.array_equal(loaded.classifier().predict_proba(x), loaded.predictions("valid").probabilities())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here):
+    """Outliers and holes in the test rows leave every validation prediction as it is, bit for bit."""
+    frame = pd.read_csv(table)
+    changed = frame.copy()
+    rows = changed.index[changed.split == "test"]
+    features = [c for c in frame if c.startswith("f")]
+    changed.loc[rows[::2], features] = 1e12
+    changed.loc[rows[1::2], features[:3]] = np.nan
+    changed.to_csv("changed.csv", index=False)
+    found = []
+    for place, path in (("one", table), ("two", here / "changed.csv")):
+        assert run("train", *table_overrides(path), f"model={model}", f"run_dir={place}").code == 0
+        found.append(pd.read_parquet(here / place / "predictions" / "valid.parquet"))
+    pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+
+
+def test_the_name_is_signed_by_what_was_asked_and_by_the_data(run, table, here):
+    def name(*overrides: str, path: Path = table) -> str:
+        before = set((here / "outputs").glob("table-*"))
+        assert run("train", "model=logreg", *table_overrides(path), *overrides).code == 0
+        (new,) = set((here / "outputs").glob("table-*")) - before or {None}
+        return new.name if new else "the same"
+
+    name()
+    frame = pd.read_csv(table)
+    (here / "elsewhere").mkdir()
+    frame.to_csv("elsewhere/other_name.csv", index=False)
+    assert name(path=here / "elsewhere" / "other_name.csv") == "the same"
+    assert name("hardware=cpu", "logger=none", "evaluate=[valid,test]") == "the same"
+    frame.loc[0, "f0"] += 1
+    frame.to_csv("elsewhere/features.csv", index=False)
+    assert name(path=here / "elsewhere" / "features.csv") != "the same"
+    assert name("seed=1") != "the same"
+    assert name("model.C=3.0") != "the same"
+    assert name("class_weight=balanced") != "the same"
+
+
+def test_run_dir_names_the_folder(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=my runs/größe").code == 2  # needs quotes
+    assert run("train", *table_overrides(table), "model=logreg", 'run_dir="my runs/größe"').code == 0
+    assert Run.open(here / "my runs" / "größe").state == "done"
+    assert not (here / "outputs").exists()
+
+
+def test_a_multirun_goes_on_after_a_failed_job(run, table, here):
+    result = run("train", "-m", *table_overrides(table), "optimizer.lr=0.001,1e30,0.002", "model=mlp")
+    assert result.code == 1
+    (listed,) = (here / "outputs" / "sweeps").glob("*/runs.csv")
+    jobs = pd.read_csv(listed)
+    assert jobs.state.tolist() == ["done", "failed", "done"]
+    assert "FloatingPointError" in jobs.error[1]
+    assert "2 of 3 jobs done" in result.out
+    assert any("job 1 failed" in line for line in result.lines)
+    failed = [p.parent for p in (here / "outputs").glob("table-*/status.json") if "failed" in p.read_text()]
+    assert len(failed) == 1
+    assert "Traceback" in (failed[0] / "run.log").read_text()
+
+
+def test_a_failed_run_is_exit_code_1_and_one_line(run, table, here):
+    result = run("train", *table_overrides(table), "optimizer.lr=1e30")
+    assert result.code == 1
+    assert len(result.lines) == 1
+    assert "FloatingPointError: the training loss is" in result.lines[0]
+    assert "run.log" in result.lines[0]
+    status = json.loads((only_run(here) / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "lower optimizer.lr" in status["error"]
+
+
+def test_metrics_json_is_strict_json(run, table, here):
+    run("train", *table_overrides(table), "model=logreg")
+    text = (only_run(here) / "metrics.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(text, parse_constant=refuse)
+
+
+def test_the_kaggle_table_trains_every_model(run, real_data, here):
+    kaggle = real_data / "GTZAN" / "Data" / "features_30_sec.csv"
+    for model in MODELS:
+        words = ["data=table", f"data.path={kaggle}", "data.id_column=filename", "trainer.max_epochs=15"]
+        result = run("train", *words, f"model={model}", f"run_dir=runs/{model}")
+        assert result.code == 0, result.err
+        metrics = Run.open(here / "runs" / model).metrics
+        assert metrics["protocol"]["split"] == "random"
+        assert metrics["protocol"]["leaky"] == "unknown"
+        assert metrics["valid"]["n"] == 107
+        assert metrics["valid"]["accuracy"] > 0.5
+        assert math.isfinite(metrics["valid"]["log_loss"])
+
+
+def test_ones_own_experiment_and_network_train(run, here):
+    make_frame().to_csv("t.csv", index=False)
+    for folder in ("model", "experiment"):
+        (here / "my_conf" / folder).mkdir(parents=True)
+    (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Mine\ninput: table\nwidth: 12\n")
+    (here / "my_conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: table\n  - override /model: mine\n"
+        "data:\n  path: t.csv\ntrainer:\n  max_epochs: 2\nmodel:\n  width: 7\n"
+    )
+    (here / "my_network_1.py").write_text(
+        "from torch import nn\n\n\nclass Mine(nn.Sequential):\n"
+        "    def __init__(self, in_features, num_classes, width):\n"
+        "        super().__init__(nn.Linear(in_features, width), nn.Tanh(), nn.Linear(width, num_classes))\n"
+    )
+    result = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert result.code == 0, result.err
+    found = Run.open(only_run(here))
+    assert found.folder.name.startswith("table-mine-s0-")
+    from musicreclass.errors import RunError
+
+    with pytest.raises(RunError, match="--trust my_network_1"):
+        found.classifier()
+    assert found.classifier(trust=("my_network_1",)).meta.arguments == {"width": 7}
+
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
+    assert (wrong.code, wrong.lines) == (2, ["+model.depth: no such key; did you mean model.width?"])
+    (here / "my_conf" / "model" / "mine.yaml").write_text(
+        "_target_: my_network_1.Mine\ninput: table\nwidth: 12\nheight: 1\n"
+    )
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert wrong.code == 2
+    assert "height" in wrong.lines[0]
+    (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Missing\ninput: table\nwidth: 1\n")
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert wrong.code == 2
+    assert len(wrong.lines) == 1
+    assert "my_network_1.Missing" in wrong.lines[0]
+
+
+def test_a_loaded_model_executes_nothing(run, table, here):
+    """A pickle where weights or an estimator should be is refused, and its payload does not run."""
+    import pickle
+
+    class Payload:
+        def __reduce__(self):
+            return (Path("owned").touch, ())
+
+    from musicreclass.errors import RunError
+
+    for model, name in (
+        ("mlp", "weights.pt"),
+        ("logreg", "pipeline.skops"),
+        ("xgboost", "trees.ubj"),
+        ("xgboost", "present.npy"),
+    ):
+        assert run("train", *table_overrides(table), f"model={model}", f"run_dir={model}", "force=true").code == 0
+        (here / model / "model" / name).write_bytes(pickle.dumps(Payload()))
+        with pytest.raises(RunError):
+            Run.open(here / model).classifier()
+    meta = here / "mlp" / "model" / "meta.json"
+    meta.write_text(meta.read_text().replace("musicreclass.models.mlp.MLP", "os.system"))
+    with pytest.raises(RunError, match=r"made from os\.system"):
+        Run.open(here / "mlp").classifier()
+    assert not Path("owned").exists()
