@@ -81,6 +81,7 @@ def complain(error: Exception) -> int:
 def train(arguments: list[str]) -> int:
     """`musicreclass train`: check the configuration, then hand it to Hydra, once or as a sweep."""
     from musicreclass import config
+    from musicreclass.check import Check
 
     args = config.parse_arguments("train", arguments)
     tree = config.Tree(args.config_dir)
@@ -90,7 +91,7 @@ def train(arguments: list[str]) -> int:
     if args.cfg or args.info or args.hydra_help or args.shell_completion:
         return run_hydra("train", args)
     sys.path.append(os.getcwd())  # so that a `_target_` beside one's own --config-dir is found
-    check = config.Check(tree, "train", args.overrides, args.multirun)
+    check = Check(tree, "train", args.overrides, args.multirun)
     problems = check.problems()
     if problems:
         raise ConfigError(problems)

@@ -31,7 +31,7 @@ def train(cfg: DictConfig) -> Run:
     """Fit the configured model on the configured data, score it, and leave a run folder.
 
     Args:
-        cfg: a checked configuration, as `musicreclass.config.compose` gives it.
+        cfg: a checked configuration, as `musicreclass.check.compose` gives it.
 
     Returns:
         The finished run.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.build import build, load
-from musicreclass.config import compose
 from musicreclass.data.table import TableFile
 from musicreclass.hardware.profile import Profile
 from tests.conftest import MODELS, make_frame

@@ -6,7 +6,8 @@ from itertools import product
 
 import pytest
 
-from musicreclass.config import Tree, compose
+from musicreclass.check import compose
+from musicreclass.config import Tree
 from musicreclass.errors import ConfigError
 
 TREE = Tree()

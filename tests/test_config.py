@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.config import Tree, compose
+from musicreclass.check import compose
+from musicreclass.config import Tree
 from musicreclass.errors import ConfigError
 
 BAD = {

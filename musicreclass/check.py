@@ -1,0 +1,269 @@
+"""The check that runs before any data is read.
+
+It reports every problem at once. What is legal follows from the YAML files themselves: a key that the chosen files hold, or
+that the `_target_` beside it takes. Nothing heavy is imported, unless a key was added under a target.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from musicreclass.config import Tree, leaves, nearest, one_line, with_choices
+from musicreclass.errors import ConfigError
+from musicreclass.schema import mismatch
+
+OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
+MOST_COMBINATIONS = 256  # of a multirun's group choices, composed ahead of its first job
+
+
+def compose(task: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
+    """Compose and check one job's configuration, from code as the command line would.
+
+    Args:
+        task: the primary file, `train`.
+        overrides: as on the command line, `["model=mlp", "seed=2"]`.
+        config_dir: a folder of your own configuration.
+
+    Returns:
+        The configuration without Hydra's own node, interpolations in place, the chosen options under `choices`.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    tree = Tree(config_dir)
+    problems = Check(tree, task, overrides, multirun=False).problems()
+    if problems:
+        raise ConfigError(problems)
+    cfg = tree.compose(task, overrides)
+    choices = dict(cfg.hydra.runtime.choices)
+    return with_choices(cfg, choices)
+
+
+@dataclass
+class Check:
+    """One look at what was asked for, before anything is done.
+
+    Args:
+        tree: the folders of configuration.
+        task: the primary file.
+        arguments: the overrides, as they were typed.
+        multirun: whether comma lists and ranges are sweeps.
+    """
+
+    tree: Tree
+    task: str
+    arguments: list[str]
+    multirun: bool
+    found: list[str] = field(default_factory=list)
+    first: DictConfig | None = None
+
+    def outputs(self) -> Path:
+        """Where the first job's runs go; known once `problems` was asked."""
+        assert self.first is not None
+        return Path(OmegaConf.select(self.first, "paths.outputs"))
+
+    def problems(self) -> list[str]:
+        """Every problem, one line each; empty if the jobs can start."""
+        parsed = [o for text in self.arguments if (o := self._parse(text)) is not None]
+        overrides = [o for o in parsed if self._is_usable(o)]
+        swept = [o for o in overrides if o.is_sweep_override() and self._is_group(o)]
+        fixed = [o for o in overrides if o not in swept]
+        combinations = itertools.product(*[list(o.sweep_string_iterator()) for o in swept])
+        for values in itertools.islice(combinations, MOST_COMBINATIONS):
+            chosen = [f"{o.get_key_element()}={v}" for o, v in zip(swept, values, strict=True)]
+            self._check_job(chosen, fixed)
+        if self.multirun and any(o.key_or_group == "run_dir" and o.value() is not None for o in overrides):
+            self.found.append("run_dir: one folder cannot hold the runs of a multirun; leave it out with -m")
+        return list(dict.fromkeys(self.found))
+
+    def _parse(self, text: str) -> Override | None:
+        try:
+            return OverridesParser.create(self.tree.loader).parse_override(text)
+        except HydraException:
+            key, sign, value = text.partition("=")
+            if not sign and re.fullmatch(r"[\w./@-]+", text):
+                self.found.append(f"{text}: an override is KEY=VALUE, as in seed=1")
+            elif re.search(r"[\s()\[\]{}:,=]", value):
+                self.found.append(f"{text}: cannot be read; quote the value: '{key}=\"{value}\"'")
+            else:
+                self.found.append(f"{text}: cannot be read as KEY=VALUE")
+        return None
+
+    def _is_group(self, override: Override) -> bool:
+        return override.key_or_group in self.tree.groups
+
+    def _is_usable(self, override: Override) -> bool:
+        """Whether an override can take part in composing; what is wrong with it alone is noted."""
+        text = override.input_line
+        if override.is_sweep_override() and not self.multirun:
+            listed = "" if "=" not in str(text) else "[" + str(text).partition("=")[2] + "]"
+            self.found.append(f"{text}: several values are a sweep, which needs -m (or a list: {listed})")
+            return False
+        if override.is_hydra_override():
+            return True
+        if not self._is_group(override):
+            if "/" in override.key_or_group:
+                self.found.append(f"{text}: no such group; {nearest(override.key_or_group, set(self.tree.groups))}")
+                return False
+            return True
+        options = self.tree.groups[override.key_or_group]
+        if override.is_delete():
+            return True
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        wrong = [v for v in map(str, filter(None, values)) if v not in options]
+        group = override.key_or_group
+        self.found += [f"{group}={v}: no such option; {nearest(v, options)}" for v in wrong]
+        return not wrong
+
+    def _check_job(self, chosen: list[str], fixed: list[Override]) -> None:
+        """Compose one combination of groups and compare it with what is legal for it."""
+        groups = chosen + [str(o.input_line) for o in fixed if self._is_group(o) or o.is_hydra_override()]
+        try:
+            composed = self.tree.compose(self.task, groups)
+            choices = composed.hydra.runtime.choices
+            if any(choices.get(overlay) for overlay in OVERLAYS):
+                own = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
+                legal = Legal(self.tree.compose(self.task, own))
+            else:
+                legal = Legal(composed)
+            settings = [o for o in fixed if not self._is_group(o) and not o.is_hydra_override()]
+            kept = [str(o.input_line) for o in settings if self._is_known(o, legal) and not o.is_sweep_override()]
+            cfg = self.tree.compose(self.task, groups + kept)
+        except ConfigError as error:
+            self.found += error.problems
+            return
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            self.found.append(one_line(error))
+            return
+        self.first = self.first or cfg
+        self.found += legal.problems(cfg)
+        self.found += self._misfits(cfg, dict(choices))
+
+    def _is_known(self, override: Override, legal: Legal) -> bool:
+        """Whether a setting's key is legal, and each value of a sweep over it; what is not is noted."""
+        key = override.key_or_group
+        if not legal.has(key):
+            self.found.append(f"{override.get_key_element()}: no such key; {nearest(key, legal.names(key))}")
+            return False
+        if override.is_delete():
+            self.found.append(f"{override.input_line}: a key cannot be taken away; give it another value")
+            return False
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            for value in override.sweep_iterator():
+                problem = legal.mismatch(key, getattr(value, "text", value))
+                self.found += [problem] if problem else []
+        elif legal.is_group_of_settings(key) and not isinstance(override.value(), dict):
+            group = key.replace(".", "/")
+            way = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
+            self.found.append(f"{override.input_line}: {key} is a group of settings: {way}")
+            return False
+        return True
+
+    def _misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
+        """A model that cannot read what the data gives."""
+        data, model = choices.get("data"), choices.get("model")
+        if "model" not in cfg or "data" not in cfg:
+            return []
+        needs = cfg.model.get("input")
+        gives = list(cfg.data.get("provides", []))
+        if needs not in ("table", "waveform"):
+            return [f"model={model}: its file must say what it reads: input: table, or input: waveform"]
+        if needs in gives:
+            return []
+        others = self.tree.options_reading("model", "input", gives[0] if gives else "table")
+        return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
+                f"choose model={'|'.join(others)}"]  # fmt: skip
+
+
+class Legal:
+    """What may be set, given the chosen options: the keys they hold, their types, and what their targets take."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+
+    def has(self, key: str) -> bool:
+        """Whether a dotted key may be set."""
+        if self._holds(key):
+            return True
+        parent, _, name = key.rpartition(".")
+        return bool(parent) and name in self._taken_by_target(parent)
+
+    def _holds(self, key: str) -> bool:
+        node: Any = self.cfg
+        for part in key.split("."):
+            if not isinstance(node, DictConfig) or node._is_none() or part not in node.keys():  # noqa: SIM118 (`in` denies ???)
+                return False
+            node = node._get_node(part)
+        return True
+
+    def is_group_of_settings(self, key: str) -> bool:
+        """Whether a key holds further keys."""
+        return self._holds(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
+
+    def _taken_by_target(self, parent: str) -> set[str]:
+        node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self._holds(parent) else None
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        return set(parameters_of(target)) if target else set()
+
+    def names(self, key: str) -> set[str]:
+        """The legal keys beside a key, in full; every leaf of the tree where its parent is unknown."""
+        parent = key.rpartition(".")[0]
+        node = OmegaConf.select(self.cfg, parent) if parent and self._holds(parent) else None
+        if OmegaConf.is_dict(node):
+            own = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
+            return {f"{parent}.{name}" for name in own | self._taken_by_target(parent)}
+        return {path for path, _ in leaves(self.cfg)} | {str(k) for k in self.cfg if k != "hydra"}
+
+    def mismatch(self, key: str, value: Any) -> str | None:
+        """What is wrong with a value, or None."""
+        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self._holds(key) else None
+        return mismatch(key, value, default)
+
+    def problems(self, cfg: DictConfig) -> list[str]:
+        """Every unknown key, wrong type, missing value and unresolvable interpolation of a composed configuration."""
+        found = []
+        for key, node in leaves(cfg):
+            try:
+                if OmegaConf.is_missing(node._get_parent(), node._key()):
+                    found.append(f"{key}: a value is needed: {key}=...")
+                elif not self.has(key):
+                    found.append(f"{key}: no such key; {nearest(key, self.names(key))}")
+                else:
+                    value = OmegaConf.select(cfg, key)
+                    problem = self.mismatch(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+                    found += [problem] if problem else []
+            except OmegaConfBaseException as error:
+                found.append(f"{key}: {one_line(error)}")
+        return found
+
+
+@cache
+def parameters_of(target: str) -> frozenset[str]:
+    """The keyword parameters that a dotted target takes; imports it.
+
+    scikit-learn-style estimators are asked for theirs, since some (XGBoost's) hide them behind **kwargs.
+    """
+    from hydra.utils import get_object
+
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise ConfigError([f"_target_: {target} cannot be imported: {one_line(error)}"]) from error
+    signature = inspect.signature(found)
+    names = {p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()) and hasattr(found, "get_params"):
+        names |= set(found().get_params())
+    return frozenset(names)
