@@ -9,7 +9,7 @@ from typing import Any
 SCIENCE = (  # a key outside these can never change a signature
     "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
 )  # fmt: skip
-PLACES = ("root", "path", "provides")  # in `data`: where it lies, not what it is; the fingerprint says that
+PLACES = ("root", "path", "cache", "provides")  # in `data`: where it lies, not what it is; the fingerprint says that
 SPEED = ("n_jobs",)  # in `model`: how fast, not what
 
 

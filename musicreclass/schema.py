@@ -45,6 +45,8 @@ class Rule:
             return self.nullable
         if self.kind is list:
             return isinstance(value, list) and all(not self.choices or item in self.choices for item in value)
+        if self.choices and self.kind is int:
+            return value in self.choices
         if self.kind in (int, float):
             kinds = (int,) if self.kind is int else (int, float)
             return (
@@ -75,8 +77,14 @@ RULES: dict[str, Rule] = {
     "data.group_column": Rule(str, nullable=True),
     "data.on_missing": Rule(str, choices=("impute", "drop", "error")),
     "data.clips_per_artist": Rule(int, low=1),
+    "data.subset": Rule(str, choices=("small", "medium", "large", "full")),
+    "data.cut_short": Rule(str, choices=("keep", "drop")),
+    "data.seconds": Rule(int, choices=(30, 3)),
+    "data.fold": Rule(int, low=0),
+    "data.min_class_tracks": Rule(int, low=1),
     "data.split.valid": Rule(float, above=0, high=0.9),
-    "data.split.test": Rule(float, above=0, high=0.9),
+    "data.split.test": Rule(float, low=0, high=0.9),
+    "data.split.folds": Rule(int, low=3, high=9),
     "data.split.seed": Rule(int, low=0),
     "optimizer.lr": Rule(float, above=0),
     "optimizer.weight_decay": Rule(float, low=0),

@@ -66,7 +66,10 @@ def train(cfg: DictConfig) -> Run:
                 if data.size(split):
                     figures[f"confusion_matrix/{split}"] = score_split(run, classifier, data, split)
                 else:
-                    log.warning("the %s split is empty: it is not scored", split)
+                    data.notes.append(
+                        f"{split} was asked for, but this copy of the data has no {split} tracks: not scored"
+                    )
+                    log.warning(data.notes[-1])
         learned = curves_figure(curves.rows)
         if learned is not None:
             save_figure(learned, folder / "figures" / "learning_curves.png")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.build import build, load
-from musicreclass.data.table import TableFile
+from musicreclass.data.table_file import TableFile
 from musicreclass.hardware.profile import Profile
 from tests.conftest import MODELS, make_frame
 
@@ -148,7 +148,7 @@ def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
     classifier.fit(data, Workspace(here, lambda epoch, values: losses.append(values["valid/loss"])))
     best = int(np.argmin(losses))
     assert len(losses) == best + 6 < 500
-    truth, probability = data.targets("valid"), classifier.predict_proba(data.arrays("valid")[1])
+    truth, probability = data.arrays("valid")[2], classifier.predict_proba(data.arrays("valid")[1])
     loss = -np.log(probability[np.arange(len(truth)), truth]).mean()
     assert loss == pytest.approx(losses[best], rel=1e-4)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass.data.table import TableFile
+from musicreclass.data.table_file import TableFile
 from tests.conftest import make_frame
 
 

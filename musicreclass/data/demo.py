@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data.table import Table, TableData, TableFile
+from musicreclass.data.table import Table, TableData
+from musicreclass.data.table_file import TableFile
 from musicreclass.errors import DataError
 
 RATE = 22050
@@ -32,12 +33,12 @@ class Demo(TableData):
 
     Args:
         root: the folder to keep them in.
-        split, on_missing: as in `TableData`.
+        split, policies: as in `TableData`.
         clips_per_artist: 16 artists for each of 6 genres make this many clips each.
     """
 
-    def __init__(self, root: str, split: dict[str, Any], on_missing: str = "impute", clips_per_artist: int = 3) -> None:
-        super().__init__(split, on_missing)
+    def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **policies: Any) -> None:
+        super().__init__(split, **policies)
         self.clips_per_artist = clips_per_artist
         self.folder = Path(root).expanduser() / f"v{VERSION}-{clips_per_artist}"
 

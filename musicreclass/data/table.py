@@ -6,19 +6,17 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from musicreclass.config import nearest
 from musicreclass.data.sampling import TrackSampler
-from musicreclass.data.tracks import TrackData, make_tracks, text
-from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.data.tracks import TrackData, make_tracks, some, text
+from musicreclass.errors import DataError
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, F) float32, class number (B,), row in tracks (B,)
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, F) float32, class number (B,), row of the table (B,)
 BATCHES_AT_ONCE = 16  # effective batches that a loader hands over together
 
 
@@ -32,6 +30,10 @@ class Table:
         x: (rows, features) float32, NaN where missing.
         columns: the features' names.
         known: further columns of the Tracks table: `split`, `group`, `album`, ...
+        own_split: what the data calls the split in `known`.
+        segments: whether several rows of one id are parts of one track, and not a mistake.
+        dropped: tracks that the source left out already, by reason.
+        notes: what a reader of the results should know, a line each.
     """
 
     track_id: Any
@@ -39,6 +41,10 @@ class Table:
     x: np.ndarray
     columns: list[str]
     known: dict[str, Any] = field(default_factory=dict)
+    own_split: str = "column"
+    segments: bool = False
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class TableData(TrackData):
@@ -48,19 +54,23 @@ class TableData(TrackData):
         split: the protocol, as in conf/data/split/.
         on_missing: what becomes of a row with missing or infinite features: `impute` (the classifier fills them with
             the training split's medians), `drop`, or `error`. A row without a single finite feature is always dropped.
+        min_class_tracks: classes with fewer tracks are left out, and counted.
 
     Attributes:
-        x: the features in use, (tracks, F) float32, NaN where missing.
-        columns: their names.
+        x: the features in use, (rows, F) float32, NaN where missing.
+        row_track: each row's place in the Tracks table, int64; rows are tracks, unless the table is one of segments.
+        columns: the features' names.
         transform: applied to a split's features once, before they are batched; a classifier sets it.
     """
 
     provides = ("table",)
 
-    def __init__(self, split: dict[str, Any], on_missing: str = "impute") -> None:
+    def __init__(self, split: dict[str, Any], on_missing: str = "impute", min_class_tracks: int = 1) -> None:
         super().__init__(split)
         self.on_missing = on_missing
+        self.min_class_tracks = min_class_tracks
         self.x = np.empty((0, 0), np.float32)
+        self.row_track = np.empty(0, np.int64)
         self.columns: list[str] = []
         self.transform: Callable[[torch.Tensor], torch.Tensor] | None = None
 
@@ -73,65 +83,101 @@ class TableData(TrackData):
         if len(self.tracks):
             return
         table = self.read()
+        self.dropped, self.notes, self.columns = dict(table.dropped), list(table.notes), table.columns
+        keep = self._apply_policies(table)
+        self.x = np.ascontiguousarray(table.x[keep], dtype=np.float32)
+        ids = text(table.track_id)[keep]
+        self.row_track, names = pd.factorize(ids)
+        if not table.segments and len(names) < len(ids):
+            twice = ids[ids.duplicated()].unique()
+            raise DataError(f"{int(ids.duplicated().sum())} duplicate ids ({some(twice)}): an id names one track")
+        first = np.flatnonzero(keep)[~ids.duplicated()]
+        known = {name: text(values).iloc[first].tolist() for name, values in table.known.items()}
+        known.setdefault("checksum", self._checksums(len(names)))
+        self._use(make_tracks(names, text(table.target).iloc[first].tolist(), **known), table.own_split)
+        copies = int(self.tracks.checksum.duplicated().sum())
+        if copies:
+            self.notes.append(f"{copies} tracks repeat another's features: copies of one recording, or faults")
+
+    def _apply_policies(self, table: Table) -> np.ndarray:
+        """Which rows stay, bool (rows,); those that do not are counted. Infinite features become missing ones."""
+        target, ids = text(table.target), text(table.track_id)
         finite = np.isfinite(table.x)
-        target = text(table.target)
+        filled = finite.sum(axis=1)
+        table.x[~finite] = np.nan
         unlabelled = target.isna().to_numpy()
-        empty = ~finite.any(axis=1) & ~unlabelled
-        holed = ~finite.all(axis=1) & ~empty & ~unlabelled
+        empty = (filled == 0) & ~unlabelled
+        holed = (filled < table.x.shape[1]) & ~empty & ~unlabelled
         if self.on_missing == "error" and (holed | empty).any():
-            first = pd.Series(table.track_id)[holed | empty].iloc[0]
             raise DataError(
-                f"{int((holed | empty).sum())} tracks have missing or infinite features (the first is {first}), and "
-                "data.on_missing=error; impute fills them with training medians, drop leaves them out"
+                f"{ids[holed | empty].nunique()} tracks have missing or infinite features (the first is "
+                f"{ids[holed | empty].iloc[0]}), and data.on_missing=error; impute fills them with training medians, "
+                "drop leaves them out"
             )
-        self.dropped = {"without a label": int(unlabelled.sum()), "without a single finite feature": int(empty.sum())}
         out = unlabelled | empty
+        reasons = {"without a label": unlabelled, "without a single finite feature": empty}
         if self.on_missing == "drop":
-            self.dropped["with missing or infinite features"] = int(holed.sum())
+            reasons["with missing or infinite features"] = holed
             out |= holed
         elif holed.any():
             self.notes.append(
-                f"{int(holed.sum())} tracks have missing or infinite features: training medians fill them"
+                f"{ids[holed].nunique()} tracks have missing or infinite features: training medians fill them"
             )
-        keep = ~out
-        table.x[~finite] = np.nan
-        self.x = np.ascontiguousarray(table.x[keep], dtype=np.float32)
-        self.columns = table.columns
-        known = {name: pd.Series(values, dtype=object)[keep].tolist() for name, values in table.known.items()}
-        ids = pd.Series(table.track_id, dtype=object)[keep].tolist()
-        known.setdefault("checksum", [hashlib.sha1(row.tobytes()).hexdigest() for row in self.x])
-        self._use(make_tracks(ids, target[keep].tolist(), **known))
-        copies = int(self.tracks.checksum.duplicated().sum())
-        if copies:
-            self.notes.append(f"{copies} rows repeat another row's features: copies of one recording, or faults")
+        count = ids[~out].groupby(target[~out]).nunique()
+        small = target.isin(count.index[count < self.min_class_tracks]).to_numpy() & ~out
+        if small.any():
+            reasons[f"of classes with fewer than {self.min_class_tracks} tracks"] = small
+        out |= small
+        for reason, rows in reasons.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + len(set(ids[rows]) - set(ids[~out]))
+        few = count[(count < 3) & (count >= self.min_class_tracks)]
+        if len(few):
+            named = some([f"{name} {n}" for name, n in few.items()], 6)
+            self.notes.append(f"{len(few)} classes have too few tracks to be in train, valid and test ({named})")
+        return np.asarray(~out)
+
+    def _checksums(self, tracks: int) -> list[str]:
+        """A hash of each track's features."""
+        if len(self.x) == tracks:
+            return [hashlib.sha1(row.data).hexdigest() for row in self.x]
+        digests = [hashlib.sha1() for _ in range(tracks)]
+        for track, row in zip(self.row_track, self.x, strict=True):
+            digests[track].update(row.data)
+        return [digest.hexdigest() for digest in digests]
 
     def fingerprint(self) -> str:
         """A hash of the tracks, the columns and every feature."""
         digest = hashlib.sha256(super().fingerprint().encode())
         digest.update("\0".join(self.columns).encode())
-        digest.update(self.x.tobytes())
+        digest.update(self.row_track.data)
+        digest.update(self.x.data)
         return digest.hexdigest()
 
-    def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """A split's ids, features (n, F) float32 with NaN where missing, and class numbers (n,) int64."""
-        here = (self.tracks.split == split).to_numpy()
-        return self.tracks.track_id[here].tolist(), self.x[here], self.targets(split)
+    def _rows(self, split: str) -> np.ndarray:
+        return np.flatnonzero((self.tracks.split == split).to_numpy()[self.row_track])
 
-    def _batches(self, split: str, batch_size: int, sampler: TrackSampler | None) -> TensorBatches:
+    def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """A split's track ids, features (n, F) float32 with NaN where missing, and class numbers (n,) int64."""
+        rows = self._rows(split)
+        number = self.tracks.target.map({name: i for i, name in enumerate(self.classes)}).to_numpy(np.int64)
+        track = self.row_track[rows]
+        return self.tracks.track_id.to_numpy()[track].tolist(), self.x[rows], number[track]
+
+    def _batches(self, split: str, batch_size: int, sampled: bool) -> TensorBatches:
         _, features, y = self.arrays(split)
         x = torch.from_numpy(features)
-        rows = np.flatnonzero((self.tracks.split == split).to_numpy())
         if self.transform is not None:
             x = self.transform(x)
-        return TensorBatches((x, torch.from_numpy(y), torch.from_numpy(rows)), batch_size, sampler)
+        sampler = TrackSampler(len(y), self.seed) if sampled else None
+        return TensorBatches((x, torch.from_numpy(y), torch.from_numpy(self._rows(split))), batch_size, sampler)
 
     def train_dataloader(self) -> TensorBatches:
         """Effective batches, several at a time, in an order drawn from (seed, epoch)."""
-        return self._batches("train", BATCHES_AT_ONCE * self.batch_size, TrackSampler(self.size("train"), self.seed))
+        return self._batches("train", BATCHES_AT_ONCE * self.batch_size, sampled=True)
 
     def val_dataloader(self) -> TensorBatches:
         """The validation split in one batch: a table fits in memory, and so does what a network makes of it."""
-        return self._batches("valid", 16384, None)
+        return self._batches("valid", 16384, sampled=False)
 
 
 class TensorBatches:
@@ -160,105 +206,3 @@ class TensorBatches:
             return
         for rows in self.sampler.order().split(self.batch_size):
             yield x[rows], y[rows], row[rows]
-
-
-class TableFile(TableData):
-    """Any CSV or Parquet file: an id, a label, optionally a split and a group, and numbers.
-
-    Args:
-        path: the file, `.csv` (comma-separated, with a header) or `.parquet`.
-        id_column: names the tracks.
-        label_column: their classes; a row without one is dropped and counted.
-        split_column: holds train, valid or test, or None.
-        group_column: what must not lie on two sides, such as the artist, or None.
-        ignore_columns: columns that are not features.
-        split, on_missing: as in `TableData`.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        split: dict[str, Any],
-        id_column: str = "track_id",
-        label_column: str = "label",
-        split_column: str | None = None,
-        group_column: str | None = None,
-        ignore_columns: tuple[str, ...] | list[str] = (),
-        on_missing: str = "impute",
-    ) -> None:
-        super().__init__(split, on_missing)
-        self.path = Path(path).expanduser()
-        self.id_column, self.label_column = id_column, label_column
-        self.split_column, self.group_column = split_column, group_column
-        self.ignore_columns = list(ignore_columns)
-
-    def read(self) -> Table:
-        """The file's rows.
-
-        Raises:
-            DatasetNotFoundError: if there is no such file.
-            DataError: if it cannot be read, lacks a column, or a feature column is not of numbers.
-        """
-        frame = read_frame(self.path)
-        named = {"data.id_column": self.id_column, "data.label_column": self.label_column,
-                 "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
-        for setting, column in named.items():
-            if column is not None and column not in frame:
-                raise DataError(f"{self.path}: no column {column!r} ({setting}); {nearest(column, set(frame.columns))}")
-        unknown = [c for c in self.ignore_columns if c not in frame]
-        if unknown:
-            raise DataError(f"{self.path}: no column {unknown[0]!r} (data.ignore_columns)")
-        special = {c for c in named.values() if c is not None} | set(self.ignore_columns)
-        features = [c for c in frame.columns if c not in special]
-        wordy = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
-        if wordy:
-            sample = frame[wordy[0]].dropna().head(1).tolist()
-            raise DataError(
-                f"{self.path}: column {wordy[0]!r} is not of numbers (it holds {sample[0] if sample else 'nothing'!r}): "
-                f"leave it out with 'data.ignore_columns=[{','.join(wordy)}]', or name it as the group or split column"
-            )
-        if not features:
-            raise DataError(f"{self.path}: no feature columns beside {', '.join(sorted(special))}")
-        if frame[self.id_column].isna().any():
-            raise DataError(f"{self.path}: {int(frame[self.id_column].isna().sum())} rows have no {self.id_column}")
-        known = {"split": self.split_column, "group": self.group_column}
-        with np.errstate(over="ignore"):
-            x = frame[features].to_numpy(np.float32, na_value=np.nan)
-        return Table(
-            track_id=frame[self.id_column],
-            target=frame[self.label_column].where(frame[self.label_column].notna(), None),
-            x=np.array(x),
-            columns=[str(c) for c in features],
-            known={name: frame[column] for name, column in known.items() if column is not None},
-        )
-
-
-def read_frame(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file as a frame; every row must have every field.
-
-    Raises:
-        DatasetNotFoundError: if there is no such file.
-        DataError: if it is neither, cut short, or not UTF-8 text.
-    """
-    import pyarrow
-    from pyarrow import csv, parquet
-
-    if not path.is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return parquet.read_table(path).to_pandas()
-        if path.stat().st_size == 0:
-            raise DataError(f"{path}: the file is empty")
-        options = csv.ReadOptions(use_threads=False)  # with threads an error does not say in which row it is
-        convert = csv.ConvertOptions(strings_can_be_null=True)
-        frame = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert).to_pandas()
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error
-    if frame.columns.duplicated().any():
-        raise DataError(f"{path}: the header names {frame.columns[frame.columns.duplicated()][0]!r} twice")
-    if frame.empty:
-        raise DataError(f"{path}: no rows beneath the header")
-    if frame.shape[1] == 1:
-        raise DataError(f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas")
-    return frame

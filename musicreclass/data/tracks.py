@@ -33,7 +33,9 @@ def make_tracks(track_id: Any, target: Any, **known: Any) -> pd.DataFrame:
     Raises:
         DataError: if an id stands twice.
     """
-    tracks = pd.DataFrame({"track_id": pd.Series(track_id, dtype=object).astype(str), "target": text(target)})
+    tracks = pd.DataFrame(
+        {"track_id": np.asarray(track_id, dtype=object).astype(str).astype(object), "target": text(target)}
+    )
     for column in COLUMNS:
         if column == "duration":
             tracks[column] = pd.Series(known.get(column), index=tracks.index, dtype=float)
@@ -47,7 +49,10 @@ def make_tracks(track_id: Any, target: Any, **known: Any) -> pd.DataFrame:
 
 def text(values: Any, index: Any = None) -> pd.Series[Any]:
     """Values as text, None where they are missing or blank."""
-    series = pd.Series(values, index=index, dtype=object)
+    unlabelled = values if values is None or isinstance(values, str) else np.asarray(values, dtype=object)
+    series = pd.Series(
+        unlabelled, index=index, dtype=object
+    )  # by place: a Series of values would be matched by its index
     missing = series.isna()
     series = series.map(lambda value: str(value).strip()).astype(object)
     return series.where(~missing & (series != ""), None)
@@ -85,7 +90,7 @@ class TrackData(LightningDataModule, ABC):
         self.batch_size = 64
         self.seed = 0
 
-    def _use(self, tracks: pd.DataFrame) -> None:
+    def _use(self, tracks: pd.DataFrame, own_split: str = "column") -> None:
         """Split these tracks, look for leaks, and refuse what nothing can be learned from."""
         if len(tracks) == 0:
             raise DataError(f"no usable tracks are left ({self._dropped_words() or 'the source is empty'})")
@@ -93,7 +98,7 @@ class TrackData(LightningDataModule, ABC):
         if len(self.classes) < 2:
             raise DataError(f"every track is of one class ({self.classes[0]}): a classifier needs two or more")
         tracks = tracks.reset_index(drop=True)
-        name, tracks["split"] = assign_splits(tracks, self.split)
+        name, tracks["split"] = assign_splits(tracks, self.split, own_split)
         for part in ("train", "valid"):
             if not (tracks.split == part).any():
                 raise DataError(
@@ -123,8 +128,3 @@ class TrackData(LightningDataModule, ABC):
                 digest.update(f"{column}\0".encode())
                 digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
         return digest.hexdigest()
-
-    def targets(self, split: str) -> np.ndarray:
-        """Class numbers of a split's tracks, int64, in the table's order."""
-        number = {name: i for i, name in enumerate(self.classes)}
-        return self.tracks.target[self.tracks.split == split].map(number).to_numpy(np.int64, copy=True)

@@ -68,7 +68,7 @@ def show(run: Run, console: Console) -> None:
         if confused:
             told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
             parts.append(Text.from_markup(f"most confused: {told}\n"))
-    parts.append(Text.from_markup(protocol_line(metrics.get("protocol", {}))))
+    parts.append(Text.from_markup(protocol_lines(metrics.get("protocol", {}))))
     dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
     if dropped:
         parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
@@ -78,11 +78,10 @@ def show(run: Run, console: Console) -> None:
     console.print(Group(*parts))
 
 
-def protocol_line(protocol: dict[str, Any]) -> str:
-    """The split and its leak mark with the reasons, as rich markup."""
-    why = "; ".join(protocol.get("why", []))
+def protocol_lines(protocol: dict[str, Any]) -> str:
+    """The split and its leak mark, with a line for each reason, as rich markup."""
     mark = MARKS.get(protocol.get("leaky", "unknown"), "")
-    return f"split {protocol.get('split')}: {mark}" + (f" ({why})" if why else "")
+    return "\n".join([f"split {protocol.get('split')}: {mark}", *(f"  {reason}" for reason in protocol.get("why", []))])
 
 
 def class_table(per_class: dict[str, dict[str, float]]) -> Table:

@@ -1,0 +1,115 @@
+"""A feature table in a file of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.config import nearest
+from musicreclass.data.table import Table, TableData
+from musicreclass.errors import DataError, DatasetNotFoundError
+
+
+class TableFile(TableData):
+    """Any CSV or Parquet file: an id, a label, optionally a split and a group, and numbers.
+
+    Args:
+        path: the file, `.csv` (comma-separated, with a header) or `.parquet`.
+        id_column: names the tracks.
+        label_column: their classes; a row without one is dropped and counted.
+        split_column: holds train, valid or test, or None.
+        group_column: what must not lie on two sides, such as the artist, or None.
+        ignore_columns: columns that are not features.
+        split, policies: as in `TableData`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        split: dict[str, Any],
+        id_column: str = "track_id",
+        label_column: str = "label",
+        split_column: str | None = None,
+        group_column: str | None = None,
+        ignore_columns: tuple[str, ...] | list[str] = (),
+        **policies: Any,
+    ) -> None:
+        super().__init__(split, **policies)
+        self.path = Path(path).expanduser()
+        self.id_column, self.label_column = id_column, label_column
+        self.split_column, self.group_column = split_column, group_column
+        self.ignore_columns = list(ignore_columns)
+
+    def read(self) -> Table:
+        """The file's rows.
+
+        Raises:
+            DatasetNotFoundError: if there is no such file.
+            DataError: if it cannot be read, lacks a column, or a feature column is not of numbers.
+        """
+        frame = read_frame(self.path)
+        named = {"data.id_column": self.id_column, "data.label_column": self.label_column,
+                 "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
+        for setting, column in named.items():
+            if column is not None and column not in frame:
+                raise DataError(f"{self.path}: no column {column!r} ({setting}); {nearest(column, set(frame.columns))}")
+        unknown = [c for c in self.ignore_columns if c not in frame]
+        if unknown:
+            raise DataError(f"{self.path}: no column {unknown[0]!r} (data.ignore_columns)")
+        special = {c for c in named.values() if c is not None} | set(self.ignore_columns)
+        features = [c for c in frame.columns if c not in special]
+        wordy = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
+        if wordy:
+            sample = frame[wordy[0]].dropna().head(1).tolist()
+            raise DataError(
+                f"{self.path}: column {wordy[0]!r} is not of numbers (it holds {sample[0] if sample else 'nothing'!r}): "
+                f"leave it out with 'data.ignore_columns=[{','.join(wordy)}]', or name it as the group or split column"
+            )
+        if not features:
+            raise DataError(f"{self.path}: no feature columns beside {', '.join(sorted(special))}")
+        if frame[self.id_column].isna().any():
+            raise DataError(f"{self.path}: {int(frame[self.id_column].isna().sum())} rows have no {self.id_column}")
+        known = {"split": self.split_column, "group": self.group_column}
+        with np.errstate(over="ignore"):
+            x = frame[features].to_numpy(np.float32, na_value=np.nan)
+        return Table(
+            track_id=frame[self.id_column],
+            target=frame[self.label_column].where(frame[self.label_column].notna(), None),
+            x=np.array(x),
+            columns=[str(c) for c in features],
+            known={name: frame[column] for name, column in known.items() if column is not None},
+        )
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file as a frame; every row must have every field.
+
+    Raises:
+        DatasetNotFoundError: if there is no such file.
+        DataError: if it is neither, cut short, or not UTF-8 text.
+    """
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    if not path.is_file():
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return parquet.read_table(path).to_pandas()
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+        options = csv.ReadOptions(use_threads=False)  # with threads an error does not say in which row it is
+        convert = csv.ConvertOptions(strings_can_be_null=True)
+        frame = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert).to_pandas()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error
+    if frame.columns.duplicated().any():
+        raise DataError(f"{path}: the header names {frame.columns[frame.columns.duplicated()][0]!r} twice")
+    if frame.empty:
+        raise DataError(f"{path}: no rows beneath the header")
+    if frame.shape[1] == 1:
+        raise DataError(f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas")
+    return frame
