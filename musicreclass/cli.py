@@ -19,6 +19,7 @@ HELP = """musicreclass TASK ...
 Music genre classification experiments whose numbers can be believed.
 
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
+  evaluate RUN [--split test]  score a finished run on a split, or on other data
   compare RUN_OR_DIR ...       one table of runs
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
@@ -156,4 +157,11 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(arguments)
 
 
-TASKS = {"train": train, "compare": compare}
+def evaluate(arguments: list[str]) -> int:
+    """`musicreclass evaluate`."""
+    from musicreclass.evaluate import main as evaluate_run
+
+    return evaluate_run(arguments)
+
+
+TASKS = {"train": train, "evaluate": evaluate, "compare": compare}

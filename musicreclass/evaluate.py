@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from musicreclass.classifiers.base import Classifier
-from musicreclass.data.tracks import TrackData
-from musicreclass.report.figures import confusion_figure, save_figure
-from musicreclass.report.metrics import score
+from musicreclass.errors import DataError, RunError
 from musicreclass.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from musicreclass.classifiers.base import Classifier
+    from musicreclass.data.tracks import TrackData
 
 
 def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -> Figure:
@@ -17,22 +23,127 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -
     Args:
         run: takes the files.
         classifier: fitted.
-        data: gives the tracks.
+        data: gives the tracks; that which the run was trained on.
         split: `train`, `valid` or `test`.
 
     Returns:
         The confusion matrix.
     """
+    found, figure = _score(run, classifier, data, split, split)
+    metrics = {**run.metrics, split: found, "classes": classifier.meta.classes, "protocol": data.protocol.as_dict()}
+    run.write("metrics.json", metrics)
+    return figure
+
+
+def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, Any]) -> str:
+    """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
+
+    Returns:
+        the name of the record: the split and the data's fingerprint.
+
+    Raises:
+        DataError: if the data has classes that the model does not know.
+    """
+    strange = sorted(set(data.classes) - set(classifier.meta.classes))
+    if strange:
+        known = ", ".join(classifier.meta.classes)
+        raise DataError(
+            f"the data has classes that the model does not know: {', '.join(strange[:5])}; it knows {known}"
+        )
+    name = f"{split}@{data.fingerprint()[:8]}"
+    found, _ = _score(run, classifier, data, split, name)
+    why = ["other data than the run's own: whether its artists or recordings were trained on is not known"]
+    protocol = {"split": data.protocol.split, "leaky": "unknown", "why": why}
+    record = {**found, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
+    metrics = run.metrics
+    run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})
+    return name
+
+
+def _score(run: Run, classifier: Classifier, data: TrackData, split: str, name: str) -> tuple[dict[str, Any], Figure]:
+    from musicreclass.report.figures import confusion_figure, save_figure
+    from musicreclass.report.metrics import score
+
+    if not data.size(split):
+        raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
     predictions = classifier.predict(data, split)
     (run.folder / "predictions").mkdir(exist_ok=True)
-    predictions.save(run.folder / "predictions" / f"{split}.parquet")
-    found = {
-        **run.metrics,
-        split: score(predictions),
-        "classes": predictions.classes,
-        "protocol": data.protocol.as_dict(),
-    }
-    run.write("metrics.json", found)
-    figure = confusion_figure(predictions, f"{run.folder.name}: {split}, n = {len(predictions)}")
-    save_figure(figure, run.folder / "figures" / f"confusion_matrix_{split}.png")
-    return figure
+    predictions.save(run.folder / "predictions" / f"{name}.parquet")
+    figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
+    save_figure(figure, run.folder / "figures" / f"confusion_matrix_{name}.png")
+    return score(predictions), figure
+
+
+def main(arguments: list[str]) -> int:
+    """`musicreclass evaluate RUN [--split SPLIT] [OVERRIDES]`."""
+    parser = argparse.ArgumentParser(
+        "musicreclass evaluate",
+        description="Score a finished run on a split of its data, or on other data with the same classes.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="other data: data.path=FILE, data=NAME data.root=DIR"
+    )
+    parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of configuration")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="MODULE", help="your own code that the model needs"
+    )
+    args = parser.parse_intermixed_args(arguments)
+    run = Run.open(args.run)
+    if run.state != "done":
+        raise RunError(f"{args.run}: {run.state}; only a finished run can be scored")
+    if not args.overrides and args.split in run.metrics:
+        print(f"{args.split} is scored already")
+        return show(run, args.split)
+    config = run.config if not args.overrides else with_other_data(run.config, args.overrides, args.config_dir)
+
+    from musicreclass.train import open_data
+
+    data = open_data(config, needs=())
+    classifier = run.classifier(tuple(args.trust))
+    if data.fingerprint() == run.identity.get("fingerprint") and args.split != "all":
+        score_split(run, classifier, data, args.split)
+        return show(run, args.split)
+    name = score_elsewhere(run, classifier, data, args.split, config.get("choices", {}))
+    print(f"other data than the run's own: recorded as {name}")
+    return show(run, name)
+
+
+def show(run: Run, name: str) -> int:
+    """Print one split's scores."""
+    from rich.console import Console
+
+    from musicreclass.report.summary import show as show_run
+
+    show_run(run, Console(highlight=False), [name])
+    return 0
+
+
+def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
+    """A run's configuration with other data, given as overrides of `data` alone.
+
+    Raises:
+        ConfigError: for overrides that are not legal.
+        RunError: for overrides of anything but data.
+    """
+    from omegaconf import OmegaConf
+
+    from musicreclass.check import compose
+
+    groups = {text.partition("=")[0]: text for text in overrides}
+    wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]
+    if wrong:
+        raise RunError(f"{wrong[0]}: only data can be overridden here; the model is as it was trained")
+    base: list[str] = []
+    if "data" not in groups:
+        choices, own = config.get("choices", {}), config["data"]
+        base = [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in groups]
+        base += [override(f"data.{name}", own[name]) for name in own if name not in ("_target_", "provides", "split")]
+    cfg = compose("train", [*base, *overrides], config_dir)
+    return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+
+
+def override(key: str, value: Any) -> str:
+    """One override in Hydra's grammar, text quoted."""
+    return f"{key}={'null' if value is None else json.dumps(value, ensure_ascii=False)}"

@@ -83,8 +83,12 @@ def train(cfg: DictConfig) -> Run:
     return run
 
 
-def open_data(config: dict[str, Any]) -> TrackData:
+def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid")) -> TrackData:
     """The configured DataModule, read and split.
+
+    Args:
+        config: a resolved configuration.
+        needs: the splits that must have tracks.
 
     Raises:
         UserError: if the data is not there or cannot be used.
@@ -93,6 +97,7 @@ def open_data(config: dict[str, Any]) -> TrackData:
     data = instantiate({"_target_": node.pop("_target_")}, _partial_=True)(**node)
     if not isinstance(data, TrackData):
         raise UserError(f"data._target_: {type(data).__name__} is not a TrackData")
+    data.needs = needs
     data.prepare_data()
     data.setup("fit")
     return data

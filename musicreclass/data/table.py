@@ -154,10 +154,11 @@ class TableData(TrackData):
         return digest.hexdigest()
 
     def _rows(self, split: str) -> np.ndarray:
-        return np.flatnonzero((self.tracks.split == split).to_numpy()[self.row_track])
+        chosen = (self.tracks.split == split) | (split == "all")
+        return np.flatnonzero(chosen.to_numpy()[self.row_track])
 
     def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """A split's track ids, features (n, F) float32 with NaN where missing, and class numbers (n,) int64."""
+        """A split's (or `all`) track ids, features (n, F) float32 with NaN where missing, and class numbers (n,) int64."""
         rows = self._rows(split)
         number = self.tracks.target.map({name: i for i, name in enumerate(self.classes)}).to_numpy(np.int64)
         track = self.row_track[rows]

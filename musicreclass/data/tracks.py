@@ -75,6 +75,7 @@ class TrackData(LightningDataModule, ABC):
         protocol: the split's name, and whether it leaks.
         dropped: how many tracks were left out, by reason.
         notes: what else a reader of the results should know, a line each.
+        needs: the splits that must have tracks; none of them for data that is only scored.
     """
 
     provides: tuple[str, ...] = ()
@@ -87,6 +88,7 @@ class TrackData(LightningDataModule, ABC):
         self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
         self.dropped: dict[str, int] = {}
         self.notes: list[str] = []
+        self.needs: tuple[str, ...] = ("train", "valid")
         self.batch_size = 64
         self.seed = 0
 
@@ -95,11 +97,11 @@ class TrackData(LightningDataModule, ABC):
         if len(tracks) == 0:
             raise DataError(f"no usable tracks are left ({self._dropped_words() or 'the source is empty'})")
         self.classes = sorted(tracks.target.unique())
-        if len(self.classes) < 2:
+        if len(self.classes) < 2 and self.needs:
             raise DataError(f"every track is of one class ({self.classes[0]}): a classifier needs two or more")
         tracks = tracks.reset_index(drop=True)
         name, tracks["split"] = assign_splits(tracks, self.split, own_split)
-        for part in ("train", "valid"):
+        for part in self.needs:
             if not (tracks.split == part).any():
                 raise DataError(
                     f"the {part} split is empty ({len(tracks)} tracks, split: {name}): "
@@ -110,15 +112,15 @@ class TrackData(LightningDataModule, ABC):
         for part in SPLITS:
             here = tracks.target[tracks.split == part]
             absent = sorted(set(self.classes) - set(here))
-            if len(here) and absent:
+            if len(here) and absent and self.needs:
                 self.notes.append(f"no {part} tracks of {', '.join(absent)}: their {part} scores count as 0")
 
     def _dropped_words(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
 
     def size(self, split: str) -> int:
-        """How many tracks a split has."""
-        return int((self.tracks.split == split).sum())
+        """How many tracks a split has; `all` counts every one."""
+        return len(self.tracks) if split == "all" else int((self.tracks.split == split).sum())
 
     def fingerprint(self) -> str:
         """A hash of everything a model could learn from or be scored on: here, of the Tracks table."""

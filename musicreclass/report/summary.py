@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -48,16 +49,25 @@ def percent(value: float, interval: list[float] | None = None) -> str:
     return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def show(run: Run, console: Console) -> None:
-    """Print a finished run: scores, classes, mistakes, protocol, folder."""
+def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", "test")) -> None:
+    """Print a finished run: scores, classes, mistakes, protocol, folder.
+
+    Args:
+        run: the run.
+        console: where to print.
+        splits: what to show of what was scored; records of other data are named as metrics.json names them.
+    """
     from musicreclass.report.metrics import most_confused
 
     metrics, provenance = run.metrics, run.provenance
     parts: list[RenderableType] = []
-    for split in ("train", "valid", "test"):
-        if split not in metrics:
+    scored = {**metrics.get("elsewhere", {}), **metrics}
+    protocol = metrics.get("protocol", {})
+    for split in splits:
+        if split not in scored:
             continue
-        found = metrics[split]
+        found = scored[split]
+        protocol = found.get("protocol", protocol)
         parts.append(Text.from_markup(
             f"[bold]{split}[/]  accuracy [bold]{percent(found['accuracy'], found['accuracy_ci95'])}[/]  "
             f"macro-F1 [bold]{percent(found['macro_f1'], found['macro_f1_ci95'])}[/]  "
@@ -68,7 +78,7 @@ def show(run: Run, console: Console) -> None:
         if confused:
             told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
             parts.append(Text.from_markup(f"most confused: {told}\n"))
-    parts.append(Text.from_markup(protocol_lines(metrics.get("protocol", {}))))
+    parts.append(Text.from_markup(protocol_lines(protocol)))
     dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
     if dropped:
         parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
