@@ -1,13 +1,34 @@
 # TORCH=system keeps the torch that is there (a Jetson's own build). XGBOOST=gpu takes XGBoost's CUDA build.
+# Both are remembered in .venv; another choice later needs `make clean` first.
+VENV := .venv
+CHOICE := $(VENV)/choice.mk
+-include $(CHOICE)
 PYTHON ?= python3
 TORCH ?= pinned
 XGBOOST ?= cpu
-VENV := .venv
 RUN := $(VENV)/bin/musicreclass
 
 ifeq ($(TORCH),system)
 VENV_FLAGS := --system-site-packages
 PINS := $(VENV)/constraints-without-torch.txt
+else
+PINS := constraints.txt
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format types check bench tensorboard clean
+
+help:  ## print these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "musicreclass needs Python 3.10 to 3.13; give one with: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || \
+		{ rm -rf $(VENV); echo "no virtual environment could be made; on Debian: apt install python3-venv"; exit 2; }
+	@echo "TORCH := $(TORCH)" > $(CHOICE); echo "XGBOOST := $(XGBOOST)" >> $(CHOICE)
+
+$(VENV)/constraints-without-torch.txt
 else
 PINS := constraints.txt
 endif
@@ -27,6 +48,8 @@ $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
 	grep -v '^torch==' constraints.txt > $@
 
 $(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) $(VENV)/bin/python
+	@grep -qx "TORCH := $(TORCH)" $(CHOICE) && grep -qx "XGBOOST := $(XGBOOST)" $(CHOICE) || \
+		{ echo "$(VENV) was made with other choices ($$(paste -sd' ' $(CHOICE))): make clean first"; exit 2; }
 	$(VENV)/bin/python -m pip install --quiet -c $(PINS) -e '.[$(XGBOOST)]' $(if $(filter pinned,$(TORCH)),torch==2.13.0)
 	@touch $@
 

@@ -26,7 +26,6 @@ from musicreclass.errors import ConfigError
 from musicreclass.schema import mismatch
 
 OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
-MOST_COMBINATIONS = 256  # of a multirun's group choices, composed ahead of its first job
 
 
 def compose(task: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
@@ -81,17 +80,26 @@ class Check:
         overrides = [o for o in parsed if self._is_usable(o)]
         swept = [o for o in overrides if o.is_sweep_override() and self._is_group(o)]
         fixed = [o for o in overrides if o not in swept]
-        combinations = itertools.product(*[list(o.sweep_string_iterator()) for o in swept])
-        for values in itertools.islice(combinations, MOST_COMBINATIONS):
-            chosen = [f"{o.get_key_element()}={v}" for o, v in zip(swept, values, strict=True)]
+        for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
         if self.multirun and any(o.key_or_group == "run_dir" and o.value() is not None for o in overrides):
             self.found.append("run_dir: one folder cannot hold the runs of a multirun; leave it out with -m")
         return list(dict.fromkeys(self.found))
 
+    def _combinations(self, swept: list[Override]) -> list[list[str]]:
+        """The choices of groups to compose: all that may clash with each other, and each other option once."""
+        options = {o.get_key_element(): list(o.sweep_string_iterator()) for o in swept}
+        clashing = [key for key in options if key.split("/")[0] in ("data", "model", "features", *OVERLAYS)]
+        first = {key: values[0] for key, values in options.items()}
+        found = [
+            {**first, **dict(zip(clashing, v, strict=True))} for v in itertools.product(*(options[k] for k in clashing))
+        ]
+        found += [{**first, key: value} for key in options if key not in clashing for value in options[key][1:]]
+        return [[f"{key}={value}" for key, value in choice.items()] for choice in found]
+
     def _parse(self, text: str) -> Override | None:
         try:
-            return OverridesParser.create(self.tree.loader).parse_override(text)
+            (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
         except HydraException:
             key, sign, value = text.partition("=")
             if not sign and re.fullmatch(r"[\w./@-]+", text):
@@ -100,7 +108,8 @@ class Check:
                 self.found.append(f"{text}: cannot be read; quote the value: '{key}=\"{value}\"'")
             else:
                 self.found.append(f"{text}: cannot be read as KEY=VALUE")
-        return None
+            return None
+        return override
 
     def _is_group(self, override: Override) -> bool:
         return override.key_or_group in self.tree.groups
@@ -140,7 +149,7 @@ class Check:
             else:
                 legal = Legal(composed)
             settings = [o for o in fixed if not self._is_group(o) and not o.is_hydra_override()]
-            kept = [str(o.input_line) for o in settings if self._is_known(o, legal) and not o.is_sweep_override()]
+            kept = [first_value(o) for o in settings if self._is_known(o, legal) and not o.is_interval_sweep()]
             cfg = self.tree.compose(self.task, groups + kept)
         except ConfigError as error:
             self.found += error.problems
@@ -188,6 +197,13 @@ class Check:
                 f"choose model={'|'.join(others)}"]  # fmt: skip
 
 
+def first_value(override: Override) -> str:
+    """An override as one job has it: of a sweep, the first value."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+
+
 class Legal:
     """What may be set, given the chosen options: the keys they hold, their types, and what their targets take."""
 
@@ -230,7 +246,9 @@ class Legal:
     def mismatch(self, key: str, value: Any) -> str | None:
         """What is wrong with a value, or None."""
         default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self._holds(key) else None
-        return mismatch(key, value, default)
+        parent = OmegaConf.select(self.cfg, key.rpartition(".")[0]) if "." in key and self._holds(key) else None
+        target = parent.get("_target_") if isinstance(parent, DictConfig) else None
+        return mismatch(key, value, default, foreign=bool(target) and not str(target).startswith("musicreclass."))
 
     def problems(self, cfg: DictConfig) -> list[str]:
         """Every unknown key, wrong type, missing value and unresolvable interpolation of a composed configuration."""

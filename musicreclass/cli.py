@@ -9,10 +9,12 @@ import traceback
 from typing import TYPE_CHECKING
 
 from musicreclass import __version__
-from musicreclass.errors import ConfigError, UserError
+from musicreclass.errors import ConfigError, RunFailedError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from musicreclass.run import Run
 
 HELP = """musicreclass TASK ...
 
@@ -59,8 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return TASKS[task](rest)
     except KeyboardInterrupt:
-        print("musicreclass: stopped; the same command again starts over", file=sys.stderr)
-        return 130
+        return stopped()
     except BrokenPipeError:
         sys.stderr.close()
         return 1
@@ -74,7 +75,7 @@ def complain(error: Exception) -> int:
         traceback.print_exception(error)
     for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
         told = " ".join(line.split()) or type(error).__name__
-        expected = isinstance(error, UserError) or type(error).__name__ == "RunFailedError"
+        expected = isinstance(error, (UserError, RunFailedError))
         print(f"musicreclass: {told if expected else f'{type(error).__name__}: {told}'}", file=sys.stderr)
     return 2 if isinstance(error, UserError) else 1
 
@@ -127,7 +128,6 @@ def train_job(cfg: DictConfig) -> float | None:
     """One job, in whatever process a launcher runs it. Returns the validation macro-F1, for sweepers that optimise."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     from musicreclass.config import with_choices
 
@@ -140,21 +140,38 @@ def train_job(cfg: DictConfig) -> float | None:
     from rich.console import Console
 
     from musicreclass.report.summary import show
-    from musicreclass.train import train as train_run
 
     try:
-        run = train_run(cfg)
+        run = find_or_train(cfg)
         show(run, Console(highlight=False))
+    except KeyboardInterrupt:
+        raise SystemExit(stopped()) from None
     except Exception as error:  # ended here, since Hydra would add lines of its own
         raise SystemExit(complain(error)) from None
-    return OmegaConf.create(run.metrics).get("valid", {}).get("macro_f1")
+    return None
 
 
-def compare(arguments: list[str]) -> int:
-    """`musicreclass compare`."""
-    from musicreclass.compare import main as compare_runs
+def find_or_train(cfg: DictConfig) -> Run:
+    """The run that a configuration asks for: found, if it is finished, else made."""
+    from omegaconf import OmegaConf
 
-    return compare_runs(arguments)
+    from musicreclass.run import finished_run
+
+    run = finished_run(dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+    if run is None:
+        from musicreclass.train import train as train_run
+
+        return train_run(cfg)
+    print(f"found finished: {run.folder} (force=true trains it again)")
+    if run.is_stale:
+        print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
+    return run
+
+
+def stopped() -> int:
+    """What is said after Ctrl-C, and its exit code."""
+    print("musicreclass: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+    return 130
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -162,6 +179,13 @@ def evaluate(arguments: list[str]) -> int:
     from musicreclass.evaluate import main as evaluate_run
 
     return evaluate_run(arguments)
+
+
+def compare(arguments: list[str]) -> int:
+    """`musicreclass compare`."""
+    from musicreclass.compare import main as compare_runs
+
+    return compare_runs(arguments)
 
 
 TASKS = {"train": train, "evaluate": evaluate, "compare": compare}

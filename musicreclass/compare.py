@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from musicreclass.errors import UserError
 from musicreclass.files import write_text
@@ -106,7 +108,7 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
         here = [row for row in rows if row["tracks"] == tracks]
         sizes = dict.fromkeys(f"{row['scored on']} n = {row['n']}" for row in here)
         first = here[0]
-        title = f"[bold]{first['data']}[/], split {first['split']}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
+        title = f"[bold]{escape(first['data'])}[/], split {first['split']}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
         table = Table(
             box=None, header_style="dim", pad_edge=False, title=title, title_justify="left", title_style="none"
         )
@@ -118,10 +120,10 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
             again = row["run"] == last
             last = row["run"]
             line = dict(zip(COLUMNS, cells(row), strict=True))
-            head = ["", ""] if again else [line["model"], line["seed"]]
+            head = ["", ""] if again else [escape(line["model"]), line["seed"]]
             scores = [line["scored on"], line["accuracy"], line["macro-F1"]]
             table.add_row(
-                *head, *scores, "" if again else f"[dim]{short(line['run'])}[/]", style="dim" if again else ""
+                *head, *scores, "" if again else Text(short(line["run"]), "dim"), style="dim" if again else ""
             )
         found += [table, ""]
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """Something the user can mend: shown as one line, without a traceback, exit code 2."""
@@ -29,3 +31,16 @@ class DatasetNotFoundError(DataError):
 
 class RunError(UserError):
     """A run folder that is missing, incomplete, foreign, or cannot be written."""
+
+
+class RunFailedError(Exception):
+    """A run that broke while it trained or was scored; exit code 1.
+
+    Attributes:
+        folder: the run folder, whose run.log holds the traceback.
+    """
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        words = " ".join(str(error).split())[:200]
+        super().__init__(f"{type(error).__name__}: {words} (the traceback is in {folder / 'run.log'})")
+        self.folder = folder

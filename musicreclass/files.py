@@ -13,14 +13,21 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path`, of a file or a folder, that takes its place when the block ends well."""
+    """A scratch path beside `path`, of a file or a folder, that takes its place when the block ends well.
+
+    A file is replaced in one step. Of a folder that was there, there is an instant in which it is gone already.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     remove(scratch)
     try:
         yield scratch
         if path.is_dir():
-            remove(path)
-        scratch.replace(path)
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            scratch.rename(path)
+            remove(old)
+        else:
+            scratch.replace(path)
     finally:
         remove(scratch)
 

@@ -1,21 +1,55 @@
-"""What makes a run the run it is: the part of its configuration that can change the result, and the data's content."""
+"""What makes a run the run it is: the part of its configuration that can change the result, and the data's content.
+
+Nothing heavy is imported here, so that a finished run is found again in a moment. The data's fingerprint needs the data, but
+it is remembered with the files it was read from, by their path, size and time.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from musicreclass.files import write_json
+
 SCIENCE = (  # a key outside these can never change a signature
-    "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
-)  # fmt: skip
+    "data",
+    "features",
+    "model",
+    "optimizer",
+    "scheduler",
+    "early_stopping",
+    "augmentation",
+    "trainer",
+    "class_weight",
+    "seed",
+)
 PLACES = ("root", "path", "cache", "provides")  # in `data`: where it lies, not what it is; the fingerprint says that
+ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
+TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs",)  # in `model`: how fast, not what
+RESULTS = (
+    "data",
+    "features",
+    "models",
+    "classifiers",
+    "report",
+    "train.py",
+    "evaluate.py",
+)  # code that results depend on
+
+
+def is_estimator(config: dict[str, Any]) -> bool:
+    """Whether a configuration's model is known to read none of the training settings."""
+    return str(config.get("model", {}).get("_target_")).startswith(ESTIMATORS)
 
 
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies a run."""
-    kept = {key: config[key] for key in SCIENCE if key in config}
+    kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
     for section, left_out in (("data", PLACES), ("model", SPEED)):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
@@ -24,12 +58,66 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
 
 def signature(config: dict[str, Any], fingerprint: str) -> str:
     """A hash of what was asked for and of the data it was asked of: 12 hexadecimal digits."""
-    told = json.dumps({"config": scientific(config), "data": fingerprint}, sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    return hashed({"config": scientific(config), "data": fingerprint})[:12]
 
 
-def run_name(config: dict[str, Any], signed: str) -> str:
-    """A folder name a person can read: data, model, seed, signature."""
+def run_folder(config: dict[str, Any], fingerprint: str) -> Path:
+    """Where a run goes: `run_dir`, or a name that a person can read, of data, model, seed and signature."""
+    if config.get("run_dir"):
+        return Path(config["run_dir"])
     choices = config.get("choices", {})
-    parts = [choices.get("data"), choices.get("model"), f"s{config.get('seed')}", signed]
-    return "-".join(str(part).replace("/", "_") for part in parts if part)
+    parts = [choices.get("data"), choices.get("model"), f"s{config.get('seed')}", signature(config, fingerprint)]
+    return Path(config["paths"]["outputs"]) / "-".join(str(part).replace("/", "_") for part in parts if part)
+
+
+def hashed(value: Any) -> str:
+    """The SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """A hash of this package's code, as far as results depend on it: 12 hexadecimal digits."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for place in RESULTS:
+        root = package / place
+        for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            digest.update(file.relative_to(package).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def remember_fingerprint(config: dict[str, Any], files: list[Path], fingerprint: str) -> None:
+    """Note the fingerprint of a configuration's data beside the files it was read from."""
+    marks = [mark(file) for file in files]
+    if files and None not in marks:
+        with suppress(OSError):  # it will be computed again
+            place = _memo(config)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, {"files": marks, "fingerprint": fingerprint})
+
+
+def known_fingerprint(config: dict[str, Any]) -> str | None:
+    """The fingerprint of a configuration's data, if it was noted and no file has changed since."""
+    try:
+        noted = json.loads(_memo(config).read_text(encoding="utf-8"))
+        if all(mark(Path(file[0])) == file for file in noted["files"]):
+            return str(noted["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        pass
+    return None
+
+
+def _memo(config: dict[str, Any]) -> Path:
+    asked = {"data": config["data"], "features": config.get("features"), "cwd": str(Path.cwd()), "code": code_version()}
+    return Path(config["paths"]["cache"]) / "fingerprints" / f"{hashed(asked)[:24]}.json"
+
+
+def mark(file: Path) -> list[Any] | None:
+    """What tells whether a file, or a folder's list of files, has changed; None if it is not there."""
+    try:
+        stat = file.resolve().stat()
+    except OSError:
+        return None
+    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]

@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, UserError
+from musicreclass.errors import RunError, RunFailedError, UserError
 from musicreclass.files import remove, replacing, write_json, write_text
+from musicreclass.identity import code_version, known_fingerprint, run_folder, signature
+from musicreclass.locks import Lock
 
 if TYPE_CHECKING:
     from musicreclass.classifiers.base import Classifier
     from musicreclass.classifiers.predictions import Predictions
 
 log = logging.getLogger("musicreclass")
+
+MADE = ("metrics.json", "provenance.json", "predictions", "model", "figures")  # by a run that ends
+KEPT = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted one goes on from
 
 
 class Run:
@@ -36,6 +41,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.lock: Lock | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -99,6 +105,11 @@ class Run:
         """Versions, hardware, command, seconds, memory."""
         return self._json("provenance.json")
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the code that results depend on has changed since."""
+        return self.identity.get("code") != code_version()
+
     def predictions(self, split: str) -> Predictions:
         """The table of one split.
 
@@ -122,26 +133,61 @@ class Run:
 
         return load(self.folder / "model", trust)
 
-    def begin(self, config: dict[str, Any], identity: dict[str, Any]) -> None:
-        """Make the folder and write what is known ahead of training.
+    @contextmanager
+    def claimed(self, on_busy: str = "wait") -> Iterator[None]:
+        """Hold the run's lock: one process at a time works in a run folder.
+
+        Args:
+            on_busy: `wait` for the process that holds it, or `error`.
+
+        Raises:
+            RunError: if the folder cannot be made, holds something other than a run, or is busy and that is an error.
+        """
+        self._refuse_foreign()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = Lock(self.folder / ".lock")
+            if on_busy == "error" and (owner := lock.holder()) is not None:
+                raise RunError(
+                    f"{self.folder}: busy: process {owner.get('pid')} on {owner.get('host')} is at work on it"
+                )
+            lock.acquire(self._announce)
+        except OSError as error:
+            raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
+        self.lock = lock
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _announce(self, owner: dict[str, Any]) -> None:
+        print(f"{self.folder}: waiting for process {owner.get('pid')} on {owner.get('host')}", file=sys.stderr)
+
+    def _refuse_foreign(self) -> None:
+        """A folder with anything in it that is not a run's is never written into."""
+        if self.folder.is_dir() and not (self.folder / "identity.json").is_file():
+            strange = [p.name for p in self.folder.iterdir() if not p.name.startswith(".lock")]
+            if strange:
+                raise RunError(
+                    f"run_dir={self.folder}: holds {strange[0]!r}, which is no run; name a new or an empty folder"
+                )
+
+    def begin(self, config: dict[str, Any], identity: dict[str, Any], resume: bool) -> None:
+        """Write what is known ahead of training.
+
+        Args:
+            config: resolved.
+            identity: signature, fingerprint, versions.
+            resume: whether to go on from the checkpoints that are there; otherwise all of the run's files go.
 
         Raises:
             RunError: if the folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in (
-                "metrics.json",
-                "predictions",
-                "model",
-                "figures",
-                "tensorboard",
-                "history.csv",
-                "checkpoints",
-                "run.log",
-            ):
-                remove(self.folder / name)
             self.write("identity.json", identity)
+            self.set_state("running")
+            for name in MADE if resume else (*MADE, *KEPT):
+                remove(self.folder / name)
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
@@ -175,7 +221,6 @@ class Run:
         root.addHandler(handler)
         log.setLevel(logging.INFO)
         logging.captureWarnings(True)
-        self.set_state("running")
         log.info("command: %s", " ".join(sys.argv))
         try:
             yield
@@ -197,12 +242,20 @@ class Run:
             handler.close()
 
 
-class RunFailedError(Exception):
-    """A run that broke while it trained or was scored; its folder holds the traceback."""
+def finished_run(config: dict[str, Any]) -> Run | None:
+    """The finished run that a resolved configuration asks for, if there is one and nothing is left to do for it.
 
-    def __init__(self, folder: Path, error: Exception) -> None:
-        words = " ".join(str(error).split())[:200]
-        super().__init__(f"{type(error).__name__}: {words} (the traceback is in {folder / 'run.log'})")
+    Answers without reading data or importing what trains, if the data's fingerprint is known.
+    """
+    fingerprint = None if config["force"] else known_fingerprint(config)
+    if fingerprint is None:
+        return None
+    run = Run(run_folder(config, fingerprint))
+    if run.state != "done" or run.identity.get("signature") != signature(config, fingerprint):
+        return None
+    tracks = run.provenance.get("tracks", {})
+    missing = [s for s in config["evaluate"] if s not in run.metrics and tracks.get(s, 1)]
+    return None if missing else run
 
 
 class Stopwatch:

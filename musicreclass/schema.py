@@ -19,6 +19,7 @@ class Rule:
         above: the number that must be exceeded.
         high: the greatest number.
         nullable: whether null is a value.
+        filled: whether a list must hold something.
     """
 
     kind: type
@@ -27,6 +28,7 @@ class Rule:
     above: float | None = None
     high: float | None = None
     nullable: bool = False
+    filled: bool = False
 
     def words(self) -> str:
         """The rule as a clause: `a whole number, at least 1`."""
@@ -44,7 +46,11 @@ class Rule:
         if value is None:
             return self.nullable
         if self.kind is list:
-            return isinstance(value, list) and all(not self.choices or item in self.choices for item in value)
+            return (
+                isinstance(value, list)
+                and bool(value or not self.filled)
+                and all(not self.choices or item in self.choices for item in value)
+            )
         if self.choices and self.kind is int:
             return value in self.choices
         if self.kind in (int, float):
@@ -62,12 +68,13 @@ class Rule:
 RULES: dict[str, Rule] = {
     "seed": Rule(int, low=0),
     "class_weight": Rule(str, choices=("none", "balanced")),
-    "evaluate": Rule(list, choices=SPLITS),
+    "evaluate": Rule(list, choices=SPLITS, filled=True),
+    "on_busy": Rule(str, choices=("wait", "error")),
     "run_dir": Rule(str, nullable=True),
     "trainer.max_epochs": Rule(int, low=1),
     "trainer.batch_size": Rule(int, low=1),
-    "trainer.mode": Rule(str, choices=("min", "max")),
     "trainer.monitor": Rule(str, choices=("valid/loss", "valid/accuracy", "valid/macro_f1")),
+    "trainer.precision": Rule(str, choices=("32-true", "16-mixed", "bf16-mixed", "64-true")),
     "trainer.label_smoothing": Rule(float, low=0, high=1),
     "trainer.gradient_clip": Rule(float, above=0, nullable=True),
     "paths.data": Rule(str, nullable=True),
@@ -90,20 +97,26 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": Rule(float, low=0),
     "early_stopping.patience": Rule(int, low=0, nullable=True),
     "early_stopping.min_delta": Rule(float, low=0),
+    "hardware.accelerator": Rule(str, choices=("auto", "cpu", "gpu", "cuda", "mps")),
     "hardware.threads": Rule(int, low=1, nullable=True),
     "hardware.micro_batch": Rule(int, low=1, nullable=True),
 }
 
 
-def mismatch(key: str, value: Any, default: Any) -> str | None:
+def mismatch(key: str, value: Any, default: Any, foreign: bool = False) -> str | None:
     """What is wrong with a value for a key, in one line, or None.
 
     Args:
         key: the dotted key.
         value: what it is to be.
         default: what the YAML file says; its type is the rule where none is written above.
+        foreign: whether the value goes to another library's class, many of whose parameters take numbers, names or null.
     """
     rule = RULES.get(key)
+    if rule is None and foreign and (value is None or (isinstance(default, str) and isinstance(value, (int, float)))):
+        return None
+    if rule is None and foreign and type(default) in (int, float) and type(value) in (int, float):
+        return None
     if rule is None and isinstance(default, (bool, int, float, str)):
         rule = Rule(type(default))
     if rule is None and isinstance(default, (list, tuple)):

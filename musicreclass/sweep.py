@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from musicreclass.cli import complain
+from musicreclass.cli import complain, find_or_train
 from musicreclass.files import write_json
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ class Sweep:
         record: dict[str, Any] = {"job": number, "overrides": told, "state": "done", "run": "", "error": ""}
         value = float("nan")
         try:
-            from musicreclass.train import train
-
-            run = train(cfg)
+            run = find_or_train(cfg)
             found = run.metrics.get("valid", {})
             value = found.get("macro_f1", value)
             record.update(run=str(run.folder), accuracy=found.get("accuracy"), macro_f1=found.get("macro_f1"))
@@ -99,5 +98,5 @@ def summary(records: list[dict[str, Any]]) -> Table:
     table.add_column("overrides", overflow="fold")
     for r in records:
         scores = [f"{100 * r[k]:.1f}" if r.get(k) is not None else "" for k in ("accuracy", "macro_f1")]
-        table.add_row(str(r["job"]), f"[{STYLES.get(r['state'], '')}]{r['state']}[/]", *scores, r["overrides"])
+        table.add_row(str(r["job"]), f"[{STYLES.get(r['state'], '')}]{r['state']}[/]", *scores, Text(r["overrides"]))
     return table

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import musicreclass
-from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.build import build
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import UserError
+from musicreclass.errors import RunError, UserError
 from musicreclass.evaluate import score_split
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import run_name, signature
+from musicreclass.identity import code_version, remember_fingerprint, run_folder, signature
 from musicreclass.provenance import provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.summary import final_results, hyperparameters
 from musicreclass.run import Run, Stopwatch
+from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
 
@@ -46,41 +46,64 @@ def train(cfg: DictConfig) -> Run:
     with watch.phase("data"):
         data = open_data(config)
         fingerprint = data.fingerprint()
+    remember_fingerprint(config, data.files(), fingerprint)
     classifier = build(config, profile, data)
-
+    run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
-    folder = Path(config["run_dir"] or Path(config["paths"]["outputs"]) / run_name(config, signed))
-    run = Run(folder)
-    run.begin(config, {"signature": signed, "fingerprint": fingerprint, "version": musicreclass.__version__,
-                       "choices": config.get("choices", {}), "micro_batch": profile.micro_batch})  # fmt: skip
-    with run.session():
-        for line in (*data.protocol.why, *data.notes):
-            log.info("data: %s", line)
-        curves = Curves(folder, tensorboard=config["logger"]["tensorboard"])
-        with watch.phase("fit"):
-            classifier.fit(data, Workspace(folder, curves.log, progress=sys.stderr.isatty()))
-        run.save_model(classifier)
-        figures = {}
-        with watch.phase("score"):
-            for split in config["evaluate"]:
-                if data.size(split):
-                    figures[f"confusion_matrix/{split}"] = score_split(run, classifier, data, split)
-                else:
-                    data.notes.append(
-                        f"{split} was asked for, but this copy of the data has no {split} tracks: not scored"
-                    )
-                    log.warning(data.notes[-1])
-        learned = curves_figure(curves.rows)
-        if learned is not None:
-            save_figure(learned, folder / "figures" / "learning_curves.png")
-        curves.finish(hyperparameters(config), final_results(run.metrics), figures)
-        notes = {
-            "tracks": {s: data.size(s) for s in ("train", "valid", "test")},
-            "dropped": data.dropped,
-            "notes": data.notes,
-        }
-        run.write("provenance.json", provenance(watch.seconds, notes))
+    identity = {
+        "signature": signed,
+        "fingerprint": fingerprint,
+        "version": musicreclass.__version__,
+        "code": code_version(),
+        "choices": config.get("choices", {}),
+        "micro_batch": profile.micro_batch,
+    }
+    with run.claimed(config["on_busy"]):
+        there = run.identity.get("signature")
+        if there not in (None, signed) and not config["force"]:
+            raise RunError(
+                f"run_dir={run.folder}: holds another run ({there}); name another folder, or force=true replaces it"
+            )
+        if run.state == "done" and not config["force"]:
+            score_missing(run, data, config)
+            return run
+        run.begin(config, identity, resume=False)
+        with run.session():
+            fit_and_score(run, config, data, classifier, watch)
     return run
+
+
+def fit_and_score(run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch) -> None:
+    """What happens inside a run's session."""
+    for line in (*data.protocol.why, *data.notes):
+        log.info("data: %s", line)
+    curves = Curves(run.folder, tensorboard=config["logger"]["tensorboard"])
+    with watch.phase("fit"):
+        classifier.fit(data, Workspace(run.folder, curves.log, progress=sys.stdout.isatty()))
+    run.save_model(classifier)
+    figures = {}
+    with watch.phase("score"):
+        for split in config["evaluate"]:
+            if data.size(split):
+                figures[f"confusion_matrix/{split}"] = score_split(run, classifier, data, split)
+            else:
+                data.notes.append(f"{split} was asked for, but this copy of the data has no {split} tracks: not scored")
+                log.warning(data.notes[-1])
+    learned = curves_figure(curves.rows)
+    if learned is not None:
+        save_figure(learned, run.folder / "figures" / "learning_curves.png")
+    curves.finish(hyperparameters(config), final_results(run.metrics), figures)
+    notes = {"tracks": {s: data.size(s) for s in SPLITS}, "dropped": data.dropped, "notes": data.notes}
+    run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def score_missing(run: Run, data: TrackData, config: dict[str, Any]) -> None:
+    """Score a finished run on the splits that were asked for and that it has no score of yet."""
+    missing = [split for split in config["evaluate"] if split not in run.metrics and data.size(split)]
+    if missing:
+        classifier = run.classifier(trust=(str(config["model"]["_target_"]).rpartition(".")[0],))
+        for split in missing:
+            score_split(run, classifier, data, split)
 
 
 def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid")) -> TrackData:

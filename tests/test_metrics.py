@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from musicreclass.classifiers.predictions import Predictions
 from musicreclass.data.tracks import make_tracks
-from musicreclass.report.metrics import calibration_error, most_confused, score
+from musicreclass.report.metrics import calibration_error, score
 from musicreclass.report.stats import bootstrap_interval
 
 
@@ -76,7 +76,11 @@ def test_macro_f1_interval_holds_its_estimate_with_one_artist_per_class():
 
 def test_most_confused():
     truth, guess = [0, 0, 0, 1, 1, 2], [1, 1, 0, 0, 1, 2]
-    assert most_confused(predictions(truth, np.eye(4)[guess])) == [("a", "b", 2, 3), ("b", "a", 1, 2)]
+    found = score(predictions(truth, np.eye(4)[guess]))
+    assert found["most_confused"] == [("a", "b", 2, 3), ("b", "a", 1, 2)]
+    assert found["top3_accuracy"] == pytest.approx(1)
+    ties = score(predictions([3, 3, 0], np.full((3, 4), 0.25)))
+    assert ties["top3_accuracy"] == pytest.approx(1 / 3)  # among equals the first classes come first, as for argmax
 
 
 def test_rows_of_one_track_are_averaged():

@@ -244,7 +244,20 @@ def test_a_loaded_model_executes_nothing(run, table, here):
         with pytest.raises(RunError):
             Run.open(here / model).classifier()
     meta = here / "mlp" / "model" / "meta.json"
-    meta.write_text(meta.read_text().replace("musicreclass.models.mlp.MLP", "os.system"))
-    with pytest.raises(RunError, match=r"made from os\.system"):
-        Run.open(here / "mlp").classifier()
+    honest = meta.read_text()
+    crafted = {
+        "musicreclass.models.mlp.MLP": [
+            "os.system",
+            "musicreclass.models.mlp.nn.Linear",
+            "musicreclass.models.module.torch.load",
+        ],
+        '"dropout": 0.3': ['"dropout": {"_target_": "pathlib.Path.touch", "self": "owned"}', '"_target_": "os.mkdir"'],
+        '"kind": "network"': ['"kind": ["network"]', '"kind": "pickle"'],
+    }
+    for old, news in crafted.items():
+        for new in news:
+            meta.write_text(honest.replace(old, new))
+            assert meta.read_text() != honest
+            with pytest.raises(RunError):
+                Run.open(here / "mlp").classifier()
     assert not Path("owned").exists()

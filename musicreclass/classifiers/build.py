@@ -8,9 +8,10 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from musicreclass.classifiers.base import Classifier, Meta
+from musicreclass.classifiers.base import Classifier, Meta, refusing
 from musicreclass.classifiers.boosted import BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
@@ -56,10 +57,14 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
         estimator = instantiate({"_target_": target, **arguments, **threads}, _convert_="all")
     except (InstantiationException, TypeError) as error:
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
-    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict_proba")):
+    if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
         raise ConfigError(
             [f"model._target_={target}: neither an nn.Module nor an estimator with fit and predict_proba"]
         )
+    if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
+        estimator.set_params(random_state=config["seed"])
+    if weighted and not has_fit_parameter(estimator, "sample_weight"):
+        raise ConfigError([f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"])
     kind = "boosted" if target.startswith("xgboost.") else "estimator"
     meta.kind = kind
     made = BoostedClassifier if kind == "boosted" else EstimatorClassifier
@@ -82,10 +87,7 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
         raise RunError(f"{folder}: no meta.json: not a model, or one whose run did not finish") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
-    if not isinstance(fields, dict) or fields.pop("format", None) != 1 or fields.get("kind") not in KINDS:
+    if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
         raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
-    try:
-        meta = Meta(**fields)
-    except TypeError as error:
-        raise RunError(f"{folder}/meta.json: {one_line(error)}") from error
-    return KINDS[meta.kind].load(folder, meta, trust)
+    with refusing(folder / "meta.json"):
+        return KINDS[fields["kind"]].load(folder, Meta(**fields), trust)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from musicreclass.hardware.profile import Profile
 from musicreclass.models.frontend import Standardize
 from musicreclass.models.module import GenreModule, TrainingPlan
 
-OWN = "musicreclass.models."
+OWN = "musicreclass.models."  # the modules whose networks are loaded without being trusted first
 PREDICTION_BATCH = 4096
 
 
@@ -38,8 +39,6 @@ class TrainerSettings:
     plan: TrainingPlan
     max_epochs: int
     precision: str
-    monitor: str
-    mode: str
     patience: int | None
     min_delta: float
     accelerator: str
@@ -55,6 +54,7 @@ class TrainerSettings:
             steps=trainer["max_epochs"] * -(-tracks // trainer["batch_size"]),
             seed=config["seed"],
             monitor=trainer["monitor"],
+            mode="min" if trainer["monitor"].endswith("loss") else "max",
             label_smoothing=trainer["label_smoothing"],
             gradient_clip=trainer["gradient_clip"],
             micro_batch=profile.micro_batch,
@@ -63,8 +63,6 @@ class TrainerSettings:
             plan=plan,
             max_epochs=trainer["max_epochs"],
             precision=trainer["precision"],
-            monitor=trainer["monitor"],
-            mode=trainer["mode"],
             patience=stopping["patience"],
             min_delta=stopping["min_delta"],
             accelerator=profile.accelerator,
@@ -99,17 +97,17 @@ class NetworkClassifier(Classifier):
             fit_standardize(self.network[0], x)
         if self.weighted:
             weight = torch.from_numpy(balanced_weights(y, len(data.classes)).astype(np.float32))
-            plan = TrainingPlan(**{**plan.__dict__, "class_weight": weight})
+            plan = replace(plan, class_weight=weight)
         front, network = self.network
         data.transform = torch.no_grad()(front)  # the same for every epoch, so it is done once
         module = GenreModule(network, len(data.classes), plan, work.log_epoch)
         folder = work.folder / "checkpoints"
         callbacks: list[Callback] = [] if settings.patience is None else [
-            EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience, min_delta=settings.min_delta,
+            EarlyStopping(plan.monitor, mode=plan.mode, patience=settings.patience, min_delta=settings.min_delta,
                           check_on_train_epoch_end=True)
         ]  # fmt: skip
         checkpoint = ModelCheckpoint(
-            folder, "best", settings.monitor, mode=settings.mode, save_last=True, save_on_train_epoch_end=True,
+            folder, "best", plan.monitor, mode=plan.mode, save_last=True, save_on_train_epoch_end=True,
             enable_version_counter=False,
         )  # fmt: skip
         trainer = quiet_trainer(
@@ -121,7 +119,10 @@ class NetworkClassifier(Classifier):
             enable_progress_bar=work.progress,
             default_root_dir=work.folder,
         )
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data)
+        except SystemExit as leaving:  # how Lightning passes Ctrl-C on
+            raise KeyboardInterrupt from leaving
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
         self.network.cpu().eval()
@@ -141,16 +142,26 @@ class NetworkClassifier(Classifier):
     @classmethod
     def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> NetworkClassifier:
         """See `classifiers.build.load`."""
-        module = meta.target.rpartition(".")[0]
-        if not (meta.target.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
-            raise RunError(
-                f"{folder}: made from {meta.target}; if that is your own code, load it with --trust {module}"
-            )
+        module, _, name = meta.target.rpartition(".")
+        if not (module.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
+            told = f"if that is your own code, load it with --trust {module}"
+            raise RunError(f"{folder}: made from {meta.target}; {told}")
+        with refusing(folder / "meta.json"):
+            found_class = getattr(importlib.import_module(module), name)
+            if found_class.__module__ != module or not plain_arguments(meta.arguments):
+                raise RunError(f"{folder}/meta.json: {meta.target} is not a network of {module} made from plain values")
         with refusing(folder / "weights.pt"):
             found = cls(meta)
             found.network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
         found.network.eval()
         return found
+
+
+def plain_arguments(value: Any) -> bool:
+    """Whether arguments are plain values, with nothing in them that asks for another object to be made."""
+    if isinstance(value, dict):
+        return all(not str(k).startswith("_") and plain_arguments(v) for k, v in value.items())
+    return all(map(plain_arguments, value)) if isinstance(value, list) else True
 
 
 def make_network(meta: Meta) -> nn.Sequential:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.splits import group_of
 from musicreclass.errors import RunError
+from musicreclass.files import replacing
 
 PREFIX = "p/"
 
@@ -34,9 +36,11 @@ class Predictions:
             classes: the class of each column.
             tracks: a Tracks table that knows these tracks; its order is the result's.
         """
+        if not np.isfinite(probability).all():
+            raise FloatingPointError("the model gives probabilities that are not numbers: it has not learned anything")
         frame = pd.DataFrame(probability, columns=[PREFIX + name for name in classes])
         mean = frame.groupby(np.asarray(track_id, dtype=object), sort=False).mean()
-        known = tracks.set_index("track_id").loc[mean.index, ["target", "group"]]
+        known = tracks.assign(group=group_of(tracks)).set_index("track_id").loc[mean.index, ["target", "group"]]
         joined = pd.concat([known, mean], axis=1)
         order = tracks.track_id[tracks.track_id.isin(mean.index)]
         return cls(joined.loc[order].rename_axis("track_id").reset_index())
@@ -64,9 +68,8 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the table as Parquet; the old file stays until the new one is complete."""
-        scratch = path.with_name(f".{path.name}.part")
-        self.table.to_parquet(scratch, index=False)
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            self.table.to_parquet(scratch, index=False)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

@@ -47,6 +47,10 @@ class Demo(TableData):
         if not self.folder.is_dir():
             build(self.folder, self.clips_per_artist)
 
+    def files(self) -> list[Path]:
+        """The feature table."""
+        return [self.folder / "Data" / "features.csv"]
+
     def read(self) -> Table:
         """The demo's feature table."""
         file = TableFile(str(self.folder / "Data" / "features.csv"), {"protocol": "auto"}, label_column="genre",

@@ -63,6 +63,11 @@ class FMAFeatures(TableData):
         self.feature_sets = list(feature_sets)
         self.cut_short = cut_short
 
+    def files(self) -> list[Path]:
+        """tracks.csv and features.csv."""
+        folder = find_metadata(self.root)
+        return [folder / "tracks.csv", folder / "features.csv"]
+
     def read(self) -> Table:
         """The labelled tracks of the subset, with their features.
 
@@ -70,11 +75,11 @@ class FMAFeatures(TableData):
             DatasetNotFoundError: if the files are not there.
             DataError: if they are damaged or of another release.
         """
-        folder = find_metadata(self.root)
-        tracks = load_tracks(folder / "tracks.csv", self.store)
-        features = Features.load(folder / "features.csv", self.store)
+        tracks_csv, features_csv = self.files()
+        tracks = load_tracks(tracks_csv, self.store)
+        features = Features.load(features_csv, self.store)
         chosen = tracks[in_subset(tracks.subset, self.subset, self.subset_exact)]
-        columns = features.of_sets(self.feature_sets, folder / "features.csv")
+        columns = features.of_sets(self.feature_sets, features_csv)
         rows = features.rows(chosen.index)
         dropped = {
             "in tracks.csv but not in features.csv": int((rows < 0).sum()),
@@ -91,7 +96,9 @@ class FMAFeatures(TableData):
                 f"{int(short.sum())} tracks whose clips are cut short are kept: the features are of whole tracks"
             )
         if not len(chosen):
-            raise DataError(f"{folder}: no track of data.subset={self.subset} is in both tracks.csv and features.csv")
+            raise DataError(
+                f"{tracks_csv.parent}: no track of data.subset={self.subset} is in both tracks.csv and features.csv"
+            )
         return Table(
             track_id=chosen.index,
             target=chosen.genre,

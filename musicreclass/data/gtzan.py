@@ -76,6 +76,10 @@ class GTZANFeatures(TableData):
         self.seconds = seconds
         self.fold = fold
 
+    def files(self) -> list[Path]:
+        """The feature table."""
+        return [find_table(self.root, TABLES[self.seconds])]
+
     def read(self) -> Table:
         """The table's rows, with artists and splits from the index.
 
@@ -83,7 +87,7 @@ class GTZANFeatures(TableData):
             DatasetNotFoundError: if the table is not there.
             DataError: if it is not GTZAN's.
         """
-        path = find_table(self.root, TABLES[self.seconds])
+        (path,) = self.files()
         frame = read_frame(path)
         if "filename" not in frame or "label" not in frame:
             raise DataError(f"{path}: no columns filename and label: not GTZAN's feature table")

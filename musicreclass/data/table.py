@@ -17,6 +17,7 @@ from musicreclass.data.tracks import TrackData, make_tracks, some, text
 from musicreclass.errors import DataError
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, F) float32, class number (B,), row of the table (B,)
+TELLING = 6  # so many features are not shared by two recordings by chance
 BATCHES_AT_ONCE = 16  # effective batches that a loader hands over together
 
 
@@ -95,7 +96,7 @@ class TableData(TrackData):
         known = {name: text(values).iloc[first].tolist() for name, values in table.known.items()}
         known.setdefault("checksum", self._checksums(len(names)))
         self._use(make_tracks(names, text(table.target).iloc[first].tolist(), **known), table.own_split)
-        copies = int(self.tracks.checksum.duplicated().sum())
+        copies = int(self.tracks.checksum.dropna().duplicated().sum())
         if copies:
             self.notes.append(f"{copies} tracks repeat another's features: copies of one recording, or faults")
 
@@ -136,8 +137,10 @@ class TableData(TrackData):
             self.notes.append(f"{len(few)} classes have too few tracks to be in train, valid and test ({named})")
         return np.asarray(~out)
 
-    def _checksums(self, tracks: int) -> list[str]:
-        """A hash of each track's features."""
+    def _checksums(self, tracks: int) -> list[str | None]:
+        """A hash of each track's features; None where they are too few to tell one recording from another."""
+        if self.x.shape[1] < TELLING:
+            return [None] * tracks
         if len(self.x) == tracks:
             return [hashlib.sha1(row.data).hexdigest() for row in self.x]
         digests = [hashlib.sha1() for _ in range(tracks)]

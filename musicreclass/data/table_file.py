@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from musicreclass.config import nearest
 from musicreclass.data.table import Table, TableData
+from musicreclass.data.tracks import text
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 
@@ -43,6 +45,10 @@ class TableFile(TableData):
         self.split_column, self.group_column = split_column, group_column
         self.ignore_columns = list(ignore_columns)
 
+    def files(self) -> list[Path]:
+        """The table's file."""
+        return [self.path]
+
     def read(self) -> Table:
         """The file's rows.
 
@@ -50,7 +56,7 @@ class TableFile(TableData):
             DatasetNotFoundError: if there is no such file.
             DataError: if it cannot be read, lacks a column, or a feature column is not of numbers.
         """
-        frame = read_frame(self.path)
+        frame = read_frame(self.path, [self.id_column, self.label_column, self.split_column, self.group_column])
         named = {"data.id_column": self.id_column, "data.label_column": self.label_column,
                  "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
         for setting, column in named.items():
@@ -70,8 +76,9 @@ class TableFile(TableData):
             )
         if not features:
             raise DataError(f"{self.path}: no feature columns beside {', '.join(sorted(special))}")
-        if frame[self.id_column].isna().any():
-            raise DataError(f"{self.path}: {int(frame[self.id_column].isna().sum())} rows have no {self.id_column}")
+        nameless = int(text(frame[self.id_column]).isna().sum())
+        if nameless:
+            raise DataError(f"{self.path}: {nameless} rows have no {self.id_column}")
         known = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
@@ -84,8 +91,12 @@ class TableFile(TableData):
         )
 
 
-def read_frame(path: Path) -> pd.DataFrame:
+def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
     """A CSV or Parquet file as a frame; every row must have every field.
+
+    Args:
+        path: the file.
+        names: columns of names, which are text as it stands: 007 is not 7, and NA may be an artist.
 
     Raises:
         DatasetNotFoundError: if there is no such file.
@@ -98,11 +109,11 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise DatasetNotFoundError(f"data.path={path}: there is no such file")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return parquet.read_table(path).to_pandas()
+            return parquet.read_table(path).to_pandas(ignore_metadata=True)
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         options = csv.ReadOptions(use_threads=False)  # with threads an error does not say in which row it is
-        convert = csv.ConvertOptions(strings_can_be_null=True)
+        convert = csv.ConvertOptions(column_types={name: pyarrow.string() for name in names if name is not None})
         frame = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert).to_pandas()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,10 @@ class TrackData(LightningDataModule, ABC):
 
     def _dropped_words(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files and folders that were read: while none of them changes, neither does the fingerprint."""
 
     def size(self, split: str) -> int:
         """How many tracks a split has; `all` counts every one."""

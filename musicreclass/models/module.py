@@ -34,7 +34,9 @@ class TrainingPlan:
         class_weight: (C,) weights of the loss, or None.
         label_smoothing: of the training loss alone; validation loss is the plain one.
         gradient_clip: largest norm of the gradient, or None.
-        micro_batch: tracks per forward pass, or None for a whole batch. The gradient is that of the whole batch either way.
+        mode: whether that metric is to become small, `min`, or large, `max`.
+        micro_batch: tracks per forward pass, or None for a whole batch. The gradient is that of the whole batch either way,
+            but for batch statistics and the dropout masks, which are drawn for each forward pass.
     """
 
     optimizer: dict[str, Any]
@@ -43,6 +45,7 @@ class TrainingPlan:
     steps: int
     seed: int
     monitor: str = "valid/loss"
+    mode: str = "min"
     class_weight: torch.Tensor | None = None
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
@@ -56,7 +59,7 @@ class Totals:
     classes: int
     loss: torch.Tensor | float = 0.0
     tracks: int = 0
-    rate: float = 0.0  # the learning rate of the last step
+    lr: float = 0.0  # the learning rate of the last step
     cells: list[torch.Tensor] = field(default_factory=list)  # truth * C + guess
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
@@ -77,7 +80,7 @@ class Totals:
 
 
 class GenreModule(LightningModule):
-    """Trains a network with manual optimisation, so that memory never changes the result.
+    """Trains a network with manual optimisation, so that memory need not change what one step learns from.
 
     A loader yields whole effective batches, one or several at a time (in-memory tables: several, since Lightning's own work per
     batch would cost as much as the step). `training_step` passes each through in micro-batches and steps once. What is
@@ -109,8 +112,9 @@ class GenreModule(LightningModule):
         self._step_scheduler_each_batch = node.pop("interval", "epoch") == "step"
         if node.get("_target_") is None:
             return optimizer
-        if "total_steps" in inspect.signature(get_object(node["_target_"])).parameters and "total_steps" not in node:
-            node["total_steps"] = self.plan.steps
+        takes = inspect.signature(get_object(node["_target_"])).parameters
+        known = {"total_steps": self.plan.steps, "mode": self.plan.mode}
+        node = {**{name: value for name, value in known.items() if name in takes}, **node}
         return {"optimizer": optimizer, "lr_scheduler": instantiate(node, optimizer=optimizer, _convert_="all")}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -140,7 +144,7 @@ class GenreModule(LightningModule):
             if plan.gradient_clip is not None:
                 self.clip_gradients(optimizer, plan.gradient_clip, "norm")
             optimizer.step()
-            totals.rate = optimizer.param_groups[0]["lr"]
+            totals.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
                 scheduler.step()
 
@@ -151,8 +155,10 @@ class GenreModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch; the loss is the plain one, so that runs compare."""
         x, y, _ = batch
-        logits = self.network(x)
-        self.valid_totals.add(F.cross_entropy(logits, y, reduction="sum"), logits, y)
+        size = self.plan.micro_batch or len(y)
+        for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
+            logits = self.network(x_part)
+            self.valid_totals.add(F.cross_entropy(logits, y_part, reduction="sum"), logits, y_part)
 
     def on_validation_epoch_end(self) -> None:
         """Publish `valid/loss`, `valid/accuracy` and `valid/macro_f1` for the callbacks that watch them."""
@@ -162,7 +168,7 @@ class GenreModule(LightningModule):
         """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
         valid = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         train = self.train_totals.scores("train")
-        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.rate)})
+        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.lr)})
         if not np.isfinite(train["train/loss"]):
             raise FloatingPointError(
                 f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr"

@@ -20,13 +20,14 @@ def score(predictions: Predictions) -> dict[str, Any]:
         predictions: one row per track.
 
     Returns:
-        `accuracy`, `balanced_accuracy` (mean recall), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss` (nats), `ece`
+        `accuracy`, `balanced_accuracy` (recall, averaged over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss` (nats), `ece`
         (expected calibration error over 15 bins of confidence), `n`, 95 % bootstrap intervals `accuracy_ci95` and
-        `macro_f1_ci95` over tracks, or over groups where any are known (`ci95_over` says), and `per_class`. The classes
+        `macro_f1_ci95` over tracks, or over groups where any are known (`ci95_over` says), `most_confused` and `per_class`. The classes
         are the data's: one that is absent here counts with zeros.
     """
     truth, probability = predictions.truth(), predictions.probabilities()
-    guess = probability.argmax(axis=1)
+    ranked = np.argsort(-probability, axis=1, kind="stable")  # among equals the first, as argmax has it
+    guess = ranked[:, 0]
     confusion = confusion_matrix(truth, guess, len(predictions.classes))
     per_class = class_scores(confusion)
     support = confusion.sum(axis=1)
@@ -38,11 +39,12 @@ def score(predictions: Predictions) -> dict[str, Any]:
         "macro_f1": float(per_class["f1"].mean()),
         "macro_f1_ci95": intervals["macro_f1"],
         "weighted_f1": float(np.average(per_class["f1"], weights=support)),
-        "top3_accuracy": float(np.mean((probability > probability[np.arange(len(truth)), truth][:, None]).sum(1) < 3)),
+        "top3_accuracy": float(np.mean((ranked[:, :3] == truth[:, None]).any(axis=1))),
         "log_loss": float(-np.log(np.clip(probability[np.arange(len(truth)), truth], 1e-15, 1)).mean()),
         "ece": calibration_error(probability.max(axis=1), truth == guess),
         "n": len(truth),
         "ci95_over": intervals["over"],
+        "most_confused": most_confused(confusion, predictions.classes),
         "per_class": {
             name: {**{k: float(v[i]) for k, v in per_class.items()}, "support": int(support[i])}
             for i, name in enumerate(predictions.classes)
@@ -58,12 +60,9 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return float(np.abs(gap).sum() / count.sum())
 
 
-def most_confused(predictions: Predictions, most: int = 5) -> list[tuple[str, str, int, int]]:
+def most_confused(confusion: np.ndarray, names: list[str], most: int = 5) -> list[tuple[str, str, int, int]]:
     """The commonest mistakes: (true class, guessed class, how often, tracks of the true class)."""
-    truth, guess = predictions.truth(), predictions.probabilities().argmax(axis=1)
-    confusion = confusion_matrix(truth, guess, len(predictions.classes))
     wrong = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(i), len(confusion)) for i in order]
-    names = predictions.classes
     return [(names[i], names[j], int(wrong[i, j]), int(confusion[i].sum())) for i, j in pairs if wrong[i, j]]

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from musicreclass.report.confusion import class_scores
+from scipy.stats import beta
 
 REPLICATES = 2000
 
@@ -17,7 +16,8 @@ def bootstrap_interval(truth: np.ndarray, guess: np.ndarray, groups: list[str | 
 
     Whole clusters are drawn: tracks of one artist stand or fall together, so taking them for independent would make the
     interval too narrow. A track whose group is unknown is a cluster of its own. A class that the split has but a draw has
-    not takes no part in that draw's macro-F1. The draws are the same every time.
+    not takes no part in that draw's macro-F1. The draws are the same every time. Where no draw differs from another, the bounds
+    are Clopper and Pearson's for as many trials as there are clusters.
 
     Args:
         truth, guess: class numbers, (n,).
@@ -31,21 +31,21 @@ def bootstrap_interval(truth: np.ndarray, guess: np.ndarray, groups: list[str | 
     alone = codes < 0
     cluster = np.where(alone, len(names) + np.cumsum(alone) - 1, codes)
     n = int(cluster.max()) + 1
-    cell = truth * classes + guess
-    if n == len(truth):  # one track each: the counts of a replicate are multinomial
-        share = np.bincount(cell, minlength=classes**2) / n
-        drawn = np.random.default_rng(0).multinomial(n, share, size=REPLICATES).astype(float)
-    else:
-        table = np.zeros((n, classes**2))
-        np.add.at(table, (cluster, cell), 1)
-        weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=REPLICATES)
-        drawn = weights @ table
-    confusion = drawn.reshape(REPLICATES, classes, classes)
-    counted = (confusion.sum(axis=2) > 0) | (np.bincount(truth, minlength=classes) == 0)
-    scores = {
-        "accuracy": np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)),
-        "macro_f1": (class_scores(confusion)["f1"] * counted).sum(axis=1) / counted.sum(axis=1),
-    }
-    found: dict[str, Any] = {k: [float(q) for q in np.quantile(v, (0.025, 0.975))] for k, v in scores.items()}
+    counts = np.zeros((n, 3 * classes))  # hits, guesses and tracks of each class, by cluster
+    np.add.at(counts, (cluster, truth), truth == guess)
+    np.add.at(counts, (cluster, classes + guess), 1)
+    np.add.at(counts, (cluster, 2 * classes + truth), 1)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=REPLICATES)
+    hits, guessed, actual = np.split(weights.astype(np.float32) @ counts.astype(np.float32), 3, axis=1)
+    f1 = 2 * hits / np.maximum(guessed + actual, 1)
+    counted = (actual > 0) | (np.bincount(truth, minlength=classes) == 0)
+    scores = {"accuracy": hits.sum(1) / actual.sum(1), "macro_f1": (f1 * counted).sum(1) / counted.sum(1)}
+    found: dict[str, Any] = {}
+    for name, drawn in scores.items():
+        low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
+        if low == high:  # nothing varies, which does not mean that nothing is uncertain: Clopper and Pearson's bounds
+            low = float(beta.ppf(0.025, n * low, n * (1 - low) + 1)) if low > 0 else 0.0
+            high = float(beta.ppf(0.975, n * high + 1, n * (1 - high))) if high < 1 else 1.0
+        found[name] = [low, high]
     found["over"] = f"{n} groups" if len(names) else f"{n} tracks"
     return found

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from musicreclass.identity import TRAINING, is_estimator
 from musicreclass.run import Run
 
 MARKS = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
@@ -22,7 +24,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "class_weight": config["class_weight"],
     }
-    for section in ("model", "optimizer", "scheduler", "early_stopping", "trainer"):
+    for section in ("model", *(() if is_estimator(config) else TRAINING)):
         found.update(flat(config[section], section))
     return {name: value for name, value in found.items() if value is not None}
 
@@ -57,8 +59,6 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         console: where to print.
         splits: what to show of what was scored; records of other data are named as metrics.json names them.
     """
-    from musicreclass.report.metrics import most_confused
-
     metrics, provenance = run.metrics, run.provenance
     parts: list[RenderableType] = []
     scored = {**metrics.get("elsewhere", {}), **metrics}
@@ -74,24 +74,26 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
             f"[dim]% [95 % interval], {found['ci95_over']}[/]".replace("[95 %", r"\[95 %")
         ))  # fmt: skip
         parts.append(class_table(found["per_class"]))
-        confused = most_confused(run.predictions(split))
+        confused = found.get("most_confused")
         if confused:
             told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
-            parts.append(Text.from_markup(f"most confused: {told}\n"))
+            parts.append(Text(f"most confused: {told}\n"))
     parts.append(Text.from_markup(protocol_lines(protocol)))
     dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
     if dropped:
         parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
     parts += [Text(note) for note in provenance.get("notes", [])]
     seconds = provenance.get("seconds", {})
-    parts.append(Text.from_markup(f"fit in {seconds.get('fit', 0):.1f} s   [bold]{run.folder}[/]"))
+    parts.append(Text.from_markup(f"fit in {seconds.get('fit', 0):.1f} s   [bold]{escape(str(run.folder))}[/]"))
     console.print(Group(*parts))
 
 
 def protocol_lines(protocol: dict[str, Any]) -> str:
     """The split and its leak mark, with a line for each reason, as rich markup."""
     mark = MARKS.get(protocol.get("leaky", "unknown"), "")
-    return "\n".join([f"split {protocol.get('split')}: {mark}", *(f"  {reason}" for reason in protocol.get("why", []))])
+    return "\n".join(
+        [f"split {protocol.get('split')}: {mark}", *(f"  {escape(reason)}" for reason in protocol.get("why", []))]
+    )
 
 
 def class_table(per_class: dict[str, dict[str, float]]) -> Table:
@@ -102,6 +104,6 @@ def class_table(per_class: dict[str, dict[str, float]]) -> Table:
         table.add_column(name, justify="right")
     for name, found in per_class.items():
         table.add_row(
-            name, *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"]))
+            Text(name), *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"]))
         )
     return table
