@@ -69,12 +69,14 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(tmp_path, monkeypatch, point)
     def crash(*args, **kwargs):
         raise Crash
 
-    with monkeypatch.context() as broken, pytest.raises(Crash):
+    build = crash if point == "write" else lambda f: (f / "a").write_text("whole")
+    with monkeypatch.context() as broken:
         if point == "rename":
             broken.setattr(Path, "rename", crash)
         if point == "entry.json":
             broken.setattr("musicreclass.data.cache.write_json", crash)
-        store.entry("k", KEY, crash if point == "write" else lambda f: (f / "a").write_text("whole"))
+        with pytest.raises(Crash):
+            store.entry("k", KEY, build)
     entry = store.entry("k", KEY, lambda f: (f / "a").write_text("whole"))
     assert (entry / "a").read_text() == "whole"
 
