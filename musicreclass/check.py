@@ -167,6 +167,11 @@ class Check:
         if not legal.has(key):
             self.found.append(f"{override.get_key_element()}: no such key; {nearest(key, legal.names(key))}")
             return False
+        if not (legal.holds(key) or override.is_add() or override.is_force_add()):
+            self.found.append(
+                f"{override.input_line}: the file does not set {key}; add it with a plus: +{override.input_line}"
+            )
+            return False
         if override.is_delete():
             self.found.append(f"{override.input_line}: a key cannot be taken away; give it another value")
             return False
@@ -212,12 +217,13 @@ class Legal:
 
     def has(self, key: str) -> bool:
         """Whether a dotted key may be set."""
-        if self._holds(key):
+        if self.holds(key):
             return True
         parent, _, name = key.rpartition(".")
         return bool(parent) and name in self._taken_by_target(parent)
 
-    def _holds(self, key: str) -> bool:
+    def holds(self, key: str) -> bool:
+        """Whether the configuration sets a key, a missing value included."""
         node: Any = self.cfg
         for part in key.split("."):
             if not isinstance(node, DictConfig) or node._is_none() or part not in node.keys():  # noqa: SIM118 (`in` denies ???)
@@ -227,17 +233,17 @@ class Legal:
 
     def is_group_of_settings(self, key: str) -> bool:
         """Whether a key holds further keys."""
-        return self._holds(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
+        return self.holds(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
 
     def _taken_by_target(self, parent: str) -> set[str]:
-        node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self._holds(parent) else None
+        node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self.holds(parent) else None
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         return set(parameters_of(target)) if target else set()
 
     def names(self, key: str) -> set[str]:
         """The legal keys beside a key, in full; every leaf of the tree where its parent is unknown."""
         parent = key.rpartition(".")[0]
-        node = OmegaConf.select(self.cfg, parent) if parent and self._holds(parent) else None
+        node = OmegaConf.select(self.cfg, parent) if parent and self.holds(parent) else None
         if OmegaConf.is_dict(node):
             own = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
             return {f"{parent}.{name}" for name in own | self._taken_by_target(parent)}
@@ -245,8 +251,9 @@ class Legal:
 
     def mismatch(self, key: str, value: Any) -> str | None:
         """What is wrong with a value, or None."""
-        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self._holds(key) else None
-        parent = OmegaConf.select(self.cfg, key.rpartition(".")[0]) if "." in key and self._holds(key) else None
+        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self.holds(key) else None
+        default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
+        parent = OmegaConf.select(self.cfg, key.rpartition(".")[0]) if "." in key and self.holds(key) else None
         target = parent.get("_target_") if isinstance(parent, DictConfig) else None
         return mismatch(key, value, default, foreign=bool(target) and not str(target).startswith("musicreclass."))
 

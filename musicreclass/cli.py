@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from musicreclass import __version__
-from musicreclass.errors import ConfigError, RunFailedError, UserError
+from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -88,7 +89,7 @@ def train(arguments: list[str]) -> int:
     args = config.parse_arguments("train", arguments)
     tree = config.Tree(args.config_dir)
     if args.help:
-        print(config.task_help("train", tree), end="")
+        print(config.task_help("train", tree, args.overrides), end="")
         return 0
     if args.cfg or args.info or args.hydra_help or args.shell_completion:
         return run_hydra("train", args)
@@ -157,8 +158,13 @@ def find_or_train(cfg: DictConfig) -> Run:
 
     from musicreclass.run import finished_run
 
-    run = finished_run(dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    path = config["data"].get("path")
+    if path and not Path(path).expanduser().is_file():
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file")
+    run = finished_run(config)
     if run is None:
+        print(f"training {config['choices'].get('model')} on {config['choices'].get('data')}", flush=True)
         from musicreclass.train import train as train_run
 
         return train_run(cfg)

@@ -58,6 +58,9 @@ def find_runs(place: Path) -> list[Run]:
     """
     if not place.is_dir() or (place / "status.json").is_file():
         return [Run.open(place)]
+    if (place / "runs.csv").is_file():  # a sweep's list
+        with (place / "runs.csv").open(encoding="utf-8", newline="") as file:
+            return [Run.open(Path(row["run"])) for row in csv.DictReader(file) if row.get("run")]
     return [Run(file.parent) for file in sorted(place.rglob("status.json")) if not hidden(file.relative_to(place))]
 
 
@@ -80,7 +83,7 @@ def table_rows(runs: list[Run]) -> list[dict[str, Any]]:
                 rows.append({
                     "tracks": (identity.get("fingerprint"), metrics["protocol"]["split"]),
                     "run": run.folder.name,
-                    "data": choices.get("data", "?"),
+                    "data": " ".join(filter(None, (choices.get("data", "?"), identity.get("source")))),
                     "split": metrics["protocol"]["split"],
                     "leaky": metrics["protocol"]["leaky"],
                     "model": choices.get("model", "?"),
@@ -131,7 +134,7 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
 
 def short(name: str) -> str:
     """A run folder's name, or its end, which tells it apart, where it is long."""
-    return name if len(name) <= 13 else "…" + name[-12:]
+    return name if len(name) <= 9 else "…" + name[-8:]
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:

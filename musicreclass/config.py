@@ -64,6 +64,21 @@ class Tree:
         """The configuration of one job, hydra's own node included."""
         return self.loader.load_configuration(task, overrides, run_mode=RunMode.RUN)
 
+    def comments(self, task: str, choices: dict[str, str]) -> dict[str, str]:
+        """What the chosen files say of their keys at the end of a line, by dotted key."""
+        found = {}
+        files = [(task, ""), *((f"{group}/{option}", group.replace("/", ".")) for group, option in choices.items())]
+        for name, prefix in files:
+            file = next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
+            parent = ""
+            for line in file.read_text(encoding="utf-8").splitlines() if file else []:
+                said = re.match(r"(\s*)(\w+):(?:\s[^#]*)?(?:#\s(.+))?$", line)
+                if said:
+                    parent = parent if said[1] else said[2]
+                    key = f"{parent}.{said[2]}" if said[1] else said[2]
+                    found[f"{prefix}.{key}".strip(".")] = said[3]
+        return found
+
     def options_reading(self, group: str, key: str, value: str) -> list[str]:
         """The options of a group whose file sets `key` to `value` or to a list that holds it."""
         hits = []
@@ -133,24 +148,27 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
     def refuse(message: str) -> None:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         hint = f"; {nearest(unknown[1], set(flags))}" if unknown else ""
-        raise ConfigError([f"musicreclass {task}: {message}{hint}"])
+        raise ConfigError([f"{task}: {message}{hint}"])
 
     parser.error = refuse  # type: ignore[method-assign, assignment]
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
-def task_help(task: str, tree: Tree) -> str:
-    """What a task can be told: its groups with their options, its settings, Hydra's flags."""
-    cfg = tree.compose(task, [])
+def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
+    """What a task can be told: its groups with their options, the settings of the chosen ones, Hydra's flags."""
+    cfg = tree.compose(task, overrides)
     lines = [f"musicreclass {task} [GROUP=OPTION ...] [KEY=VALUE ...] [-m]", "", "Groups (GROUP=OPTION):"]
     chosen = cfg.hydra.runtime.choices
     for group, options in tree.groups.items():
         marked = [f"[{o}]" if chosen.get(group) == o else o for o in options]
         lines.append(f"  {group:<16}{' '.join(marked)}")
-    lines += ["", "Settings (KEY=VALUE), as they stand without any override:"]
+    lines += ["", "Settings (KEY=VALUE) of the options chosen here; name others to see theirs:"]
+    said = tree.comments(task, {g: o for g, o in chosen.items() if o and g in tree.groups})
     for key, node in leaves(cfg):
         value = node._value() if not OmegaConf.is_config(node) else OmegaConf.to_container(node)
-        lines.append(f"  {key}={'null' if value is None else value}")
+        setting = f"  {key}={'null' if value is None else value}"
+        comment = said.get(key)
+        lines.append(f"{setting:<44}  {comment}" if comment else setting)
     lines += [
         "",
         "Hydra's flags:",

@@ -125,4 +125,5 @@ def mismatch(key: str, value: Any, default: Any, foreign: bool = False) -> str |
         return None
     shown = "null" if value is None else value
     quote = f"; quote it: '{key}=\"{value}\"'" if rule.kind is str and isinstance(value, (int, float)) else ""
-    return f"{key}={shown}: must be {rule.words()}{quote}"
+    listed = f"; write {key}=[{value}]" if rule.kind is list and isinstance(value, (str, int, float)) else ""
+    return f"{key}={shown}: must be {rule.words()}{quote}{listed}"

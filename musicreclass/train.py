@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 from hydra.utils import instantiate
@@ -16,11 +15,12 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluate import score_split
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import code_version, remember_fingerprint, run_folder, signature
+from musicreclass.identity import code_version, is_estimator, remember_fingerprint, run_folder, signature
 from musicreclass.provenance import provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
-from musicreclass.report.summary import final_results, hyperparameters
+from musicreclass.report.progress import progress_bar
+from musicreclass.report.summary import FINAL, final_results, hyperparameters
 from musicreclass.run import Run, Stopwatch
 from musicreclass.schema import SPLITS
 
@@ -56,6 +56,7 @@ def train(cfg: DictConfig) -> Run:
         "version": musicreclass.__version__,
         "code": code_version(),
         "choices": config.get("choices", {}),
+        "source": data.source(),
         "micro_batch": profile.micro_batch,
     }
     with run.claimed(config["on_busy"]):
@@ -78,23 +79,38 @@ def fit_and_score(run: Run, config: dict[str, Any], data: TrackData, classifier:
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
     curves = Curves(run.folder, tensorboard=config["logger"]["tensorboard"])
-    with watch.phase("fit"):
-        classifier.fit(data, Workspace(run.folder, curves.log, progress=sys.stdout.isatty()))
+    with watch.phase("fit"), progress_bar(*planned(config), curves.log) as log_epoch:
+        classifier.fit(data, Workspace(run.folder, log_epoch))
+    log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
     figures = {}
     with watch.phase("score"):
         for split in config["evaluate"]:
             if data.size(split):
                 figures[f"confusion_matrix/{split}"] = score_split(run, classifier, data, split)
+                log.info("%s: %s", split, {name: run.metrics[split][name] for name in FINAL})
             else:
                 data.notes.append(f"{split} was asked for, but this copy of the data has no {split} tracks: not scored")
                 log.warning(data.notes[-1])
-    learned = curves_figure(curves.rows)
+    learned = curves_figure(curves.rows, classifier.facts.get("best_epoch", classifier.facts.get("best_round")))
     if learned is not None:
         save_figure(learned, run.folder / "figures" / "learning_curves.png")
     curves.finish(hyperparameters(config), final_results(run.metrics), figures)
-    notes = {"tracks": {s: data.size(s) for s in SPLITS}, "dropped": data.dropped, "notes": data.notes}
+    notes = {
+        "tracks": {s: data.size(s) for s in SPLITS},
+        "dropped": data.dropped,
+        "notes": data.notes,
+        "model": classifier.facts,
+        "features": len(classifier.meta.columns),
+    }
     run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def planned(config: dict[str, Any]) -> tuple[int | None, str]:
+    """How many epochs or rounds a fit may take, and what they are called."""
+    if is_estimator(config):
+        return config["model"].get("n_estimators"), "round"
+    return config["trainer"]["max_epochs"], "epoch"
 
 
 def score_missing(run: Run, data: TrackData, config: dict[str, Any]) -> None:

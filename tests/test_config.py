@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.check import compose
+from musicreclass.check import Check, compose
 from musicreclass.config import Tree
 from musicreclass.errors import ConfigError
 
@@ -24,7 +24,7 @@ BAD = {
     "+trainer.max_epoch=1": "+trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
     "class_weight=balance": "class_weight=balance: must be none or balanced",
     "evaluate=[vald]": "evaluate=['vald']: must be a list of train or valid or test",
-    "evaluate=valid": "evaluate=valid: must be a list of train or valid or test",
+    "evaluate=valid": "evaluate=valid: must be a list of train or valid or test; write evaluate=[valid]",
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number, above 0",
     "optimizer.lr=fast": "optimizer.lr=fast: must be a number, above 0",
     "data.root=2024": "data.root=2024: must be text, or null; quote it: 'data.root=\"2024\"'",
@@ -36,6 +36,11 @@ BAD = {
     "seed": "seed: an override is KEY=VALUE, as in seed=1",
     "data.root=/a b(1)": "data.root=/a b(1): cannot be read; quote the value: 'data.root=\"/a b(1)\"'",
     "~seed": "~seed: a key cannot be taken away; give it another value",
+    "model.alpha=0.1": "model.alpha: no such key; did you mean model.",
+    "data.split.folds=3": "data.split.folds: no such key",
+    "evaluate=[]": "evaluate=[]: must be a list of train or valid or test",
+    "trainer.precision=banana": "trainer.precision=banana: must be 32-true or 16-mixed",
+    "hardware.accelerator=gpux": "hardware.accelerator=gpux: must be auto or cpu",
     "data=table": "data.path: a value is needed: data.path=...",
     "hydra/launcher=nowhere": "In 'hydra/config': Could not find 'hydra/launcher/nowhere'",
     "class_weight=${nothing}": "class_weight: Interpolation key 'nothing' not found",
@@ -65,6 +70,27 @@ def test_a_key_that_only_the_target_knows_may_be_added(here):
     with pytest.raises(ConfigError, match=r"\+model.gama: no such key; did you mean model.gamma"):
         compose("train", ["model=xgboost", "+model.gama=1"])
     compose("train", ["model=svm", "+model.estimator.shrinking=false"])
+    with pytest.raises(ConfigError, match=r"model\.solver=saga: .* add it with a plus: \+model\.solver=saga"):
+        compose("train", ["model=logreg", "model.solver=saga"])
+
+
+@pytest.mark.parametrize("words", [
+    ("model=svm", "model.estimator.gamma=0.01"), ("model=random_forest", "model.max_features=0.5"),
+    ("model=xgboost", "model.early_stopping_rounds=null"), ("model=xgboost", "model.subsample=1"), ("optimizer.fused=null",),
+])  # fmt: skip
+def test_other_libraries_parameters_take_what_those_libraries_take(words):
+    compose("train", list(words))
+
+
+@pytest.mark.parametrize("words", [
+    ("-m", "data=table", "data.path=a.csv,b.csv"), ("-m", "model=glob(log*)"), ("-m", "seed=range(1,4)", "model=mlp,logreg"),
+])  # fmt: skip
+def test_sweeps_that_are_legal_pass_the_check(words):
+    assert Check(Tree(), "train", list(words[1:]), multirun=True).problems() == []
+
+
+def test_flags_may_stand_between_overrides(run):
+    assert run("train", "model=mlp", "--cfg", "job", "seed=3").code == 0
 
 
 @pytest.mark.parametrize(
@@ -101,7 +127,7 @@ def test_hydras_flags_work(run):
     assert result.code == 2
     assert len(result.lines) == 1
     result = run("train", "--multi-run")
-    assert result.lines == ["musicreclass train: unrecognized arguments: --multi-run; did you mean --multirun?"]
+    assert result.lines == ["train: unrecognized arguments: --multi-run; did you mean --multirun?"]
 
 
 def test_unknown_tasks_and_folders(run):

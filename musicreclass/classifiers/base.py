@@ -30,6 +30,9 @@ def refusing(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: not a readable part of a model ({type(error).__name__}: {words})") from error
 
 
+LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch or round, values)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where a fit may write, and whom it tells about its progress.
@@ -37,12 +40,10 @@ class Workspace:
     Attributes:
         folder: the run folder; checkpoints go into its `checkpoints/`.
         log_epoch: takes (epoch, values) for curves.
-        progress: whether to draw a progress bar on the terminal.
     """
 
     folder: Path
-    log_epoch: Callable[[int, dict[str, float]], None]
-    progress: bool = False
+    log_epoch: LogEpoch
 
 
 @dataclass
@@ -77,9 +78,11 @@ class Classifier(ABC):
 
     Attributes:
         meta: what this is.
+        facts: what a fit has to tell: the best epoch, how many there were.
     """
 
     meta: Meta
+    facts: dict[str, Any]
 
     @abstractmethod
     def fit(self, data: TrackData, work: Workspace) -> None:

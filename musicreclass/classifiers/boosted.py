@@ -44,6 +44,9 @@ class BoostedClassifier(EstimatorClassifier):
         weight = balanced_weights(y, len(self.present))[y] if self.weighted else None
         self.estimator.fit(x, y, sample_weight=weight, eval_set=watched, verbose=False)
         self.estimator.set_params(callbacks=None)
+        self.facts = {"rounds": self.estimator.get_booster().num_boosted_rounds()}
+        if self.estimator.early_stopping_rounds is not None:
+            self.facts["best_round"] = int(self.estimator.best_iteration)
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`; trees after the best round take no part."""

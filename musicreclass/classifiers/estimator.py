@@ -35,6 +35,7 @@ class EstimatorClassifier(Classifier):
         self.meta = meta
         self.estimator = estimator
         self.weighted = weighted
+        self.facts = {}
         self.pipeline: Any = None
         self.present = np.empty(0, np.int64)  # the classes that have training tracks
 

@@ -82,6 +82,7 @@ class NetworkClassifier(Classifier):
         self.meta = meta
         self.weighted = weighted
         self.settings = settings
+        self.facts = {}
         if settings is not None:
             torch.manual_seed(mixed(settings.plan.seed))
         self.network = make_network(meta)
@@ -115,8 +116,8 @@ class NetworkClassifier(Classifier):
             devices=1,
             precision=settings.precision,
             max_epochs=settings.max_epochs,
-            callbacks=[*callbacks, checkpoint, *([progress_bar()] if work.progress else [])],
-            enable_progress_bar=work.progress,
+            callbacks=[*callbacks, checkpoint],
+            enable_progress_bar=False,
             default_root_dir=work.folder,
         )
         try:
@@ -124,6 +125,11 @@ class NetworkClassifier(Classifier):
         except SystemExit as leaving:  # how Lightning passes Ctrl-C on
             raise KeyboardInterrupt from leaving
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+        self.facts = {
+            "best_epoch": int(best["epoch"]),
+            "epochs": int(trainer.current_epoch),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }
         module.load_state_dict(best["state_dict"])
         self.network.cpu().eval()
 
@@ -210,10 +216,3 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
         enable_model_summary=False,
         **settings,
     )
-
-
-def progress_bar() -> Callback:
-    """Lightning's rich bar, drawn seldom enough to cost nothing."""
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    return RichProgressBar(refresh_rate=20, leave=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,10 @@ def build(folder: Path, clips_per_artist: int) -> None:
 
     from musicreclass.features import fma518
 
+    print(
+        f"making the demo's {len(GENRES) * ARTISTS * clips_per_artist} clips and their features (once, about a minute)",
+        file=sys.stderr,
+    )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -255,7 +255,7 @@ def convert_features(path: Path, folder: Path) -> None:
             blocks = arrow_csv.open_csv(
                 path,
                 arrow_csv.ReadOptions(
-                    skip_rows=skip, column_names=["track_id", *columns], block_size=1 << 24, use_threads=False
+                    skip_rows=skip, column_names=["track_id", *columns], block_size=1 << 22, use_threads=False
                 ),
                 convert_options=arrow_csv.ConvertOptions(column_types=types),
             )

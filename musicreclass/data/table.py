@@ -96,9 +96,12 @@ class TableData(TrackData):
         known = {name: text(values).iloc[first].tolist() for name, values in table.known.items()}
         known.setdefault("checksum", self._checksums(len(names)))
         self._use(make_tracks(names, text(table.target).iloc[first].tolist(), **known), table.own_split)
-        copies = int(self.tracks.checksum.dropna().duplicated().sum())
-        if copies:
-            self.notes.append(f"{copies} tracks repeat another's features: copies of one recording, or faults")
+        copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
+        if len(copies):
+            named = some(copies.track_id.tolist())
+            self.notes.append(
+                f"{len(copies)} tracks repeat another's features ({named}): a drawn split keeps copies together"
+            )
 
     def _apply_policies(self, table: Table) -> np.ndarray:
         """Which rows stay, bool (rows,); those that do not are counted. Infinite features become missing ones."""

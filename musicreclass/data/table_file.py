@@ -45,6 +45,10 @@ class TableFile(TableData):
         self.split_column, self.group_column = split_column, group_column
         self.ignore_columns = list(ignore_columns)
 
+    def source(self) -> str:
+        """The file's name."""
+        return self.path.name
+
     def files(self) -> list[Path]:
         """The table's file."""
         return [self.path]

@@ -104,10 +104,12 @@ class TrackData(LightningDataModule, ABC):
         name, tracks["split"] = assign_splits(tracks, self.split, own_split)
         for part in self.needs:
             if not (tracks.split == part).any():
-                raise DataError(
-                    f"the {part} split is empty ({len(tracks)} tracks, split: {name}): "
-                    "give more tracks, another data/split, or larger data.split.valid"
+                remedy = (
+                    f"the split column must give some to {part}"
+                    if name == own_split
+                    else "give more tracks, another data/split, or a larger data.split.valid"
                 )
+                raise DataError(f"the {part} split is empty ({len(tracks)} tracks, split: {name}): {remedy}")
         self.tracks = tracks
         self.protocol = find_leaks(tracks, name)
         for part in SPLITS:
@@ -122,6 +124,10 @@ class TrackData(LightningDataModule, ABC):
     @abstractmethod
     def files(self) -> list[Path]:
         """The files and folders that were read: while none of them changes, neither does the fingerprint."""
+
+    def source(self) -> str:
+        """A name for where the tracks come from, where the chosen option's does not say it."""
+        return ""
 
     def size(self, split: str) -> int:
         """How many tracks a split has; `all` counts every one."""

@@ -39,8 +39,13 @@ def confusion_figure(predictions: Predictions, title: str) -> Figure:
     return figure
 
 
-def curves_figure(rows: list[dict[str, float]]) -> Figure | None:
-    """Training and validation side by side, a panel per metric; None if there is no curve to draw."""
+def curves_figure(rows: list[dict[str, float]], best: int | None = None) -> Figure | None:
+    """Training and validation side by side, a panel per metric; None if there is no curve to draw.
+
+    Args:
+        rows: the values of each epoch or round.
+        best: the one whose weights were kept.
+    """
     names = [n for n in ("loss", "accuracy", "macro_f1") if any(f"valid/{n}" in row for row in rows)]
     if len(rows) < 2 or not names:
         return None
@@ -52,6 +57,8 @@ def curves_figure(rows: list[dict[str, float]]) -> Figure | None:
             points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1.5)
+        if best is not None:
+            axes.axvline(best, color="gray", linewidth=1, linestyle=":", label="kept")
         axes.set_xlabel("epoch or round")
         axes.set_title(name.replace("macro_f1", "macro-F1"), fontsize=10)
         axes.grid(alpha=0.3)

@@ -60,7 +60,7 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         splits: what to show of what was scored; records of other data are named as metrics.json names them.
     """
     metrics, provenance = run.metrics, run.provenance
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text.from_markup(headline(run))]
     scored = {**metrics.get("elsewhere", {}), **metrics}
     protocol = metrics.get("protocol", {})
     for split in splits:
@@ -71,7 +71,7 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         parts.append(Text.from_markup(
             f"[bold]{split}[/]  accuracy [bold]{percent(found['accuracy'], found['accuracy_ci95'])}[/]  "
             f"macro-F1 [bold]{percent(found['macro_f1'], found['macro_f1_ci95'])}[/]  "
-            f"[dim]% [95 % interval], {found['ci95_over']}[/]".replace("[95 %", r"\[95 %")
+            f"[dim]%, {found['ci95_over']}[/]"
         ))  # fmt: skip
         parts.append(class_table(found["per_class"]))
         confused = found.get("most_confused")
@@ -84,8 +84,28 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
     parts += [Text(note) for note in provenance.get("notes", [])]
     seconds = provenance.get("seconds", {})
-    parts.append(Text.from_markup(f"fit in {seconds.get('fit', 0):.1f} s   [bold]{escape(str(run.folder))}[/]"))
+    facts = provenance.get("model", {})
+    best = [
+        f"best {kind} {facts[f'best_{kind}']} of {facts[f'{kind}s']}"
+        for kind in ("epoch", "round")
+        if f"best_{kind}" in facts
+    ]
+    parts.append(
+        Text.from_markup(
+            f"fit in {seconds.get('fit', 0):.1f} s{', ' + best[0] if best else ''}   [bold]{escape(str(run.folder))}[/]"
+        )
+    )
     console.print(Group(*parts))
+
+
+def headline(run: Run) -> str:
+    """What was trained on what, as rich markup."""
+    identity, provenance = run.identity, run.provenance
+    choices = identity.get("choices", {})
+    data = " ".join(filter(None, (choices.get("data"), identity.get("source"))))
+    tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
+    model, features = choices.get("model"), provenance.get("features")
+    return f"[bold]{escape(str(model))}[/] on [bold]{escape(data)}[/]: {tracks} tracks, {features} features"
 
 
 def protocol_lines(protocol: dict[str, Any]) -> str:
