@@ -10,41 +10,7 @@ RUN := $(VENV)/bin/musicreclass
 
 ifeq ($(TORCH),system)
 VENV_FLAGS := --system-site-packages
-PINS := $(VENV)/constraints-without-torch.txt
-else
-PINS := constraints.txt
-endif
-
-.DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format types check bench tensorboard clean
-
-help:  ## print these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
-		{ echo "musicreclass needs Python 3.10 to 3.13; give one with: make PYTHON=python3.12 ..."; exit 2; }
-	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || \
-		{ rm -rf $(VENV); echo "no virtual environment could be made; on Debian: apt install python3-venv"; exit 2; }
-	@echo "TORCH := $(TORCH)" > $(CHOICE); echo "XGBOOST := $(XGBOOST)" >> $(CHOICE)
-
-$(VENV)/constraints-without-torch.txt
-else
-PINS := constraints.txt
-endif
-
-.DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format types check bench tensorboard clean
-
-help:  ## print these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
-		{ echo "musicreclass needs Python 3.10 to 3.13; give one with: make PYTHON=python3.12 ..."; exit 2; }
-	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-
-$(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
+PINS := $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
 	grep -v '^torch==' constraints.txt > $@
 
 $(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) $(VENV)/bin/python
