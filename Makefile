@@ -7,30 +7,50 @@ PYTHON ?= python3
 TORCH ?= pinned
 XGBOOST ?= cpu
 RUN := $(VENV)/bin/musicreclass
+PIP := $(VENV)/bin/python -m pip install --quiet
 
 ifeq ($(TORCH),system)
 VENV_FLAGS := --system-site-packages
-PINS := $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
-	grep -v '^torch==' constraints.txt > $@
+PINS := $(VENV)/constraints-without-torch.txt
+else
+PINS := constraints.txt
+TORCH_PIN := torch==2.13.0
+endif
 
-$(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) $(VENV)/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo test test-slow lint format types check bench tensorboard clean
+
+help:  ## print these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "musicreclass needs Python 3.10 to 3.13; give one with: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || \
+		{ rm -rf $(VENV); echo "no virtual environment could be made; on Debian: apt install python3-venv"; exit 2; }
+	@printf 'TORCH := $(TORCH)\nXGBOOST := $(XGBOOST)\n' > $(CHOICE)
+
+$(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
+	@grep -v '^torch==' constraints.txt > $@
+
+$(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) | $(VENV)/bin/python
 	@grep -qx "TORCH := $(TORCH)" $(CHOICE) && grep -qx "XGBOOST := $(XGBOOST)" $(CHOICE) || \
 		{ echo "$(VENV) was made with other choices ($$(paste -sd' ' $(CHOICE))): make clean first"; exit 2; }
-	$(VENV)/bin/python -m pip install --quiet -c $(PINS) -e '.[$(XGBOOST)]' $(if $(filter pinned,$(TORCH)),torch==2.13.0)
+	$(PIP) -c $(PINS) -e '.[$(XGBOOST)]' $(TORCH_PIN)
 	@touch $@
 
 $(VENV)/.installed-dev-$(TORCH)-$(XGBOOST): $(VENV)/.installed-$(TORCH)-$(XGBOOST)
-	$(VENV)/bin/python -m pip install --quiet -c $(PINS) -e '.[$(XGBOOST),dev]'
+	$(PIP) -c $(PINS) -e '.[$(XGBOOST),dev]'
 	@touch $@
 
 install: $(VENV)/.installed-$(TORCH)-$(XGBOOST)  ## make .venv with everything a run needs
 dev: $(VENV)/.installed-dev-$(TORCH)-$(XGBOOST)
 
-demo: install  ## three models on synthetic genres, one table (minutes)
+demo: install  ## three models on synthetic genres, compared (minutes)
 	$(RUN) train -m experiment=demo model=mlp,xgboost,logreg
 	@echo
 	$(RUN) compare outputs
-	@echo "Look next: outputs/*/figures/*.png, make tensorboard, musicreclass train --help, and README.md"
+	@echo "Look next: outputs/*/figures/*.png, make tensorboard, $(RUN) train --help, and README.md"
 
 test: dev  ## run the tests
 	$(VENV)/bin/python -m pytest
@@ -51,7 +71,7 @@ types: dev  ## check types
 
 check: lint types test  ## all of the above
 
-bench: dev  ## the speed table of benchmarks/README.md, measured here
+bench: dev  ## measure here what benchmarks/README.md records
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 tensorboard: install  ## open all runs at http://localhost:6006
