@@ -142,6 +142,7 @@ def train_job(cfg: DictConfig) -> float | None:
 
     from musicreclass.report.summary import show
 
+    print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # a sign of life while libraries load
     try:
         run = find_or_train(cfg)
         show(run, Console(highlight=False))
@@ -164,7 +165,6 @@ def find_or_train(cfg: DictConfig) -> Run:
         raise DatasetNotFoundError(f"data.path={path}: there is no such file")
     run = finished_run(config)
     if run is None:
-        print(f"training {config['choices'].get('model')} on {config['choices'].get('data')}", flush=True)
         from musicreclass.train import train as train_run
 
         return train_run(cfg)

@@ -105,7 +105,7 @@ def headline(run: Run) -> str:
     data = " ".join(filter(None, (choices.get("data"), identity.get("source"))))
     tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
     model, features = choices.get("model"), provenance.get("features")
-    return f"[bold]{escape(str(model))}[/] on [bold]{escape(data)}[/]: {tracks} tracks, {features} features"
+    return f"{escape(str(model))} on {escape(data)}: {tracks} tracks, {features} features"
 
 
 def protocol_lines(protocol: dict[str, Any]) -> str:
