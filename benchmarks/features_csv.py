@@ -54,7 +54,9 @@ def make(path: Path) -> None:
 
 def measure(code: str, *words: object) -> tuple[float, float]:
     """Seconds and MiB that a process reports."""
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), *map(str, words)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, words)], capture_output=True, text=True, check=True
+    )
     seconds, mib = done.stdout.split()
     return float(seconds), float(mib)
 
@@ -73,7 +75,9 @@ def main() -> None:
     ratio = statistics.median(p / s for p, s in zip(pandas, seconds, strict=True))
     print(f"features.csv, {TRACKS:,} x 518, {size:.0f} MB, medians of {ROUNDS} rounds")
     print(f"  pandas.read_csv          {statistics.median(pandas):8.2f} s")
-    print(f"  first load               {first:8.2f} s   peak memory {memory:.0f} MiB above the start; the float32 table is {table:.0f} MiB")
+    print(
+        f"  first load               {first:8.2f} s   peak memory {memory:.0f} MiB above the start; the float32 table is {table:.0f} MiB"
+    )
     print(f"  second load              {statistics.median(seconds):8.3f} s   {ratio:.0f} x as fast as pandas")
 
 

@@ -35,6 +35,9 @@ class MadeUp(TableData):
     def __init__(self) -> None:
         super().__init__({"protocol": "column"})
 
+    def files(self) -> list[Path]:
+        return []
+
     def read(self) -> Table:
         rng = np.random.default_rng(0)
         n = TRAIN + VALID
