@@ -27,6 +27,25 @@ def test_every_option_composes(group):
         assert compose("train", [f"{group}={option}"]).choices[group] == option
 
 
+def test_a_pair_that_does_not_fit_is_refused_with_what_fits(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "radio.yaml").write_text("_target_: somewhere.Radio\nprovides: [waveform]\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "listener.yaml").write_text("_target_: somewhere.Listener\ninput: waveform\n")
+    (tmp_path / "model" / "mute.yaml").write_text("_target_: somewhere.Mute\n")
+    with pytest.raises(ConfigError) as refused:
+        compose("train", ["data=radio", "model=mlp"], str(tmp_path))
+    assert refused.value.problems == ["data=radio gives a waveform, model=mlp reads a table: choose model=listener"]
+    with pytest.raises(ConfigError) as refused:
+        compose("train", ["data=demo", "model=listener"], str(tmp_path))
+    assert refused.value.problems[0].startswith(
+        "data=demo gives a table, model=listener reads a waveform: choose model=logreg|mlp"
+    )
+    with pytest.raises(ConfigError, match="model=mute: its file must say what it reads"):
+        compose("train", ["data=demo", "model=mute"], str(tmp_path))
+    assert compose("train", ["data=radio", "model=listener"], str(tmp_path)).model.input == "waveform"
+
+
 @pytest.mark.parametrize(("data", "model"), PAIRS)
 def test_every_pair_fits_or_is_refused(data, model):
     overrides = [f"data={data}", f"model={model}", *REQUIRED.get(data, [])]
