@@ -68,19 +68,22 @@ def train(cfg: DictConfig) -> Run:
         if run.state == "done" and not config["force"]:
             score_missing(run, data, config)
             return run
-        run.begin(config, identity, resume=False)
+        resume = there == signed and not config["force"]
+        run.begin(config, identity, resume)
         with run.session():
-            fit_and_score(run, config, data, classifier, watch)
+            fit_and_score(run, config, data, classifier, watch, resume)
     return run
 
 
-def fit_and_score(run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch) -> None:
+def fit_and_score(
+    run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool
+) -> None:
     """What happens inside a run's session."""
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
-    curves = Curves(run.folder, tensorboard=config["logger"]["tensorboard"])
+    curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
     with watch.phase("fit"), progress_bar(*planned(config), curves.log) as log_epoch:
-        classifier.fit(data, Workspace(run.folder, log_epoch))
+        classifier.fit(data, Workspace(run.folder, log_epoch, resume))
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
     figures = {}

@@ -40,10 +40,12 @@ class Workspace:
     Attributes:
         folder: the run folder; checkpoints go into its `checkpoints/`.
         log_epoch: takes (epoch, values) for curves.
+        resume: whether to go on from the checkpoints in the folder, if they are whole.
     """
 
     folder: Path
     log_epoch: LogEpoch
+    resume: bool = False
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
@@ -24,12 +25,14 @@ from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
+from musicreclass.files import replacing
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.frontend import Standardize
 from musicreclass.models.module import GenreModule, TrainingPlan
 
 OWN = "musicreclass.models."  # the modules whose networks are loaded without being trusted first
 PREDICTION_BATCH = 4096
+log = logging.getLogger("musicreclass")
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,12 @@ class NetworkClassifier(Classifier):
             callbacks=[*callbacks, checkpoint],
             enable_progress_bar=False,
             default_root_dir=work.folder,
+            plugins=[WholeCheckpoints()],
         )
+        last = folder / "last.ckpt"
+        start = last if work.resume and is_whole(last) else None
         try:
-            trainer.fit(module, datamodule=data)
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except SystemExit as leaving:  # how Lightning passes Ctrl-C on
             raise KeyboardInterrupt from leaving
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
@@ -161,6 +167,27 @@ class NetworkClassifier(Classifier):
             found.network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
         found.network.eval()
         return found
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that a kill leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """As Lightning calls it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as scratch:
+            torch.save(checkpoint, scratch)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint can be gone on from; one that is damaged or brings code is not."""
+    if not checkpoint.is_file():
+        return False
+    try:
+        return "loops" in torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        log.warning("%s cannot be gone on from, the run starts over: %s", checkpoint, one_line(error)[:160])
+        return False
 
 
 def plain_arguments(value: Any) -> bool:

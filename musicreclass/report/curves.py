@@ -15,11 +15,12 @@ class Curves:
     Args:
         folder: the run folder.
         tensorboard: whether to write event files too.
+        resume: whether to go on from the history that an interrupted fit has left.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, tensorboard: bool, resume: bool = False) -> None:
         self.folder = folder
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float]] = self._read() if resume else []
         self.writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -27,11 +28,21 @@ class Curves:
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
-        """Take the values of one epoch or round."""
+        """Take the values of one epoch or round; what was logged of it and later ones before is void."""
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
         self.rows.append({"epoch": epoch, **values})
+        self.save()
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, epoch)
+
+    def _read(self) -> list[dict[str, float]]:
+        try:
+            with (self.folder / "history.csv").open(newline="", encoding="utf-8") as file:
+                table = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        except (OSError, ValueError):
+            return []
+        return [{**row, "epoch": int(row["epoch"])} for row in table if "epoch" in row]
 
     def save(self) -> None:
         """Write history.csv, if there is any history."""

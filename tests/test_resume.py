@@ -1,0 +1,86 @@
+"""A run that was killed goes on, and ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from musicreclass.run import Run
+from tests.conftest import table_overrides
+
+LONG = ["trainer.max_epochs=12", "early_stopping=none", "hardware=cpu", "logger=none"]
+
+
+def start(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "musicreclass", "train", *words], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", ["plateau", "onecycle", "cosine"])
+def test_a_fit_that_breaks_in_the_middle_goes_on_exactly(run, table, here, monkeypatch, scheduler):
+    from musicreclass.models.module import GenreModule
+
+    words = [*table_overrides(table), *LONG, f"scheduler={scheduler}"]
+    assert run("train", *words, "run_dir=whole").code == 0
+    original = GenreModule.training_step
+
+    def break_at(self, batch, batch_idx):
+        if self.current_epoch == 7:
+            raise MemoryError("pulled the plug")
+        original(self, batch, batch_idx)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(GenreModule, "training_step", break_at)
+        assert run("train", *words, "run_dir=broken").code == 1
+    assert Run.open(here / "broken").state == "failed"
+    result = run("train", *words, "run_dir=broken")
+    assert result.code == 0, result.err
+    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "broken"))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    histories = [pd.read_csv(here / name / "history.csv") for name in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_killed_process_goes_on(run, table, here):
+    words = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
+    process = start(words)
+    end = time.monotonic() + 60
+    history = here / "killed" / "history.csv"
+    while time.monotonic() < end and not (history.exists() and len(history.read_text().splitlines()) > 20):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert Run.open(here / "killed").state == "running"
+    before = len(history.read_text().splitlines())
+    assert run("train", *words).code == 0
+    assert len(history.read_text().splitlines()) == 61 > before
+    assert run("train", *words[:-1], "run_dir=whole").code == 0
+    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_a_damaged_checkpoint_is_not_trusted(run, table, here):
+    words = [*table_overrides(table), *LONG, "run_dir=r"]
+    assert run("train", *words).code == 0
+    first = pd.read_parquet(here / "r" / "predictions" / "valid.parquet")
+    status = here / "r" / "status.json"
+    for damage in (
+        lambda b: b[: len(b) // 2],
+        lambda b: b"version https://git-lfs.github.com/spec/v1\n",
+        lambda b: b"",
+    ):
+        status.write_text(json.dumps({**json.loads(status.read_text()), "state": "interrupted"}))
+        last = here / "r" / "checkpoints" / "last.ckpt"
+        last.write_bytes(damage(last.read_bytes()))
+        assert run("train", *words).code == 0
+        assert "cannot be gone on from, the run starts over" in (here / "r" / "run.log").read_text()
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(here / "r" / "predictions" / "valid.parquet"), first, check_exact=True
+        )
