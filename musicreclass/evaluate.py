@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,7 @@ def main(arguments: list[str]) -> int:
         "--trust", action="append", default=[], metavar="MODULE", help="your own code that the model needs"
     )
     args = parser.parse_intermixed_args(arguments)
+    sys.path.append(os.getcwd())  # so that a trusted module beside one's data is found
     run = Run.open(args.run)
     if run.state != "done":
         raise RunError(f"{args.run}: {run.state}; only a finished run can be scored")
@@ -100,6 +103,7 @@ def main(arguments: list[str]) -> int:
 
     from musicreclass.train import open_data
 
+    refuse_foreign_data(args.run, config, tuple(args.trust))
     data = open_data(config, needs=())
     classifier = run.classifier(tuple(args.trust))
     if data.fingerprint() == run.identity.get("fingerprint") and args.split != "all":
@@ -108,6 +112,17 @@ def main(arguments: list[str]) -> int:
     name = score_elsewhere(run, classifier, data, args.split, config.get("choices", {}))
     print(f"other data than the run's own: recorded as {name}")
     return show(run, name)
+
+
+def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, ...]) -> None:
+    """A run folder may name only this package's own sources of tracks, or those of a trusted module."""
+    target = str(config.get("data", {}).get("_target_") if isinstance(config.get("data"), dict) else None)
+    module = target.rpartition(".")[0]
+    own = module.startswith("musicreclass.data.")
+    if not (own or any(module == m or module.startswith(f"{m}.") for m in trust)):
+        raise RunError(
+            f"{folder}/config.yaml: its data comes from {target}; if that is your own code, add --trust {module}"
+        )
 
 
 def show(run: Run, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(scratch)
     try:
         yield scratch
+        if path.is_dir() and not scratch.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         if path.is_dir():
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             path.rename(old)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import musicreclass
 from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.build import build
+from musicreclass.config import one_line
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import RunError, UserError
+from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import code_version, is_estimator, remember_fingerprint, run_folder, signature
@@ -136,9 +137,17 @@ def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"
         UserError: if the data is not there or cannot be used.
     """
     node = {name: value for name, value in config["data"].items() if name != "provides"}
-    data = instantiate({"_target_": node.pop("_target_")}, _partial_=True)(**node)
-    if not isinstance(data, TrackData):
-        raise UserError(f"data._target_: {type(data).__name__} is not a TrackData")
+    target = str(node.pop("_target_", None))
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise ConfigError([f"data._target_={target}: cannot be imported: {one_line(error)}"]) from error
+    if not (isinstance(found, type) and issubclass(found, TrackData)):
+        raise ConfigError([f"data._target_={target}: not a TrackData, which a source of tracks must be"])
+    try:
+        data = found(**node)
+    except TypeError as error:
+        raise ConfigError([f"data: {one_line(error)}"]) from error
     data.needs = needs
     data.prepare_data()
     data.setup("fit")
