@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,12 @@ from musicreclass.config import Tree, leaves, nearest, one_line, with_choices
 from musicreclass.errors import ConfigError
 from musicreclass.schema import mismatch
 
+SIZES = {"in_features", "num_classes"}  # what a network is told by the data
+FIXED = {
+    "hydra.mode": "-m makes a multirun",
+    "hydra.sweep.dir": "a multirun's list goes to sweeps/ in paths.outputs",
+    "hydra.sweep.subdir": "every run has a folder of its own",
+}
 OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
 
 
@@ -67,6 +72,7 @@ class Check:
     arguments: list[str]
     multirun: bool
     found: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
     first: DictConfig | None = None
 
     def outputs(self) -> Path:
@@ -82,9 +88,8 @@ class Check:
         fixed = [o for o in overrides if o not in swept]
         for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
-        if self.multirun and any(o.key_or_group == "run_dir" and o.value() is not None for o in overrides):
-            self.found.append("run_dir: one folder cannot hold the runs of a multirun; leave it out with -m")
-        return list(dict.fromkeys(self.found))
+        follow = tuple(f"{key}: a value is needed" for key in self.unread)
+        return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
 
     def _combinations(self, swept: list[Override]) -> list[list[str]]:
         """The choices of groups to compose: all that may clash with each other, and each other option once."""
@@ -102,12 +107,12 @@ class Check:
             (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
         except HydraException:
             key, sign, value = text.partition("=")
-            if not sign and re.fullmatch(r"[\w./@-]+", text):
+            self.unread.add(key.lstrip("+"))
+            if not sign or not key:
                 self.found.append(f"{text}: an override is KEY=VALUE, as in seed=1")
-            elif re.search(r"[\s()\[\]{}:,=]", value):
-                self.found.append(f"{text}: cannot be read; quote the value: '{key}=\"{value}\"'")
             else:
-                self.found.append(f"{text}: cannot be read as KEY=VALUE")
+                escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+                self.found.append(f"{text}: cannot be read; quote the value: '{key}=\"{escaped}\"'")
             return None
         return override
 
@@ -117,23 +122,31 @@ class Check:
     def _is_usable(self, override: Override) -> bool:
         """Whether an override can take part in composing; what is wrong with it alone is noted."""
         text = override.input_line
+        if not override.key_or_group:
+            self.found.append(f"{text}: an override is KEY=VALUE, as in seed=1")
+            return False
         if override.is_sweep_override() and not self.multirun:
             listed = "" if "=" not in str(text) else "[" + str(text).partition("=")[2] + "]"
             self.found.append(f"{text}: several values are a sweep, which needs -m (or a list: {listed})")
             return False
+        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+            self.found.append(f"{text}: stands for no value at all")
+            return False
         if override.is_hydra_override():
-            return True
+            if override.key_or_group in FIXED:
+                self.found.append(f"{text}: cannot be set; {FIXED[override.key_or_group]}")
+            return override.key_or_group not in FIXED
         if not self._is_group(override):
             if "/" in override.key_or_group:
                 self.found.append(f"{text}: no such group; {nearest(override.key_or_group, set(self.tree.groups))}")
                 return False
             return True
-        options = self.tree.groups[override.key_or_group]
+        group, options = override.key_or_group, self.tree.groups[override.key_or_group]
         if override.is_delete():
-            return True
+            self.found.append(f"{text}: a group cannot be taken away; leave it out, or choose one of its options")
+            return False
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-        wrong = [v for v in map(str, filter(None, values)) if v not in options]
-        group = override.key_or_group
+        wrong = ["null" if v is None else str(v) for v in values if str(v) not in options]
         self.found += [f"{group}={v}: no such option; {nearest(v, options)}" for v in wrong]
         return not wrong
 
@@ -156,6 +169,10 @@ class Check:
             return
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
             self.found.append(one_line(error))
+            return
+        except Exception as error:  # Hydra meets files that it does not expect with errors of any kind
+            named = ", ".join([*chosen, *(str(o.input_line) for o in fixed if self._is_group(o))])
+            self.found.append(f"{named}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})")
             return
         self.first = self.first or cfg
         self.found += legal.problems(cfg)
@@ -189,8 +206,13 @@ class Check:
     def _misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
         """A model that cannot read what the data gives."""
         data, model = choices.get("data"), choices.get("model")
-        if "model" not in cfg or "data" not in cfg:
-            return []
+        if self.multirun and cfg.get("run_dir") is not None:
+            return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
+        if cfg.hydra.mode is not None:
+            return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
+        for section, option in (("data", data), ("model", model)):
+            if not (isinstance(cfg.get(section), DictConfig) and isinstance(cfg[section].get("_target_"), str)):
+                return [f"{section}={option}: its file must name a class: _target_: module.Class"]
         needs = cfg.model.get("input")
         gives = list(cfg.data.get("provides", []))
         if needs not in ("table", "waveform"):
@@ -238,7 +260,7 @@ class Legal:
     def _taken_by_target(self, parent: str) -> set[str]:
         node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self.holds(parent) else None
         target = node.get("_target_") if isinstance(node, DictConfig) else None
-        return set(parameters_of(target)) if target else set()
+        return set(parameters_of(target)) - SIZES if target else set()
 
     def names(self, key: str) -> set[str]:
         """The legal keys beside a key, in full; every leaf of the tree where its parent is unknown."""
@@ -266,6 +288,8 @@ class Legal:
                     found.append(f"{key}: a value is needed: {key}=...")
                 elif not self.has(key):
                     found.append(f"{key}: no such key; {nearest(key, self.names(key))}")
+                elif node._is_interpolation():
+                    OmegaConf.select(cfg, key)  # its value is checked where it stands
                 else:
                     value = OmegaConf.select(cfg, key)
                     problem = self.mismatch(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         0; 1 for a run that failed; 2 for a mistake in what was asked for; 130 after Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # not a terminal's or a file's stream
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
     try:
         if not words or words[0] in ("-h", "--help", "help"):
             print(HELP, end="")
@@ -74,11 +79,15 @@ def complain(error: Exception) -> int:
     """Say what went wrong, in one line for each thing that did; return the exit code."""
     if os.environ.get("MUSICRECLASS_DEBUG") == "1":
         traceback.print_exception(error)
+    asked = isinstance(error, (UserError, OSError)) or type(error).__module__.startswith(("hydra.", "omegaconf."))
     for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
         told = " ".join(line.split()) or type(error).__name__
-        expected = isinstance(error, (UserError, RunFailedError))
-        print(f"musicreclass: {told if expected else f'{type(error).__name__}: {told}'}", file=sys.stderr)
-    return 2 if isinstance(error, UserError) else 1
+        if isinstance(error, OSError):
+            told = f"{error.filename or 'the system'}: {error.strerror or told}"
+        elif not (asked or isinstance(error, RunFailedError)):
+            told = f"{type(error).__name__}: {told}"
+        print(f"musicreclass: {told}", file=sys.stderr)
+    return 2 if asked else 1
 
 
 def train(arguments: list[str]) -> int:
@@ -88,24 +97,29 @@ def train(arguments: list[str]) -> int:
 
     args = config.parse_arguments("train", arguments)
     tree = config.Tree(args.config_dir)
-    if args.help:
-        print(config.task_help("train", tree, args.overrides), end="")
-        return 0
-    if args.cfg or args.info or args.hydra_help or args.shell_completion:
+    if args.info or args.hydra_help or args.shell_completion:
         return run_hydra("train", args)
     sys.path.append(os.getcwd())  # so that a `_target_` beside one's own --config-dir is found
     check = Check(tree, "train", args.overrides, args.multirun)
-    problems = check.problems()
+    looking = args.help or args.cfg is not None
+    problems = [line for line in check.problems() if not (looking and ": a value is needed: " in line)]
     if problems:
         raise ConfigError(problems)
+    if args.help:
+        print(config.task_help("train", tree, args.overrides), end="")
+        return 0
     if not args.multirun:
         return run_hydra("train", args)
 
     from musicreclass.sweep import Sweep
 
     sweep = Sweep.new(check.outputs())
-    args.overrides += sweep.overrides(args.overrides)
-    run_hydra("train", args)
+    args.overrides.append(sweep.override())
+    try:
+        run_hydra("train", args)
+    except KeyboardInterrupt:
+        sweep.finish()
+        return stopped()
     return sweep.finish()
 
 
@@ -121,6 +135,8 @@ def run_hydra(task: str, args: argparse.Namespace) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us as they are
     version.setbase("1.3")
+    if not args.info:
+        logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it would say what we say, at length
     _run_hydra(args, get_args_parser(), train_job, config_path=str(CONF), config_name=task)
     return 0
 
@@ -148,6 +164,10 @@ def train_job(cfg: DictConfig) -> float | None:
         show(run, Console(highlight=False))
     except KeyboardInterrupt:
         raise SystemExit(stopped()) from None
+    except SystemExit as leaving:
+        raise SystemExit(
+            complain(RuntimeError(f"the model's or the data's own code ended the process ({leaving.code})"))
+        ) from None
     except Exception as error:  # ended here, since Hydra would add lines of its own
         raise SystemExit(complain(error)) from None
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 from pathlib import Path
@@ -13,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.errors import UserError
+from musicreclass.errors import RunError, UserError
 from musicreclass.files import write_text
+from musicreclass.options import Options
 from musicreclass.report.summary import MARKS, percent
 from musicreclass.run import Run
 
@@ -23,9 +23,7 @@ COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "
 
 def main(arguments: list[str]) -> int:
     """`musicreclass compare RUN_OR_DIR ... [--output FILE]`."""
-    parser = argparse.ArgumentParser(
-        "musicreclass compare", description="One table of runs, the best on validation first."
-    )
+    parser = Options("musicreclass compare", description="One table of runs, the best on validation first.")
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some"
     )
@@ -33,15 +31,13 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     if args.output is not None and args.output.suffix not in (".csv", ".md"):
         raise UserError(f"--output {args.output}: a table is written as .csv or .md")
-    runs = [run for place in args.runs for run in find_runs(place)]
-    rows = table_rows(runs)
-    unfinished = [run for run in runs if run.state != "done"]
+    rows, left_out = table_rows([run for place in args.runs for run in find_runs(place)])
     if not rows:
-        raise UserError(f"no finished runs under {', '.join(map(str, args.runs))}; train one first")
-    console = Console(highlight=False)
-    console.print(Group(*terminal_tables(rows)))
-    for run in unfinished:
-        print(f"left out: {run.folder} ({run.state})")
+        named = "".join(f"; {line}" for line in left_out[:3])
+        raise UserError(f"no finished runs under {', '.join(map(str, args.runs))}; train one first{named}")
+    Console(highlight=False).print(Group(*terminal_tables(rows)))
+    for line in left_out:
+        print(f"left out: {line}")
     if args.output is not None:
         try:
             write_text(args.output, as_csv(rows) if args.output.suffix == ".csv" else as_markdown(rows))
@@ -69,32 +65,55 @@ def hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def table_rows(runs: list[Run]) -> list[dict[str, Any]]:
-    """A row per finished run and scored split; runs by validation macro-F1, the best first, a run's splits together."""
-    done = {run.folder.resolve(): run for run in runs if run.state == "done" and run.metrics}
-    ranked = sorted(done.values(), key=lambda run: -run.metrics.get("valid", {}).get("macro_f1", -1))
+def table_rows(runs: list[Run]) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row per finished run and scored split; runs by validation macro-F1, the best first, a run's splits together.
+
+    Returns:
+        the rows, and a line for each run that is left out.
+    """
+    found: list[list[dict[str, Any]]] = []
+    left_out = []
+    for run in {run.folder.resolve(): run for run in runs}.values():
+        try:
+            if run.state != "done":
+                left_out.append(f"{run.folder} ({run.state})")
+            else:
+                found.append(rows_of(run))
+        except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            left_out.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")
+    found.sort(key=lambda rows: -max((row["macro-F1"] for row in rows if row["scored on"] == "valid"), default=-1.0))
+    return [row for rows in found for row in rows], left_out
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """A run's rows.
+
+    Raises:
+        KeyError, TypeError, ValueError: if its files do not say what a run's files say.
+    """
+    metrics, identity, protocol = run.metrics, run.identity, run.metrics["protocol"]
+    choices = dict(identity["choices"])
     rows = []
-    for run in ranked:
-        metrics, identity = run.metrics, run.identity
-        choices = identity.get("choices", {})
-        for split in ("valid", "test"):
-            if split in metrics:
-                found = metrics[split]
-                rows.append({
-                    "tracks": (identity.get("fingerprint"), metrics["protocol"]["split"]),
-                    "run": run.folder.name,
-                    "data": " ".join(filter(None, (choices.get("data", "?"), identity.get("source")))),
-                    "split": metrics["protocol"]["split"],
-                    "leaky": metrics["protocol"]["leaky"],
-                    "model": choices.get("model", "?"),
-                    "seed": run.config.get("seed"),
-                    "scored on": split,
-                    "n": found["n"],
-                    "accuracy": found["accuracy"],
-                    "accuracy_ci95": found["accuracy_ci95"],
-                    "macro-F1": found["macro_f1"],
-                    "macro-F1_ci95": found["macro_f1_ci95"],
-                })  # fmt: skip
+    for split in ("valid", "test"):
+        if split in metrics:
+            scores = metrics[split]
+            row = {
+                "tracks": f"{identity['fingerprint']} {protocol['split']}",
+                "run": run.folder.name,
+                "data": " ".join(filter(None, (choices.get("data"), identity.get("source")))),
+                "split": str(protocol["split"]),
+                "leaky": str(protocol["leaky"]),
+                "model": str(choices.get("model")),
+                "seed": run.config.get("seed"),
+                "scored on": split,
+                "n": int(scores["n"]),
+            }
+            for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
+                low, high = scores[f"{key}_ci95"]
+                row |= {name: 0.0 + scores[key], f"{name}_ci95": [0.0 + low, 0.0 + high]}
+            rows.append(row)
+    if not rows or rows[0]["leaky"] not in MARKS:
+        raise ValueError("metrics.json holds no scores")
     return rows
 
 
@@ -111,7 +130,7 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
         here = [row for row in rows if row["tracks"] == tracks]
         sizes = dict.fromkeys(f"{row['scored on']} n = {row['n']}" for row in here)
         first = here[0]
-        title = f"[bold]{escape(first['data'])}[/], split {first['split']}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
+        title = f"[bold]{escape(first['data'])}[/], split {escape(first['split'])}: {MARKS[first['leaky']]}, {', '.join(sizes)}"
         table = Table(
             box=None, header_style="dim", pad_edge=False, title=title, title_justify="left", title_style="none"
         )

@@ -151,7 +151,15 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
         raise ConfigError([f"{task}: {message}{hint}"])
 
     parser.error = refuse  # type: ignore[method-assign, assignment]
-    return parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
+    for flag, value in (("--config-name", args.config_name), ("--config-path", args.config_path)):
+        if value is not None:
+            raise ConfigError(
+                [f"{task}: {flag}: the task's own file is fixed; --config-dir DIR adds a folder of yours"]
+            )
+    if args.resolve and args.cfg is None:
+        raise ConfigError([f"{task}: --resolve goes with --cfg job"])
+    return args
 
 
 def task_help(task: str, tree: Tree, overrides: list[str]) -> str:

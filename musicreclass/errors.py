@@ -40,7 +40,7 @@ class RunFailedError(Exception):
         folder: the run folder, whose run.log holds the traceback.
     """
 
-    def __init__(self, folder: Path, error: Exception) -> None:
+    def __init__(self, folder: Path, error: BaseException) -> None:
         words = " ".join(str(error).split())[:200]
         super().__init__(f"{type(error).__name__}: {words} (the traceback is in {folder / 'run.log'})")
         self.folder = folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import DataError, RunError
+from musicreclass.options import Options
 from musicreclass.run import Run
 
 if TYPE_CHECKING:
@@ -54,8 +54,14 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
         )
     name = f"{split}@{data.fingerprint()[:8]}"
     found, _ = _score(run, classifier, data, split, name)
-    why = ["other data than the run's own: whether its artists or recordings were trained on is not known"]
-    protocol = {"split": data.protocol.split, "leaky": "unknown", "why": why}
+    own = data.fingerprint() == run.identity.get("fingerprint")
+    trained_on = "the run's own training tracks are among them"
+    unknown = "other data than the run's own: whether its artists or recordings were trained on is not known"
+    protocol = {
+        "split": data.protocol.split,
+        "leaky": "yes" if own else "unknown",
+        "why": [trained_on if own else unknown],
+    }
     record = {**found, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
     run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})
@@ -78,7 +84,7 @@ def _score(run: Run, classifier: Classifier, data: TrackData, split: str, name: 
 
 def main(arguments: list[str]) -> int:
     """`musicreclass evaluate RUN [--split SPLIT] [OVERRIDES]`."""
-    parser = argparse.ArgumentParser(
+    parser = Options(
         "musicreclass evaluate",
         description="Score a finished run on a split of its data, or on other data with the same classes.",
     )
@@ -110,7 +116,7 @@ def main(arguments: list[str]) -> int:
         score_split(run, classifier, data, args.split)
         return show(run, args.split)
     name = score_elsewhere(run, classifier, data, args.split, config.get("choices", {}))
-    print(f"other data than the run's own: recorded as {name}")
+    print(f"recorded as {name}, beside the run's own scores")
     return show(run, name)
 
 

@@ -64,10 +64,12 @@ def signature(config: dict[str, Any], fingerprint: str) -> str:
 def run_folder(config: dict[str, Any], fingerprint: str) -> Path:
     """Where a run goes: `run_dir`, or a name that a person can read, of data, model, seed and signature."""
     if config.get("run_dir"):
-        return Path(config["run_dir"])
+        return Path(config["run_dir"]).expanduser()
     choices = config.get("choices", {})
     parts = [choices.get("data"), choices.get("model"), f"s{config.get('seed')}", signature(config, fingerprint)]
-    return Path(config["paths"]["outputs"]) / "-".join(str(part).replace("/", "_") for part in parts if part)
+    return Path(config["paths"]["outputs"]).expanduser() / "-".join(
+        str(part).replace("/", "_") for part in parts if part
+    )
 
 
 def hashed(value: Any) -> str:

@@ -61,8 +61,8 @@ class Run:
             found = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.folder / name}: cannot be read ({error})") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.folder / name}: cannot be read ({' '.join(str(error).split())[:120]})") from error
         if not isinstance(found, dict):
             raise RunError(f"{self.folder / name}: not what a run writes there")
         return found
@@ -72,7 +72,7 @@ class Run:
         """The resolved configuration."""
         try:
             found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunError(
                 f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})"
             ) from error
@@ -227,7 +227,7 @@ class Run:
         except KeyboardInterrupt:
             self.set_state("interrupted", "stopped by the user")
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             words = " ".join(str(error).split()) or "no message"
             self.set_state("failed", f"{type(error).__name__}: {words}")
             log.error("failed\n%s", traceback.format_exc())

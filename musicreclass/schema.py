@@ -19,7 +19,8 @@ class Rule:
         above: the number that must be exceeded.
         high: the greatest number.
         nullable: whether null is a value.
-        filled: whether a list must hold something.
+        filled: whether text or a list must hold something.
+        items: of a list: the kind of its items.
     """
 
     kind: type
@@ -29,11 +30,13 @@ class Rule:
     high: float | None = None
     nullable: bool = False
     filled: bool = False
+    items: type | None = None
 
     def words(self) -> str:
         """The rule as a clause: `a whole number, at least 1`."""
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
-        text = names[self.kind]
+        text = ("filled " if self.filled and self.kind is str else "") + names[self.kind]
+        text += " of text" if self.items is str else ""
         if self.choices:
             text = ("a list of " if self.kind is list else "") + " or ".join(map(str, self.choices))
         bounds = [f"at least {self.low}" if self.low is not None else "",
@@ -49,6 +52,7 @@ class Rule:
             return (
                 isinstance(value, list)
                 and bool(value or not self.filled)
+                and all(self.items is None or isinstance(item, self.items) for item in value)
                 and all(not self.choices or item in self.choices for item in value)
             )
         if self.choices and self.kind is int:
@@ -62,11 +66,13 @@ class Rule:
                 and (self.above is None or value > self.above)
                 and (self.high is None or value <= self.high)
             )
+        if self.filled and not value:
+            return False
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)
 
 
 RULES: dict[str, Rule] = {
-    "seed": Rule(int, low=0),
+    "seed": Rule(int, low=0, high=2**32 - 1),
     "class_weight": Rule(str, choices=("none", "balanced")),
     "evaluate": Rule(list, choices=SPLITS, filled=True),
     "on_busy": Rule(str, choices=("wait", "error")),
@@ -74,11 +80,15 @@ RULES: dict[str, Rule] = {
     "trainer.max_epochs": Rule(int, low=1),
     "trainer.batch_size": Rule(int, low=1),
     "trainer.monitor": Rule(str, choices=("valid/loss", "valid/accuracy", "valid/macro_f1")),
-    "trainer.precision": Rule(str, choices=("32-true", "16-mixed", "bf16-mixed", "64-true")),
+    "trainer.precision": Rule(str, choices=("32-true", "16-mixed", "bf16-mixed")),
     "trainer.label_smoothing": Rule(float, low=0, high=1),
     "trainer.gradient_clip": Rule(float, above=0, nullable=True),
     "paths.data": Rule(str, nullable=True),
-    "data.path": Rule(str),
+    "paths.outputs": Rule(str, filled=True),
+    "paths.cache": Rule(str, filled=True),
+    "data.path": Rule(str, filled=True),
+    "data.ignore_columns": Rule(list, items=str),
+    "data.feature_sets": Rule(list, items=str),
     "data.root": Rule(str, nullable=True),
     "data.split_column": Rule(str, nullable=True),
     "data.group_column": Rule(str, nullable=True),
@@ -93,6 +103,7 @@ RULES: dict[str, Rule] = {
     "data.split.test": Rule(float, low=0, high=0.9),
     "data.split.folds": Rule(int, low=3, high=9),
     "data.split.seed": Rule(int, low=0),
+    "scheduler.interval": Rule(str, choices=("epoch", "step")),
     "optimizer.lr": Rule(float, above=0),
     "optimizer.weight_decay": Rule(float, low=0),
     "early_stopping.patience": Rule(int, low=0, nullable=True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,21 +35,17 @@ class Sweep:
     @classmethod
     def new(cls, outputs: Path) -> Sweep:
         """The folder for a sweep that starts now."""
-        return cls(outputs / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
+        return cls(outputs.expanduser() / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
 
     @classmethod
     def of(cls, hydra: Any) -> Sweep:
         """The sweep that a job belongs to, from Hydra's configuration."""
         return cls(Path(hydra.sweep.dir))
 
-    def overrides(self, given: list[str]) -> list[str]:
+    def override(self) -> str:
         """What tells Hydra, and every process it launches, this folder."""
-        for text in given:
-            if text.startswith("hydra.sweep.dir="):
-                self.folder = Path(text.partition("=")[2].strip("'\""))
-                return []
         escaped = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
-        return [f"hydra.sweep.dir='{escaped}'"]
+        return f"hydra.sweep.dir='{escaped}'"
 
     def run_job(self, cfg: DictConfig, number: int, overrides: list[str]) -> float:
         """Train one job and write down how it went; returns validation macro-F1, or NaN if it failed."""
@@ -63,12 +58,20 @@ class Sweep:
             found = run.metrics.get("valid", {})
             value = found.get("macro_f1", value)
             record.update(run=str(run.folder), accuracy=found.get("accuracy"), macro_f1=found.get("macro_f1"))
-        except Exception as error:
-            complain(error)
-            record.update(state="failed", error=str(error), run=str(getattr(error, "folder", "")))
-        (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "jobs" / f"{number:04d}.json", record)
+        except KeyboardInterrupt:
+            self._record({**record, "state": "interrupted"})
+            raise
+        except (Exception, SystemExit) as error:
+            complain(
+                error if isinstance(error, Exception) else RuntimeError(f"the job's own code ended it ({error.code})")
+            )
+            record.update(state="failed", error=" ".join(str(error).split()), run=str(getattr(error, "folder", "")))
+        self._record(record)
         return value
+
+    def _record(self, record: dict[str, Any]) -> None:
+        (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "jobs" / f"{record['job']:04d}.json", record)
 
     def records(self) -> list[dict[str, Any]]:
         """How each job went, in order."""
@@ -78,6 +81,7 @@ class Sweep:
         """Write runs.csv, print the summary, and return the exit code: 1 if any job failed."""
         records = self.records()
         names = ["job", "state", "run", "overrides", "accuracy", "macro_f1", "error"]
+        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "runs.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, names, restval="")
             table.writeheader()
@@ -86,7 +90,7 @@ class Sweep:
         failed = [r for r in records if r["state"] != "done"]
         print(f"{len(records) - len(failed)} of {len(records)} jobs done; the list is {self.folder / 'runs.csv'}")
         for record in failed:
-            print(f"musicreclass: job {record['job']} failed: {record['error']}", file=sys.stderr)
+            print(f"job {record['job']} {record['state']}: {record['error']}")
         return 1 if failed else 0
 
 

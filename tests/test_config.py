@@ -41,6 +41,19 @@ BAD = {
     "evaluate=[]": "evaluate=[]: must be a list of train or valid or test",
     "trainer.precision=banana": "trainer.precision=banana: must be 32-true or 16-mixed",
     "hardware.accelerator=gpux": "hardware.accelerator=gpux: must be auto or cpu",
+    "hydra.mode=MULTIRUN": "hydra.mode=MULTIRUN: cannot be set; -m makes a multirun",
+    "~model": "~model: a group cannot be taken away",
+    "model=null": "model=null: no such option; there is logreg, mlp",
+    "experiment=null": "experiment=null: no such option",
+    "data.path=données.csv": "data.path=données.csv: cannot be read; quote the value: 'data.path=\"données.csv\"'",
+    "run_dir=~/r": "run_dir=~/r: cannot be read; quote the value",
+    "data.ignore_columns=length": "data.ignore_columns: no such key",
+    "=1": "=1: an override is KEY=VALUE, as in seed=1",
+    "paths.outputs=": "paths.outputs=: must be filled text",
+    "scheduler.interval=foo": "scheduler.interval=foo: must be epoch or step",
+    "seed=true": "seed=True: must be a whole number",
+    "+model.in_features=3": "+model.in_features: no such key",
+    "trainer.precision=64-true": "trainer.precision=64-true: must be 32-true",
     "data=table": "data.path: a value is needed: data.path=...",
     "hydra/launcher=nowhere": "In 'hydra/config': Could not find 'hydra/launcher/nowhere'",
     "class_weight=${nothing}": "class_weight: Interpolation key 'nothing' not found",
@@ -143,7 +156,7 @@ def test_a_multirun_that_cannot_be_composed_ends_before_its_first_job(run):
     assert result.code == 2
     assert result.lines == [
         "model=mpl: no such option; did you mean mlp?",
-        "seed=x: must be a whole number, at least 0",
+        "seed=x: must be a whole number, at least 0, at most 4294967295",
     ]
     assert not Path("outputs").exists()
 

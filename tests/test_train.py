@@ -143,7 +143,8 @@ def test_a_multirun_goes_on_after_a_failed_job(run, table, here):
     assert jobs.state.tolist() == ["done", "failed", "done"]
     assert "FloatingPointError" in jobs.error[1]
     assert "2 of 3 jobs done" in result.out
-    assert any("job 1 failed" in line for line in result.lines)
+    assert "job 1 failed: FloatingPointError" in result.out
+    assert len(result.lines) == 1
     failed = [p.parent for p in (here / "outputs").glob("table-*/status.json") if "failed" in p.read_text()]
     assert len(failed) == 1
     assert "Traceback" in (failed[0] / "run.log").read_text()

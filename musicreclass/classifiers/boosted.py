@@ -14,6 +14,8 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
 
+TARGETS = ("xgboost.XGBClassifier", "xgboost.sklearn.XGBClassifier")
+
 
 class BoostedClassifier(EstimatorClassifier):
     """An XGBoost classifier behind the same preprocessing as every estimator."""
@@ -50,7 +52,8 @@ class BoostedClassifier(EstimatorClassifier):
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`; trees after the best round take no part."""
-        return self._spread(self.estimator.predict_proba(self.pipeline.transform(x)).astype(np.float64))
+        probability = self.estimator.predict_proba(self.pipeline.transform(x)).astype(np.float64)
+        return self._spread(probability / probability.sum(axis=1, keepdims=True), np.arange(len(self.present)))
 
     def save(self, folder: Path) -> None:
         """Write the trees in XGBoost's own format, the preprocessing in skops's."""
@@ -62,9 +65,9 @@ class BoostedClassifier(EstimatorClassifier):
         """See `classifiers.build.load`."""
         import xgboost
 
-        if meta.target not in ("xgboost.XGBClassifier", "xgboost.XGBRFClassifier"):
-            raise RunError(f"{folder}/meta.json: {meta.target} is not an XGBoost classifier")
-        found = cls(meta, getattr(xgboost, meta.target.rpartition(".")[2])())
+        if meta.target not in TARGETS:
+            raise RunError(f"{folder}/meta.json: {meta.target} is not XGBoost's classifier")
+        found = cls(meta, xgboost.XGBClassifier())
         found._load_preprocessing(folder, trust)
         with refusing(folder / "trees.ubj"):
             found.estimator.load_model(folder / "trees.ubj")

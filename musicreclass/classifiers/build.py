@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from musicreclass.classifiers.base import Classifier, Meta, refusing
-from musicreclass.classifiers.boosted import BoostedClassifier
+from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
 from musicreclass.config import one_line
@@ -20,6 +21,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.hardware.profile import Profile
+from musicreclass.models.module import make_optimizer, make_scheduler
 
 KINDS: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
@@ -51,6 +53,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
     meta = Meta("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
     weighted = config["class_weight"] == "balanced"
     if isinstance(found, type) and issubclass(found, nn.Module):
+        try_training_settings(config)
         return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data.size("train")))
     threads = {"n_jobs": profile.threads} if "n_jobs" in arguments and arguments["n_jobs"] is None else {}
     try:
@@ -65,10 +68,29 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
         estimator.set_params(random_state=config["seed"])
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         raise ConfigError([f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"])
-    kind = "boosted" if target.startswith("xgboost.") else "estimator"
+    if hasattr(estimator, "_validate_params"):
+        try:
+            estimator._validate_params()
+        except ValueError as error:
+            raise ConfigError([f"model: {one_line(error)}"]) from error
+    if target.startswith("xgboost.") and target not in TARGETS:
+        raise ConfigError([f"model._target_={target}: of XGBoost's estimators there is {TARGETS[0]}"])
+    kind = "boosted" if target in TARGETS else "estimator"
     meta.kind = kind
     made = BoostedClassifier if kind == "boosted" else EstimatorClassifier
     return made(meta, estimator, weighted)
+
+
+def try_training_settings(config: dict[str, Any]) -> None:
+    """Make the optimizer and the scheduler once, over nothing, so that what they refuse is known ahead of training."""
+    try:
+        optimizer = make_optimizer(config["optimizer"], [nn.Parameter(torch.zeros(1))])
+    except Exception as error:
+        raise ConfigError([f"optimizer: {one_line(error.__cause__ or error)}"]) from error
+    try:
+        make_scheduler(config["scheduler"], optimizer, steps=100, mode="min")
+    except Exception as error:
+        raise ConfigError([f"scheduler: {one_line(error.__cause__ or error)}"]) from error
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
@@ -90,4 +112,9 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
     if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
         raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
     with refusing(folder / "meta.json"):
+        names = fields.get("classes")
+        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
+            raise ValueError("classes must be a list of different names")
+        if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
+            raise ValueError("columns must be a list, and scale true or false")
         return KINDS[fields["kind"]].load(folder, Meta(**fields), trust)

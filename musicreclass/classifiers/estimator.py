@@ -61,12 +61,18 @@ class EstimatorClassifier(Classifier):
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`; a class without training tracks has probability 0."""
-        return self._spread(self.pipeline.predict_proba(x))
+        columns = np.asarray(self.pipeline.classes_)
+        return self._spread(self.pipeline.predict_proba(x), columns)
 
-    def _spread(self, probability: np.ndarray) -> np.ndarray:
+    def _spread(self, probability: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Columns of the classes that an estimator knows, by its own numbers, to columns of all classes."""
+        if probability.shape[1:] != (len(columns),) or len(columns) != len(self.present):
+            raise ValueError(
+                f"{self.meta.target} gives {probability.shape[1:]} probabilities for {len(self.present)} classes"
+            )
         full = np.zeros((len(probability), len(self.meta.classes)))
-        full[:, self.present] = probability
-        return full / full.sum(axis=1, keepdims=True)
+        full[:, self.present[columns]] = probability
+        return full
 
     def save(self, folder: Path) -> None:
         """Write the pipeline in skops's format, which holds no code."""
@@ -90,6 +96,11 @@ class EstimatorClassifier(Classifier):
     def _load_preprocessing(self, folder: Path, trust: tuple[str, ...]) -> None:
         with refusing(folder / "present.npy"):
             self.present = np.load(folder / "present.npy", allow_pickle=False)
+            known = range(len(self.meta.classes))
+            if self.present.dtype.kind != "i" or self.present.ndim != 1 or not set(self.present.tolist()) <= set(known):
+                raise ValueError("not the numbers of classes")
+            if len(set(self.present.tolist())) != len(self.present):
+                raise ValueError("a class stands twice")
         self.pipeline = load_skops(folder / "pipeline.skops", trust)
 
 

@@ -128,8 +128,10 @@ class NetworkClassifier(Classifier):
         start = last if work.resume and is_whole(last) else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-        except SystemExit as leaving:  # how Lightning passes Ctrl-C on
-            raise KeyboardInterrupt from leaving
+        except SystemExit as leaving:
+            if trainer.interrupted:  # how Lightning passes Ctrl-C on
+                raise KeyboardInterrupt from leaving
+            raise
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         self.facts = {
             "best_epoch": int(best["epoch"]),

@@ -36,8 +36,14 @@ class Predictions:
             classes: the class of each column.
             tracks: a Tracks table that knows these tracks; its order is the result's.
         """
+        if probability.shape != (len(track_id), len(classes)):
+            raise ValueError(
+                f"the model gives {probability.shape} probabilities for {len(track_id)} rows and {len(classes)} classes"
+            )
         if not np.isfinite(probability).all():
             raise FloatingPointError("the model gives probabilities that are not numbers: it has not learned anything")
+        if (probability < -1e-6).any() or not np.allclose(probability.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("what the model gives are no probabilities: they are negative, or do not sum to 1")
         frame = pd.DataFrame(probability, columns=[PREFIX + name for name in classes])
         mean = frame.groupby(np.asarray(track_id, dtype=object), sort=False).mean()
         known = tracks.assign(group=group_of(tracks)).set_index("track_id").loc[mean.index, ["target", "group"]]

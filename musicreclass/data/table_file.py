@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import csv, parquet
 
 from musicreclass.config import nearest
 from musicreclass.data.table import Table, TableData
-from musicreclass.data.tracks import text
+from musicreclass.data.tracks import some, text
 from musicreclass.errors import DataError, DatasetNotFoundError
+
+UNNAMED = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # what pandas leaves of an index
 
 
 class TableFile(TableData):
@@ -70,13 +76,15 @@ class TableFile(TableData):
         if unknown:
             raise DataError(f"{self.path}: no column {unknown[0]!r} (data.ignore_columns)")
         special = {c for c in named.values() if c is not None} | set(self.ignore_columns)
-        features = [c for c in frame.columns if c not in special]
+        numbering = [c for c in frame.columns if c not in special and UNNAMED.fullmatch(str(c))]
+        features = [c for c in frame.columns if c not in special and c not in numbering]
         wordy = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
         if wordy:
             sample = frame[wordy[0]].dropna().head(1).tolist()
+            listed = ",".join(json.dumps(str(c), ensure_ascii=False) for c in [*self.ignore_columns, *wordy])
             raise DataError(
                 f"{self.path}: column {wordy[0]!r} is not of numbers (it holds {sample[0] if sample else 'nothing'!r}): "
-                f"leave it out with 'data.ignore_columns=[{','.join(wordy)}]', or name it as the group or split column"
+                f"leave it out with 'data.ignore_columns=[{listed}]', or name it as the group or split column"
             )
         if not features:
             raise DataError(f"{self.path}: no feature columns beside {', '.join(sorted(special))}")
@@ -91,6 +99,9 @@ class TableFile(TableData):
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
             x=np.array(x),
             columns=[str(c) for c in features],
+            notes=[f"a column without a name is left out: it numbers the rows ({some(numbering)!r})"]
+            if numbering
+            else [],
             known={name: frame[column] for name, column in known.items() if column is not None},
         )
 
@@ -106,25 +117,34 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
         DatasetNotFoundError: if there is no such file.
         DataError: if it is neither, cut short, or not UTF-8 text.
     """
-    import pyarrow
-    from pyarrow import csv, parquet
-
     if not path.is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return parquet.read_table(path).to_pandas(ignore_metadata=True)
+            return as_frame(parquet.read_table(path), set(names))
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         options = csv.ReadOptions(use_threads=False)  # with threads an error does not say in which row it is
         convert = csv.ConvertOptions(column_types={name: pyarrow.string() for name in names if name is not None})
-        frame = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert).to_pandas()
+        table = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error
-    if frame.columns.duplicated().any():
-        raise DataError(f"{path}: the header names {frame.columns[frame.columns.duplicated()][0]!r} twice")
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: the header names {twice[0]!r} twice")
+    frame = as_frame(table, set(names))
     if frame.empty:
         raise DataError(f"{path}: no rows beneath the header")
     if frame.shape[1] == 1:
         raise DataError(f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas")
     return frame
+
+
+def as_frame(table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
+    """An Arrow table as a frame: names as text (a missing one leaves 7 a 7, not a 7.0), truth values as 0 and 1."""
+    for i, field in enumerate(table.schema):
+        if field.name in names:
+            table = table.set_column(i, field.name, table.column(i).cast(pyarrow.string()))
+        elif pyarrow.types.is_boolean(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pyarrow.int8()))
+    return table.to_pandas(ignore_metadata=True)

@@ -110,6 +110,14 @@ class TrackData(LightningDataModule, ABC):
                     else "give more tracks, another data/split, or a larger data.split.valid"
                 )
                 raise DataError(f"the {part} split is empty ({len(tracks)} tracks, split: {name}): {remedy}")
+        if self.needs:
+            learned = set(tracks.target[tracks.split == "train"])
+            if len(learned) < 2:
+                raise DataError(
+                    f"the train split holds one class alone ({some(sorted(learned))}): nothing can be told apart"
+                )
+            if not learned & set(tracks.target[tracks.split == "valid"]):
+                raise DataError("no class of the valid split has a training track: validation cannot say anything")
         self.tracks = tracks
         self.protocol = find_leaks(tracks, name)
         for part in SPLITS:

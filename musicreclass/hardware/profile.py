@@ -8,10 +8,15 @@ from typing import Any
 
 import torch
 
+from musicreclass.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Profile:
-    """A resolved hardware profile; nothing in it changes a result.
+    """A resolved hardware profile: how a run uses the machine, apart from what it computes.
+
+    Results agree between profiles but for the order of floating-point sums, and for what `micro_batch` divides: batch
+    statistics, and dropout masks, which are drawn for each forward pass. identity.json says which micro-batch it was.
 
     Attributes:
         accelerator: as Lightning names it.
@@ -26,6 +31,13 @@ class Profile:
     @classmethod
     def of(cls, node: dict[str, Any]) -> Profile:
         """The profile of conf/hardware/ on this machine, applied to torch's threads."""
+        wanted = node["accelerator"]
+        there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(),
+                 "mps": torch.backends.mps.is_available()}  # fmt: skip
+        if not there.get(wanted, True):
+            raise ConfigError(
+                [f"hardware.accelerator={wanted}: torch {torch.__version__} sees none here; choose auto or cpu"]
+            )
         threads = node["threads"] or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
         return cls(node["accelerator"], threads, node["micro_batch"])

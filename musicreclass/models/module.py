@@ -106,16 +106,11 @@ class GenreModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The plan's optimizer over all parameters that take a gradient, and its scheduler."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = instantiate(self.plan.optimizer, params=parameters, _convert_="all")
-        node = dict(self.plan.scheduler)
-        self._step_scheduler_each_batch = node.pop("interval", "epoch") == "step"
-        if node.get("_target_") is None:
-            return optimizer
-        takes = inspect.signature(get_object(node["_target_"])).parameters
-        known = {"total_steps": self.plan.steps, "mode": self.plan.mode}
-        node = {**{name: value for name, value in known.items() if name in takes}, **node}
-        return {"optimizer": optimizer, "lr_scheduler": instantiate(node, optimizer=optimizer, _convert_="all")}
+        plan = self.plan
+        optimizer = make_optimizer(plan.optimizer, [p for p in self.network.parameters() if p.requires_grad])
+        self._step_scheduler_each_batch = plan.scheduler.get("interval") == "step"
+        scheduler = make_scheduler(plan.scheduler, optimizer, plan.steps, plan.mode)
+        return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C)."""
@@ -186,3 +181,18 @@ class GenreModule(LightningModule):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+
+def make_optimizer(node: dict[str, Any], parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a node of conf/optimizer/."""
+    return instantiate(node, params=parameters, _convert_="all")
+
+
+def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
+    """The scheduler of a node of conf/scheduler/, or None; told the run's length and the monitor's sense if it takes them."""
+    if node.get("_target_") is None:
+        return None
+    takes = inspect.signature(get_object(node["_target_"])).parameters
+    known = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in takes}
+    given = {name: value for name, value in node.items() if name != "interval"}
+    return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")

@@ -12,28 +12,37 @@ from musicreclass.classifiers.predictions import Predictions
 from musicreclass.files import replacing
 from musicreclass.report.confusion import confusion_matrix
 
+WRITTEN = 60  # so many classes are named, and their counts written in; more would not be readable
+
+
+def shown(text: str) -> str:
+    """Text as matplotlib shows it as it stands, and not too long."""
+    return (text if len(text) <= 60 else text[:57] + "...").replace("$", r"\$")
+
 
 def confusion_figure(predictions: Predictions, title: str) -> Figure:
     """The confusion matrix: the share of each true class by guess, the counts written in."""
     names = predictions.classes
     counts = confusion_matrix(predictions.truth(), predictions.probabilities().argmax(1), len(names))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.5, 0.52 * len(names) + 2.2)
+    names = [shown(name) for name in names]
+    side = min(max(4.5, 0.52 * len(names) + 2.2), 16)
     figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for i, row in enumerate(counts):
+    for i, row in enumerate(counts if len(names) <= WRITTEN else []):
         for j, n in enumerate(row):
             if n:
                 axes.text(
                     j, i, str(n), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.55 else "black"
                 )
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    if len(names) <= WRITTEN:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(shown(title), fontsize=10)
     bar = figure.colorbar(image, shrink=0.8)
     bar.set_label("share of the true class", fontsize=9)
     return figure

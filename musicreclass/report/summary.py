@@ -60,7 +60,8 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         splits: what to show of what was scored; records of other data are named as metrics.json names them.
     """
     metrics, provenance = run.metrics, run.provenance
-    parts: list[RenderableType] = [Text.from_markup(headline(run))]
+    own = any(split in metrics for split in splits)
+    parts: list[RenderableType] = [Text.from_markup(headline(run))] if own else []
     scored = {**metrics.get("elsewhere", {}), **metrics}
     protocol = metrics.get("protocol", {})
     for split in splits:
@@ -79,6 +80,9 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
             told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
             parts.append(Text(f"most confused: {told}\n"))
     parts.append(Text.from_markup(protocol_lines(protocol)))
+    if not own:
+        console.print(Group(*parts))
+        return
     dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
     if dropped:
         parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
