@@ -60,7 +60,7 @@ BAD = {
     "no group": (lambda: write(make_frame()), ["data.group_column=artist"], "(data.group_column)"),
     "no split": (lambda: write(make_frame()), ["data.split_column=fold"], "(data.split_column)"),
     "no ignored": (lambda: write(make_frame()), ["data.ignore_columns=[x]"], "'x' (data.ignore_columns)"),
-    "text": (lambda: write(frame_with(mood="sad")), [], "'data.ignore_columns=[mood]'"),
+    "text": (lambda: write(frame_with(mood="sad")), [], "'data.ignore_columns=[\"mood\"]'"),
     "one bad cell": (lambda: spoil(lambda b: b.replace(b",0.", b",o.", 1)), [], "is not of numbers"),
     "no features": (lambda: write(make_frame()[["track_id", "label"]]), [], "no feature columns"),
     "one class": (one_class, [], "every track is of one class (blues)"),

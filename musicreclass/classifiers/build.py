@@ -68,7 +68,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
         estimator.set_params(random_state=config["seed"])
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         raise ConfigError([f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"])
-    if hasattr(estimator, "_validate_params"):
+    if hasattr(estimator, "_parameter_constraints"):
         try:
             estimator._validate_params()
         except ValueError as error:
