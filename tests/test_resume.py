@@ -48,6 +48,30 @@ def test_a_fit_that_breaks_in_the_middle_goes_on_exactly(run, table, here, monke
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
+def test_boosting_that_breaks_in_the_middle_goes_on_exactly(run, table, here, monkeypatch):
+    from musicreclass.classifiers import boosted
+
+    words = [*table_overrides(table), "model=xgboost", "model.n_estimators=60", "model.subsample=0.7",
+             "model.colsample_bytree=0.5", "model.early_stopping_rounds=8", "hardware=cpu", "logger=none"]  # fmt: skip
+    assert run("train", *words, "run_dir=whole").code == 0
+    original = boosted.save_rounds
+
+    def break_at(booster, watch, place):
+        original(booster, watch, place)
+        raise MemoryError("pulled the plug")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(boosted, "save_rounds", break_at)
+        assert run("train", *words, "run_dir=broken").code == 1
+    result = run("train", *words, "run_dir=broken")
+    assert result.code == 0, result.err
+    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "broken"))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    histories = [pd.read_csv(here / name / "history.csv") for name in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert len(histories[0]) > boosted.SEGMENT  # so there was something to go on with
+
+
 def test_a_killed_process_goes_on(run, table, here):
     words = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
     process = start(words)
