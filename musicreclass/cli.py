@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass import __version__
-from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, UserError
+from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, Terminated, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             launched from this one can start the same job.
 
     Returns:
-        0; 1 for a run that failed; 2 for a mistake in what was asked for; 130 after Ctrl-C.
+        0; 1 for a run that failed; 2 for a mistake in what was asked for; 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
@@ -66,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{task}: no such task; {f'did you mean {near[0]}?' if near else 'there is ' + ', '.join(TASKS)}"
             )
         return TASKS[task](rest)
-    except KeyboardInterrupt:
-        return stopped()
+    except KeyboardInterrupt as error:
+        return stopped(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
@@ -117,9 +117,9 @@ def train(arguments: list[str]) -> int:
     args.overrides.append(sweep.override())
     try:
         run_hydra("train", args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sweep.finish()
-        return stopped()
+        return stopped(error)
     return sweep.finish()
 
 
@@ -162,8 +162,8 @@ def train_job(cfg: DictConfig) -> float | None:
     try:
         run = find_or_train(cfg)
         show(run, Console(highlight=False))
-    except KeyboardInterrupt:
-        raise SystemExit(stopped()) from None
+    except KeyboardInterrupt as error:
+        raise SystemExit(stopped(error)) from None
     except SystemExit as leaving:
         raise SystemExit(
             complain(RuntimeError(f"the model's or the data's own code ended the process ({leaving.code})"))
@@ -194,10 +194,10 @@ def find_or_train(cfg: DictConfig) -> Run:
     return run
 
 
-def stopped() -> int:
-    """What is said after Ctrl-C, and its exit code."""
+def stopped(error: KeyboardInterrupt) -> int:
+    """What is said after Ctrl-C or SIGTERM, and the exit code that shells expect then."""
     print("musicreclass: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-    return 130
+    return 143 if isinstance(error, Terminated) else 130
 
 
 def evaluate(arguments: list[str]) -> int:

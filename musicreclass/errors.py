@@ -33,6 +33,10 @@ class RunError(UserError):
     """A run folder that is missing, incomplete, foreign, or cannot be written."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it starts a job elsewhere."""
+
+
 class RunFailedError(Exception):
     """A run that broke while it trained or was scored; exit code 1.
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, UserError
+from musicreclass.errors import RunError, RunFailedError, Terminated, UserError
 from musicreclass.files import remove, replacing, write_json, write_text
 from musicreclass.identity import code_version, known_fingerprint, run_folder, signature
 from musicreclass.locks import Lock
@@ -160,6 +162,15 @@ class Run:
         finally:
             lock.release()
 
+    def check_lock(self) -> None:
+        """Make sure that the folder is still this process's to write.
+
+        Raises:
+            LockLostError: if another process took it over while this one was asleep.
+        """
+        if self.lock is not None:
+            self.lock.check()
+
     def _announce(self, owner: dict[str, Any]) -> None:
         print(f"{self.folder}: waiting for process {owner.get('pid')} on {owner.get('host')}", file=sys.stderr)
 
@@ -188,6 +199,8 @@ class Run:
             self.set_state("running")
             for name in MADE if resume else (*MADE, *KEPT):
                 remove(self.folder / name)
+            for left_by_a_kill in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
+                remove(left_by_a_kill)
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
@@ -223,23 +236,61 @@ class Run:
         logging.captureWarnings(True)
         log.info("command: %s", " ".join(sys.argv))
         try:
-            yield
+            with stoppable() as signals:
+                yield
+                self.set_state("done")
         except KeyboardInterrupt:
-            self.set_state("interrupted", "stopped by the user")
+            by = signals[0] if signals else "the user"
+            log.info("stopped by %s", by)
+            self._end("interrupted", f"stopped by {by}")
+            if signals:
+                raise Terminated from None
             raise
         except (Exception, SystemExit) as error:
             words = " ".join(str(error).split()) or "no message"
-            self.set_state("failed", f"{type(error).__name__}: {words}")
             log.error("failed\n%s", traceback.format_exc())
+            self._end("failed", f"{type(error).__name__}: {words}")
             if isinstance(error, UserError):
                 raise
             raise RunFailedError(self.folder, error) from error
-        else:
-            self.set_state("done")
         finally:
             logging.captureWarnings(False)
             root.removeHandler(handler)
             handler.close()
+
+    def _end(self, state: str, error: str) -> None:
+        """Write how the run ended, unless another process has it by now; on a full disk it stays as after a kill."""
+        if not (self.lock and self.lock.lost):
+            with suppress(OSError):
+                self.set_state(state, error)
+
+
+@contextmanager
+def stoppable() -> Iterator[list[str]]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are ignored, as under nohup.
+
+    Yields:
+        the names of the signals that came.
+    """
+    came: list[str] = []
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the second must not disturb what the first set off
+        came.append(signal.Signals(number).name)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if before[number] is signal.SIG_DFL:
+            signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def finished_run(config: dict[str, Any]) -> Run | None:

@@ -83,8 +83,14 @@ def fit_and_score(
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
-    with watch.phase("fit"), progress_bar(*planned(config), curves.log) as log_epoch:
+
+    def note(epoch: int, values: dict[str, float]) -> None:
+        run.check_lock()
+        curves.log(epoch, values)
+
+    with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
         classifier.fit(data, Workspace(run.folder, log_epoch, resume))
+    run.check_lock()
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
     figures = {}

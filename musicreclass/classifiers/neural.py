@@ -124,8 +124,7 @@ class NetworkClassifier(Classifier):
             default_root_dir=work.folder,
             plugins=[WholeCheckpoints()],
         )
-        last = folder / "last.ckpt"
-        start = last if work.resume and is_whole(last) else None
+        start = find_checkpoint(folder) if work.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except SystemExit as leaving:
@@ -181,15 +180,21 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, scratch)
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint can be gone on from; one that is damaged or brings code is not."""
-    if not checkpoint.is_file():
-        return False
+def find_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to go on from, if it and the best one are whole, bring no code, and were made in this very folder."""
+    last = folder / "last.ckpt"
+    if not last.is_file():
+        return None
     try:
-        return "loops" in torch.load(checkpoint, map_location="cpu", weights_only=True)
+        found = torch.load(last, map_location="cpu", weights_only=True)
+        (kept,) = [state for name, state in found["callbacks"].items() if name.startswith("ModelCheckpoint")]
+        if Path(kept["dirpath"]).resolve() != folder.resolve():
+            raise ValueError(f"it was made in {kept['dirpath']}")
+        torch.load(kept["best_model_path"], map_location="cpu", weights_only=True)
     except Exception as error:
-        log.warning("%s cannot be gone on from, the run starts over: %s", checkpoint, one_line(error)[:160])
-        return False
+        log.warning("%s cannot be gone on from, the run starts over: %s", last, one_line(error)[:160])
+        return None
+    return last
 
 
 def plain_arguments(value: Any) -> bool:

@@ -21,20 +21,25 @@ class Curves:
     def __init__(self, folder: Path, tensorboard: bool, resume: bool = False) -> None:
         self.folder = folder
         self.rows: list[dict[str, float]] = self._read() if resume else []
+        self.tensorboard = tensorboard
         self.writer: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Take the values of one epoch or round; what was logged of it and later ones before is void."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
         self.rows.append({"epoch": epoch, **values})
         self.save()
+        self._open(epoch)
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, epoch)
+
+    def _open(self, epoch: int) -> None:
+        """Open the event file; what an interrupted fit wrote of this epoch and later ones is not shown again."""
+        if self.tensorboard and self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch or None)
 
     def _read(self) -> list[dict[str, float]]:
         try:
@@ -63,6 +68,7 @@ class Curves:
             figures: matplotlib figures by name.
         """
         self.save()
+        self._open(0)
         if self.writer is None:
             return
         from torch.utils.tensorboard.summary import hparams
