@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 from musicreclass.config import Tree, leaves, nearest, one_line, with_choices
 from musicreclass.errors import ConfigError
+from musicreclass.identity import SCIENCE
 from musicreclass.schema import mismatch
 
 SIZES = {"in_features", "num_classes"}  # what a network is told by the data
@@ -56,6 +57,9 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     return with_choices(cfg, choices)
 
 
+COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
+
+
 @dataclass
 class Check:
     """One look at what was asked for, before anything is done.
@@ -74,6 +78,7 @@ class Check:
     found: list[str] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
     first: DictConfig | None = None
+    scores_test: bool = False
 
     def outputs(self) -> Path:
         """Where the first job's runs go; known once `problems` was asked."""
@@ -88,8 +93,20 @@ class Check:
         fixed = [o for o in overrides if o not in swept]
         for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
+        if self.multirun and self.scores_test:
+            self._refuse_search(overrides)
         follow = tuple(f"{key}: a value is needed" for key in self.unread)
         return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
+
+    def _refuse_search(self, overrides: list[Override]) -> None:
+        """A sweep over settings is a search, and a search must not see the test split, unless it was asked for in words."""
+        keys = [o.key_or_group for o in overrides if o.is_sweep_override()]
+        searched = [k for k in keys if k.replace("/", ".").split(".")[0] in SCIENCE and k not in COMPARED]
+        if searched and not any(o.key_or_group == "evaluate" for o in overrides):
+            self.found.append(
+                f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
+                " (or evaluate=[valid,test], if every one of them is to be)"
+            )
 
     def _combinations(self, swept: list[Override]) -> list[list[str]]:
         """The choices of groups to compose: all that may clash with each other, and each other option once."""
@@ -175,6 +192,7 @@ class Check:
             self.found.append(f"{named}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})")
             return
         self.first = self.first or cfg
+        self.scores_test |= "test" in (cfg.get("evaluate") or [])
         self.found += legal.problems(cfg)
         self.found += self._misfits(cfg, dict(choices))
 

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from musicreclass.errors import RunError, UserError
 from musicreclass.files import write_text
+from musicreclass.identity import hashed, scientific
 from musicreclass.options import Options
 from musicreclass.report.summary import MARKS, percent
 from musicreclass.run import Run
 
-COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1")
+COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1", "stale")
 
 
 def main(arguments: list[str]) -> int:
@@ -92,21 +93,26 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
         KeyError, TypeError, ValueError: if its files do not say what a run's files say.
     """
     metrics, identity, protocol = run.metrics, run.identity, run.metrics["protocol"]
-    choices = dict(identity["choices"])
+    choices, config = dict(identity["choices"]), run.config
+    science = scientific(config)
+    seedless = {k: v for k, v in science.get("model", {}).items() if k != "random_state"}
+    settings = hashed({**science, "model": seedless, "seed": None})
     rows = []
     for split in ("valid", "test"):
         if split in metrics:
             scores = metrics[split]
             row = {
+                "settings": settings,
                 "tracks": f"{identity['fingerprint']} {protocol['split']}",
                 "run": run.folder.name,
                 "data": " ".join(filter(None, (choices.get("data"), identity.get("source")))),
                 "split": str(protocol["split"]),
                 "leaky": str(protocol["leaky"]),
                 "model": str(choices.get("model")),
-                "seed": run.config.get("seed"),
+                "seed": config.get("seed"),
                 "scored on": split,
                 "n": int(scores["n"]),
+                "stale": "yes" if run.is_stale else "no",
             }
             for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
                 low, high = scores[f"{key}_ci95"]
@@ -144,11 +150,21 @@ def terminal_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
             line = dict(zip(COLUMNS, cells(row), strict=True))
             head = ["", ""] if again else [escape(line["model"]), line["seed"]]
             scores = [line["scored on"], line["accuracy"], line["macro-F1"]]
-            table.add_row(
-                *head, *scores, "" if again else Text(short(line["run"]), "dim"), style="dim" if again else ""
-            )
-        found += [table, ""]
+            name = short(line["run"]) + (" *" if row["stale"] == "yes" else "")
+            table.add_row(*head, *scores, "" if again else Text(name, "dim"), style="dim" if again else "")
+        found += [table, *footnotes(here), ""]
     return found
+
+
+def footnotes(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """What is to be known of a table: how often its test set was looked at, and which runs other code has made."""
+    notes: list[RenderableType] = []
+    looks = len({row["settings"] for row in rows if row["scored on"] == "test"})
+    if looks > 1:
+        notes.append(Text(f"{looks} configurations, seeds aside, have been scored on this test set", "dim"))
+    if any(row["stale"] == "yes" for row in rows):
+        notes.append(Text("* stale: made by other code than this; force=true trains it again", "yellow"))
+    return notes
 
 
 def short(name: str) -> str:

@@ -38,7 +38,7 @@ def test_csv_and_markdown(run, runs, here):
     rows = list(csv.DictReader((here / "t.csv").open()))
     assert len(rows) == 5  # two runs with two splits, one with one
     first = rows[0]
-    assert list(first) == ["run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1",
+    assert list(first) == ["run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1", "stale",
                            "accuracy low", "accuracy high", "macro-F1 low", "macro-F1 high"]  # fmt: skip
     metrics = json.loads((runs / first["run"] / "metrics.json").read_text())[first["scored on"]]
     assert float(first["accuracy"]) == metrics["accuracy"]
@@ -46,7 +46,23 @@ def test_csv_and_markdown(run, runs, here):
     assert run("compare", "outputs", "--output", "t.md").code == 0
     lines = (here / "t.md").read_text().splitlines()
     assert len(lines) == 2 + 5
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {12}
+
+
+def test_looks_at_the_test_set_are_counted_and_stale_runs_marked(run, runs, table):
+    told = "configurations, seeds aside, have been scored on this test set"
+    assert f"2 {told}" in run("compare", "outputs").out
+    assert run("train", *table_overrides(table), "model=logreg", "evaluate=[valid,test]", "seed=3").code == 0
+    result = run("compare", "outputs")
+    assert f"2 {told}" in result.out  # another seed is no other configuration
+    assert "stale" not in result.out
+    for file in runs.glob("table-logreg-s3-*/identity.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "code": "older"}))
+    result = run("compare", "outputs", "--output", "t.csv")
+    assert result.out.count(" *\n") == 1
+    assert "* stale: made by other code than this" in result.out
+    rows = list(csv.DictReader((runs.parent / "t.csv").open()))
+    assert {row["stale"] for row in rows if row["run"].startswith("table-logreg-s3")} == {"yes"}
 
 
 def test_runs_can_be_named_and_are_ranked_by_validation(run, runs):

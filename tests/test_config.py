@@ -188,3 +188,27 @@ def test_mistakes_in_ones_own_files(run, here):
 def test_the_check_and_the_options_it_offers_come_from_the_folders():
     tree = Tree()
     assert tree.groups["model"] == sorted(p.stem for p in Path("conf/model").glob("*.yaml"))
+
+
+def problems(*words: str, multirun: bool = False) -> list[str]:
+    return Check(Tree(None), "train", list(words), multirun).problems()
+
+
+@pytest.mark.parametrize(
+    "swept", [["seed=1,2"], ["model=mlp,xgboost"], ["data/split=random,grouped"], ["hardware=auto,cpu"]]
+)
+def test_a_comparison_may_be_scored_on_test(swept):
+    assert problems("experiment=demo", *swept, multirun=True) == []
+
+
+@pytest.mark.parametrize("swept", ["optimizer.lr=0.1,0.01", "model.dropout=choice(0.1,0.2)", "optimizer=adam,sgd", "trainer.max_epochs=range(1,4)",
+                                   "optimizer.lr=interval(0.1,1)"])  # fmt: skip
+def test_a_search_is_not_scored_on_test_unless_told(swept):
+    key = swept.partition("=")[0]
+    (line,) = problems("experiment=demo", "model=mlp", swept, multirun=True)
+    assert line.startswith(
+        f"{key}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
+    )
+    assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid]", multirun=True) == []
+    assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid,test]", multirun=True) == []
+    assert problems("data=demo", swept, multirun=True) == []
