@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from musicreclass.run import Run
 from tests.conftest import table_overrides
 
+REPO = Path(__file__).parents[1]
 LONG = ["trainer.max_epochs=12", "early_stopping=none", "hardware=cpu", "logger=none"]
 
 
@@ -108,3 +111,50 @@ def test_a_damaged_checkpoint_is_not_trusted(run, table, here):
         pd.testing.assert_frame_equal(
             pd.read_parquet(here / "r" / "predictions" / "valid.parquet"), first, check_exact=True
         )
+
+
+SHORT = {
+    "mlp": ["model.hidden=[4]", "trainer.max_epochs=3", "early_stopping=none"],
+    "xgboost": ["model=xgboost", "model.n_estimators=24", "model.subsample=0.7", "model.early_stopping_rounds=null"],
+}
+
+
+def bring_down(how: str, model: str, every: int, table: Path, here: Path) -> list[dict[str, Any]]:
+    """A run brought down at every so many of its writes; what came of each."""
+    words = [*table_overrides(table), *SHORT[model], "hardware=cpu", "hardware.threads=1", "logger=none"]
+    single = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+    told = subprocess.run([sys.executable, "-m", "tests.failpoints", how, str(every), *words], cwd=here, env=single,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def check_down(how: str, model: str, every: int, table: Path, here: Path) -> int:
+    points = bring_down(how, model, every, table, here)
+    whole = pd.read_parquet(here / "whole" / "predictions" / "valid.parquet")
+    for point in points:
+        assert point["second"] == 0, point
+        if how == "kill":
+            assert point["first"] == 9, point
+        else:
+            assert point["first"] in (0, 1, 2), point  # 0: where it can do without, as for a note in the cache
+            assert bool(point["first"]) == bool(point["said"]), point
+            assert not any("Traceback" in line for line in point["said"]), point
+        again = pd.read_parquet(here / point["run"] / "predictions" / "valid.parquet")
+        pd.testing.assert_frame_equal(again, whole, check_exact=True)
+        assert Run.open(here / point["run"]).state == "done"
+        assert not [*(here / point["run"]).rglob(".*.part")]
+    return len(points)
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+@pytest.mark.parametrize("model", ["mlp", "xgboost"])
+def test_brought_down_at_some_of_its_writes(how, model, table, here):
+    assert check_down(how, model, 11, table, here) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "full"])
+@pytest.mark.parametrize("model", ["mlp", "xgboost"])
+def test_brought_down_at_each_of_its_writes(how, model, table, here):
+    assert check_down(how, model, 1, table, here) >= 40
