@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import DataError, RunError, UserError
 
+POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
+
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
@@ -26,6 +28,9 @@ def refusing(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise RunError(f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull") from error
         words = " ".join(str(error).split())[:160]
         raise RunError(f"{path}: not a readable part of a model ({type(error).__name__}: {words})") from error
 
