@@ -16,7 +16,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import code_version, is_estimator, remember_fingerprint, run_folder, signature
+from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
 from musicreclass.provenance import provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
@@ -70,7 +70,7 @@ def train(cfg: DictConfig) -> Run:
             score_missing(run, data, config)
             return run
         resume = there == signed and not config["force"]
-        run.begin(config, identity, resume)
+        run.begin(located(config), identity, resume)
         with run.session():
             fit_and_score(run, config, data, classifier, watch, resume)
     return run
