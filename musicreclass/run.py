@@ -30,6 +30,7 @@ log = logging.getLogger("musicreclass")
 
 MADE = ("metrics.json", "provenance.json", "predictions", "model", "figures")  # by a run that ends
 KEPT = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted one goes on from
+CONFIGURED = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml holds
 
 
 class Run:
@@ -69,15 +70,22 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
+        """The resolved configuration.
+
+        Raises:
+            RunError: if config.yaml cannot be read, or lacks what every run's holds.
+        """
         try:
             found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RunError(
                 f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})"
             ) from error
         if not isinstance(found, dict):
             raise RunError(f"{self.folder}/config.yaml: not a configuration")
+        wrong = [name for name, kind in CONFIGURED.items() if not isinstance(found.get(name), kind)]
+        if wrong:
+            raise RunError(f"{self.folder}/config.yaml: {wrong[0]} is missing, or not what a run writes there")
         return found
 
     @property
