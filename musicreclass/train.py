@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import Any
 
+import numpy as np
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -48,6 +50,7 @@ def train(cfg: DictConfig) -> Run:
         data = open_data(config)
         fingerprint = data.fingerprint()
     remember_fingerprint(config, data.files(), fingerprint)
+    seed_global_state(config["seed"])  # a network of one's own may draw its weights from it
     classifier = build(config, profile, data)
     run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
@@ -83,6 +86,7 @@ def fit_and_score(
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
+    seed_global_state(config["seed"])
     with watch.phase("fit"), progress_bar(*planned(config), curves.log) as log_epoch:
         classifier.fit(data, Workspace(run.folder, log_epoch, resume))
     log.info("fitted: %s", classifier.facts or "nothing to tell")
@@ -108,6 +112,12 @@ def fit_and_score(
         "features": len(classifier.meta.columns),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def seed_global_state(seed: int) -> None:
+    """Seed Python's and NumPy's global random states, from which models of one's own may draw."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
 
 
 def planned(config: dict[str, Any]) -> tuple[int | None, str]:
