@@ -327,7 +327,7 @@ def parameters_of(target: str) -> frozenset[str]:
 
     try:
         found = get_object(target)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError([f"_target_: {target} cannot be imported: {one_line(error)}"]) from error
     signature = inspect.signature(found)
     names = {p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from musicreclass.run import Run
 
+VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA")
+
 HELP = """musicreclass TASK ...
 
 Music genre classification experiments whose numbers can be believed.
@@ -50,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # not a terminal's or a file's stream
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
+    for name in VARIABLES:
+        if os.environ.get(name) == "":  # as good as unset
+            del os.environ[name]
     try:
         if not words or words[0] in ("-h", "--help", "help"):
             print(HELP, end="")
@@ -204,7 +209,10 @@ def evaluate(arguments: list[str]) -> int:
     """`musicreclass evaluate`."""
     from musicreclass.evaluate import main as evaluate_run
 
-    return evaluate_run(arguments)
+    try:
+        return evaluate_run(arguments)
+    except SystemExit as leaving:
+        return complain(RuntimeError(f"the model's or the data's own code ended the process ({leaving.code})"))
 
 
 def compare(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicreclass.errors import DataError, RunError
+from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.options import Options
 from musicreclass.run import Run
 
@@ -106,11 +106,8 @@ def main(arguments: list[str]) -> int:
         print(f"{args.split} is scored already")
         return show(run, args.split)
     config = run.config if not args.overrides else with_other_data(run.config, args.overrides, args.config_dir)
-
-    from musicreclass.train import open_data
-
     refuse_foreign_data(args.run, config, tuple(args.trust))
-    data = open_data(config, needs=())
+    data = open_to_score(args.run, config)
     classifier = run.classifier(tuple(args.trust))
     if data.fingerprint() == run.identity.get("fingerprint") and args.split != "all":
         score_split(run, classifier, data, args.split)
@@ -122,13 +119,33 @@ def main(arguments: list[str]) -> int:
 
 def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, ...]) -> None:
     """A run folder may name only this package's own sources of tracks, or those of a trusted module."""
-    target = str(config.get("data", {}).get("_target_") if isinstance(config.get("data"), dict) else None)
+    target = str(config["data"].get("_target_"))
     module = target.rpartition(".")[0]
+    if not module:
+        raise RunError(f"{folder}/config.yaml: data._target_={target}: not a source of tracks")
     own = module.startswith("musicreclass.data.")
     if not (own or any(module == m or module.startswith(f"{m}.") for m in trust)):
         raise RunError(
             f"{folder}/config.yaml: its data comes from {target}; if that is your own code, add --trust {module}"
         )
+
+
+def open_to_score(folder: Path, config: dict[str, Any]) -> TrackData:
+    """The data to score, whichever splits have tracks.
+
+    Raises:
+        RunError: if the configuration does not describe a source of tracks.
+        DataError: if the data is not there, or cannot be used.
+    """
+    from musicreclass.train import open_data
+
+    try:
+        return open_data(config, needs=())
+    except DataError:
+        raise
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+        words = str(error) if isinstance(error, ConfigError) else f"data: {type(error).__name__}: {error}"
+        raise RunError(f"{folder}/config.yaml: {words}") from error
 
 
 def show(run: Run, name: str) -> int:

@@ -27,7 +27,7 @@ SCIENCE = (  # a key outside these can never change a signature
     "class_weight",
     "seed",
 )
-PLACES = ("root", "path", "cache", "provides")  # in `data`: where it lies, not what it is; the fingerprint says that
+PLACES = ("root", "path", "cache")  # in `data`: where it lies, not what it is; the fingerprint says that
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs",)  # in `model`: how fast, not what
@@ -50,7 +50,7 @@ def is_estimator(config: dict[str, Any]) -> bool:
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies a run."""
     kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
-    for section, left_out in (("data", PLACES), ("model", SPEED)):
+    for section, left_out in (("data", (*PLACES, "provides")), ("model", SPEED)):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
     return kept
@@ -70,6 +70,18 @@ def run_folder(config: dict[str, Any], fingerprint: str) -> Path:
     return Path(config["paths"]["outputs"]).expanduser() / "-".join(
         str(part).replace("/", "_") for part in parts if part
     )
+
+
+def located(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose data is found from any working directory; its signature is the same.
+
+    Only a path of something that is there is made absolute: one's own data may call something else a root.
+    """
+    data = dict(config["data"])
+    for name in PLACES:
+        if isinstance(data.get(name), str) and (place := Path(data[name]).expanduser()).exists():
+            data[name] = str(place.absolute())
+    return {**config, "data": data}
 
 
 def hashed(value: Any) -> str:
@@ -113,7 +125,7 @@ def known_fingerprint(config: dict[str, Any]) -> str | None:
 
 def _memo(config: dict[str, Any]) -> Path:
     asked = {"data": config["data"], "features": config.get("features"), "cwd": str(Path.cwd()), "code": code_version()}
-    return Path(config["paths"]["cache"]) / "fingerprints" / f"{hashed(asked)[:24]}.json"
+    return Path(config["paths"]["cache"]).expanduser() / "fingerprints" / f"{hashed(asked)[:24]}.json"
 
 
 def mark(file: Path) -> list[Any] | None:

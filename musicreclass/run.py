@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ log = logging.getLogger("musicreclass")
 
 MADE = ("metrics.json", "provenance.json", "predictions", "model", "figures")  # by a run that ends
 KEPT = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted one goes on from
+CONFIGURED = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml holds
 
 
 class Run:
@@ -71,15 +73,22 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
+        """The resolved configuration.
+
+        Raises:
+            RunError: if config.yaml cannot be read, or lacks what every run's holds.
+        """
         try:
             found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RunError(
                 f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})"
             ) from error
         if not isinstance(found, dict):
             raise RunError(f"{self.folder}/config.yaml: not a configuration")
+        wrong = [name for name, kind in CONFIGURED.items() if not isinstance(found.get(name), kind)]
+        if wrong:
+            raise RunError(f"{self.folder}/config.yaml: {wrong[0]} is missing, or not what a run writes there")
         return found
 
     @property
@@ -177,7 +186,8 @@ class Run:
     def _refuse_foreign(self) -> None:
         """A folder with anything in it that is not a run's is never written into."""
         if self.folder.is_dir() and not (self.folder / "identity.json").is_file():
-            strange = [p.name for p in self.folder.iterdir() if not p.name.startswith(".lock")]
+            own = re.compile(r"\.lock.*|\..+\.part")  # what a kill in the first moment leaves
+            strange = [p.name for p in self.folder.iterdir() if not own.fullmatch(p.name)]
             if strange:
                 raise RunError(
                     f"run_dir={self.folder}: holds {strange[0]!r}, which is no run; name a new or an empty folder"

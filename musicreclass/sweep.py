@@ -62,10 +62,11 @@ class Sweep:
             self._record({**record, "state": "interrupted"})
             raise
         except (Exception, SystemExit) as error:
-            complain(
+            ended = (
                 error if isinstance(error, Exception) else RuntimeError(f"the job's own code ended it ({error.code})")
             )
-            record.update(state="failed", error=" ".join(str(error).split()), run=str(getattr(error, "folder", "")))
+            complain(ended)
+            record.update(state="failed", error=" ".join(str(ended).split()), run=str(getattr(ended, "folder", "")))
         self._record(record)
         return value
 

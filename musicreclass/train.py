@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import Any
 
+import numpy as np
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,7 +18,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import code_version, is_estimator, remember_fingerprint, run_folder, signature
+from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
 from musicreclass.provenance import provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
@@ -48,6 +50,7 @@ def train(cfg: DictConfig) -> Run:
         data = open_data(config)
         fingerprint = data.fingerprint()
     remember_fingerprint(config, data.files(), fingerprint)
+    seed_global_state(config["seed"])  # a network of one's own may draw its weights from it
     classifier = build(config, profile, data)
     run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
@@ -70,7 +73,7 @@ def train(cfg: DictConfig) -> Run:
             score_missing(run, data, config)
             return run
         resume = there == signed and not config["force"]
-        run.begin(config, identity, resume)
+        run.begin(located(config), identity, resume)
         with run.session():
             fit_and_score(run, config, data, classifier, watch, resume)
     return run
@@ -88,6 +91,7 @@ def fit_and_score(
         run.check_lock()
         curves.log(epoch, values)
 
+    seed_global_state(config["seed"])
     with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
         classifier.fit(data, Workspace(run.folder, log_epoch, resume))
     run.check_lock()
@@ -114,6 +118,12 @@ def fit_and_score(
         "features": len(classifier.meta.columns),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def seed_global_state(seed: int) -> None:
+    """Seed Python's and NumPy's global random states, from which models of one's own may draw."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
 
 
 def planned(config: dict[str, Any]) -> tuple[int | None, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -72,6 +73,68 @@ def test_runs_can_be_named_and_are_ranked_by_validation(run, runs):
     rows = list(csv.DictReader((runs.parent / "t.csv").open()))
     valid = [float(r["macro-F1"]) for r in rows if r["scored on"] == "valid"]
     assert valid == sorted(valid, reverse=True)
+
+
+def without(metrics: dict, *keys: str) -> str:
+    """metrics.json with one key fewer."""
+    node = metrics = json.loads(json.dumps(metrics))
+    for key in keys[:-1]:
+        node = node[key]
+    del node[keys[-1]]
+    return json.dumps(metrics)
+
+
+def test_damaged_runs_are_left_out_with_a_line_each(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/whole").code == 0
+    metrics = json.loads((here / "runs" / "whole" / "metrics.json").read_text())
+    damage = {
+        "metrics.json": [
+            "",
+            "no json",
+            "[" * 5000,
+            "[]",
+            "{}",
+            without(metrics, "protocol"),
+            without(metrics, "valid"),
+            without(metrics, "valid", "accuracy_ci95"),
+            without(metrics, "valid", "n"),
+            json.dumps({**metrics, "valid": 3}),
+            json.dumps({**metrics, "valid": {**metrics["valid"], "accuracy": "high"}}),
+            json.dumps({**metrics, "valid": {**metrics["valid"], "macro_f1_ci95": [0.1]}}),
+            json.dumps({**metrics, "protocol": {**metrics["protocol"], "leaky": "perhaps"}}),
+        ],
+        "identity.json": ["{}", "3"],
+        "config.yaml": ["3", "seed: 1"],
+        "status.json": ["no json", "{}"],
+    }
+    for file, texts in damage.items():
+        for i, text in enumerate(texts):
+            copy = here / "runs" / f"{file}-{i}"
+            shutil.copytree(here / "runs" / "whole", copy)
+            (copy / file).write_text(text)
+    result = run("compare", "runs", "--output", "t.csv")
+    assert (result.code, result.err) == (0, "")
+    assert [row["run"] for row in csv.DictReader((here / "t.csv").open())] == ["whole"]
+    told = [line for line in result.out.splitlines() if line.startswith("left out: ")]
+    assert len(told) == sum(map(len, damage.values()))
+    shutil.rmtree(here / "runs" / "whole")
+    alone = run("compare", "runs")
+    assert alone.code == 2
+    assert len(alone.lines) == 1
+    assert alone.lines[0].startswith("no finished runs under runs; train one first; runs/")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=r").code == 0
+    (here / "folder.csv").mkdir()
+    (here / "folder.csv" / "kept").touch()
+    (here / "file").touch()
+    for place in ("folder.csv", "nowhere/t.csv", "file/t.md"):
+        result = run("compare", "r", "--output", place)
+        assert result.code == 2
+        assert len(result.lines) == 1, result.err
+        assert result.lines[0].startswith(f"--output {place}: cannot be written (")
+    assert (here / "folder.csv" / "kept").exists()
 
 
 def test_mistakes(run, here):

@@ -35,6 +35,7 @@ BAD = {
     "seed=1,2": "seed=1,2: several values are a sweep, which needs -m (or a list: [1,2])",
     "seed": "seed: an override is KEY=VALUE, as in seed=1",
     "data.root=/a b(1)": "data.root=/a b(1): cannot be read; quote the value: 'data.root=\"/a b(1)\"'",
+    "data.root=~/music": "data.root=~/music: cannot be read; quote the value: 'data.root=\"~/music\"'",
     "~seed": "~seed: a key cannot be taken away; give it another value",
     "model.alpha=0.1": "model.alpha: no such key; did you mean model.",
     "data.split.folds=3": "data.split.folds: no such key",

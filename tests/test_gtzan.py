@@ -79,6 +79,18 @@ def test_segments_stay_with_their_clip(segments, protocol):
     assert all(list(ids).count(i) == 10 for ids in rows.values() for i in set(ids))
 
 
+def test_a_relative_root_is_found_from_any_working_directory(segments, run, here, monkeypatch):
+    words = ["data=gtzan_features", "data.root=.", "data.seconds=3", "data/split=random", "model=logreg"]
+    assert run("train", *words).code == 0
+    found = Run.open(only_run(here))
+    assert found.config["data"]["root"] == str(segments[0])
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    result = run("evaluate", str(found.folder))
+    assert result.code == 0, result.err
+    assert "test" in found.metrics
+
+
 def test_segments_are_averaged_per_clip(segments, run, here):
     root, clips, _ = segments
     result = run(

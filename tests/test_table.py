@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from musicreclass.data.table_file import TableFile
-from tests.conftest import make_frame
+from musicreclass.run import Run
+from tests.conftest import make_frame, only_run, table_overrides
 
 
 def opened(path: str, **settings) -> TableFile:
@@ -36,6 +38,12 @@ def spoil(change) -> str:
 
 def one_class() -> str:
     return write(frame_with(label="blues"))
+
+
+def one_class_to_learn() -> str:
+    frame = make_frame()
+    frame["split"] = np.where(frame.label == "blues", "train", "valid")
+    return write(frame)
 
 
 def splits(value: str) -> str:
@@ -64,6 +72,11 @@ BAD = {
     "one bad cell": (lambda: spoil(lambda b: b.replace(b",0.", b",o.", 1)), [], "is not of numbers"),
     "no features": (lambda: write(make_frame()[["track_id", "label"]]), [], "no feature columns"),
     "one class": (one_class, [], "every track is of one class (blues)"),
+    "one class to learn": (
+        one_class_to_learn,
+        ["data.split_column=split"],
+        "the train split holds one class alone (blues)",
+    ),
     "no valid": (lambda: splits("train"), ["data.split_column=split"], "the valid split is empty"),
     "no train": (lambda: splits("valid"), ["data.split_column=split"], "the train split is empty"),
     "odd split": (lambda: splits("dev2"), ["data.split_column=split"], "the split column holds 'dev2'"),
@@ -115,6 +128,45 @@ def test_csv_and_parquet_say_the_same(here):
     assert one.columns == two.columns == [f"f{i}" for i in range(6)]
     pd.testing.assert_frame_equal(one.tracks, two.tracks)
     assert np.allclose(one.x, frame[one.columns].to_numpy(np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "twice.csv", "t.parquet"])
+def test_what_pandas_leaves_of_an_index_is_no_feature(name, here):
+    frame = make_frame()
+    frame.index = pd.Index(np.arange(len(frame))[::-1])
+    if name == "t.parquet":
+        frame.to_parquet(name)
+        assert "__index_level_0__" in parquet.read_schema(name).names
+    else:
+        frame.to_csv(name)
+    if name == "twice.csv":
+        pd.read_csv(name).to_csv(name)
+        assert Path(name).read_text().startswith(",Unnamed: 0,track_id")
+    data = opened(name)
+    assert data.columns == [f"f{i}" for i in range(6)]
+    assert data.fingerprint() == opened(write(make_frame(), "plain.csv")).fingerprint()
+    assert any("a column without a name is left out" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_whole_numbers_and_truth_values_may_be_missing(name, here):
+    frame = frame_with(
+        count=pd.array([None, 7, -3] * 30, dtype="Int64"), live=pd.array([True, None, False] * 30, dtype="boolean")
+    )
+    frame.to_parquet(name) if name == "t.parquet" else frame.to_csv(name, index=False)
+    data = opened(name)
+    x = dict(zip(data.columns, data.x.T, strict=True))
+    assert np.array_equal(x["count"], np.tile([np.nan, 7, -3], 30), equal_nan=True)
+    assert np.array_equal(x["live"], np.tile([1, np.nan, 0], 30), equal_nan=True)
+
+
+def test_a_path_may_start_at_home(run, table, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.chdir("/")
+    words = ["train", *table_overrides('"~/features.csv"'), "model=logreg", 'paths.outputs="~/outputs"']
+    assert run(*words).code == 0
+    assert "found finished" in run(*words).out
+    assert Run.open(only_run(here)).metrics["valid"]["n"] == 18
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.cbook import is_math_text
 
+from musicreclass.report.figures import confusion_figure
 from musicreclass.run import Run
-from tests.conftest import MODELS, make_frame, only_run, table_overrides
+from tests.conftest import MODELS, make_frame, only_run, sum_again, table_overrides
 
 
 def test_a_run_folder_holds_everything(run, table, here):
@@ -224,6 +227,211 @@ def test_ones_own_experiment_and_network_train(run, here):
     assert "my_network_1.Missing" in wrong.lines[0]
 
 
+OWN = """
+import random
+import sys
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn, tensor
+
+
+class Nearest(ClassifierMixin, BaseEstimator):
+    def fit(self, x, y):
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([x[y == k].mean(0) for k in self.classes_])
+        return self
+
+    def predict_proba(self, x):
+        p = np.exp(-np.square(x[:, None] - self.means_).mean(2))
+        return p / p.sum(1, keepdims=True)
+
+
+class Reversed(Nearest):
+    def fit(self, x, y):
+        super().fit(x, y)
+        self.classes_, self.means_ = self.classes_[::-1], self.means_[::-1]
+        return self
+
+
+class Rolling(Nearest):
+    def fit(self, x, y):
+        super().fit(x + random.random(), y)
+        self.means_ = self.means_ + np.random.normal(size=self.means_.shape)
+        return self
+
+
+class Drawn(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+        self.weight.data = tensor(np.random.normal(size=(num_classes, in_features)) + random.random()).float()
+
+
+def spoilt(change):
+    class Spoilt(Nearest):
+        def predict_proba(self, x):
+            return change(super().predict_proba(x))
+
+    return Spoilt
+
+
+TooFew = spoilt(lambda p: p[:, :2])
+TooMany = spoilt(lambda p: np.c_[p, p])
+Flat = spoilt(lambda p: p[:, 0])
+RowsMissing = spoilt(lambda p: p[1:])
+Negative = spoilt(lambda p: p + [[-1, 0.5, 0.5]])
+Unsummed = spoilt(lambda p: 2 * p)
+NoNumbers = spoilt(lambda p: p * np.nan)
+
+
+class Leaving(Nearest):
+    def fit(self, x, y):
+        sys.exit(0)
+
+"""
+
+
+@pytest.fixture
+def own(run, table, here):
+    """Trains a model of one's own, from a module beside the configuration."""
+    (here / "own_models_1.py").write_text(OWN)
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_1.Nearest\ninput: table\n")
+
+    def train(name: str, *words: str):
+        target = f"model._target_=own_models_1.{name}"
+        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", target, *words)
+
+    return train
+
+
+def test_an_estimators_order_of_classes_is_its_own(own, here):
+    found = []
+    for name in ("Nearest", "Reversed"):
+        assert own(name, f"run_dir={name}").code == 0
+        found.append(Run.open(here / name).predictions("valid").table)
+    pd.testing.assert_frame_equal(*found)
+    assert Run.open(here / "Reversed").metrics["valid"]["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    {
+        "TooFew": "ValueError: own_models_1.TooFew gives (2,) probabilities for 3 classes",
+        "TooMany": "ValueError: own_models_1.TooMany gives (6,) probabilities for 3 classes",
+        "Flat": "ValueError: own_models_1.Flat gives () probabilities for 3 classes",
+        "RowsMissing": "ValueError: the model gives (17, 3) probabilities for 18 rows and 3 classes",
+        "Negative": "ValueError: what the model gives are no probabilities",
+        "Unsummed": "ValueError: what the model gives are no probabilities",
+        "NoNumbers": "FloatingPointError: the model gives probabilities that are not numbers",
+    }.items(),
+)
+def test_what_are_no_probabilities_is_a_failed_run(name, words, own, here):
+    result = own(name)
+    assert result.code == 1
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(words)
+    found = Run.open(only_run(here))
+    assert found.state == "failed"
+    assert found.metrics == {}
+
+
+def test_an_estimator_that_ends_the_process_is_a_failed_run(own, here):
+    result = own("Leaving")
+    assert result.code == 1
+    assert len(result.lines) == 1, result.err
+    assert "SystemExit" in result.lines[0]
+    assert Run.open(only_run(here)).state == "failed"
+
+
+def test_a_module_that_ends_the_process_is_no_silent_end(run, table, here):
+    (here / "own_models_2.py").write_text("import sys\n\nsys.exit(0)\n")
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_2.Leaving\ninput: table\n")
+    words = ["train", "--config-dir", "mine", *table_overrides(table), "model=own"]
+    result = run(*words)
+    assert (result.code, len(result.lines)) == (1, 1)
+    assert "ended the process (0)" in result.lines[0]
+    result = run(*words, "+model.depth=3")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "own_models_2.Leaving cannot be imported" in result.lines[0]
+    result = run(*words, "-m", "seed=1,2")
+    assert result.code == 1
+    assert "job 1 failed: the job's own code ended it (0)" in result.out
+
+
+@pytest.mark.parametrize("name", ["Rolling", "Drawn"])
+def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, own, here):
+    found = []
+    for place, seed in (("one", 0), ("two", 0), ("three", 1)):
+        random.seed()
+        np.random.seed()  # noqa: NPY002
+        assert own(name, f"run_dir={place}", f"seed={seed}").code == 0
+        found.append(Run.open(here / place).predictions("valid").probabilities())
+    assert np.array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_force_touches_nothing_before_training_can_start(run, table, here):
+    words = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*words, "model=mlp").code == 0
+    before = contents(here / "r")
+    pd.read_csv(table).assign(label="blues").to_csv("one_class.csv", index=False)
+    mistakes = {
+        "model=mpl": "no such option",
+        "data.path=gone.csv": "there is no such file",
+        "data.path=one_class.csv": "every track is of one class",
+        "data.label_column=gone": "no column 'gone'",
+        "+optimizer.betas=[2,2]": "optimizer: ",
+        "model.dropout=7": "model: ",
+    }
+    for override, told in mistakes.items():
+        result = run(*words, "force=true", override)
+        assert result.code == 2
+        assert told in result.lines[0]
+        assert contents(here / "r") == before, override
+    result = run(*words, "force=true", "model=logreg", "model.C=-1")
+    assert (result.code, contents(here / "r") == before) == (2, True)
+    assert run(*words, "force=true", "model=logreg").code == 0
+    assert contents(here / "r") != before
+
+
+def test_dollars_in_names_stand_as_they_are(run, here):
+    frame = make_frame()
+    classes = ["$frac{$", "R$B", "a$b$c"]
+    frame["label"] = frame.label.map(dict(zip(["blues", "jazz", "rock"], classes, strict=True)))
+    frame = frame.rename(columns={"f0": "$f_{0}$"})
+    frame.to_csv("t.csv", index=False)
+    words = ["data=table", "data.path=t.csv", "trainer.max_epochs=2", 'run_dir="r$x_{$"']
+    result = run("train", *words)
+    assert result.code == 0, result.err
+    found = Run.open(here / "r$x_{$")
+    assert found.metrics["classes"] == found.predictions("valid").classes == classes
+    assert set(found.predictions("valid").table.target) == set(classes)
+    assert "$f_{0}$" in found.classifier().meta.columns
+    assert all(name in result.out for name in classes)
+    assert (found.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
+    labels = confusion_figure(found.predictions("valid"), found.folder.name).axes[0].get_yticklabels()
+    assert [label.get_text().replace(r"\$", "$") for label in labels] == classes
+    assert not any(is_math_text(label.get_text()) for label in labels)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_cache_of_ones_own_it_lies_among_the_outputs(value, run, table, here, monkeypatch):
+    if value is None:
+        monkeypatch.delenv("MUSICRECLASS_CACHE")
+    else:
+        monkeypatch.setenv("MUSICRECLASS_CACHE", value)
+    assert run("train", *table_overrides(table), "model=logreg").code == 0
+    assert (here / "outputs" / "cache" / "fingerprints").is_dir()
+    assert sorted(p.name for p in here.iterdir()) == ["features.csv", "outputs"]
+    assert "found finished" in run("train", *table_overrides(table), "model=logreg").out
+
+
 def test_a_loaded_model_executes_nothing(run, table, here):
     """A pickle where weights or an estimator should be is refused, and its payload does not run."""
     import pickle
@@ -242,6 +450,9 @@ def test_a_loaded_model_executes_nothing(run, table, here):
     ):
         assert run("train", *table_overrides(table), f"model={model}", f"run_dir={model}", "force=true").code == 0
         (here / model / "model" / name).write_bytes(pickle.dumps(Payload()))
+        with pytest.raises(RunError, match="it has changed since it was written"):
+            Run.open(here / model).classifier()
+        sum_again(here / model / "model")
         with pytest.raises(RunError):
             Run.open(here / model).classifier()
     meta = here / "mlp" / "model" / "meta.json"
@@ -258,6 +469,7 @@ def test_a_loaded_model_executes_nothing(run, table, here):
     for old, news in crafted.items():
         for new in news:
             meta.write_text(honest.replace(old, new))
+            sum_again(meta.parent)
             assert meta.read_text() != honest
             with pytest.raises(RunError):
                 Run.open(here / "mlp").classifier()

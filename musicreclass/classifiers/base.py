@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import DataError, RunError, UserError
 
+SUMS = "SHA256SUMS"
 POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
 
 
@@ -33,6 +35,26 @@ def refusing(path: Path) -> Iterator[None]:
                 raise RunError(f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull") from error
         words = " ".join(str(error).split())[:160]
         raise RunError(f"{path}: not a readable part of a model ({type(error).__name__}: {words})") from error
+
+
+def check_sums(folder: Path) -> None:
+    """Make sure that a saved model's files are as they were written.
+
+    Raises:
+        RunError: for a file that is missing or has changed.
+    """
+    with refusing(folder / SUMS):
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
+    for name, wanted in sums.items():
+        with refusing(folder / name):
+            if digest(folder / name) != wanted:
+                raise ValueError(f"it has changed since it was written, says {SUMS}")
+
+
+def digest(file: Path) -> str:
+    """A file's SHA-256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch or round, values)
@@ -99,9 +121,16 @@ class Classifier(ABC):
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Class probabilities (n, C) float64 of a batch (n, F) float32; each row sums to 1."""
 
-    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write all that prediction needs into an empty folder."""
+        """Write all that prediction needs into an empty folder: meta.json, the model's own files, and SHA256SUMS of them."""
+        self.meta.save(folder)
+        self.write(folder)
+        sums = [f"{digest(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
+        (folder / SUMS).write_text("".join(sums), encoding="utf-8")
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write the model's own files."""
 
     @classmethod
     @abstractmethod

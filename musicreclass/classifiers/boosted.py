@@ -7,7 +7,9 @@ the state of its random source in memory only, so a fit that simply went on afte
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from musicreclass.files import replacing
 
 TARGETS = ("xgboost.XGBClassifier", "xgboost.sklearn.XGBClassifier")
 SEGMENT = 10  # rounds between two checkpoints: a start costs under 2 % of them
+log = logging.getLogger("musicreclass")
 GROWING = ("auc", "map", "ndcg", "pre")  # metrics that are to become large; all others are losses
 
 
@@ -61,7 +64,7 @@ class BoostedClassifier(EstimatorClassifier):
             settings["early_stopping_rounds"],
             settings["n_estimators"] or 100,
         )
-        place = work.folder / "checkpoints" / "rounds.ubj"
+        place = work.folder / "checkpoints" / "rounds.bin"
         booster: Any
         booster, watch = (load_rounds(place) if work.resume else None) or (None, Watch([], patience))
         watch.patience = patience
@@ -87,9 +90,9 @@ class BoostedClassifier(EstimatorClassifier):
             probability = np.stack([1 - probability, probability], axis=1)
         return self._spread(probability / probability.sum(axis=1, keepdims=True), np.arange(len(self.present)))
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the trees in XGBoost's own format, the preprocessing in skops's."""
-        super().save(folder)
+        super().write(folder)
         self.booster.save_model(folder / "trees.ubj")
 
     @classmethod
@@ -143,31 +146,32 @@ def watch_callback(watch: Watch, work: Workspace) -> Any:
 
 
 def save_rounds(booster: Any, watch: Watch, place: Path) -> None:
-    """Write the trees so far with the losses that led to them, in one file and one step."""
+    """Write the trees so far with the losses that led to them, in one file and one step, its SHA-256 ahead of it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     booster.set_attr(losses=json.dumps(watch.losses))
+    content = bytes(booster.save_raw("ubj"))
     with replacing(place) as scratch:
-        scratch.write_bytes(booster.save_raw("ubj"))
+        scratch.write_bytes(hashlib.sha256(content).digest() + content)
     booster.set_attr(losses=None)
 
 
 def load_rounds(place: Path) -> tuple[Any, Watch] | None:
-    """What `save_rounds` wrote, or None if it is not there or not whole."""
-    import logging
-
+    """What `save_rounds` wrote, or None if it is not there or not whole: damaged trees can bring XGBoost's reader down."""
     import xgboost
 
     if not place.is_file():
         return None
+    size = hashlib.sha256().digest_size
     try:
-        booster = xgboost.Booster(model_file=bytearray(place.read_bytes()))
+        found = place.read_bytes()
+        if hashlib.sha256(found[size:]).digest() != found[:size]:
+            raise ValueError("it is damaged")
+        booster = xgboost.Booster(model_file=bytearray(found[size:]))
         losses = [float(loss) for loss in json.loads(str(booster.attr("losses")))]
         if booster.num_boosted_rounds() != len(losses):
             raise ValueError("trees and losses do not match")
     except Exception as error:
-        logging.getLogger("musicreclass").warning(
-            "%s cannot be gone on from, the run starts over: %s", place, str(error)[:160]
-        )
+        log.warning("%s cannot be gone on from, the run starts over: %s", place, str(error)[:160])
         return None
     booster.set_attr(losses=None)
     return booster, Watch(losses, None)

@@ -12,7 +12,7 @@ from hydra.utils import get_object, instantiate
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from musicreclass.classifiers.base import Classifier, Meta, refusing
+from musicreclass.classifiers.base import Classifier, Meta, check_sums, refusing
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
@@ -111,6 +111,7 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
         raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
     if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
         raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
+    check_sums(folder)
     with refusing(folder / "meta.json"):
         names = fields.get("classes")
         if not isinstance(names, list) or len({str(name) for name in names}) != len(names):

@@ -74,16 +74,12 @@ class EstimatorClassifier(Classifier):
         full[:, self.present[columns]] = probability
         return full
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the pipeline in skops's format, which holds no code."""
         from skops import io
 
-        self._save_meta(folder)
-        io.dump(self.pipeline, folder / "pipeline.skops")
-
-    def _save_meta(self, folder: Path) -> None:
-        self.meta.save(folder)
         np.save(folder / "present.npy", self.present, allow_pickle=False)
+        io.dump(self.pipeline, folder / "pipeline.skops")
 
     @classmethod
     def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> EstimatorClassifier:

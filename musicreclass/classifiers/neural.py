@@ -128,7 +128,7 @@ class NetworkClassifier(Classifier):
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except SystemExit as leaving:
-            if trainer.interrupted:  # how Lightning passes Ctrl-C on
+            if isinstance(leaving.__context__, KeyboardInterrupt):  # how Lightning passes Ctrl-C on
                 raise KeyboardInterrupt from leaving
             raise
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
@@ -147,9 +147,8 @@ class NetworkClassifier(Classifier):
         parts = [torch.softmax(self.network(part).double(), 1) for part in torch.from_numpy(x).split(PREDICTION_BATCH)]
         return torch.cat(parts).numpy() if parts else np.empty((0, len(self.meta.classes)))
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the weights, preprocessing included, as tensors and nothing else."""
-        self.meta.save(folder)
         torch.save(self.network.state_dict(), folder / "weights.pt")
 
     @classmethod

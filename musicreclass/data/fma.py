@@ -58,7 +58,7 @@ class FMAFeatures(TableData):
     ) -> None:
         super().__init__(split, **policies)
         self.root = root
-        self.store = Store(Path(cache))
+        self.store = Store(Path(cache).expanduser())
         self.subset, self.subset_exact = subset, subset_exact
         self.feature_sets = list(feature_sets)
         self.cut_short = cut_short
