@@ -26,7 +26,7 @@ def test_a_run_folder_holds_everything(run, table, here):
     assert made == {
         "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
         "predictions/valid.parquet", "predictions/test.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "model/meta.json", "model/weights.pt",
+        "model/meta.json", "model/weights.pt", "model/SHA256SUMS",
         "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
     }  # fmt: skip
     assert len(list((folder / "tensorboard").glob("*tfevents*"))) == 1
