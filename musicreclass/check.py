@@ -235,11 +235,16 @@ class Check:
         gives = list(cfg.data.get("provides", []))
         if needs not in ("table", "waveform"):
             return [f"model={model}: its file must say what it reads: input: table, or input: waveform"]
+        if needs in gives and needs == "table" and choices.get("augmentation", "none") != "none":
+            return [
+                f"augmentation={choices['augmentation']}: augments audio, and model={model} reads a table: augmentation=none"
+            ]
         if needs in gives:
             return []
-        others = self.tree.options_reading("model", "input", gives[0] if gives else "table")
+        models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
+        sources = "|".join(self.tree.options_reading("data", "provides", needs))
         return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
-                f"choose model={'|'.join(others)}"]  # fmt: skip
+                f"choose model={models}, or data={sources}"]  # fmt: skip
 
 
 def first_value(override: Override) -> str:

@@ -47,7 +47,7 @@ class Tree:
         for root in self.roots:
             for file in root.rglob("*.yaml"):
                 folder = file.parent.relative_to(root).as_posix()
-                if folder != ".":
+                if folder != "." and not file.stem.startswith("_"):  # those are what others of the group begin with
                     found.setdefault(folder, set()).add(file.stem)
         return {group: sorted(options) for group, options in sorted(found.items())}
 
@@ -67,9 +67,11 @@ class Tree:
     def comments(self, task: str, choices: dict[str, str]) -> dict[str, str]:
         """What the chosen files say of their keys at the end of a line, by dotted key."""
         found = {}
-        files = [(task, ""), *((f"{group}/{option}", group.replace("/", ".")) for group, option in choices.items())]
+        files = [(task, "")]
+        for group, option in choices.items():
+            files += [(f"{group}/{name}", group.replace("/", ".")) for name in self._with_bases(group, option)]
         for name, prefix in files:
-            file = next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
+            file = self._file(name)
             parent = ""
             for line in file.read_text(encoding="utf-8").splitlines() if file else []:
                 said = re.match(r"(\s*)(\w+):(?:\s[^#]*)?(?:#\s(.+))?$", line)
@@ -79,11 +81,27 @@ class Tree:
                     found[f"{prefix}.{key}".strip(".")] = said[3]
         return found
 
+    def _file(self, name: str) -> Path | None:
+        return next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
+
+    def _with_bases(self, group: str, option: str) -> list[str]:
+        """An option of a group, after those of the same group that its file begins with."""
+        file = self._file(f"{group}/{option}")
+        begun: Any = (OmegaConf.select(OmegaConf.load(file), "defaults") or []) if file else []
+        bases = [
+            base
+            for name in begun
+            if isinstance(name, str) and name != "_self_"
+            for base in self._with_bases(group, name)
+        ]
+        return [*bases, option]
+
     def options_reading(self, group: str, key: str, value: str) -> list[str]:
         """The options of a group whose file sets `key` to `value` or to a list that holds it."""
         hits = []
         for option in self.groups.get(group, []):
-            file = next(f for root in self.roots if (f := root / group / f"{option}.yaml").is_file())
+            file = self._file(f"{group}/{option}")
+            assert file is not None
             setting = OmegaConf.select(OmegaConf.load(file), key)
             if setting == value or (OmegaConf.is_list(setting) and value in setting):
                 hits.append(option)

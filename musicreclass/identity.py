@@ -27,7 +27,8 @@ SCIENCE = (  # a key outside these can never change a signature
     "class_weight",
     "seed",
 )
-PLACES = ("root", "path", "cache")  # in `data`: where it lies, not what it is; the fingerprint says that
+PLACES = ("root", "path", "store")  # in `data`: where it lies, not what it is; the fingerprint says that
+HANDLING = ("provides", "cache", "workers", "on_bad_file", "max_bad_fraction")  # in `data`: how it is read
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs",)  # in `model`: how fast, not what
@@ -50,7 +51,9 @@ def is_estimator(config: dict[str, Any]) -> bool:
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies a run."""
     kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
-    for section, left_out in (("data", (*PLACES, "provides")), ("model", SPEED)):
+    if config.get("model", {}).get("input") == "table":
+        kept.pop("augmentation", None)  # there is nothing to augment
+    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED)):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
     return kept

@@ -93,7 +93,8 @@ def fit_and_score(
 
     seed_global_state(config["seed"])
     with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
-        classifier.fit(data, Workspace(run.folder, log_epoch, resume))
+        show_figure = curves.figure if config["logger"]["tensorboard"] else None
+        classifier.fit(data, Workspace(run.folder, log_epoch, resume, show_figure))
     run.check_lock()
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
@@ -115,7 +116,7 @@ def fit_and_score(
         "dropped": data.dropped,
         "notes": data.notes,
         "model": classifier.facts,
-        "features": len(classifier.meta.columns),
+        "features": len(classifier.meta.columns) or None,
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
 

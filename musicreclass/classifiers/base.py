@@ -58,6 +58,7 @@ def digest(file: Path) -> str:
 
 
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch or round, values)
+ShowFigure = Callable[[str, Any], None]  # (name, matplotlib figure)
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Workspace:
         folder: the run folder; checkpoints go into its `checkpoints/`.
         log_epoch: takes (epoch, values) for curves.
         resume: whether to go on from the checkpoints in the folder, if they are whole.
+        show_figure: takes a picture of what goes in, by name.
     """
 
     folder: Path
     log_epoch: LogEpoch
     resume: bool = False
+    show_figure: ShowFigure | None = None
 
 
 @dataclass
@@ -87,6 +90,10 @@ class Meta:
         classes: names, in the order of the probabilities.
         columns: the features it takes, in order (for `input: table`).
         scale: whether features are standardised.
+        sample_rate: of the waveform, Hz (for `input: waveform`, as what follows).
+        clip_seconds: the length of a crop.
+        eval_crops: evenly spaced crops of a track whose probabilities are averaged.
+        frontend: settings of the log-mel ahead of the network; None for a network that reads the waveform itself.
     """
 
     kind: str
@@ -96,6 +103,10 @@ class Meta:
     classes: list[str]
     columns: list[str]
     scale: bool = True
+    sample_rate: int = 0
+    clip_seconds: float = 0.0
+    eval_crops: int = 1
+    frontend: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:
         """Write `meta.json`."""

@@ -17,6 +17,7 @@ from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
 from musicreclass.config import one_line
+from musicreclass.data.clips import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
@@ -28,7 +29,13 @@ KINDS: dict[str, type[Classifier]] = {
     "estimator": EstimatorClassifier,
     "boosted": BoostedClassifier,
 }
-ABOUT = ("_target_", "input", "scale")  # what a model's YAML says beside its target's arguments
+ABOUT = (
+    "_target_",
+    "input",
+    "scale",
+    "sample_rate",
+    "frontend",
+)  # what a model's YAML says beside its target's arguments
 
 
 def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifier:
@@ -51,10 +58,13 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
     arguments = {name: value for name, value in node.items() if name not in ABOUT}
     columns = data.columns if isinstance(data, TableData) else []
     meta = Meta("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
+    if isinstance(data, AudioData):
+        meta.sample_rate, meta.frontend = data.sample_rate, node.get("frontend")
+        meta.clip_seconds, meta.eval_crops = data.clip_seconds, data.eval_crops
     weighted = config["class_weight"] == "balanced"
     if isinstance(found, type) and issubclass(found, nn.Module):
         try_training_settings(config)
-        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data.size("train")))
+        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data))
     threads = {"n_jobs": profile.threads} if "n_jobs" in arguments and arguments["n_jobs"] is None else {}
     try:
         estimator = instantiate({"_target_": target, **arguments, **threads}, _convert_="all")

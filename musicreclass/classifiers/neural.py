@@ -6,6 +6,7 @@ import importlib
 import logging
 import warnings
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,25 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
+from musicreclass.classifiers.predictions import Predictions
 from musicreclass.classifiers.weights import balanced_weights
 from musicreclass.config import one_line
+from musicreclass.data.clips import AudioData
 from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, RunError
+from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.files import replacing
 from musicreclass.hardware.profile import Profile
-from musicreclass.models.frontend import Standardize
-from musicreclass.models.module import GenreModule, TrainingPlan
+from musicreclass.models.augment import Augmentation
+from musicreclass.models.frontend import LogMel, Standardize
+from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
+from musicreclass.report.figures import spectrogram_figure
 
 OWN = "musicreclass.models."  # the modules whose networks are loaded without being trusted first
-PREDICTION_BATCH = 4096
+PREDICTION_BATCH, PREDICTION_CLIPS = 4096, 64  # rows of a table, clips in one pass
+STATISTICS = 512  # training tracks that the log-mel is standardised over
+SHOWN = 8  # training clips in the picture at the start
 log = logging.getLogger("musicreclass")
 
 
@@ -44,12 +51,14 @@ class TrainerSettings:
     precision: str
     patience: int | None
     min_delta: float
-    accelerator: str
+    profile: Profile
+    augmentation: dict[str, Any]
 
     @classmethod
-    def of(cls, config: dict[str, Any], profile: Profile, tracks: int) -> TrainerSettings:
-        """The settings of a resolved configuration on a machine, for so many training tracks."""
+    def of(cls, config: dict[str, Any], profile: Profile, data: TrackData) -> TrainerSettings:
+        """The settings of a resolved configuration on a machine, for training on so much data."""
         trainer, stopping = config["trainer"], config["early_stopping"]
+        tracks = data.size("train")
         plan = TrainingPlan(
             optimizer=config["optimizer"],
             scheduler=config["scheduler"],
@@ -60,6 +69,7 @@ class TrainerSettings:
             mode="min" if trainer["monitor"].endswith("loss") else "max",
             label_smoothing=trainer["label_smoothing"],
             gradient_clip=trainer["gradient_clip"],
+            clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
             micro_batch=profile.micro_batch,
         )
         return cls(
@@ -68,7 +78,8 @@ class TrainerSettings:
             precision=trainer["precision"],
             patience=stopping["patience"],
             min_delta=stopping["min_delta"],
-            accelerator=profile.accelerator,
+            profile=profile,
+            augmentation=config["augmentation"],
         )
 
 
@@ -88,23 +99,21 @@ class NetworkClassifier(Classifier):
         self.facts = {}
         if settings is not None:
             torch.manual_seed(mixed(settings.plan.seed))
+            self.augment = make_augmentation(settings.augmentation) if meta.input == "waveform" else None
         self.network = make_network(meta)
+        self.device = torch.device("cpu")
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Train until the validation metric stops improving, and keep the best epoch's weights."""
         assert self.settings is not None
-        assert isinstance(data, TableData)
-        settings, plan = self.settings, self.settings.plan
-        data.batch_size, data.seed = plan.batch_size, plan.seed
-        _, x, y = data.arrays("train")
-        if self.meta.scale:
-            fit_standardize(self.network[0], x)
-        if self.weighted:
-            weight = torch.from_numpy(balanced_weights(y, len(data.classes)).astype(np.float32))
-            plan = replace(plan, class_weight=weight)
-        front, network = self.network
-        data.transform = torch.no_grad()(front)  # the same for every epoch, so it is done once
-        module = GenreModule(network, len(data.classes), plan, work.log_epoch)
+        settings = self.settings
+        data.batch_size, data.seed = settings.plan.batch_size, settings.plan.seed
+        module = self._over_waveforms(data, work) if isinstance(data, AudioData) else self._over_table(data, work)
+        plan = module.plan
+        if settings.profile.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.profile.compile:
+            module.network.compile()
         folder = work.folder / "checkpoints"
         callbacks: list[Callback] = [] if settings.patience is None else [
             EarlyStopping(plan.monitor, mode=plan.mode, patience=settings.patience, min_delta=settings.min_delta,
@@ -115,7 +124,7 @@ class NetworkClassifier(Classifier):
             enable_version_counter=False,
         )  # fmt: skip
         trainer = quiet_trainer(
-            accelerator=settings.accelerator,
+            accelerator=settings.profile.accelerator,
             devices=1,
             precision=settings.precision,
             max_epochs=settings.max_epochs,
@@ -135,17 +144,74 @@ class NetworkClassifier(Classifier):
         self.facts = {
             "best_epoch": int(best["epoch"]),
             "epochs": int(trainer.current_epoch),
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
         }
         module.load_state_dict(best["state_dict"])
-        self.network.cpu().eval()
+        self.device = trainer.strategy.root_device if self.meta.input == "waveform" else torch.device("cpu")
+        self.network.to(self.device).eval()
+
+    def _over_table(self, data: TrackData, work: Workspace) -> GenreModule:
+        """What trains the network on a table, whose standardised features are computed once."""
+        assert self.settings is not None
+        assert isinstance(data, TableData)
+        front, network = self.network
+        _, x, y = data.arrays("train")
+        if self.meta.scale:
+            fit_standardize(front, x)
+        data.transform = torch.no_grad()(front)
+        return GenreModule(network, len(data.classes), self._plan(y), work.log_epoch)
+
+    def _over_waveforms(self, data: AudioData, work: Workspace) -> GenreModule:
+        """What trains the network on crops, with the log-mel standardised over the middle of training tracks."""
+        assert self.augment is not None
+        front, network = self.network
+        _, _, y = data.numbers("train")
+        data.longer = self.augment.longest
+        if isinstance(front, LogMel):
+            crops = islice(data.scoring_batches("train", crops=1), -(-STATISTICS // data.batch_size))
+            front.fit(sound(x[:, 0]) for x, _, _ in crops)
+        module = GenreModule(network, len(data.classes), self._plan(y), work.log_epoch, front, self.augment)
+        if work.show_figure is not None and isinstance(front, LogMel):
+            x, y_first, draw = next(iter(data.train_dataloader()))
+            clips, _, keys = module.augmented(x[:SHOWN], y_first[:SHOWN], draw[:SHOWN])
+            pictures = self.augment.spectrogram(front(clips), keys)[:, 0].numpy()
+            names = [data.classes[k] for k in y_first[:SHOWN]]
+            work.show_figure("training_clips", spectrogram_figure(pictures, names, front.hop_length / data.sample_rate))
+        return module
+
+    def _plan(self, y: np.ndarray) -> TrainingPlan:
+        """The training plan, with the weights of these classes if they are to weigh the same."""
+        assert self.settings is not None
+        if not self.weighted:
+            return self.settings.plan
+        weight = torch.from_numpy(balanced_weights(y, len(self.meta.classes)).astype(np.float32))
+        return replace(self.settings.plan, class_weight=weight)
 
     @torch.inference_mode()
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """See `Classifier`."""
+        """See `Classifier`; x is of features (n, F), of clips (n, samples) or of several clips of each track (n, crops, samples)."""
         self.network.eval()
-        parts = [torch.softmax(self.network(part).double(), 1) for part in torch.from_numpy(x).split(PREDICTION_BATCH)]
+        size = (
+            PREDICTION_BATCH
+            if self.meta.input == "table"
+            else max(1, PREDICTION_CLIPS // max(1, x[0].size // x.shape[-1]))
+        )
+        parts = [self._probability(part.to(self.device)) for part in torch.from_numpy(x).split(size)]
         return torch.cat(parts).numpy() if parts else np.empty((0, len(self.meta.classes)))
+
+    def _probability(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.network(x) if self.meta.input == "table" else crop_logits(self.network, x)
+        return torch.softmax(logits.cpu().double(), 1)
+
+    def predict(self, data: TrackData, split: str) -> Predictions:
+        """See `Classifier`; of a track's evenly spaced crops the mean."""
+        if self.meta.input == "table":
+            return super().predict(data, split)
+        if not isinstance(data, AudioData):
+            raise DataError(f"this model reads a waveform, the data gives {' and '.join(data.provides)}")
+        ids, _, _ = data.numbers(split)
+        found = [self.predict_proba(x.numpy()) for x, _, _ in data.scoring_batches(split)]
+        return Predictions.of(ids, np.concatenate(found), self.meta.classes, data.tracks)
 
     def write(self, folder: Path) -> None:
         """Write the weights, preprocessing included, as tensors and nothing else."""
@@ -206,7 +272,7 @@ def plain_arguments(value: Any) -> bool:
 def make_network(meta: Meta) -> nn.Sequential:
     """Standardisation, if the model asks for it, and the network itself with fresh weights.
 
-    A network's target takes `in_features` and `num_classes` beside the arguments in its YAML.
+    A network's target takes `num_classes` beside the arguments in its YAML, and over a table `in_features`.
 
     Raises:
         ConfigError: if the target is no nn.Module, or does not take its arguments.
@@ -214,13 +280,39 @@ def make_network(meta: Meta) -> nn.Sequential:
     found = get_object(meta.target)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ConfigError([f"model._target_={meta.target}: not an nn.Module"])
-    sizes = {"in_features": len(meta.columns), "num_classes": len(meta.classes)}
+    sizes = {"num_classes": len(meta.classes)}
+    if meta.input == "table":
+        sizes["in_features"] = len(meta.columns)
     try:
         network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
     except InstantiationException as error:
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
-    front: nn.Module = Standardize(len(meta.columns)) if meta.scale else nn.Identity()
+    front: nn.Module = nn.Identity()
+    if meta.input == "waveform" and meta.frontend is not None:
+        try:
+            front = LogMel(meta.sample_rate, **meta.frontend)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError([f"model.frontend: {one_line(error)}"]) from error
+    elif meta.input == "table" and meta.scale:
+        front = Standardize(len(meta.columns))
     return nn.Sequential(front, network)
+
+
+def make_augmentation(node: dict[str, Any]) -> Augmentation:
+    """The augmentation of a node of conf/augmentation/.
+
+    Raises:
+        ConfigError: for settings that cannot be.
+    """
+    try:
+        found = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from error
+        raise ConfigError([f"augmentation: {one_line(error.__cause__ or error)}"]) from error
+    if not isinstance(found, Augmentation):
+        raise ConfigError([f"augmentation._target_={node.get('_target_')}: not an Augmentation"])
+    return found
 
 
 def fit_standardize(front: nn.Module, x: np.ndarray) -> None:

@@ -12,6 +12,8 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,39 @@ def file_digest(path: Path, store: Store) -> str:
     except OSError:
         pass  # it will be computed again
     return digest.hexdigest()
+
+
+def file_digests(paths: list[Path], store: Store) -> list[str | None]:
+    """The SHA-256 of many files, remembered in the store by path, size and time; None for one that cannot be read."""
+    folder = os.path.commonpath([path.absolute().parent for path in paths])
+    place = store.root / "digests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}.json"
+    known: dict[str, list[Any]] = {}
+    with suppress(OSError, ValueError):
+        known = json.loads(place.read_text(encoding="utf-8"))
+
+    def look(path: Path) -> list[Any] | None:
+        try:
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            old = known.get(str(path.absolute()))
+            if isinstance(old, list) and old[:3] == mark:
+                return old
+            with path.open("rb") as file:
+                digest = hashlib.sha256()
+                while piece := file.read(READ):
+                    digest.update(piece)
+        except OSError:
+            return None
+        return [*mark, digest.hexdigest()]
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = list(pool.map(look, paths))
+    new = {str(path.absolute()): line for path, line in zip(paths, found, strict=True) if line}
+    if any(known.get(path) != line for path, line in new.items()):
+        with suppress(OSError):  # they will be computed again
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, {**known, **new})
+    return [None if line is None else str(line[3]) for line in found]
 
 
 def room(folder: Path) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from musicreclass.data.clips import AudioData, Recordings
 from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import TableFile
 from musicreclass.errors import DataError
@@ -57,6 +58,39 @@ class Demo(TableData):
         file = TableFile(str(self.folder / "Data" / "features.csv"), {"protocol": "auto"}, label_column="genre",
                          group_column="artist")  # fmt: skip
         return file.read()
+
+
+class DemoAudio(AudioData):
+    """The synthetic genres' clips.
+
+    Args:
+        root, clips_per_artist: as in `Demo`, and shared with it.
+        split, options: as in `AudioData`.
+    """
+
+    def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **options: Any) -> None:
+        super().__init__(split, **options)
+        self.clips_per_artist = clips_per_artist
+        self.folder = Path(root).expanduser() / f"v{VERSION}-{clips_per_artist}"
+
+    def prepare_data(self) -> None:
+        """Make the clips, unless they are there."""
+        if not self.folder.is_dir():
+            build(self.folder, self.clips_per_artist)
+
+    def find(self) -> Recordings:
+        """The demo's clips."""
+        import pandas as pd
+
+        known = pd.read_csv(self.folder / "Data" / "features.csv", usecols=["track_id", "genre", "artist"])
+        place = self.folder / "Data" / "genres_original"
+        return Recordings(
+            paths=[place / genre / track for track, genre in zip(known.track_id, known.genre, strict=True)],
+            track_id=known.track_id.tolist(),
+            target=known.genre.tolist(),
+            known={"group": known.artist.tolist()},
+            folders=[place],
+        )
 
 
 def build(folder: Path, clips_per_artist: int) -> None:

@@ -37,7 +37,7 @@ class FMAFeatures(TableData):
     Args:
         root: the folder of the dataset: `Misc/fma_metadata/`, `fma_metadata/` or the files themselves are found in it.
         split: `official` (set.split of tracks.csv), `grouped` by artist, or `random`.
-        cache: the folder of the store, which keeps both files in a form that opens at once.
+        store: the folder of the store, which keeps both files in a form that opens at once.
         subset: `small`, `medium`, `large` or `full`; each means itself and all below it.
         subset_exact: only the tracks whose own subset is the one named, without those below it.
         feature_sets: names of series, as in the FMA paper: `mfcc`, `spectral_contrast`, ...; empty for all there are.
@@ -49,7 +49,7 @@ class FMAFeatures(TableData):
         self,
         root: str | None,
         split: dict[str, Any],
-        cache: str,
+        store: str,
         subset: str = "medium",
         subset_exact: bool = False,
         feature_sets: tuple[str, ...] | list[str] = (),
@@ -58,7 +58,7 @@ class FMAFeatures(TableData):
     ) -> None:
         super().__init__(split, **policies)
         self.root = root
-        self.store = Store(Path(cache).expanduser())
+        self.store = Store(Path(store).expanduser())
         self.subset, self.subset_exact = subset, subset_exact
         self.feature_sets = list(feature_sets)
         self.cut_short = cut_short

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.clips import AudioData, Recordings
 from musicreclass.data.splits import artist_folds
 from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import read_frame
@@ -22,6 +23,9 @@ from musicreclass.errors import DataError, DatasetNotFoundError
 
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
 WHERE = ("Data", ".", "GTZAN/Data")
+AUDIO = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
+         "GTZAN/genres", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
+GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
 TURN = {0: "test", 1: "valid"}  # fold i is tested, fold i + 1 validates
 
@@ -118,6 +122,75 @@ class GTZANFeatures(TableData):
             segments=self.seconds == 3,
             dropped=dropped,
         )
+
+
+class GTZAN(AudioData):
+    """The clips themselves: a folder of wav or au files for each genre.
+
+    Args:
+        root: the folder of the dataset; `Data/genres_original/`, `genres/` and the like are found in it.
+        split: `fault_filtered`, `artist_folds`, `grouped` or `random`.
+        fold: of `artist_folds`: which fold is tested.
+        options: as in `AudioData`.
+    """
+
+    def __init__(self, root: str | None, split: dict[str, Any], fold: int = 0, **options: Any) -> None:
+        super().__init__(split, **options)
+        self.root = root
+        self.fold = fold
+
+    def find(self) -> Recordings:
+        """The clips, with artists and splits from the index.
+
+        Raises:
+            DatasetNotFoundError: if there is no folder with a folder of clips for each genre.
+        """
+        base = find_audio(self.root)
+        folders = [folder for genre in GENRES if (folder := base / genre).is_dir()]
+        files = sorted(f for folder in folders for f in folder.iterdir() if not f.name.startswith("."))
+        named = [
+            (f, match["track"]) for f in files if (match := NAME.match(f.name)) and f.suffix in (".wav", ".au", ".mp3")
+        ]
+        notes = [f"there is no folder {genre}" for genre in GENRES if not (base / genre).is_dir()]
+        notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
+        if len(named) < len(files):
+            notes.append(f"{len(files) - len(named)} files are not named as GTZAN's are, as blues.00000.wav: not used")
+        facts = index().reindex([track for _, track in named])
+        split: list[str | None] | None = None
+        dropped = {}
+        if self.split.protocol in ("fault_filtered", "artist_folds"):
+            placed = own_split([t for _, t in named], self.split.protocol, self.fold, self.split.folds, self.split.seed)
+            dropped["outside the fault-filtered lists"] = placed.count(None)
+            facts = facts[[place is not None for place in placed]]
+            named = [one for one, place in zip(named, placed, strict=True) if place is not None]
+            split = [place for place in placed if place is not None]
+        return Recordings(
+            paths=[path for path, _ in named],
+            track_id=[track for _, track in named],
+            target=[track.partition(".")[0] for _, track in named],
+            known={"group": facts.artist.tolist(), **({} if split is None else {"split": split})},
+            own_split=self.split.protocol if split is not None else "fault_filtered",
+            folders=[base, *folders],
+            dropped=dropped,
+            notes=notes,
+        )
+
+
+def find_audio(root: str | None) -> Path:
+    """The folder that holds a folder for each genre.
+
+    Raises:
+        DatasetNotFoundError: if it is nowhere under root.
+    """
+    if root is None:
+        raise DatasetNotFoundError(
+            "GTZAN: say where it is: data.root=DIR, or MUSICRECLASS_DATA for a folder that holds GTZAN/"
+        )
+    base = Path(root).expanduser()
+    for place in AUDIO:
+        if sum((base / place / genre).is_dir() for genre in GENRES) >= 2:
+            return base / place
+    raise DatasetNotFoundError(f"GTZAN: no folders blues, classical, ... under {base} (looked in {', '.join(AUDIO)})")
 
 
 def find_table(root: str | None, name: str) -> Path:

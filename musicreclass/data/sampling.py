@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 
 class TrackSampler:
-    """A fresh permutation of the training tracks for every epoch.
+    """A fresh permutation of the training tracks for every epoch, or as many draws from them.
 
     Args:
         n: number of tracks.
         seed: the run's seed.
+        weights: how often each track is to come up, relative to others, (n,); None: every one once.
     """
 
-    def __init__(self, n: int, seed: int) -> None:
+    def __init__(self, n: int, seed: int, weights: np.ndarray | None = None) -> None:
         self.n = n
         self.seed = seed
+        self.weights = weights
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -24,6 +27,11 @@ class TrackSampler:
 
     def order(self) -> torch.Tensor:
         """The rows of this epoch, int64 (n,)."""
+        if self.weights is not None:
+            drawn = np.random.default_rng(mixed(self.seed, self.epoch)).choice(
+                self.n, self.n, p=self.weights / self.weights.sum()
+            )
+            return torch.from_numpy(drawn)
         return torch.randperm(self.n, generator=torch.Generator().manual_seed(mixed(self.seed, self.epoch)))
 
 

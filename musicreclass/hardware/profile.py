@@ -22,11 +22,15 @@ class Profile:
         accelerator: as Lightning names it.
         threads: for computing on the CPU.
         micro_batch: tracks per forward pass, or None for a whole batch.
+        compile: whether networks are compiled with torch.compile.
+        channels_last: whether convolutions keep their channels innermost in memory.
     """
 
     accelerator: str
     threads: int
     micro_batch: int | None
+    compile: bool
+    channels_last: bool
 
     @classmethod
     def of(cls, node: dict[str, Any]) -> Profile:
@@ -40,4 +44,4 @@ class Profile:
             )
         threads = node["threads"] or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
-        return cls(node["accelerator"], threads, node["micro_batch"])
+        return cls(node["accelerator"], threads, node["micro_batch"], node["compile"], node["channels_last"])

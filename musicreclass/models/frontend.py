@@ -72,6 +72,7 @@ class LogMel(nn.Module):
         from musicreclass.models.transforms import MelSpectrogram  # networks over tables do without torchaudio
 
         super().__init__()
+        self.hop_length = hop_length
         self.mel = MelSpectrogram(
             sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, f_min=f_min, f_max=f_max,
             power=2.0, norm="slaney", mel_scale="slaney", pad_mode="constant",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.data.sampling import mixed
+from musicreclass.models.augment import Augmentation
 from musicreclass.report.confusion import class_scores
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), row in the Tracks table (B,)
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), which draw of the epoch (B,)
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
 
 
@@ -35,6 +38,7 @@ class TrainingPlan:
         label_smoothing: of the training loss alone; validation loss is the plain one.
         gradient_clip: largest norm of the gradient, or None.
         mode: whether that metric is to become small, `min`, or large, `max`.
+        clip_samples: samples in a clip, for networks over waveforms.
         micro_batch: tracks per forward pass, or None for a whole batch. The gradient is that of the whole batch either way,
             but for batch statistics and the dropout masks, which are drawn for each forward pass.
     """
@@ -49,6 +53,7 @@ class TrainingPlan:
     class_weight: torch.Tensor | None = None
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
+    clip_samples: int = 0
     micro_batch: int | None = None
 
 
@@ -92,16 +97,29 @@ class GenreModule(LightningModule):
         num_classes: C.
         plan: how to train it.
         log_epoch: called once an epoch with everything that is worth a curve.
+        front: of a network over waveforms: what stands before it, clips (B, n) to its input.
+        augment: what is done to training clips.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int, plan: TrainingPlan, log_epoch: LogEpoch) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        plan: TrainingPlan,
+        log_epoch: LogEpoch,
+        front: nn.Module | None = None,
+        augment: Augmentation | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
+        self.front = front
+        self.augment = augment
         self.plan = plan
         self.train_totals, self.valid_totals = Totals(num_classes), Totals(num_classes)
         self._log_epoch = log_epoch
         self._step_scheduler_each_batch = False
+        self.started = 0.0
         self.register_buffer("class_weight", plan.class_weight, persistent=False)
 
     def configure_optimizers(self) -> Any:
@@ -113,13 +131,19 @@ class GenreModule(LightningModule):
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C)."""
-        return self.network(x)
+        """Logits (B, C) of what a loader gives for scoring."""
+        return self.network(x) if self.front is None else crop_logits(lambda clips: self.network(self.front(clips)), x)  # type: ignore[misc]
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """All but the draws, of which keys are made on the CPU."""
+        x, y, draw = batch
+        return x.to(device, non_blocking=True), y.to(device, non_blocking=True), draw
 
     def on_train_epoch_start(self) -> None:
         """Key this epoch's randomness by (seed, epoch)."""
         torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
         self.train_totals = Totals(self.train_totals.classes)
+        self.started = perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step for each effective batch in what the loader gave, each in micro-batches."""
@@ -127,13 +151,19 @@ class GenreModule(LightningModule):
         weight: Any = self.class_weight
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self._step_scheduler_each_batch else None
-        for x, y, _ in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
+        for x, y, draw in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
             optimizer.zero_grad()
             whole = len(y) if weight is None else weight[y].sum()
+            x, target, keys = (x, y, draw) if self.augment is None else self.augmented(x, y, draw)
             size = plan.micro_batch or len(y)
-            for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
+            for part in zip(*(t.split(size) for t in (x, y, target, keys)), strict=True):
+                x_part, y_part, target_part, keys_part = part
+                if self.front is not None and self.augment is not None:
+                    x_part = self.augment.spectrogram(self.front(x_part), keys_part)
                 logits = self.network(x_part)
-                loss = F.cross_entropy(logits, y_part, weight, reduction="sum", label_smoothing=plan.label_smoothing)
+                loss = F.cross_entropy(
+                    logits, target_part, weight, reduction="sum", label_smoothing=plan.label_smoothing
+                )
                 self.manual_backward(loss / whole)
                 totals.add(loss.detach(), logits.detach(), y_part)
             if plan.gradient_clip is not None:
@@ -143,6 +173,26 @@ class GenreModule(LightningModule):
             if scheduler is not None:
                 scheduler.step()
 
+    @torch.no_grad()
+    def augmented(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A whole effective batch of waveforms after augmentation.
+
+        Args:
+            x: (B, m) int16.
+            y: class numbers (B,).
+            draw: which of the epoch's draws each sample is, (B,).
+
+        Returns:
+            clips (B, n) float32, class numbers (B,) or with mixup probabilities (B, C), and each sample's key, made of (seed,
+            epoch, draw).
+        """
+        assert self.augment is not None
+        keys = torch.tensor([mixed(self.plan.seed, self.current_epoch, number) for number in draw.tolist()])
+        x = self.augment.waveform(sound(x), keys, self.plan.clip_samples)
+        if self.augment.mixup_alpha > 0:
+            x, y = self.augment.mixup(x, y, keys, self.train_totals.classes)
+        return x, y, keys
+
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self.valid_totals = Totals(self.valid_totals.classes)
@@ -150,9 +200,10 @@ class GenreModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch; the loss is the plain one, so that runs compare."""
         x, y, _ = batch
-        size = self.plan.micro_batch or len(y)
+        crops = x.shape[1] if self.front is not None else 1
+        size = max(1, (self.plan.micro_batch or len(y) * crops) // crops)
         for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
-            logits = self.network(x_part)
+            logits = self(x_part)
             self.valid_totals.add(F.cross_entropy(logits, y_part, reduction="sum"), logits, y_part)
 
     def on_validation_epoch_end(self) -> None:
@@ -161,9 +212,11 @@ class GenreModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
-        valid = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        found = self.trainer.callback_metrics.items()
+        valid = {name: float(value) for name, value in found if name.startswith("valid/")}
         train = self.train_totals.scores("train")
-        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.lr)})
+        self.log("train/loss", train["train/loss"], logger=False)  # for callbacks that watch it
+        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.lr), **self.speed()})
         if not np.isfinite(train["train/loss"]):
             raise FloatingPointError(
                 f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr"
@@ -171,9 +224,20 @@ class GenreModule(LightningModule):
         scheduler: Any = self.lr_schedulers()
         if scheduler is not None and not self._step_scheduler_each_batch:
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(valid[self.plan.monitor])
+                scheduler.step({**train, **valid}[self.plan.monitor])
             else:
                 scheduler.step()
+
+    def speed(self) -> dict[str, float]:
+        """Clips per second, and the share of the time that was spent waiting for them; validation counted in.
+
+        A table's loader, which nothing waits for, has no such figures.
+        """
+        loader: Any = self.trainer.train_dataloader
+        if not hasattr(loader, "waited"):
+            return {}
+        took, waited, loader.waited = perf_counter() - self.started, loader.waited, 0.0
+        return {"speed/clips_per_second": self.train_totals.tracks / took, "speed/waiting_share": waited / took}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As in any module, but for the hook's name, which Lightning notes before and after each of its many hooks."""
@@ -181,6 +245,29 @@ class GenreModule(LightningModule):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+
+def sound(x: torch.Tensor) -> torch.Tensor:
+    """int16 samples as float32 in [-1, 1); other types as they are."""
+    return x.float() / 32768 if x.dtype == torch.int16 else x
+
+
+def crop_logits(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """The log of the mean probabilities of each track's crops.
+
+    Args:
+        network: clips (B, n) to logits (B, C).
+        x: (B, crops, n), or one clip of each (B, n).
+
+    Returns:
+        (B, C) float32, of which a softmax gives the mean probabilities.
+    """
+    x = sound(x)
+    clips = x if x.ndim == 2 else x.flatten(0, 1)
+    log_probability = torch.log_softmax(network(clips).float(), 1)
+    if x.ndim == 2:
+        return log_probability
+    return torch.logsumexp(log_probability.unflatten(0, x.shape[:2]), 1) - math.log(x.shape[1])
 
 
 def make_optimizer(node: dict[str, Any], parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

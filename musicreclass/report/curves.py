@@ -27,12 +27,19 @@ class Curves:
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Take the values of one epoch or round; what was logged of it and later ones before is void."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        self.rows.append({"epoch": epoch, **values})
+        self.rows.append({"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith("speed/")}})
         self.save()
         self._open(epoch)
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, epoch)
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Take a picture of what goes in, ahead of the first epoch."""
+        if not self.rows:
+            self._open(0)
+            if self.writer is not None:
+                self.writer.add_figure(name, figure, 0, close=False)
 
     def _open(self, epoch: int) -> None:
         """Open the event file; what an interrupted fit wrote of this epoch and later ones is not shown again."""

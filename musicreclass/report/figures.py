@@ -75,6 +75,31 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None) -> Figu
     return figure
 
 
+def spectrogram_figure(pictures: np.ndarray, names: list[str], seconds: float) -> Figure:
+    """Log-mel spectrograms as the network gets them, side by side.
+
+    Args:
+        pictures: (n, mels, frames), n at most 8 or so.
+        names: their classes.
+        seconds: from frame to frame.
+    """
+    across = min(4, len(pictures))
+    down = -(-len(pictures) // across)
+    figure = Figure(figsize=(3 * across, 2.2 * down), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (picture, name) in enumerate(zip(pictures, names, strict=True), start=1):
+        axes = figure.add_subplot(down, across, place)
+        axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=-3, vmax=3,
+                    extent=(0, seconds * picture.shape[1], 0, picture.shape[0]))  # fmt: skip
+        axes.set_title(shown(name), fontsize=9)
+        axes.tick_params(labelsize=7)
+        if place > across * (down - 1):
+            axes.set_xlabel("s", fontsize=8)
+        if place % across == 1 or across == 1:
+            axes.set_ylabel("mel band", fontsize=8)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG."""
     path.parent.mkdir(exist_ok=True)

@@ -24,7 +24,8 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "class_weight": config["class_weight"],
     }
-    for section in ("model", *(() if is_estimator(config) else TRAINING)):
+    heard = ("augmentation",) if config["model"].get("input") == "waveform" else ()
+    for section in ("model", *(() if is_estimator(config) else TRAINING), *heard):
         found.update(flat(config[section], section))
     return {name: value for name, value in found.items() if value is not None}
 
@@ -108,8 +109,8 @@ def headline(run: Run) -> str:
     choices = identity.get("choices", {})
     data = " ".join(filter(None, (choices.get("data"), identity.get("source"))))
     tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
-    model, features = choices.get("model"), provenance.get("features")
-    return f"{escape(str(model))} on {escape(data)}: {tracks} tracks, {features} features"
+    features = f", {provenance['features']} features" if provenance.get("features") else ""
+    return f"{escape(str(choices.get('model')))} on {escape(data)}: {tracks} tracks{features}"
 
 
 def protocol_lines(protocol: dict[str, Any]) -> str:

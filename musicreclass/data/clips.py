@@ -1,0 +1,333 @@
+"""Recordings: crops of them as batches, drawn anew in each epoch for training, evenly spaced for scoring.
+
+An own source of audio subclasses `AudioData` and says in `find` which recordings there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from musicreclass.data.cache import Store, file_digests
+from musicreclass.data.sampling import TrackSampler, mixed
+from musicreclass.data.tracks import TrackData, make_tracks, some
+from musicreclass.data.waveforms import Waveforms, open_waveforms
+from musicreclass.errors import DataError, DatasetNotFoundError
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, n) or (B, crops, n) int16, class number (B,), draw (B,)
+AHEAD = 3  # batches that are prepared while the network is at work
+
+
+@dataclass
+class Recordings:
+    """What a source of audio has found.
+
+    Attributes:
+        paths: one file per recording.
+        track_id, target: as in `make_tracks`.
+        known: further columns of the Tracks table: `split`, `group`, `album`.
+        own_split: what the data calls the split in `known`.
+        folders: where it looked, so that a file added later is noticed.
+        dropped, notes: as in `TrackData`.
+    """
+
+    paths: list[Path]
+    track_id: list[str]
+    target: list[str]
+    known: dict[str, Any] = field(default_factory=dict)
+    own_split: str = "column"
+    folders: list[Path] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class AudioData(TrackData):
+    """A DataModule over recordings. A subclass says in `find` which there are.
+
+    Args:
+        split: the protocol, as in conf/data/split/.
+        store: the folder of the store.
+        sample_rate: of the crops, Hz; conf/ takes it from the model.
+        cache: `waveform` decodes everything once, into the store; `none` decodes what is needed each time.
+        clip_seconds: the length of a crop; a shorter recording is repeated to fill it.
+        eval_crops: evenly spaced crops of a track whose probabilities are averaged.
+        sampler: `none`: every training track once an epoch; `balanced`: as many draws, every class equally often.
+        on_bad_file: `skip` leaves out files that cannot be used, and counts them; `error` refuses them.
+        max_bad_fraction: of a split's files that may be left out so.
+        min_seconds: a shorter recording is a bad file.
+        min_class_tracks: classes with fewer tracks are left out, and counted.
+        max_tracks: use so many tracks of each split, of every class alike; None for all. For debugging.
+        workers: threads that decode; None: one for each processor.
+
+    Attributes:
+        waveforms: the recordings' samples.
+        recording: each track's number in `waveforms`, int64.
+        longer: by what a training crop is longer than a clip; a classifier sets it, for augmentation that needs more.
+    """
+
+    provides = ("waveform",)
+
+    def __init__(
+        self,
+        split: dict[str, Any],
+        store: str,
+        sample_rate: int = 22050,
+        cache: str = "waveform",
+        clip_seconds: float = 5.0,
+        eval_crops: int = 3,
+        sampler: str = "none",
+        on_bad_file: str = "skip",
+        max_bad_fraction: float = 0.05,
+        min_seconds: float = 1.0,
+        min_class_tracks: int = 1,
+        max_tracks: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(split)
+        self.store = Store(Path(store).expanduser())
+        self.sample_rate = sample_rate
+        self.cache = cache
+        self.clip_seconds, self.eval_crops, self.sampler = clip_seconds, eval_crops, sampler
+        self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
+        self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
+        self.workers = workers
+        self.waveforms: Waveforms
+        self.recording = np.empty(0, np.int64)
+        self.longer = 1.0
+        self._files: list[Path] = []
+
+    @abstractmethod
+    def find(self) -> Recordings:
+        """The recordings as they lie on disk."""
+
+    def files(self) -> list[Path]:
+        """The folders and the recordings."""
+        return self._files
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the recordings, leave out the bad ones, split. Calling it again does nothing."""
+        if len(self.tracks):
+            return
+        found = self.find()
+        if not found.paths:
+            raise DatasetNotFoundError(f"{some(found.folders, 1)}: there is no recording in it")
+        self._files = [*found.folders, *found.paths]
+        self.dropped, self.notes = dict(found.dropped), list(found.notes)
+        sums = file_digests(found.paths, self.store)
+        tracks = make_tracks(
+            found.track_id, found.target, path=[str(p) for p in found.paths], checksum=sums, **found.known
+        )
+        key = hashlib.sha256(
+            "\0".join(s or str(p) for s, p in zip(sums, found.paths, strict=True)).encode()
+        ).hexdigest()
+        self.waveforms = open_waveforms(
+            found.paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds
+        )
+        tracks["duration"] = self.waveforms.lengths / self.sample_rate
+        good = self._without_bad(tracks, self.waveforms.bad)
+        count = tracks.target[good].value_counts()
+        small = good & tracks.target.isin(count.index[count < self.min_class_tracks]).to_numpy()
+        if small.any():
+            self.dropped[f"of classes with fewer than {self.min_class_tracks} tracks"] = int(small.sum())
+        kept = np.flatnonzero(good & ~small)
+        self._use(tracks.iloc[kept], found.own_split)
+        self.recording = kept
+        if self.max_tracks is not None:
+            self._limit(self.max_tracks)
+        copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
+        if len(copies):
+            told = some(copies.track_id.tolist())
+            self.notes.append(
+                f"{len(copies)} files repeat another byte for byte ({told}): a drawn split keeps copies together"
+            )
+
+    def _without_bad(self, tracks: pd.DataFrame, bad: dict[int, str]) -> np.ndarray:
+        """Which recordings can be used, bool (n,); the others are counted, named and, past what is allowed, refused."""
+        good = np.ones(len(tracks), bool)
+        good[list(bad)] = False
+        if not bad:
+            return good
+        named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()])
+        if self.on_bad_file == "error":
+            raise DataError(
+                f"{len(bad)} files cannot be used ({named}), and data.on_bad_file=error; skip leaves them out"
+            )
+        for reason, n in Counter(bad.values()).items():
+            words = f"whose file is bad: {reason}"
+            self.dropped[words] = self.dropped.get(words, 0) + n
+        self.notes.append(f"{len(bad)} files cannot be used ({named})")
+        for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
+            share = float((~good[rows]).mean())
+            if share > self.max_bad_fraction:
+                raise DataError(
+                    f"{100 * share:.1f} % of the {split} files cannot be used ({named}); "
+                    f"data.max_bad_fraction={self.max_bad_fraction} allows fewer: mend them, or raise it"
+                )
+        return good
+
+    def _limit(self, most: int) -> None:
+        """Keep so many tracks of each split, the first of each class in turn."""
+        turn = self.tracks.groupby(["split", "target"]).cumcount()
+        order = self.tracks.assign(turn=turn).sort_values(["turn", "target"], kind="stable")
+        kept = np.sort(order.groupby("split").head(most).index.to_numpy())
+        self.dropped[f"beyond data.max_tracks={most}"] = len(self.tracks) - len(kept)
+        self.tracks, self.recording = self.tracks.iloc[kept].reset_index(drop=True), self.recording[kept]
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples in a clip."""
+        return round(self.clip_seconds * self.sample_rate)
+
+    def numbers(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """A split's (or `all`) track ids, rows of the Tracks table (n,) and class numbers (n,) int64."""
+        rows = np.flatnonzero(((self.tracks.split == split) | (split == "all")).to_numpy())
+        of = {name: i for i, name in enumerate(self.classes)}
+        return self.tracks.track_id.iloc[rows].tolist(), rows, self.tracks.target.map(of).to_numpy(np.int64)[rows]
+
+    def train_dataloader(self) -> ClipBatches:
+        """Effective batches of one crop per track, in an order and at places drawn from (seed, epoch, track)."""
+        _, rows, y = self.numbers("train")
+        weights = None if self.sampler == "none" else 1 / np.bincount(y)[y]
+        sampler = TrackSampler(len(y), self.seed, weights)
+        crops = RandomCrop(int(np.ceil(self.clip_samples * self.longer)), self.seed, sampler)
+        return ClipBatches(self, rows, y, crops, self.batch_size, sampler)
+
+    def val_dataloader(self) -> ClipBatches:
+        """Evenly spaced crops of the validation tracks."""
+        return self.scoring_batches("valid")
+
+    def scoring_batches(self, split: str, crops: int | None = None) -> ClipBatches:
+        """Batches of so many evenly spaced crops of each track of a split, by default `eval_crops`, in the table's order."""
+        _, rows, y = self.numbers(split)
+        crops = crops or self.eval_crops
+        return ClipBatches(self, rows, y, EvenCrops(self.clip_samples, crops), max(1, self.batch_size // crops))
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """One crop at a place drawn from (seed, epoch, draw).
+
+    Attributes:
+        n: samples.
+        seed: the run's.
+        sampler: knows the epoch.
+    """
+
+    n: int
+    seed: int
+    sampler: TrackSampler
+
+    def starts(self, length: int, draw: int) -> list[int]:
+        """Where crops of a recording begin; (n,) is the shape of what they make together."""
+        room = max(0, length - self.n)
+        return [mixed(self.seed, self.sampler.epoch, draw, 1) % (room + 1)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a track's crops."""
+        return (self.n,)
+
+
+@dataclass(frozen=True)
+class EvenCrops:
+    """Crops from the first moment to the last, evenly spaced; a single one from the middle."""
+
+    n: int
+    count: int
+
+    def starts(self, length: int, draw: int) -> list[int]:
+        """Where they begin."""
+        room = max(0, length - self.n)
+        return [room // 2] if self.count == 1 else [room * k // (self.count - 1) for k in range(self.count)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a track's crops."""
+        return (self.count, self.n)
+
+
+class ClipBatches:
+    """Batches of crops, prepared by threads while the network is at work: decoding and resampling let others run.
+
+    What a batch holds does not depend on how many threads there are.
+
+    Args:
+        data: set up.
+        rows: the tracks, rows of the Tracks table (n,).
+        y: their class numbers (n,).
+        crops: where to cut.
+        batch_size: tracks per batch; the last one may be smaller.
+        sampler: gives the order of an epoch; Lightning tells it the epoch. None keeps the table's order.
+
+    Attributes:
+        waited: seconds that the consumer has waited for batches.
+    """
+
+    batch_sampler = None  # Lightning looks for one beside a sampler
+
+    def __init__(
+        self,
+        data: AudioData,
+        rows: np.ndarray,
+        y: np.ndarray,
+        crops: RandomCrop | EvenCrops,
+        batch_size: int,
+        sampler: TrackSampler | None = None,
+    ) -> None:
+        self.data, self.rows, self.y, self.crops = data, rows, torch.from_numpy(y), crops
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.arange(len(self.rows)) if self.sampler is None else self.sampler.order()
+        rows = torch.from_numpy(self.rows)[order]
+        draw = rows + len(self.data.tracks) * occurrences(rows)  # a track drawn twice is not drawn alike
+        batches = list(zip(*(t.split(self.batch_size) for t in (rows, self.y[order], draw)), strict=True))
+        with ThreadPoolExecutor(self.data.workers, thread_name_prefix="crops") as pool:
+            waiting: list[tuple[np.ndarray, list[Future[None]]]] = []
+            try:
+                for i in range(len(batches)):
+                    while len(waiting) < AHEAD and i + len(waiting) < len(batches):
+                        waiting.append(self._begin(pool, *batches[i + len(waiting)]))
+                    x, futures = waiting.pop(0)
+                    start = perf_counter()
+                    for future in futures:
+                        future.result()
+                    self.waited += perf_counter() - start
+                    yield torch.from_numpy(x), batches[i][1], batches[i][2]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(
+        self, pool: ThreadPoolExecutor, rows: torch.Tensor, y: torch.Tensor, draw: torch.Tensor
+    ) -> tuple[np.ndarray, list[Future[None]]]:
+        x = np.empty((len(rows), *self.crops.shape), np.int16)
+        work = zip(x, rows.tolist(), draw.tolist(), strict=True)
+        return x, [pool.submit(self._fill, out, row, number) for out, row, number in work]
+
+    def _fill(self, out: np.ndarray, row: int, draw: int) -> None:
+        recording = int(self.data.recording[row])
+        length, n = int(self.data.waveforms.lengths[recording]), self.crops.n
+        for crop, start in zip(out.reshape(-1, n), self.crops.starts(length, draw), strict=True):
+            found = self.data.waveforms.crop(recording, start, min(n, length))
+            crop[:] = found if len(found) == n else np.resize(found, n)
+
+
+def occurrences(rows: torch.Tensor) -> torch.Tensor:
+    """How often each entry has come before, int64 (n,): 0 for the first, 1 for the second, ..."""
+    return torch.from_numpy(pd.Series(rows.numpy()).groupby(rows.numpy()).cumcount().to_numpy(np.int64).copy())
