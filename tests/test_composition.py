@@ -11,7 +11,8 @@ from musicreclass.config import Tree
 from musicreclass.errors import ConfigError
 
 TREE = Tree()
-REQUIRED = {"table": ["data.path=x.csv"]}
+REQUIRED = {"table": ["data.path=x.csv"], "folder": ["data.root=x"]}
+FITTING = {"augmentation": ["data=demo_audio", "model=cnn"], "model": ["data=demo_audio"]}
 PAIRS = list(product(TREE.groups["data"], TREE.groups["model"]))
 
 
@@ -24,7 +25,15 @@ def test_every_experiment_composes(name):
 @pytest.mark.parametrize("group", [g for g in TREE.groups if g not in ("data", "experiment")])
 def test_every_option_composes(group):
     for option in TREE.groups[group]:
-        assert compose("train", [f"{group}={option}"]).choices[group] == option
+        words = [f"{group}={option}", *FITTING.get(group, [])]
+        if group == "model" and TREE.compose("train", [words[0]]).model.input == "table":
+            words = words[:1]
+        assert compose("train", words).choices[group] == option
+
+
+def test_augmentation_without_audio_is_refused():
+    with pytest.raises(ConfigError, match="augmentation=full: augments audio, and model=mlp reads a table"):
+        compose("train", ["augmentation=full"])
 
 
 def test_a_pair_that_does_not_fit_is_refused_with_what_fits(tmp_path):
@@ -35,7 +44,10 @@ def test_a_pair_that_does_not_fit_is_refused_with_what_fits(tmp_path):
     (tmp_path / "model" / "mute.yaml").write_text("_target_: somewhere.Mute\n")
     with pytest.raises(ConfigError) as refused:
         compose("train", ["data=radio", "model=mlp"], str(tmp_path))
-    assert refused.value.problems == ["data=radio gives a waveform, model=mlp reads a table: choose model=listener"]
+    assert refused.value.problems == [
+        "data=radio gives a waveform, model=mlp reads a table: choose model=cnn|cnn_small|listener, "
+        "or data=demo|fma_features|gtzan_features|table"
+    ]
     with pytest.raises(ConfigError) as refused:
         compose("train", ["data=demo", "model=listener"], str(tmp_path))
     assert refused.value.problems[0].startswith(

@@ -44,7 +44,7 @@ BAD = {
     "hardware.accelerator=gpux": "hardware.accelerator=gpux: must be auto or cpu",
     "hydra.mode=MULTIRUN": "hydra.mode=MULTIRUN: cannot be set; -m makes a multirun",
     "~model": "~model: a group cannot be taken away",
-    "model=null": "model=null: no such option; there is logreg, mlp",
+    "model=null": "model=null: no such option; there is cnn, cnn_small, logreg, mlp",
     "experiment=null": "experiment=null: no such option",
     "data.path=données.csv": "data.path=données.csv: cannot be read; quote the value: 'data.path=\"données.csv\"'",
     "run_dir=~/r": "run_dir=~/r: cannot be read; quote the value",
