@@ -100,6 +100,9 @@ class NetworkClassifier(Classifier):
         if settings is not None:
             torch.manual_seed(mixed(settings.plan.seed))
             self.augment = make_augmentation(settings.augmentation) if meta.input == "waveform" else None
+            if self.augment is not None and self.augment.masks and meta.frontend is None:
+                told = "the model reads the waveform itself, and there is no spectrogram to mask"
+                raise ConfigError([f"augmentation.time_masks, augmentation.freq_masks: {told}: set both to 0"])
         self.network = make_network(meta)
         self.device = torch.device("cpu")
 

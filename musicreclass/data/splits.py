@@ -147,9 +147,9 @@ def _draw(
         for c, n in mine.items():
             have[best][c] += n
     for s in open_parts if home is not None else []:
-        for c in np.flatnonzero(np.array(have[s]) == 0).tolist():
+        for c in range(len(want[s])):
             spare = [u for u, mine in holdings.items() if place[u] == home and c in mine]
-            if s != home and len(spare) > 1:
+            if s != home and have[s][c] == 0 and len(spare) > 1:
                 given = min(spare, key=lambda u: sum(holdings[u].values()))
                 place[given] = s
                 for k, n in holdings[given].items():

@@ -107,6 +107,11 @@ class Augmentation(nn.Module):
         """By what a training crop must be longer than the clip, so that the fastest rate still fills the clip."""
         return max([1.0, *self.rates]) if self.stretch_p > 0 else 1.0
 
+    @property
+    def masks(self) -> bool:
+        """Whether anything is done to spectrograms."""
+        return self.time_masks > 0 or self.freq_masks > 0
+
     @torch.no_grad()
     def waveform(self, x: torch.Tensor, keys: Keys, n: int) -> torch.Tensor:
         """Stretch and shift, gain and polarity, noise, in this order.

@@ -158,8 +158,10 @@ class GenreModule(LightningModule):
             size = plan.micro_batch or len(y)
             for part in zip(*(t.split(size) for t in (x, y, target, keys)), strict=True):
                 x_part, y_part, target_part, keys_part = part
-                if self.front is not None and self.augment is not None:
-                    x_part = self.augment.spectrogram(self.front(x_part), keys_part)
+                if self.front is not None:
+                    x_part = self.front(x_part)
+                if self.augment is not None and self.augment.masks:
+                    x_part = self.augment.spectrogram(x_part, keys_part)
                 logits = self.network(x_part)
                 loss = F.cross_entropy(
                     logits, target_part, weight, reduction="sum", label_smoothing=plan.label_smoothing
