@@ -168,18 +168,25 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     from omegaconf import OmegaConf
 
     from musicreclass.check import compose
+    from musicreclass.config import Tree
 
     groups = {text.partition("=")[0]: text for text in overrides}
     wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]
     if wrong:
         raise RunError(f"{wrong[0]}: only data can be overridden here; the model is as it was trained")
-    base: list[str] = []
+    needs = config["model"].get("input")
+    base = [
+        f"model={option}" for option in Tree().options_reading("model", "input", needs)[:1]
+    ]  # any that reads the same
     if "data" not in groups:
         choices, own = config.get("choices", {}), config["data"]
-        base = [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in groups]
+        base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in groups]
         base += [override(f"data.{name}", own[name]) for name in own if name not in ("_target_", "provides", "split")]
     cfg = compose("train", [*base, *overrides], config_dir)
-    return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    found = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if needs == "waveform":  # clips are cut as they were in training
+        found["data"] |= {name: config["data"][name] for name in ("sample_rate", "clip_seconds", "eval_crops")}
+    return found
 
 
 def override(key: str, value: Any) -> str:

@@ -84,6 +84,20 @@ def test_ones_own_library_trains_is_scored_and_found_again(run, library, here):
     assert len(list((here / "outputs").glob("folder-*"))) == 2
 
 
+def test_a_run_is_scored_on_another_library(run, library, here):
+    assert run("train", "data=folder", f"data.root={library}", *SMALL, "run_dir=r").code == 0
+    for genre, tone in TONES.items():
+        for i in range(5):
+            write(here / "other" / genre / f"{i}.wav", tone, 900 + i, rate=16000)
+    result = run("evaluate", "r", "data=folder", f"data.root={here / 'other'}", "--split", "all")
+    assert result.code == 0, result.err
+    (name,) = Run.open(here / "r").metrics["elsewhere"]
+    assert Run.open(here / "r").metrics["elsewhere"][name]["n"] == 15
+    result = run("evaluate", "r", "data=demo", "--split", "all")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "data=demo gives a table" in result.lines[0]
+
+
 def test_artists_come_from_folders_or_tags(library, here):
     assert set(opened(library).tracks.group) == {f"{genre} artist {i}" for genre in TONES for i in range(6)}
     assert opened(library, "data.group_by=none", "data/split=random").tracks.group.isna().all()
