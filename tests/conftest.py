@@ -14,7 +14,9 @@ import pytest
 
 from musicreclass import cli
 
-MODELS = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
+MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
+MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
+LISTENERS = [p.stem for p in MODEL_FILES if "\ninput: waveform\n" in p.read_text()]
 
 
 @dataclass

@@ -13,11 +13,14 @@ import soundfile
 import torch
 
 from musicreclass.check import compose
+from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.build import build, load
 from musicreclass.data.clips import AudioData
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.hardware.profile import Profile
 from musicreclass.run import Run
 from musicreclass.train import open_data
-from tests.conftest import only_run
+from tests.conftest import LISTENERS, only_run
 
 RATE = 8000
 SMALL = ["model=cnn_small", "model.channels=4", "model.hidden=8", f"model.sample_rate={RATE}", "model.frontend.n_fft=256",
@@ -123,6 +126,32 @@ def same(one: list[list[torch.Tensor]], two: list[list[torch.Tensor]]) -> bool:
     return len(one) == len(two) and all(
         torch.equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y, strict=True)
     )
+
+
+@pytest.mark.parametrize("model", LISTENERS)
+def test_contract(model, library, here):
+    """As in test_classifiers, for what reads a waveform."""
+    sizes = [f"model={model}", "model.channels=4", "trainer.max_epochs=12", "optimizer.lr=0.01",
+             *(w for w in SMALL if not w.startswith(("model=", "model.channels", "model.hidden", "trainer.max")))]  # fmt: skip
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_container(compose("train", ["data=folder", f'data.root="{library}"', *sizes]), resolve=True)
+    found = []
+    for turn in range(2):
+        data = open_data(config)  # type: ignore[arg-type]
+        classifier = build(config, Profile.of(config["hardware"]), data)  # type: ignore[arg-type, call-overload, index]
+        classifier.fit(data, Workspace(here / str(turn), lambda epoch, values: None))
+        found.append(classifier.predict(data, "valid"))
+    pd.testing.assert_frame_equal(found[0].table, found[1].table, check_exact=True)
+    probability = found[0].probabilities()
+    assert np.allclose(probability.sum(1), 1, atol=1e-6)
+    truth = found[0].table.target.map({name: i for i, name in enumerate(found[0].classes)})
+    assert (probability.argmax(1) == truth).mean() > 0.6
+    (here / "saved").mkdir()
+    classifier.save(here / "saved")
+    again = load(here / "saved")
+    assert again.meta == classifier.meta
+    pd.testing.assert_frame_equal(again.predict(data, "valid").table, found[1].table, check_exact=True)
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
