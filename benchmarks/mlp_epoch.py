@@ -67,7 +67,17 @@ def seconds_per_epoch(ends: list[float]) -> float:
 
 def ours(data: TableData) -> float:
     ends: list[float] = []
-    cfg = compose("train", ["scheduler=none", "early_stopping=none", f"trainer.max_epochs={EPOCHS}", "hardware=cpu"])
+    cfg = compose(
+        "train",
+        [
+            "optimizer=adam",
+            "scheduler=none",
+            "early_stopping=none",
+            "trainer.label_smoothing=0",
+            f"trainer.max_epochs={EPOCHS}",
+            "hardware=cpu",
+        ],
+    )
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_container(cfg, resolve=True)

@@ -22,7 +22,7 @@ from yaml import YAMLError
 
 from musicreclass.config import Tree, leaves, nearest, one_line, with_choices
 from musicreclass.errors import ConfigError
-from musicreclass.identity import SCIENCE
+from musicreclass.identity import SCIENCE, is_estimator
 from musicreclass.schema import mismatch
 
 SIZES = {"in_features", "num_classes"}  # what a network is told by the data
@@ -231,6 +231,22 @@ class Check:
         for section, option in (("data", data), ("model", model)):
             if not (isinstance(cfg.get(section), DictConfig) and isinstance(cfg[section].get("_target_"), str)):
                 return [f"{section}={option}: its file must name a class: _target_: module.Class"]
+        planned = str(cfg.scheduler.get("_target_")).endswith(("OneCycleLR", "CosineAnnealingLR"))
+        if (
+            planned
+            and not is_estimator({"model": cfg.model})
+            and cfg.early_stopping.get("patience") is not None
+            and choices.get("early_stopping") != "none"
+        ):
+            named = f"early_stopping={choices.get('early_stopping')}"
+            return [
+                f"{named}: scheduler={choices.get('scheduler')} plans the whole run; choose scheduler=plateau|none, or early_stopping=none"
+            ]
+        clips = cfg.trainer.gradient_clip is not None and cfg.trainer.precision == "16-mixed"
+        if clips and not cfg.optimizer.get("fused"):
+            return [
+                "trainer.gradient_clip: with trainer.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
+            ]
         needs = cfg.model.get("input")
         gives = list(cfg.data.get("provides", []))
         if needs not in ("table", "waveform"):

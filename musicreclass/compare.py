@@ -95,8 +95,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     metrics, identity, protocol = run.metrics, run.identity, run.metrics["protocol"]
     choices, config = dict(identity["choices"]), run.config
     science = scientific(config)
-    seedless = {k: v for k, v in science.get("model", {}).items() if k != "random_state"}
-    settings = hashed({**science, "model": seedless, "seed": None})
+    settings = hashed({**science, "model": without_seeds(science.get("model")), "seed": None})
     rows = []
     for split in ("valid", "test"):
         if split in metrics:
@@ -121,6 +120,13 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     if not rows or rows[0]["leaky"] not in MARKS:
         raise ValueError("metrics.json holds no scores")
     return rows
+
+
+def without_seeds(node: Any) -> Any:
+    """A model's settings without its random states, which follow the run's seed."""
+    if isinstance(node, dict):
+        return {name: without_seeds(value) for name, value in node.items() if name != "random_state"}
+    return node
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -174,6 +174,10 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]
     if wrong:
         raise RunError(f"{wrong[0]}: only data can be overridden here; the model is as it was trained")
+    fixed = ("data.sample_rate", "data.clip_seconds", "data.eval_crops")
+    own = [text for key, text in groups.items() if key.lstrip("+") in fixed]
+    if own:
+        raise RunError(f"{own[0]}: clips are cut as they were in training; it cannot be changed here")
     needs = config["model"].get("input")
     base = [
         f"model={option}" for option in Tree().options_reading("model", "input", needs)[:1]

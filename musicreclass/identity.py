@@ -99,7 +99,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for place in RESULTS:
         root = package / place
-        for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        for file in sorted(f for f in root.rglob("*") if f.suffix in (".py", ".csv")) if root.is_dir() else [root]:
             digest.update(file.relative_to(package).as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
@@ -134,7 +134,7 @@ def _memo(config: dict[str, Any]) -> Path:
 def mark(file: Path) -> list[Any] | None:
     """What tells whether a file, or a folder's list of files, has changed; None if it is not there."""
     try:
-        stat = file.resolve().stat()
+        stat = file.stat()
     except OSError:
         return None
-    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return [str(file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino]

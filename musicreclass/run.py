@@ -66,9 +66,12 @@ class Run:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.folder / name}: cannot be read ({' '.join(str(error).split())[:120]})") from error
+            words = " ".join(str(error).split())[:120]
+            raise RunError(
+                f"{self.folder / name}: cannot be read ({words}); remove the folder, and train again"
+            ) from error
         if not isinstance(found, dict):
-            raise RunError(f"{self.folder / name}: not what a run writes there")
+            raise RunError(f"{self.folder / name}: not what a run writes there; remove the folder, and train again")
         return found
 
     @property
@@ -205,10 +208,15 @@ class Run:
             RunError: if the folder cannot be written.
         """
         try:
-            self.write("identity.json", identity)
-            self.set_state("running")
+            if (
+                not resume and (self.folder / "identity.json").exists()
+            ):  # never another run's files under this one's name
+                self.set_state("running")
+                self.write("identity.json", {"cleared": True})
             for name in MADE if resume else (*MADE, *KEPT):
                 remove(self.folder / name)
+            self.write("identity.json", identity)
+            self.set_state("running")
             for left_by_a_kill in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
                 remove(left_by_a_kill)
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

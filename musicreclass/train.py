@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from musicreclass.run import Run, Stopwatch
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
+MADE_WITH = ("code", "micro_batch")  # a run is made with one of each, or it is not one run
 
 
 def train(cfg: DictConfig) -> Run:
@@ -73,6 +75,14 @@ def train(cfg: DictConfig) -> Run:
             score_missing(run, data, config)
             return run
         resume = there == signed and not config["force"]
+        if resume and (was := {name: run.identity.get(name) for name in MADE_WITH}) != {
+            n: identity[n] for n in MADE_WITH
+        }:
+            log.warning("what has begun with %s starts over: the code or the micro-batch has changed", was)
+            print(
+                f"musicreclass: {run.folder}: the code or the micro-batch has changed: it starts over", file=sys.stderr
+            )
+            resume = False
         run.begin(located(config), identity, resume)
         with run.session():
             fit_and_score(run, config, data, classifier, watch, resume)

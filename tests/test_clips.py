@@ -437,3 +437,71 @@ def test_twenty_real_clips_are_learned_by_heart(run, real_data, here):
     )
     assert result.code == 0, result.err
     assert Run.open(only_run(here)).metrics["train"]["accuracy"] == 1.0
+
+
+def test_what_drops_out_for_a_moment_is_not_remembered_as_bad(library, here, monkeypatch):
+    from musicreclass.data import audio
+
+    real, away = audio.examine, []
+
+    def examine(path, *rest):
+        if not away:
+            away.append(library.rename(here / "away"))
+        return real(path, *rest)
+
+    with monkeypatch.context() as unplugged:
+        unplugged.setattr(audio, "examine", examine)
+        with pytest.raises(DataError, match="it was there a moment ago"):
+            opened(library, "data.cache=none")
+    away[0].rename(library)
+    assert len(opened(library, "data.cache=none").tracks) == 36
+
+
+def test_a_file_that_changes_while_it_is_used_is_an_error(library):
+    data = opened(library, "data.cache=none")
+    for file in library.rglob("*.wav"):
+        write(file, 400, 1, seconds=0.9)
+    with pytest.raises(DataError, match="has changed since this run looked at it"):
+        batches(data, "train")
+
+
+def test_names_that_are_no_text_pipes_and_loops(library):
+    (library / "jazz" / "self.wav").symlink_to(library / "jazz" / "self.wav")
+    os.mkfifo(library / "jazz" / "pipe.wav")
+    (library / "rock ").mkdir()
+    write(library / "rock " / "one.wav", 2000, 77)
+    with open(os.fsencode(library / "jazz") + b"/t\xff\xfe.wav", "wb") as file:
+        file.write(next((library / "jazz").rglob("song*.wav")).read_bytes())
+    data = opened(library, "data.max_bad_fraction=0.5")
+    assert data.dropped["whose name is not UTF-8"] == 1
+    assert data.classes == ["blues", "jazz", "rock"]
+    assert "folders that differ by blanks alone are one genre: rock" in data.notes
+    assert len(data.tracks) == 37
+    assert {reason: n for reason, n in data.dropped.items() if "bad" in reason} == {
+        "whose file is bad: cannot be read": 1
+    }
+
+
+def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
+    result = run(
+        "train", "data=folder", f"data.root={library}", *SMALL, "data.clip_seconds=0.01", "data.min_seconds=0.01"
+    )
+    assert (result.code, len(result.lines)) == (2, 3 if "looking at" in result.err else 1), result.err
+    assert "the network cannot take clips of 80 samples" in result.lines[-1]
+    assert not list((here / "outputs").glob("folder-*"))
+
+
+def test_the_log_mel_is_standardised_over_all_of_the_training_split(library):
+    data = opened(library)
+    data.batch_size = 4
+    few = [y for _, y, _ in data.scoring_batches("train", crops=1, most=6)]
+    assert set(torch.cat(few).tolist()) == {0, 1, 2}
+
+
+def test_how_clips_are_cut_cannot_be_changed_for_a_model(run, library, here):
+    assert run("train", "data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=1", "run_dir=r").code == 0
+    result = run("evaluate", "r", "data.eval_crops=20", "--split", "test")
+    assert (result.code, result.lines) == (
+        2,
+        ["data.eval_crops=20: clips are cut as they were in training; it cannot be changed here"],
+    )

@@ -158,3 +158,40 @@ def test_brought_down_at_some_of_its_writes(how, model, table, here):
 @pytest.mark.parametrize("model", ["mlp", "xgboost"])
 def test_brought_down_at_each_of_its_writes(how, model, table, here):
     assert check_down(how, model, 1, table, here) >= 40
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 7])
+def test_force_killed_early_leaves_nothing_of_the_old_run_under_the_new_name(at, run, table, here):
+    words = [*table_overrides(table), "model=random_forest", "model.n_estimators=7", "run_dir=x"]
+    assert run("train", *words, "seed=1").code == 0
+    old = Run.open(here / "x").predictions("valid").table
+    script = (
+        "import os, sys\nfrom tests.failpoints import Failpoint\nfrom pathlib import Path\nfrom musicreclass import cli\nfrom musicreclass.run import Run\n"
+        f"begin = Run.begin\ndef broken(self, *a, **k):\n    sys.addaudithook(Failpoint(Path.cwd() / 'x', {at}, 'kill'))\n    begin(self, *a, **k)\n"
+        "Run.begin = broken\ncli.main(sys.argv[1:])\n"
+    )  # fmt: skip
+    killed = subprocess.run([sys.executable, "-c", script, "train", *words, "seed=2", "force=true"], cwd=here, check=False,
+                            env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True)  # fmt: skip
+    assert killed.returncode == 9
+    again = run("train", *words, "seed=2")
+    if again.code == 2:  # nothing had been touched yet
+        assert "holds another run" in again.lines[0]
+        assert run("train", *words, "seed=1").code == 0  # the old run is still there, or is made again
+        pd.testing.assert_frame_equal(Run.open(here / "x").predictions("valid").table, old, check_exact=True)
+        return
+    assert run("train", *words[:-1], "run_dir=two", "seed=2").code == 0
+    new = Run.open(here / "x").predictions("valid").table
+    assert not new.equals(old)
+    pd.testing.assert_frame_equal(new, Run.open(here / "two").predictions("valid").table, check_exact=True)
+
+
+def test_changed_code_starts_over(run, table, here):
+    words = [*table_overrides(table), *LONG, "run_dir=r"]
+    assert run("train", *words).code == 0
+    for name, change in (("identity", {"code": "older"}), ("status", {"state": "interrupted"})):
+        file = here / "r" / f"{name}.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    result = run("train", *words)
+    assert result.code == 0
+    assert "the code or the micro-batch has changed: it starts over" in result.err
+    assert len((here / "r" / "history.csv").read_text().splitlines()) == 13

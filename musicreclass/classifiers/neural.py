@@ -6,7 +6,6 @@ import importlib
 import logging
 import warnings
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from musicreclass.report.figures import spectrogram_figure
 
 OWN = "musicreclass.models."  # the modules whose networks are loaded without being trusted first
 PREDICTION_BATCH, PREDICTION_CLIPS = 4096, 64  # rows of a table, clips in one pass
-STATISTICS = 512  # training tracks that the log-mel is standardised over
+STATISTICS = 1024  # training tracks at most that the log-mel is standardised over
 SHOWN = 8  # training clips in the picture at the start
 log = logging.getLogger("musicreclass")
 
@@ -58,6 +57,8 @@ class TrainerSettings:
     def of(cls, config: dict[str, Any], profile: Profile, data: TrackData) -> TrainerSettings:
         """The settings of a resolved configuration on a machine, for training on so much data."""
         trainer, stopping = config["trainer"], config["early_stopping"]
+        if trainer["precision"] == "16-mixed" and (profile.accelerator == "cpu" or not torch.cuda.is_available()):
+            raise ConfigError(["trainer.precision=16-mixed: needs a CUDA GPU; choose bf16-mixed or 32-true"])
         tracks = data.size("train")
         plan = TrainingPlan(
             optimizer=config["optimizer"],
@@ -105,6 +106,8 @@ class NetworkClassifier(Classifier):
                 raise ConfigError([f"augmentation.time_masks, augmentation.freq_masks: {told}: set both to 0"])
         self.network = make_network(meta)
         self.device = torch.device("cpu")
+        if settings is not None and meta.input == "waveform":
+            try_clip(self.network, meta)
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Train until the validation metric stops improving, and keep the best epoch's weights."""
@@ -171,8 +174,7 @@ class NetworkClassifier(Classifier):
         _, _, y = data.numbers("train")
         data.longer = self.augment.longest
         if isinstance(front, LogMel):
-            crops = islice(data.scoring_batches("train", crops=1), -(-STATISTICS // data.batch_size))
-            front.fit(sound(x[:, 0]) for x, _, _ in crops)
+            front.fit(sound(x[:, 0]) for x, _, _ in data.scoring_batches("train", crops=1, most=STATISTICS))
         module = GenreModule(network, len(data.classes), self._plan(y), work.log_epoch, front, self.augment)
         if work.show_figure is not None and isinstance(front, LogMel):
             x, y_first, draw = next(iter(data.train_dataloader()))
@@ -212,6 +214,12 @@ class NetworkClassifier(Classifier):
             return super().predict(data, split)
         if not isinstance(data, AudioData):
             raise DataError(f"this model reads a waveform, the data gives {' and '.join(data.provides)}")
+        mine = (self.meta.sample_rate, self.meta.clip_seconds, self.meta.eval_crops)
+        if (data.sample_rate, data.clip_seconds, data.eval_crops) != mine:
+            raise DataError(
+                f"clips of {data.clip_seconds} s at {data.sample_rate} Hz, {data.eval_crops} of each track, are not what the model"
+                f" was trained for: {mine[1]} s at {mine[0]} Hz, {mine[2]}"
+            )
         ids, _, _ = data.numbers(split)
         found = [self.predict_proba(x.numpy()) for x, _, _ in data.scoring_batches(split)]
         return Predictions.of(ids, np.concatenate(found), self.meta.classes, data.tracks)
@@ -263,6 +271,26 @@ def find_checkpoint(folder: Path) -> Path | None:
         log.warning("%s cannot be gone on from, the run starts over: %s", last, one_line(error)[:160])
         return None
     return last
+
+
+@torch.no_grad()
+def try_clip(network: nn.Module, meta: Meta) -> None:
+    """Pass one silent clip through a network, so that clips it cannot take are known ahead of decoding and training.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    n = round(meta.clip_seconds * meta.sample_rate)
+    try:
+        network.eval()(torch.zeros(1, n))
+        network.train()
+    except (RuntimeError, ValueError, IndexError) as error:
+        told = "longer clips or a smaller model.frontend.hop_length give it more"
+        raise ConfigError(
+            [
+                f"data.clip_seconds={meta.clip_seconds}: the network cannot take clips of {n} samples: {one_line(error)[:120]}; {told}"
+            ]
+        ) from error
 
 
 def plain_arguments(value: Any) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from musicreclass.errors import DataError
@@ -131,7 +132,8 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
     place = store.root / "digests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}.json"
     known: dict[str, list[Any]] = {}
     with suppress(OSError, ValueError):
-        known = json.loads(place.read_text(encoding="utf-8"))
+        found_there = json.loads(place.read_text(encoding="utf-8"))
+        known = found_there if isinstance(found_there, dict) else {}
 
     def look(path: Path) -> list[Any] | None:
         try:
@@ -140,6 +142,8 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
             old = known.get(str(path.absolute()))
             if isinstance(old, list) and old[:3] == mark:
                 return old
+            if not S_ISREG(stat.st_mode):
+                return None  # a pipe would wait for ever
             with path.open("rb") as file:
                 digest = hashlib.sha256()
                 while piece := file.read(READ):

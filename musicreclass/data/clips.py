@@ -39,6 +39,7 @@ class Recordings:
         known: further columns of the Tracks table: `split`, `group`, `album`.
         own_split: what the data calls the split in `known`.
         folders: where it looked, so that a file added later is noticed.
+        sources: other files that were read, such as tracks.csv.
         dropped, notes: as in `TrackData`.
     """
 
@@ -48,6 +49,7 @@ class Recordings:
     known: dict[str, Any] = field(default_factory=dict)
     own_split: str = "column"
     folders: list[Path] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -102,7 +104,7 @@ class AudioData(TrackData):
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
         self.workers = workers
-        self.waveforms: Waveforms
+        self.waveforms = Waveforms(sample_rate, np.empty(0, np.int64), {})
         self.recording = np.empty(0, np.int64)
         self.longer = 1.0
         self._files: list[Path] = []
@@ -112,8 +114,9 @@ class AudioData(TrackData):
         """The recordings as they lie on disk."""
 
     def files(self) -> list[Path]:
-        """The folders and the recordings."""
-        return self._files
+        """The folders and the recordings; none while other rights or an ffmpeg would change which can be used."""
+        mendable = {"needs ffmpeg", "cannot be read"} & set(self.waveforms.bad.values())
+        return [] if mendable else self._files
 
     def setup(self, stage: str | None = None) -> None:
         """Find the recordings, leave out the bad ones, split. Calling it again does nothing."""
@@ -122,7 +125,7 @@ class AudioData(TrackData):
         found = self.find()
         if not found.paths:
             raise DatasetNotFoundError(f"{some(found.folders, 1)}: there is no recording in it")
-        self._files = [*found.folders, *found.paths]
+        self._files = [*found.sources, *found.folders, *found.paths]
         self.dropped, self.notes = dict(found.dropped), list(found.notes)
         sums = file_digests(found.paths, self.store)
         tracks = make_tracks(
@@ -207,9 +210,18 @@ class AudioData(TrackData):
         """Evenly spaced crops of the validation tracks."""
         return self.scoring_batches("valid")
 
-    def scoring_batches(self, split: str, crops: int | None = None) -> ClipBatches:
-        """Batches of so many evenly spaced crops of each track of a split, by default `eval_crops`, in the table's order."""
+    def scoring_batches(self, split: str, crops: int | None = None, most: int | None = None) -> ClipBatches:
+        """Batches of evenly spaced crops of each track of a split, in the table's order.
+
+        Args:
+            split: `train`, `valid`, `test` or `all`.
+            crops: of each track; by default `eval_crops`.
+            most: so many tracks at most, from the whole of the split.
+        """
         _, rows, y = self.numbers(split)
+        if most is not None and most < len(rows):
+            some_of_all = np.linspace(0, len(rows) - 1, most).astype(int)
+            rows, y = rows[some_of_all], y[some_of_all]
         crops = crops or self.eval_crops
         return ClipBatches(self, rows, y, EvenCrops(self.clip_samples, crops), max(1, self.batch_size // crops))
 

@@ -90,6 +90,7 @@ class DemoAudio(AudioData):
             target=known.genre.tolist(),
             known={"group": known.artist.tolist()},
             folders=[place],
+            sources=[self.folder / "Data" / "features.csv"],
         )
 
 

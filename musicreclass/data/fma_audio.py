@@ -41,7 +41,8 @@ class FMAAudio(AudioData):
         Raises:
             DatasetNotFoundError: if the metadata or the archive is not there.
         """
-        table = load_tracks(find_metadata(self.root) / "tracks.csv", self.store)
+        tracks_csv = find_metadata(self.root) / "tracks.csv"
+        table = load_tracks(tracks_csv, self.store)
         folders = find_archives(self.root, self.subset)
         chosen = table[in_subset(table.subset, self.subset, self.subset_exact)]
         unlabelled = chosen.genre.isna()
@@ -59,6 +60,7 @@ class FMAAudio(AudioData):
             known={"split": present.split.tolist(), "group": present.artist.tolist(), "album": present.album.tolist()},
             own_split="official",
             folders=[*folders, *(d for folder in folders for d in sorted(folder.iterdir()) if d.is_dir())],
+            sources=[tracks_csv, *{folder.parent for folder in folders}],
             dropped={"without a label": int(unlabelled.sum()), "without a clip": len(chosen) - len(present)},
             notes=notes,
         )

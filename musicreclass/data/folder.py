@@ -48,16 +48,26 @@ class GenreFolders(AudioData):
         targets: list[str] = []
         groups: list[str | None] = []
         folders, empty = [root], []
+        foreign = 0
         for genre in genres:
             before = len(paths)
             for folder, files in walk(genre):
                 folders.append(folder)
                 for file in files:
+                    if not is_text(str(file)):
+                        foreign += 1
+                        continue
                     paths.append(file)
-                    targets.append(genre.name)
+                    targets.append(genre.name.strip() or "(blank)")
                     groups.append(self._artist(file, genre))
             if len(paths) == before:
-                empty.append(genre.name)
+                empty.append(ascii(genre.name) if not is_text(genre.name) else genre.name)
+        names = [genre.name.strip() for genre in genres if is_text(genre.name)]
+        notes = [f"the folder {name} holds no recording" for name in empty]
+        notes += [
+            f"folders that differ by blanks alone are one genre: {n}"
+            for n in sorted({n for n in names if names.count(n) > 1})
+        ]
         if not paths:
             raise DatasetNotFoundError(
                 f"{root}: no recordings; it must hold a folder for each genre, and those {', '.join(SUFFIXES)} files"
@@ -68,7 +78,8 @@ class GenreFolders(AudioData):
             target=targets,
             known={"group": groups},
             folders=folders,
-            notes=[f"the folder {name} holds no recording" for name in empty],
+            dropped={"whose name is not UTF-8": foreign},
+            notes=notes,
         )
 
     def _artist(self, file: Path, genre: Path) -> str | None:
@@ -85,6 +96,15 @@ class GenreFolders(AudioData):
             return None  # what is wrong with it will be said when it is looked at
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is UTF-8; others, from old disks, cannot be written into tables."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Folders with their recordings, in order; links to folders are followed, each folder once."""
     seen: set[tuple[int, int]] = set()
@@ -96,5 +116,12 @@ def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
             continue
         seen.add((stat.st_dev, stat.st_ino))
         inside = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
-        yield folder, [f for f in inside if f.suffix.lower() in SUFFIXES and not f.is_dir()]
+        yield (
+            folder,
+            [
+                f
+                for f in inside
+                if f.suffix.lower() in SUFFIXES and (f.is_file() or (f.is_symlink() and not f.is_dir()))
+            ],
+        )
         waiting += [f for f in reversed(inside) if f.is_dir()]

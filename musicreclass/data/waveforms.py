@@ -76,8 +76,11 @@ class Decoded(Waveforms):
     def __init__(self, paths: Sequence[Path], sample_rate: int, lengths: np.ndarray, bad: dict[int, str]) -> None:
         super().__init__(sample_rate, lengths, bad)
         self.paths = list(paths)
+        self.stamps = [stamp(path) for path in paths]
 
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
+        if stamp(self.paths[i]) != self.stamps[i]:
+            raise DataError(f"{self.paths[i]}: is gone or has changed since this run looked at it; start again")
         return audio.gathered(self.paths[i], self.sample_rate, start, start + n)
 
 
@@ -148,6 +151,26 @@ def open_waveforms(
     return waveforms
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file, or None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def refuse_passing(error: BadAudioError) -> None:
+    """Let nothing be kept of files that are away for the moment, as when a drive drops out.
+
+    Raises:
+        DataError: if that is why a file is bad.
+    """
+    away = error.reason == "no such file" and not error.path.is_symlink()
+    if away or (error.reason == "cannot be read" and os.access(error.path, os.R_OK)):
+        raise DataError(f"{error}: it was there a moment ago; is its drive still there? Nothing was kept: start again")
+
+
 def stamps(paths: Sequence[Path]) -> str:
     """A digest of the paths, sizes and times of files."""
     digest = hashlib.sha256()
@@ -207,6 +230,7 @@ def _examine_all(paths: Sequence[Path], sample_rate: int, workers: int | None) -
         try:
             return audio.examine(paths[i], sample_rate)
         except BadAudioError as error:
+            refuse_passing(error)
             return error.reason
 
     lengths, bad = np.zeros(len(paths), np.int64), {}
@@ -256,6 +280,7 @@ def _decode_all(paths: Sequence[Path], sample_rate: int, store: Store, folder: P
                     return None
                 _write(file, piece.astype("<i2", copy=False).data.cast("B"), int(offsets[i]) + BYTES * at)
         except BadAudioError as error:
+            refuse_passing(error)
             return error.reason  # it has changed since it was looked at
         return None
 

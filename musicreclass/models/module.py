@@ -119,7 +119,7 @@ class GenreModule(LightningModule):
         self.train_totals, self.valid_totals = Totals(num_classes), Totals(num_classes)
         self._log_epoch = log_epoch
         self._step_scheduler_each_batch = False
-        self.started = 0.0
+        self.started = self.took = 0.0
         self.register_buffer("class_weight", plan.class_weight, persistent=False)
 
     def configure_optimizers(self) -> Any:
@@ -169,7 +169,10 @@ class GenreModule(LightningModule):
                 self.manual_backward(loss / whole)
                 totals.add(loss.detach(), logits.detach(), y_part)
             if plan.gradient_clip is not None:
-                self.clip_gradients(optimizer, plan.gradient_clip, "norm")
+                scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+                if scaler is not None:  # fp16's gradients are scaled; those that clip are the true ones
+                    scaler.unscale_(optimizer.optimizer)
+                nn.utils.clip_grad_norm_(self.network.parameters(), plan.gradient_clip)
             optimizer.step()
             totals.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
@@ -196,7 +199,8 @@ class GenreModule(LightningModule):
         return x, y, keys
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting."""
+        """Start counting. Lightning validates before an epoch's end is announced: here training is over."""
+        self.took = perf_counter() - self.started
         self.valid_totals = Totals(self.valid_totals.classes)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -231,14 +235,14 @@ class GenreModule(LightningModule):
                 scheduler.step()
 
     def speed(self) -> dict[str, float]:
-        """Clips per second, and the share of the time that was spent waiting for them; validation counted in.
+        """Training clips per second, and the share of the time that was spent waiting for them.
 
         A table's loader, which nothing waits for, has no such figures.
         """
         loader: Any = self.trainer.train_dataloader
         if not hasattr(loader, "waited"):
             return {}
-        took, waited, loader.waited = perf_counter() - self.started, loader.waited, 0.0
+        took, waited, loader.waited = self.took, loader.waited, 0.0
         return {"speed/clips_per_second": self.train_totals.tracks / took, "speed/waiting_share": waited / took}
 
     def __setattr__(self, name: str, value: Any) -> None:
