@@ -12,13 +12,14 @@ from musicreclass.errors import ConfigError
 
 TREE = Tree()
 REQUIRED = {"table": ["data.path=x.csv"], "folder": ["data.root=x"]}
-FITTING = {"augmentation": ["data=demo_audio", "model=cnn"], "model": ["data=demo_audio"]}
+FITTING = {"augmentation": ["data=demo_audio", "model=cnn"], "model": ["data=demo_audio"],
+           "debug": ["data=demo_audio", "model=cnn"], "early_stopping": ["scheduler=plateau"]}  # fmt: skip
 PAIRS = list(product(TREE.groups["data"], TREE.groups["model"]))
 
 
 @pytest.mark.parametrize("name", TREE.groups["experiment"])
 def test_every_experiment_composes(name):
-    cfg = compose("train", [f"experiment={name}"])
+    cfg = compose("train", [f"experiment={name}", *REQUIRED.get(name.partition("_")[0], [])])
     assert cfg.choices.experiment == name
 
 
@@ -29,6 +30,12 @@ def test_every_option_composes(group):
         if group == "model" and TREE.compose("train", [words[0]]).model.input == "table":
             words = words[:1]
         assert compose("train", words).choices[group] == option
+
+
+def test_early_stopping_with_a_schedule_that_plans_the_whole_run_is_refused():
+    with pytest.raises(ConfigError, match="early_stopping=default: scheduler=onecycle plans the whole run"):
+        compose("train", ["early_stopping=default"])
+    assert compose("train", ["early_stopping=default", "model=xgboost"]).choices.model == "xgboost"
 
 
 def test_augmentation_without_audio_is_refused():

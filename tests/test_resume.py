@@ -147,8 +147,7 @@ def check_down(how: str, model: str, every: int, table: Path, here: Path) -> int
     return len(points)
 
 
-@pytest.mark.parametrize("how", ["kill", "full"])
-@pytest.mark.parametrize("model", ["mlp", "xgboost"])
+@pytest.mark.parametrize(("how", "model"), [("kill", "mlp"), ("full", "xgboost")])
 def test_brought_down_at_some_of_its_writes(how, model, table, here):
     assert check_down(how, model, 11, table, here) >= 4
 
@@ -160,7 +159,7 @@ def test_brought_down_at_each_of_its_writes(how, model, table, here):
     assert check_down(how, model, 1, table, here) >= 40
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("at", [1, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 7, 9))])
 def test_force_killed_early_leaves_nothing_of_the_old_run_under_the_new_name(at, run, table, here):
     words = [*table_overrides(table), "model=random_forest", "model.n_estimators=7", "run_dir=x"]
     assert run("train", *words, "seed=1").code == 0

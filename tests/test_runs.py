@@ -50,6 +50,7 @@ def same_predictions(one: Path, two: Path) -> None:
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 
+@pytest.mark.slow
 def test_killed_at_three_random_moments(run, table, here):
     words = [*table_overrides(table), *LONG]
     assert run("train", *words, "run_dir=whole").code == 0
@@ -64,7 +65,10 @@ def test_killed_at_three_random_moments(run, table, here):
     same_predictions(here / "killed", here / "whole")
 
 
-@pytest.mark.parametrize(("number", "code", "by"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "the user")])
+@pytest.mark.parametrize(
+    ("number", "code", "by"),
+    [(signal.SIGTERM, 143, "SIGTERM"), pytest.param(signal.SIGINT, 130, "the user", marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_says_how_to_go_on_and_does(number, code, by, run, table, here):
     words = [*table_overrides(table), *LONG, "trainer.max_epochs=200", "run_dir=r"]
     process = start(*words)
@@ -87,6 +91,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(number, code, by, run, table, 
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_killed_multirun_started_again_leaves_what_is_finished_alone(table, here):
     words = ["-m", *table_overrides(table), *LONG, "trainer.max_epochs=10", "model=mlp", "seed=range(0,12)"]
     process = start(*words)
@@ -105,6 +110,7 @@ def test_a_killed_multirun_started_again_leaves_what_is_finished_alone(table, he
     assert {f: f.stat().st_mtime_ns for folder in finished for f in folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_ten_processes_with_one_command_train_one_run(table, here):
     words = [*table_overrides(table), "model=logreg", "hardware.threads=1"]
     processes = [start(*words) for _ in range(10)]
@@ -115,6 +121,7 @@ def test_ten_processes_with_one_command_train_one_run(table, here):
     assert (folder / "run.log").read_text().count("command:") == 1
 
 
+@pytest.mark.slow
 def test_a_busy_run_can_be_an_error(table, here):
     words = [*table_overrides(table), *LONG, "trainer.max_epochs=2000", "run_dir=r"]
     first = start(*words)
@@ -139,7 +146,7 @@ def test_what_changes_a_signature_and_what_does_not(here):
                  "paths.cache=x", "on_busy=error", "data.root=/elsewhere"):  # fmt: skip
         assert signed(same) == base, same
     others = [signed(word) for word in ("seed=1", "model=logreg", "model.dropout=0.1", "trainer.batch_size=32", "optimizer.lr=0.1",
-              "scheduler=cosine", "early_stopping=none", "class_weight=balanced", "data.on_missing=drop")]  # fmt: skip
+              "scheduler=cosine", "early_stopping.min_delta=0.1", "class_weight=balanced", "data.on_missing=drop")]  # fmt: skip
     assert len({base, signed(data="abd"), *others}) == len(others) + 2
 
 
