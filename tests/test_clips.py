@@ -452,7 +452,7 @@ def test_what_drops_out_for_a_moment_is_not_remembered_as_bad(library, here, mon
     with monkeypatch.context() as unplugged:
         unplugged.setattr(audio, "examine", examine)
         with pytest.raises(DataError, match="it was there a moment ago"):
-            opened(library, "data.cache=none")
+            opened(library, "data.cache=none", "data.workers=1")
     away[0].rename(library)
     assert len(opened(library, "data.cache=none").tracks) == 36
 
