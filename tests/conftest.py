@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,6 +102,19 @@ def table_overrides(path: Path) -> list[str]:
         "trainer.max_epochs=5",
         "trainer.batch_size=16",
     ]
+
+
+def powerless(work: Callable[[], Any]) -> Any:
+    """Do it in a thread to which file permissions apply: of root's, one that has given up its capabilities."""
+
+    def without() -> Any:
+        if os.geteuid() == 0:
+            version_3, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+            assert ctypes.CDLL(None).capset(version_3, none) == 0
+        return work()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(without).result()
 
 
 def sum_again(model: Path) -> None:

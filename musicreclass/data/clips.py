@@ -22,7 +22,7 @@ import torch
 from musicreclass.data.cache import Store, file_digests
 from musicreclass.data.sampling import TrackSampler, mixed
 from musicreclass.data.tracks import TrackData, make_tracks, some
-from musicreclass.data.waveforms import Waveforms, open_waveforms
+from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, n) or (B, crops, n) int16, class number (B,), draw (B,)
@@ -104,7 +104,7 @@ class AudioData(TrackData):
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
         self.workers = workers
-        self.waveforms = Waveforms(sample_rate, np.empty(0, np.int64), {})
+        self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {})
         self.recording = np.empty(0, np.int64)
         self.longer = 1.0
         self._files: list[Path] = []

@@ -78,7 +78,7 @@ class GenreFolders(AudioData):
             target=targets,
             known={"group": groups},
             folders=folders,
-            dropped={"whose name is not UTF-8": foreign},
+            dropped={"whose name is not UTF-8": foreign} if foreign else {},
             notes=notes,
         )
 

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -33,7 +34,7 @@ SAMPLES, LENGTHS, BAD, DONE = "samples.i16", "lengths.npy", "bad.json", "done.u8
 BYTES = 2  # of a sample
 
 
-class Waveforms:
+class Waveforms(ABC):
     """Any number of recordings at one sample rate, to cut from; safe to use from many threads and processes.
 
     Attributes:
@@ -61,8 +62,9 @@ class Waveforms:
             raise ValueError(f"recording {i}: no samples {start} to {start + n}, it has {self.lengths[i]}")
         return self._crop(i, start, n)
 
+    @abstractmethod
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
-        raise NotImplementedError
+        """What `crop` gives, of a part that is there."""
 
 
 class Decoded(Waveforms):
