@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from musicreclass.data.cache import Store, file_digest
 from musicreclass.data.table import Table, TableData
+from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.features.fma518 import SERIES
 
@@ -117,11 +118,7 @@ def find_metadata(root: str | None) -> Path:
     Raises:
         DatasetNotFoundError: if it is nowhere under root.
     """
-    if root is None:
-        raise DatasetNotFoundError(
-            "FMA: say where it is: data.root=DIR, or MUSICRECLASS_DATA for a folder that holds FMA/"
-        )
-    base = Path(root).expanduser()
+    base = dataset_root(root, "FMA")
     for place in WHERE:
         if (base / place / "tracks.csv").is_file():
             return base / place

@@ -7,6 +7,7 @@ from typing import Any
 
 from musicreclass.data.clips import AudioData, Recordings
 from musicreclass.data.fma import SUBSETS, find_metadata, in_subset, load_tracks
+from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DatasetNotFoundError
 
 PLACES = ("Data", ".", "FMA/Data", "FMA")  # where the archives lie unpacked
@@ -72,7 +73,7 @@ def find_archives(root: str | None, subset: str) -> list[Path]:
     Raises:
         DatasetNotFoundError: if there is none.
     """
-    base = Path(root or "").expanduser()
+    base = dataset_root(root, "FMA")
     own = SUBSETS.index(subset)
     names = [f"fma_{name}" for name in (*SUBSETS[own:], *reversed(SUBSETS[:own]))]
     found = [folder for name in names for place in PLACES if (folder := base / place / name).is_dir()]

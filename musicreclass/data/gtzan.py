@@ -18,7 +18,7 @@ from musicreclass.data.clips import AudioData, Recordings
 from musicreclass.data.splits import artist_folds
 from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import read_frame
-from musicreclass.data.tracks import make_tracks
+from musicreclass.data.tracks import dataset_root, make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
@@ -182,11 +182,7 @@ def find_audio(root: str | None) -> Path:
     Raises:
         DatasetNotFoundError: if it is nowhere under root.
     """
-    if root is None:
-        raise DatasetNotFoundError(
-            "GTZAN: say where it is: data.root=DIR, or MUSICRECLASS_DATA for a folder that holds GTZAN/"
-        )
-    base = Path(root).expanduser()
+    base = dataset_root(root, "GTZAN")
     for place in AUDIO:
         if sum((base / place / genre).is_dir() for genre in GENRES) >= 2:
             return base / place
@@ -199,11 +195,7 @@ def find_table(root: str | None, name: str) -> Path:
     Raises:
         DatasetNotFoundError: if it is nowhere under root.
     """
-    if root is None:
-        raise DatasetNotFoundError(
-            "GTZAN: say where it is: data.root=DIR, or MUSICRECLASS_DATA for a folder that holds GTZAN/"
-        )
-    base = Path(root).expanduser()
+    base = dataset_root(root, "GTZAN")
     for place in WHERE:
         if (base / place / name).is_file():
             return base / place / name

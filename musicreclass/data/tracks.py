@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 
 from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.splits import Split, assign_splits
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.schema import SPLITS
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
@@ -57,6 +57,19 @@ def text(values: Any, index: Any = None) -> pd.Series[Any]:
     missing = series.isna()
     series = series.map(lambda value: str(value).strip()).astype(object)
     return series.where(~missing & (series != ""), None)
+
+
+def dataset_root(root: str | None, name: str) -> Path:
+    """The folder of a dataset.
+
+    Raises:
+        DatasetNotFoundError: if none was named.
+    """
+    if root is None:
+        raise DatasetNotFoundError(
+            f"{name}: say where it is: data.root=DIR, or MUSICRECLASS_DATA for a folder that holds {name}/"
+        )
+    return Path(root).expanduser()
 
 
 def some(names: Any, most: int = 3) -> str:
