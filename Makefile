@@ -53,7 +53,7 @@ demo: install  ## three models on synthetic genres, compared (minutes)
 	@echo "Look next: outputs/*/figures/*.png, make tensorboard, $(RUN) train --help, and README.md"
 
 test: dev  ## run the tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: dev  ## run the tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow

@@ -22,6 +22,14 @@ MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
 LISTENERS = [p.stem for p in MODEL_FILES if "\ninput: waveform\n" in p.read_text()]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers that run side by side get a share of the processors each, or their threads would wait for one another."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    cores = sorted(os.sched_getaffinity(0))
+    if worker and len(cores) >= workers:
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers])
+
+
 @dataclass
 class Result:
     """What a command left behind."""
