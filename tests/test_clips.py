@@ -15,7 +15,7 @@ import torch
 from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.build import build, load
-from musicreclass.data.clips import AudioData
+from musicreclass.data.recordings import AudioData
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.profile import Profile
 from musicreclass.run import Run

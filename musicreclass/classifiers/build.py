@@ -17,7 +17,7 @@ from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.neural import NetworkClassifier, TrainerSettings
 from musicreclass.config import one_line
-from musicreclass.data.clips import AudioData
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError

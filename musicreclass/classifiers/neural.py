@@ -12,25 +12,20 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import nn
 
 from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
+from musicreclass.classifiers.checkpoints import WholeCheckpoints, find_checkpoint
+from musicreclass.classifiers.network import fit_standardize, make_augmentation, make_network, plain_arguments, try_clip
 from musicreclass.classifiers.predictions import Predictions
 from musicreclass.classifiers.weights import balanced_weights
-from musicreclass.config import one_line
-from musicreclass.data.clips import AudioData
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError
-from musicreclass.files import replacing
 from musicreclass.hardware.profile import Profile
-from musicreclass.models.augment import Augmentation
-from musicreclass.models.frontend import LogMel, Standardize
+from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
 from musicreclass.report.figures import spectrogram_figure
 
@@ -244,119 +239,6 @@ class NetworkClassifier(Classifier):
             found.network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
         found.network.eval()
         return found
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill leaves the one before."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """As Lightning calls it."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as scratch:
-            torch.save(checkpoint, scratch)
-
-
-def find_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from, if it and the best one are whole, bring no code, and were made in this very folder."""
-    last = folder / "last.ckpt"
-    if not last.is_file():
-        return None
-    try:
-        found = torch.load(last, map_location="cpu", weights_only=True)
-        (kept,) = [state for name, state in found["callbacks"].items() if name.startswith("ModelCheckpoint")]
-        if Path(kept["dirpath"]).resolve() != folder.resolve():
-            raise ValueError(f"it was made in {kept['dirpath']}")
-        torch.load(kept["best_model_path"], map_location="cpu", weights_only=True)
-    except Exception as error:
-        log.warning("%s cannot be gone on from, the run starts over: %s", last, one_line(error)[:160])
-        return None
-    return last
-
-
-@torch.no_grad()
-def try_clip(network: nn.Module, meta: Meta) -> None:
-    """Pass one silent clip through a network, so that clips it cannot take are known ahead of decoding and training.
-
-    Raises:
-        ConfigError: if it cannot.
-    """
-    n = round(meta.clip_seconds * meta.sample_rate)
-    try:
-        network.eval()(torch.zeros(1, n))
-        network.train()
-    except (RuntimeError, ValueError, IndexError) as error:
-        told = "longer clips or a smaller model.frontend.hop_length give it more"
-        raise ConfigError(
-            [
-                f"data.clip_seconds={meta.clip_seconds}: the network cannot take clips of {n} samples: {one_line(error)[:120]}; {told}"
-            ]
-        ) from error
-
-
-def plain_arguments(value: Any) -> bool:
-    """Whether arguments are plain values, with nothing in them that asks for another object to be made."""
-    if isinstance(value, dict):
-        return all(not str(k).startswith("_") and plain_arguments(v) for k, v in value.items())
-    return all(map(plain_arguments, value)) if isinstance(value, list) else True
-
-
-def make_network(meta: Meta) -> nn.Sequential:
-    """Standardisation, if the model asks for it, and the network itself with fresh weights.
-
-    A network's target takes `num_classes` beside the arguments in its YAML, and over a table `in_features`.
-
-    Raises:
-        ConfigError: if the target is no nn.Module, or does not take its arguments.
-    """
-    found = get_object(meta.target)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ConfigError([f"model._target_={meta.target}: not an nn.Module"])
-    sizes = {"num_classes": len(meta.classes)}
-    if meta.input == "table":
-        sizes["in_features"] = len(meta.columns)
-    try:
-        network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
-    except InstantiationException as error:
-        raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
-    front: nn.Module = nn.Identity()
-    if meta.input == "waveform" and meta.frontend is not None:
-        try:
-            front = LogMel(meta.sample_rate, **meta.frontend)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError([f"model.frontend: {one_line(error)}"]) from error
-    elif meta.input == "table" and meta.scale:
-        front = Standardize(len(meta.columns))
-    return nn.Sequential(front, network)
-
-
-def make_augmentation(node: dict[str, Any]) -> Augmentation:
-    """The augmentation of a node of conf/augmentation/.
-
-    Raises:
-        ConfigError: for settings that cannot be.
-    """
-    try:
-        found = instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from error
-        raise ConfigError([f"augmentation: {one_line(error.__cause__ or error)}"]) from error
-    if not isinstance(found, Augmentation):
-        raise ConfigError([f"augmentation._target_={node.get('_target_')}: not an Augmentation"])
-    return found
-
-
-def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
-    """Give a `Standardize` the medians, means and deviations of the training features (n, F), NaN where missing."""
-    from sklearn.pipeline import Pipeline
-
-    from musicreclass.classifiers.estimator import preprocessing_steps
-
-    assert isinstance(front, Standardize)
-    steps = Pipeline(preprocessing_steps(scale=True)).fit(x)
-    front.fill.copy_(torch.from_numpy(steps["impute"].statistics_))
-    front.mean.copy_(torch.from_numpy(steps["scale"].mean_))
-    front.scale.copy_(torch.from_numpy(steps["scale"].scale_))
 
 
 def quiet_trainer(**settings: Any) -> pl.Trainer:

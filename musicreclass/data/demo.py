@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data.clips import AudioData, Recordings
+from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import TableFile
 from musicreclass.errors import DataError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.clips import AudioData, Recordings
 from musicreclass.data.fma import SUBSETS, find_metadata, in_subset, load_tracks
+from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DatasetNotFoundError
 

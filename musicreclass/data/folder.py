@@ -10,7 +10,7 @@ from typing import Any
 import soundfile
 
 from musicreclass.data.audio import CONVERTED, DECODED
-from musicreclass.data.clips import AudioData, Recordings
+from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.errors import DatasetNotFoundError
 
 SUFFIXES = (*DECODED, *CONVERTED)

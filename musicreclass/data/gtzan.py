@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.clips import AudioData, Recordings
+from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.splits import artist_folds
 from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import read_frame
