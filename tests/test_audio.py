@@ -24,9 +24,10 @@ import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musicreclass.data import audio, mp3, waveforms
-from musicreclass.data.audio import BadAudioError, examine, probe, read
+from musicreclass.data import audio, mp3, quiet, waveforms
+from musicreclass.data.audio import examine, probe, read
 from musicreclass.data.cache import Store
+from musicreclass.data.header import BadAudioError
 from musicreclass.data.waveforms import decode_all, examine_all, open_waveforms, stamps
 from musicreclass.errors import DataError
 from tests.conftest import powerless
@@ -181,7 +182,7 @@ def test_silence_is_kept_to_the_decoder(tmp_path, capfd):
     """While threads decode, what Python and its children print comes through."""
     bad = tmp_path / "x.mp3"
     bad.write_bytes(bytes(300_000))
-    with audio.quiet():
+    with quiet.quiet():
         assert reason(bad) == "not audio"
         print("python", file=sys.stderr, flush=True)
         subprocess.run(["sh", "-c", "echo child >&2"], check=True)
@@ -506,7 +507,7 @@ def test_threads_read_and_decode_at_once(recordings, tmp_path):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert audio._quiet_depth == 0
+    assert quiet._quiet_depth == 0
 
 
 def test_real_mp3s_are_read_whole_and_in_parts(real_data):

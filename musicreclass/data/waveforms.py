@@ -20,9 +20,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from musicreclass.data import audio
-from musicreclass.data.audio import BadAudioError
+from musicreclass.data import audio, ffmpeg
 from musicreclass.data.cache import Store, room
+from musicreclass.data.header import BadAudioError
 from musicreclass.errors import DataError
 from musicreclass.files import replacing, write_json
 
@@ -188,7 +188,7 @@ def stamps(paths: Sequence[Path]) -> str:
 
 def _key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
     """All that decides what is found out about files. What new rights or an ffmpeg would mend is tried again."""
-    have_ffmpeg = not any(path.suffix.lower() in audio.CONVERTED for path in paths) or audio.find_ffmpeg() is not None
+    have_ffmpeg = not any(path.suffix.lower() in ffmpeg.CONVERTED for path in paths) or ffmpeg.find_ffmpeg() is not None
     closed = [i for i, path in enumerate(paths) if not os.access(path, os.R_OK) and os.path.exists(path)]
     return {
         "files": key or stamps(paths),
