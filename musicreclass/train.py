@@ -21,12 +21,12 @@ from musicreclass.evaluate import score_split
 from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
-from musicreclass.provenance import provenance
+from musicreclass.provenance import Stopwatch, provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.progress import progress_bar
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
-from musicreclass.run import Run, Stopwatch
+from musicreclass.run import Run
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
