@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ class EmbeddedTracks(TableData):
         source = self.source_data
         source.needs = self.needs
         source.setup(stage)
-        self.tracks, self.classes, self.protocol = source.tracks, source.classes, source.protocol
+        self.tracks, self.classes = source.tracks, source.classes
+        heard = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
+        self.protocol = replace(source.protocol, pretraining_overlap=heard)
         self.dropped, self.notes = source.dropped, source.notes
         self.columns = self.encoder.columns
         self.row_track = np.arange(len(self.tracks))

@@ -17,11 +17,13 @@ class Encoder(nn.Module, ABC):
         sample_rate: of the waveforms it takes, Hz.
         columns: a name for each entry of a vector.
         settings: plain values that its vectors depend on beside the weights: front end, windows, pooling, a version.
+        overlaps: datasets whose recordings it is known to have been trained on, each with `dataset`, `what` and `source`.
     """
 
     sample_rate: int
     columns: list[str]
     settings: dict[str, Any]
+    overlaps: list[dict[str, str]] = []  # noqa: RUF012 (a subclass or an instance sets its own)
 
     @abstractmethod
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:
