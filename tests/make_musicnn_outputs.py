@@ -1,0 +1,61 @@
+"""Makes tests/data/musicnn_outputs.npz: what TensorFlow itself makes of a few patches with the weights of musicnn 0.1.0.
+
+In an environment of its own, which is thrown away afterwards (tests need none of it):
+
+    python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 tf_keras==2.21.0
+    tf/bin/pip download musicnn==0.1.0 --no-deps
+    tf/bin/python tests/make_musicnn_outputs.py musicnn-0.1.0-py3-none-any.whl tests/data/musicnn_outputs.npz
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+NAMES = ("MTT_musicnn", "MSD_musicnn", "MTT_vgg", "MSD_vgg")
+
+
+def patches() -> np.ndarray:
+    """Log-mel patches (4, 187, 96) float32 from a seed: even noise, sparse noise, slow and broad changes, silence."""
+    noise = np.random.default_rng(0).random((3, 187, 96))
+    broad = np.repeat(np.repeat(noise[2, ::17, ::12], 17, axis=0), 12, axis=1)[:187]
+    return np.stack([4 * noise[0], 4 * noise[1] ** 4, 4 * broad, 0 * broad]).astype(np.float32)
+
+
+def main(wheel: str, output: str) -> None:
+    """Build each network with the package's own code, restore its weights and keep what it gives."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+
+    tf1, found = tf.compat.v1, {}
+    tf1.disable_eager_execution()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+        sys.path.insert(0, folder)
+        from musicnn import models
+
+        for name in NAMES:
+            tf1.reset_default_graph()
+            x = tf1.placeholder(tf.float32, [None, 187, 96])
+            with tf.name_scope("model"):
+                outputs = models.define_model(x, tf1.placeholder_with_default(False, []), name, 50)
+            graph = {"tags": tf.sigmoid(outputs[0])}
+            if name.endswith("vgg"):
+                graph["pooled"] = outputs[5]
+            else:
+                graph |= {"embedding": outputs[8], "mean": outputs[6], "max": outputs[7]}
+            with tf1.Session() as session:
+                tf1.train.Saver().restore(session, str(Path(folder, "musicnn", name)) + "/")
+                given = session.run(graph, {x: patches()})
+            found |= {f"{name}/{part}": value.reshape(len(value), -1) for part, value in given.items()}
+    np.savez_compressed(output, tensorflow=tf.__version__, **found)
+    print({key: (value.shape, float(np.abs(value).max())) for key, value in found.items()})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
