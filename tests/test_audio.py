@@ -24,10 +24,12 @@ import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musicreclass.data import audio, mp3, waveforms
-from musicreclass.data.audio import BadAudioError, examine, probe, read
+from musicreclass.data import audio, decode, mp3, quiet
+from musicreclass.data.audio import examine, probe, read
 from musicreclass.data.cache import Store
-from musicreclass.data.waveforms import decode_all, examine_all, open_waveforms, stamps
+from musicreclass.data.decode import decode_all, examine_all, stamps
+from musicreclass.data.header import BadAudioError
+from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from tests.conftest import powerless
 
@@ -181,7 +183,7 @@ def test_silence_is_kept_to_the_decoder(tmp_path, capfd):
     """While threads decode, what Python and its children print comes through."""
     bad = tmp_path / "x.mp3"
     bad.write_bytes(bytes(300_000))
-    with audio.quiet():
+    with quiet.quiet():
         assert reason(bad) == "not audio"
         print("python", file=sys.stderr, flush=True)
         subprocess.run(["sh", "-c", "echo child >&2"], check=True)
@@ -412,7 +414,7 @@ def test_a_file_that_breaks_after_it_was_looked_at_is_bad_in_the_cache(tmp_path,
 
 
 def test_no_room_is_said_before_anything_is_decoded(recordings, tmp_path, monkeypatch):
-    monkeypatch.setattr(waveforms, "room", lambda folder: 3.0)
+    monkeypatch.setattr(decode, "room", lambda folder: 3.0)
     with pytest.raises(
         DataError, match=r"needs 10 MiB and 3 MiB are free: .*paths\.cache=DIR.*data\.cache=none"
     ) as caught:
@@ -435,9 +437,9 @@ def test_no_room_is_said_before_anything_is_decoded(recordings, tmp_path, monkey
 BUILD = """
     import sys, time
     from pathlib import Path
-    from musicreclass.data import audio, waveforms
+    from musicreclass.data import audio, decode
     from musicreclass.data.cache import Store
-    waveforms.SAVED = 0.05
+    decode.SAVED = 0.05
     pieces = audio.pieces
     def slowly(path, *words):
         with (Path(sys.argv[1]) / "begun.txt").open("a") as file:
@@ -447,7 +449,7 @@ BUILD = """
             yield piece
     audio.pieces = slowly
     paths = sorted((Path(sys.argv[1]) / "clips").iterdir())
-    waveforms.decode_all(paths, 16000, Store(Path(sys.argv[1]) / "cache"), workers=2)
+    decode.decode_all(paths, 16000, Store(Path(sys.argv[1]) / "cache"), workers=2)
 """
 
 
@@ -506,7 +508,7 @@ def test_threads_read_and_decode_at_once(recordings, tmp_path):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert audio._quiet_depth == 0
+    assert quiet._quiet_depth == 0
 
 
 def test_real_mp3s_are_read_whole_and_in_parts(real_data):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from musicreclass.data.sampling import mixed
 from musicreclass.errors import ConfigError
-from musicreclass.models.augment import Augmentation, grid, semitones, stretch_and_shift
+from musicreclass.models.augment import Augmentation, grid
+from musicreclass.models.effects import semitones, stretch_and_shift
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.transforms import phase_vocoder
 

@@ -34,6 +34,8 @@ ABOUT = (
     "input",
     "scale",
     "sample_rate",
+    "clip_seconds",
+    "eval_crops",
     "frontend",
 )  # what a model's YAML says beside its target's arguments
 
@@ -94,7 +96,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
 def try_training_settings(config: dict[str, Any]) -> None:
     """Make the optimizer and the scheduler once, over nothing, so that what they refuse is known ahead of training."""
     try:
-        optimizer = make_optimizer(config["optimizer"], [nn.Parameter(torch.zeros(1))])
+        optimizer = make_optimizer(config["optimizer"], [{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}])
     except Exception as error:
         raise ConfigError([f"optimizer: {one_line(error.__cause__ or error)}"]) from error
     try:
