@@ -14,7 +14,7 @@ from hydra.utils import get_object
 
 from musicreclass.config import one_line
 from musicreclass.data import audio
-from musicreclass.data.decode import in_parallel, telling_progress
+from musicreclass.data.parallel import in_parallel, telling_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
