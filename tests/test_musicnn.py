@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -9,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -22,6 +22,7 @@ from musicreclass.models import musicnn_weights
 from musicreclass.models.musicnn import FRAMES, HOP, STEP, WINDOW, MusiCNNEncoder
 from musicreclass.models.musicnn_weights import NAMES, TAGS, WHEEL, fetch, read_weights
 from tests import tensorflow_bundle as bundle
+from tests.conftest import Result, only_run
 from tests.make_musicnn_outputs import patches, variables
 
 EXPECTED = np.load(Path(__file__).parent / "data" / "musicnn_outputs.npz")
@@ -254,16 +255,15 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_half_installed(
     make_wheel: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel, folder, saved = make_wheel(), tmp_path / "models", []
+    wheel, folder, calls = make_wheel(), tmp_path / "models", []
 
-    def breaks(tensors: dict[str, Any], path: Path, metadata: dict[str, str]) -> None:
-        save_file(tensors, path, metadata)
-        saved.append(path)
-        if len(saved) == 2:
-            path.write_bytes(path.read_bytes()[:1000])
-            raise OSError(28, "No space left on device")
+    def full(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 2:
+            os.ftruncate(file, 1000)
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(musicnn_weights, "save_file", breaks)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WeightsError, match=r"models: the weights cannot be written \(.*No space left"):
         fetch(folder, wheel)
     assert [path.name for path in folder.iterdir()] == [f"{NAMES[0]}.safetensors"]
@@ -290,3 +290,23 @@ def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], 
     save_file({"w": torch.zeros(3)}, path)  # of something else
     with pytest.raises(WeightsError, match="not of this project"):
         MusiCNNEncoder("MSD_vgg", "tags", str(folder))
+
+
+@pytest.mark.slow
+def test_genres_of_real_clips_from_their_tags(
+    real: Path, real_data: Path, run: Callable[..., Result], here: Path
+) -> None:
+    (here / "models").mkdir()
+    (here / "models" / "musicnn").symlink_to(real)
+    words = [
+        "data=gtzan",
+        f"data.root={real_data / 'GTZAN_excerpts'}",
+        "features=musicnn",
+        "features.layer=tags",
+        "model=logreg",
+    ]
+    result = run("train", *words)
+    assert result.code == 0, result.err
+    valid = json.loads((only_run(here) / "metrics.json").read_text())["valid"]
+    assert valid["n"] == 93
+    assert valid["accuracy"] >= 0.60

@@ -26,8 +26,9 @@ class MusiCNNEncoder(Encoder):
     """One of the four taggers, with its front end.
 
     A recording is cut into patches of 187 frames, one after the other; the rest that fills no patch is left out, as musicnn does.
-    One that is shorter than a patch is repeated from its beginning until it fills one, as musicnn's training did it. The log-mel
-    is always float32. musicnn rounds it to float16, which moves tags by some 1e-3.
+    One that is shorter than a patch is repeated from its beginning until it fills one: musicnn's training repeated short ones
+    too. Before and after it there is silence, as librosa has it from 0.10 on. The log-mel is always float32; musicnn rounds the
+    power to float16, which moves tags of real clips by 1e-4 at most.
 
     Args:
         checkpoint: `MSD_musicnn` or `MSD_vgg`, trained on the Million Song Dataset; `MTT_musicnn` or `MTT_vgg`, on MagnaTagATune.
@@ -60,7 +61,7 @@ class MusiCNNEncoder(Encoder):
         network: type[MusiCNN | VGG] = VGG if checkpoint.endswith("vgg") else MusiCNN
         if layer not in network.layers:
             raise ConfigError([f"features.layer={layer}: {checkpoint} has {', '.join(network.layers)}"])
-        weights, self.card = read_weights(Path(folder), checkpoint)
+        weights, self.card = read_weights(Path(folder).expanduser(), checkpoint)
         self.layer = layer
         self.network = network()
         try:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from musicreclass.errors import WeightsError
 from musicreclass.files import replacing
@@ -214,10 +214,11 @@ def write_weights(folder: Path, name: str, weights: dict[str, torch.Tensor]) -> 
         "copyright": "Music Technology Group, Universitat Pompeu Fabra, 2019", "citation": CITATION, "trained_on": TRAINED_ON[data],
         "tags": TAGS[data].split(","), "overlaps": OVERLAPS[data], "sha256": _digest(weights),
     }  # fmt: skip
-    with replacing(weights_path(folder, name)) as scratch:
-        save_file({key: value.contiguous() for key, value in weights.items()}, scratch, {"card": json.dumps(card)})
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
+    content = save({key: value.contiguous() for key, value in weights.items()}, {"card": json.dumps(card)})
+    with replacing(weights_path(folder, name)) as scratch, scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_weights(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
