@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,15 @@ class Encoder(nn.Module, ABC):
     columns: list[str]
     settings: dict[str, Any]
     overlaps: list[dict[str, str]] = []  # noqa: RUF012 (a subclass or an instance sets its own)
+
+    @classmethod
+    def fetch(cls, **arguments: Any) -> list[Path]:
+        """Get weights that anyone may have, for `musicreclass prepare`; the arguments are those of the YAML file.
+
+        Returns:
+            the files that are there now; none where weights are the user's to bring.
+        """
+        return []
 
     @abstractmethod
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:
