@@ -217,7 +217,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def compare(arguments: list[str]) -> int:
     """`musicreclass compare`."""
-    from musicreclass.compare import main as compare_runs
+    from musicreclass.compare.command import main as compare_runs
 
     return compare_runs(arguments)
 
