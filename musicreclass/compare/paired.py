@@ -26,7 +26,7 @@ class Pair:
         difference: of the first row's score over the second's.
         low, high: its 95 % interval.
         p: two-sided, of no difference.
-        adjusted: p by Holm's method, over all pairs of the sample by this metric.
+        adjusted: p by Holm's method, over all pairs that were tested by this metric.
         method: the test.
     """
 
@@ -41,8 +41,8 @@ class Pair:
     method: str
 
 
-def paired_tests(sample: Sample, flips: int = FLIPS) -> list[Pair]:
-    """Every two rows of a sample, by every metric.
+def paired_tests(sample: Sample, among: list[int] | None = None, flips: int = FLIPS) -> list[Pair]:
+    """Two and two of a sample's rows, by every metric.
 
     Two single runs are told apart by their predictions alone: accuracy by McNemar's test, or by flipping the signs of whole
     groups where groups are known; macro-F1 by swapping the two runs' predictions, of whole groups too. Where a row has several
@@ -50,9 +50,10 @@ def paired_tests(sample: Sample, flips: int = FLIPS) -> list[Pair]:
 
     Args:
         sample: the rows.
+        among: the rows to test, in the order in which a pair names them; by default all.
         flips: how many random flips, where not all are tried.
     """
-    pairs = list(combinations(range(len(sample.guesses)), 2))
+    pairs = list(combinations(range(len(sample.guesses)) if among is None else among, 2))
     single = [pair for pair in pairs if all(len(sample.guesses[row]) == 1 for row in pair)]
     swapped = swap_tests(sample, single, flips)
     clustered = sample.clusters.count < len(sample.truth)
@@ -175,7 +176,7 @@ def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
     else:  # every cluster differs alike
         p = 2.0 ** (1 - sample.clusters.count) if gap else 1.0
     reach = t_quantile(freedom) * error
-    method = f"{sizes[0]} and {sizes[1]} seeds, {sample.clusters}"
+    method = f"t test over seeds ({sizes[0]}, {sizes[1]}) and {sample.clusters}"
     return Pair(first, second, metric, gap, gap - reach, gap + reach, p, p, method)
 
 

@@ -1,0 +1,113 @@
+"""Tables on the terminal, in a hundred columns."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table as Grid
+from rich.text import Text
+
+from musicreclass.compare.intervals import METRICS
+from musicreclass.compare.rows import Row
+from musicreclass.compare.tables import Table
+from musicreclass.compare.wording import (
+    METRIC_NAMES,
+    NOT_RANKED,
+    chance,
+    count,
+    gap,
+    heading,
+    methods,
+    notes,
+    printable,
+    score,
+    scored_seeds,
+    seconds,
+    stale_note,
+)
+
+FEW = 3  # up to so many ranked rows all pairs are shown, else those with the best
+
+
+def shown(table: Table) -> list[RenderableType]:
+    """A table of scores, one of costs, one of paired tests."""
+    data, split, facts = heading(table)
+    parts: list[RenderableType] = [
+        Text.from_markup(f"[bold]{escape(data)}[/], split {escape(split)}: {escape(facts)}"),
+        scores(table),
+        *(Text(note, "dim") for note in notes(table)),
+    ]
+    if table.stale:
+        parts.append(Text(stale_note(table), "yellow"))
+    parts += ["", costs(table)]
+    if table.pairs:
+        parts += ["", tests(table)]
+        parts.append(
+            Text(f"differences in points, the first row's over the second's; {'; '.join(methods(table))}", "dim")
+        )
+    return [*parts, ""]
+
+
+def grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
+    """An empty table; numbers stand to the right."""
+    found = Grid(box=None, header_style="dim", pad_edge=False)
+    for name in columns:
+        wraps = name in ("configuration", "run", "device")
+        found.add_column(name, justify="left" if name in left else "right", no_wrap=not wraps, overflow="fold")
+    return found
+
+
+def scores(table: Table) -> Grid:
+    """A line for each row and split; percent, ± over seeds, with 95 % intervals."""
+    found = grid("", "configuration", "seeds", "on", "accuracy", "macro-F1", left=("configuration", "on"))
+    for number, row in enumerate(table.ranked, start=1):
+        add_scores(found, str(number), row)
+    if table.unranked:
+        if table.ranked:
+            found.add_section()
+        for row in table.unranked:
+            add_scores(found, "–", row)
+    return found
+
+
+def add_scores(grid: Grid, rank: str, row: Row) -> None:
+    """A row's lines."""
+    name = Text(printable(row.label) + (" *" if row.stale else ""))
+    marks = [*row.marks, *(["leaks unknown"] if row.leaky == "unknown" else [])]
+    if marks:
+        name.append(" " + ", ".join(marks), "bold red" if row.marks else "yellow")
+    for i, split in enumerate(row.scored):
+        values = [scored_seeds(row, split), split, *(score(row, split, metric) for metric in METRICS)]
+        grid.add_row(*(("", "") if i else (rank, name)), *values, style="dim" if i else "")
+
+
+def costs(table: Table) -> Grid:
+    """What each row took, and where it lies."""
+    found = grid("", "fit", "peak memory", "parameters", "device", "run", left=("device", "run"))
+    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("–" for _ in table.unranked)]
+    for rank, row in zip(ranks, table.rows, strict=True):
+        cost, folder = row.cost, row.runs[0].folder
+        more = f" and {len(row.runs) - 1} more" if len(row.runs) > 1 else ""
+        values = (seconds(cost.seconds), count(cost.memory, " MiB"), count(cost.parameters), printable(cost.device))
+        found.add_row(rank, *values, Text(printable(folder.name) + more, "dim"))
+    return found
+
+
+def tests(table: Table) -> Grid:
+    """The paired tests; of many rows, those with the best."""
+    names = [name for metric in METRICS for name in (METRIC_NAMES[metric], "p", "Holm")]
+    found = grid("rows", "on", *names, left=("rows", "on"))
+    for split, pairs in table.pairs.items():
+        for first, second in dict.fromkeys((pair.first, pair.second) for pair in pairs):
+            if first and len(table.ranked) > FEW:
+                continue
+            here = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
+            values = [text for m in METRICS for text in (gap(here[m]), chance(here[m].p), chance(here[m].adjusted))]
+            certain = min(pair.adjusted for pair in here.values()) <= 0.05
+            found.add_row(f"{first + 1} – {second + 1}", split, *values, style="bold" if certain else "")
+    return found
+
+
+def not_ranked(tables: list[Table]) -> list[RenderableType]:
+    """Why some rows have no number."""
+    return [Text(f"– {NOT_RANKED}", "dim")] if any(table.unranked for table in tables) else []
