@@ -54,7 +54,7 @@ def tell_apart(rows: list[Row]) -> None:
 def sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
     """A row's settings: section -> (what was chosen for it, its leaves as dotted name -> value)."""
     run = row.runs[0]
-    found = {}
+    found: dict[str, tuple[str, dict[str, str]]] = {}
     for section, node in settings(run).items():
         if section == "seed":
             continue
@@ -86,7 +86,7 @@ def text(value: Any) -> str:
 
 def short_names(names: list[str]) -> dict[str, str]:
     """Dotted names by their last parts, as few as tell them apart."""
-    found = {}
+    found: dict[str, str] = {}
     for name in names:
         parts = name.split(".")
         for n in range(1, len(parts) + 1):

@@ -82,7 +82,8 @@ def tested_on(row: Row) -> str | None:
 def table_of(rows: list[Row]) -> Table:
     """Score, rank and test rows on the same tracks."""
     describe(rows)
-    samples, sizes, mixed = [], {}, []
+    samples, mixed = [], []
+    sizes: dict[str, str] = {}
     for split in SPLITS:
         alike: dict[str, list[Row]] = defaultdict(list)
         for row in rows:

@@ -66,7 +66,7 @@ def scores(table: Table) -> Grid:
         if table.ranked:
             found.add_section()
         for row in table.unranked:
-            add_scores(found, "–", row)
+            add_scores(found, "-", row)
     return found
 
 
@@ -84,7 +84,7 @@ def add_scores(grid: Grid, rank: str, row: Row) -> None:
 def costs(table: Table) -> Grid:
     """What each row took, and where it lies."""
     found = grid("", "fit", "peak memory", "parameters", "device", "run", left=("device", "run"))
-    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("–" for _ in table.unranked)]
+    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("-" for _ in table.unranked)]
     for rank, row in zip(ranks, table.rows, strict=True):
         cost, folder = row.cost, row.runs[0].folder
         more = f" and {len(row.runs) - 1} more" if len(row.runs) > 1 else ""
@@ -104,10 +104,10 @@ def tests(table: Table) -> Grid:
             here = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
             values = [text for m in METRICS for text in (gap(here[m]), chance(here[m].p), chance(here[m].adjusted))]
             certain = min(pair.adjusted for pair in here.values()) <= 0.05
-            found.add_row(f"{first + 1} – {second + 1}", split, *values, style="bold" if certain else "")
+            found.add_row(f"{first + 1} vs {second + 1}", split, *values, style="bold" if certain else "")
     return found
 
 
 def not_ranked(tables: list[Table]) -> list[RenderableType]:
     """Why some rows have no number."""
-    return [Text(f"– {NOT_RANKED}", "dim")] if any(table.unranked for table in tables) else []
+    return [Text(f"- {NOT_RANKED}", "dim")] if any(table.unranked for table in tables) else []

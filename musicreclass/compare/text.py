@@ -45,7 +45,7 @@ def as_csv(tables: list[Table]) -> str:
 def csv_line(row: Row, split: str) -> dict[str, Any]:
     """A row's scores on one split."""
     run, cost = row.runs[0], row.cost
-    line = {
+    line: dict[str, Any] = {
         "run": row.name,
         "configuration": row.label,
         "data": run.data,
@@ -81,20 +81,20 @@ def section(table: Table) -> list[str]:
     scored = [(split, metric) for split in splits for metric in METRICS]
     titles = [f"{SPLIT_NAMES[split]} {METRIC_NAMES[metric]}" for split, metric in scored]
     lines += head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
-    for rank, row in [*enumerate(table.ranked, start=1), *(("–", row) for row in table.unranked)]:
+    for rank, row in [*enumerate(table.ranked, start=1), *(("-", row) for row in table.unranked)]:
         marks = [*row.marks, *(["leaks unknown"] if row.leaky == "unknown" else []), *(["stale"] if row.stale else [])]
         name = row.label + (f" ({', '.join(marks)})" if marks else "")
         cost = [seconds(row.cost.seconds), count(row.cost.memory, " MiB"), count(row.cost.parameters), row.cost.device]
         lines.append(
             line(rank, name, scored_seeds(row, next(iter(row.scored))), *(score(row, *s) for s in scored), *cost)
         )
-    told = [*notes(table), stale_note(table).replace("* ", ""), f"– {NOT_RANKED}" if table.unranked else ""]
+    told = [*notes(table), stale_note(table).replace("* ", ""), NOT_RANKED if table.unranked else ""]
     lines += ["", *(f"- {note}" for note in told if note)] if any(told) else []
     for split, pairs in table.pairs.items():
         lines += ["", f"Paired tests on {SPLIT_NAMES[split]}, differences in points; {'; '.join(methods(table))}.", ""]
         lines += head("rows", "metric", "difference", "p", "p by Holm")
         for pair in pairs:
-            rows = f"{pair.first + 1} – {pair.second + 1}"
+            rows = f"{pair.first + 1} vs {pair.second + 1}"
             lines.append(line(rows, METRIC_NAMES[pair.metric], gap(pair), chance(pair.p), chance(pair.adjusted)))
     lines += ["", "Runs:", ""]
     return lines + [f"- {safe(row.label)}: {safe(row.name)}" for row in table.rows]

@@ -39,7 +39,7 @@ def chance(p: float) -> str:
 def seconds(value: float | None) -> str:
     """A duration."""
     if value is None:
-        return "–"
+        return "-"
     return (
         f"{value:.2f} s"
         if value < 1
@@ -53,7 +53,7 @@ def seconds(value: float | None) -> str:
 
 def count(value: float | None, unit: str = "") -> str:
     """A whole number, or a dash."""
-    return "–" if value is None else f"{value:,.0f}{unit}"
+    return "-" if value is None else f"{value:,.0f}{unit}"
 
 
 def scored_seeds(row: Row, split: str) -> str:
