@@ -22,7 +22,7 @@ def describe(rows: list[Row]) -> None:
         for name in dict.fromkeys(names.values()):
             same = [i for i in having if names[i] == name]
             for leaf in dict.fromkeys(leaf for i in same for leaf in facts[i][section][1]):
-                values = {i: facts[i][section][1].get(leaf, "none") for i in same}
+                values = {i: facts[i][section][1].get(leaf, "-") for i in same}
                 taken_over = any(values == other for key, other in held.items() if not key.startswith(f"{section}."))
                 if len(set(values.values())) > 1 and not taken_over:  # as a schedule's peak is the learning rate
                     held[f"{section}.{leaf}"].update(values)

@@ -21,6 +21,8 @@ from musicreclass.compare.wording import (
     chance,
     count,
     gap,
+    leaks,
+    marks,
     methods,
     notes,
     printable,
@@ -56,11 +58,10 @@ def page(tables: list[Table]) -> str:
 
 def section(table: Table, number: int) -> Element:
     """Everything about one table."""
-    leaks = dict.fromkeys(row.leaky for row in table.rows)
     told = [*notes(table), *filter(None, [stale_note(table)])]
     return tag(
         "section",
-        tag("h2", f"{table.data}, split {table.split}", *(badge(LEAK_NAMES[mark], COLOURS[mark]) for mark in leaks)),
+        tag("h2", f"{table.data}, split {table.split}", *spaced([badge(LEAK_NAMES[mark], COLOURS[mark]) for mark in leaks(table)])),
         tag("p", "; ".join(f"{SPLIT_NAMES[split]} {size}" for split, size in table.sizes.items()), class_="soft"),
         scrolling(score_table(table), "scores"),
         *(tag("p", note, class_="note") for note in told),
@@ -80,6 +81,11 @@ def section(table: Table, number: int) -> Element:
 def badge(text: str, colour: str) -> Element:
     """A mark."""
     return tag("span", text, class_=f"badge {colour}")
+
+
+def spaced(elements: list[Element]) -> list[Element | str]:
+    """Marks with a space before each."""
+    return [part for mark in elements for part in (" ", mark)]
 
 
 def score_table(table: Table) -> Element:
@@ -107,7 +113,13 @@ def score_table(table: Table) -> Element:
             "tr",
             number("" if rank is None else str(rank), rank),
             tag(
-                "th", row.model, " *" if row.stale else None, *marks(row), class_="name", scope="row", data_v=row.model
+                "th",
+                row.model,
+                " *" if row.stale else None,
+                *spaced(badges(table, row)),
+                class_="name",
+                scope="row",
+                data_v=row.model,
             ),
             *(tag("td", row.differs.get(name, ""), data_v=row.differs.get(name, "")) for name in settings),
             number(scored_seeds(row, next(iter(row.scored))), len(row.seeds)),
@@ -127,11 +139,9 @@ def score_table(table: Table) -> Element:
     return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="sortable")
 
 
-def marks(row: Row) -> list[Element]:
+def badges(table: Table, row: Row) -> list[Element]:
     """What is to be known of a row's runs."""
-    return [badge(mark, "bad") for mark in row.marks] + (
-        [badge("leaks unknown", "warn")] if row.leaky == "unknown" else []
-    )
+    return [badge(mark, "bad" if mark in row.marks else "warn") for mark in marks(table, row)]
 
 
 def number(text: str, value: float | None) -> Element:

@@ -181,7 +181,8 @@ def read_run(run: Run) -> Entry:
         RunError, KeyError, TypeError, ValueError: if its files do not say what a run's files say.
     """
     metrics, identity, provenance = run.metrics, run.identity, run.provenance
-    protocol, scored = metrics["protocol"], {}
+    protocol = metrics["protocol"]
+    scored: dict[str, Scored] = {}
     for split in ("valid", "test"):
         if split in metrics:
             found = scored[split] = Scored.of(run.predictions(split))

@@ -8,7 +8,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from musicreclass.compare.intervals import METRICS
-from musicreclass.compare.rows import Row
 from musicreclass.compare.tables import Table
 from musicreclass.compare.wording import (
     METRIC_NAMES,
@@ -17,6 +16,7 @@ from musicreclass.compare.wording import (
     count,
     gap,
     heading,
+    marks,
     methods,
     notes,
     printable,
@@ -43,7 +43,10 @@ def shown(table: Table) -> list[RenderableType]:
     if table.pairs:
         parts += ["", tests(table)]
         parts.append(
-            Text(f"differences in points, the first row's over the second's; {'; '.join(methods(table))}", "dim")
+            Text(
+                f"points by which the first row is better; p by Holm's method over all pairs; {'; '.join(methods(table))}",
+                "dim",
+            )
         )
     return [*parts, ""]
 
@@ -58,27 +61,21 @@ def grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
 
 
 def scores(table: Table) -> Grid:
-    """A line for each row and split; percent, ± over seeds, with 95 % intervals."""
+    """A row's scores, a line for each split; percent, ± over seeds, with 95 % intervals."""
     found = grid("", "configuration", "seeds", "on", "accuracy", "macro-F1", left=("configuration", "on"))
-    for number, row in enumerate(table.ranked, start=1):
-        add_scores(found, str(number), row)
-    if table.unranked:
-        if table.ranked:
-            found.add_section()
-        for row in table.unranked:
-            add_scores(found, "-", row)
+    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("-" for _ in table.unranked)]
+    for rank, row in zip(ranks, table.rows, strict=True):
+        name = Text(printable(row.label) + (" *" if row.stale else ""))
+        if told := marks(table, row):
+            name.append(" " + ", ".join(told), "bold red" if row.marks else "yellow")
+        columns = [[scored_seeds(row, split), split, *(score(row, split, m) for m in METRICS)] for split in row.scored]
+        found.add_row(rank, name, *(stacked(lines) for lines in zip(*columns, strict=True)))
     return found
 
 
-def add_scores(grid: Grid, rank: str, row: Row) -> None:
-    """A row's lines."""
-    name = Text(printable(row.label) + (" *" if row.stale else ""))
-    marks = [*row.marks, *(["leaks unknown"] if row.leaky == "unknown" else [])]
-    if marks:
-        name.append(" " + ", ".join(marks), "bold red" if row.marks else "yellow")
-    for i, split in enumerate(row.scored):
-        values = [scored_seeds(row, split), split, *(score(row, split, metric) for metric in METRICS)]
-        grid.add_row(*(("", "") if i else (rank, name)), *values, style="dim" if i else "")
+def stacked(lines: tuple[str, ...]) -> Text:
+    """Lines in one cell, all but the first dim."""
+    return Text("\n").join(Text(line, "dim" if i else "") for i, line in enumerate(lines))
 
 
 def costs(table: Table) -> Grid:
@@ -95,14 +92,14 @@ def costs(table: Table) -> Grid:
 
 def tests(table: Table) -> Grid:
     """The paired tests; of many rows, those with the best."""
-    names = [name for metric in METRICS for name in (METRIC_NAMES[metric], "p", "Holm")]
+    names = [name for metric in METRICS for name in (METRIC_NAMES[metric], "p")]
     found = grid("rows", "on", *names, left=("rows", "on"))
     for split, pairs in table.pairs.items():
         for first, second in dict.fromkeys((pair.first, pair.second) for pair in pairs):
             if first and len(table.ranked) > FEW:
                 continue
             here = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
-            values = [text for m in METRICS for text in (gap(here[m]), chance(here[m].p), chance(here[m].adjusted))]
+            values = [text for m in METRICS for text in (gap(here[m]), chance(here[m].adjusted))]
             certain = min(pair.adjusted for pair in here.values()) <= 0.05
             found.add_row(f"{first + 1} vs {second + 1}", split, *values, style="bold" if certain else "")
     return found

@@ -18,6 +18,7 @@ from musicreclass.compare.wording import (
     count,
     gap,
     heading,
+    marks,
     methods,
     notes,
     printable,
@@ -82,8 +83,8 @@ def section(table: Table) -> list[str]:
     titles = [f"{SPLIT_NAMES[split]} {METRIC_NAMES[metric]}" for split, metric in scored]
     lines += head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
     for rank, row in [*enumerate(table.ranked, start=1), *(("-", row) for row in table.unranked)]:
-        marks = [*row.marks, *(["leaks unknown"] if row.leaky == "unknown" else []), *(["stale"] if row.stale else [])]
-        name = row.label + (f" ({', '.join(marks)})" if marks else "")
+        told = [*marks(table, row), *(["stale"] if row.stale else [])]
+        name = row.label + (f" ({', '.join(told)})" if told else "")
         cost = [seconds(row.cost.seconds), count(row.cost.memory, " MiB"), count(row.cost.parameters), row.cost.device]
         lines.append(
             line(rank, name, scored_seeds(row, next(iter(row.scored))), *(score(row, *s) for s in scored), *cost)

@@ -62,11 +62,21 @@ def scored_seeds(row: Row, split: str) -> str:
     return f"{n}" if n > 1 else f"s{row.seeds[0]}" if len(row.seeds) == 1 else "1"
 
 
+def leaks(table: Table) -> list[str]:
+    """What is known of the protocols of the ranked rows, or of all where none is ranked: `no`, `unknown`, `yes`."""
+    return list(dict.fromkeys(row.leaky for row in table.ranked or table.rows))
+
+
+def marks(table: Table, row: Row) -> list[str]:
+    """What sets a row apart."""
+    doubtful = row.leaky == "unknown" and leaks(table) != ["unknown"]
+    return [*row.marks, *(["leaks unknown"] if doubtful else [])]
+
+
 def heading(table: Table) -> tuple[str, str, str]:
-    """What a table is of: the data, the protocol, the leak mark (the worst, where rows differ) and sizes."""
-    leaks = [name for mark, name in LEAK_NAMES.items() if any(row.leaky == mark for row in table.rows)]
-    sizes = ", ".join(f"{split} {size}" for split, size in table.sizes.items())
-    return printable(table.data), printable(table.split), f"{leaks[0]}, {sizes}"
+    """What a table is of: the data, the protocol, then leaks and sizes."""
+    told = [" or ".join(LEAK_NAMES[mark] for mark in leaks(table)), *(f"{s} {size}" for s, size in table.sizes.items())]
+    return printable(table.data), printable(table.split), ", ".join(told)
 
 
 def notes(table: Table) -> list[str]:
