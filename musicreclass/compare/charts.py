@@ -9,7 +9,7 @@ from musicreclass.compare.markup import Element, scrolling, tag
 from musicreclass.compare.rows import Row
 from musicreclass.compare.runs import Scored
 from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import METRIC_NAMES, SPLIT_NAMES
+from musicreclass.compare.wording import METRIC_NAMES, SPLIT_NAMES, marked
 from musicreclass.report.confusion import class_scores, confusion_matrix
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # between the marks of an axis
@@ -50,7 +50,7 @@ def interval_plot(table: Table, metric: str, splits: list[str]) -> Element:
                 track.append(tag("u", class_=f"{split} {where}", style=f"left:{place(found.mean):.2f}%", title=told))
         pale = " aside" if row.marks else ""
         line = tag("div", *track, class_=f"track{pale}", role="img", aria_label=alternative(row, metric, splits))
-        rows.append(tag("div", tag("span", row.label), line, class_="row"))
+        rows.append(tag("div", tag("span", marked(row)), line, class_="row"))
     axis = tag(
         "div", *(tag("span", f"{100 * mark:.0f}", style=f"left:{place(mark):.2f}%") for mark in marks), class_="axis"
     )
@@ -79,7 +79,7 @@ def class_heat(table: Table, split: str) -> list[Element]:
             heat(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
             for name, value in zip(classes, found, strict=True)
         ]
-        lines.append(tag("tr", tag("th", row.label, scope="row"), *cells))
+        lines.append(tag("tr", tag("th", marked(row), scope="row"), *cells))
     grid = tag(
         "table",
         tag("thead", tag("tr", tag("th"), *(tag("th", name) for name in classes))),
@@ -106,7 +106,7 @@ def confusions(table: Table) -> list[Element]:
             for split, found in row.scored.items()
         ]
         opened = {"open": "open"} if number == 0 else {}
-        parts.append(tag("details", tag("summary", row.label), tag("div", *drawn, class_="matrices"), **opened))
+        parts.append(tag("details", tag("summary", marked(row)), tag("div", *drawn, class_="matrices"), **opened))
     if parts:
         parts.insert(
             0,

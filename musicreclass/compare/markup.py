@@ -45,6 +45,6 @@ def html(element: Element) -> str:
     return ElementTree.tostring(element, encoding="unicode", method="html")
 
 
-def scrolling(table: Element, label: str) -> Element:
-    """A table in a box of its own to scroll."""
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
+def scrolling(table: Element, label: str, tall: bool = False) -> Element:
+    """A table in a box of its own to scroll; a tall one up and down too."""
+    return tag("div", table, class_="scroll tall" if tall else "scroll", tabindex="0", role="region", aria_label=label)

@@ -73,6 +73,11 @@ def marks(table: Table, row: Row) -> list[str]:
     return [*row.marks, *(["leaks unknown"] if doubtful else [])]
 
 
+def marked(row: Row) -> str:
+    """A row in words, with what keeps it from being ranked."""
+    return row.label + (f" ({', '.join(row.marks)})" if row.marks else "")
+
+
 def heading(table: Table) -> tuple[str, str, str]:
     """What a table is of: the data, the protocol, then leaks and sizes."""
     told = [" or ".join(LEAK_NAMES[mark] for mark in leaks(table)), *(f"{s} {size}" for s, size in table.sizes.items())]
