@@ -71,7 +71,7 @@ def tables_of(runs: list[Entry], each: bool = False) -> list[Table]:
             joined = (key for key, rows in found.items() for other in rows if row.tracks == tested_on(other))
             place = next(joined, place)
         found.setdefault(place, []).append(row)
-    return [table_of(rows) for rows in found.values()]
+    return sorted((table_of(rows) for rows in found.values()), key=lambda table: (table.data, table.split))
 
 
 def tested_on(row: Row) -> str | None:
