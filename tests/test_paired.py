@@ -133,6 +133,8 @@ def test_nothing_to_tell_apart():
                 assert (pair.p, pair.adjusted, pair.difference) == (1, 1, 0)
     one = paired_tests(Sample(np.zeros(1, int), [[np.zeros(1, int)], [np.ones(1, int)]], [None], 2))
     assert {pair.p for pair in one} == {1.0}
+    other, artist = np.roll(same, 1), ["one"] * 30
+    assert {pair.p for pair in paired_tests(Sample(truth, [[same, other], [truth, truth]], artist, 3))} == {1.0}
     assert paired_tests(Sample(truth, [[same]], [None] * 30, 3)) == []
 
 

@@ -171,8 +171,10 @@ def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
         elif other is not None:
             parts.append(Part(other.variance * size, other.estimated * size, other.freedom))
     error, freedom = combined(parts)
-    if error:
-        p = 2 * float(stdtr(freedom, -abs(gap) / error)) if np.isfinite(freedom) else 0.0
+    if sample.clusters.count == 1:  # nothing is known of how tracks vary
+        p = 1.0
+    elif error:
+        p = 2 * float(stdtr(freedom, -abs(gap) / error))
     else:  # every cluster differs alike
         p = 2.0 ** (1 - sample.clusters.count) if gap else 1.0
     reach = t_quantile(freedom) * error
