@@ -20,7 +20,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from musicreclass.data import audio
+from musicreclass.data import audio, header
 from musicreclass.data.cache import Store
 from musicreclass.data.waveforms import Waveforms, open_waveforms
 
@@ -62,7 +62,7 @@ def decode(paths: list[Path], workers: int = 1) -> None:
 
 def first_time(path: Path) -> None:
     """A file of which nothing is remembered yet."""
-    audio._header.cache_clear()
+    header._header.cache_clear()
     audio.read(path, RATE)
 
 

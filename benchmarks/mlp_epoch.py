@@ -22,14 +22,14 @@ from torch.utils.data import DataLoader, Dataset
 from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.build import build
-from musicreclass.data.table import Table, TableData
+from musicreclass.data.table_source import Table, TableSource
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.mlp import MLP
 
 TRAIN, VALID, FEATURES, CLASSES, BATCH, EPOCHS, ROUNDS = 17_000, 2_000, 518, 16, 64, 3, 5
 
 
-class MadeUp(TableData):
+class MadeUp(TableSource):
     """A table of noise in which each class has a mean of its own."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def seconds_per_epoch(ends: list[float]) -> float:
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
-def ours(data: TableData) -> float:
+def ours(data: TableSource) -> float:
     ends: list[float] = []
     cfg = compose(
         "train",
@@ -115,7 +115,7 @@ class Textbook(pl.LightningModule):
         self.ends.append(time.perf_counter())
 
 
-def lightning_rows(data: TableData) -> float:
+def lightning_rows(data: TableSource) -> float:
     ends: list[float] = []
     (_, x, y), (_, xv, yv) = data.arrays("train"), data.arrays("valid")
     with tempfile.TemporaryDirectory() as folder:
@@ -147,13 +147,13 @@ def plain_loop(train, valid, fused: bool) -> float:
     return seconds_per_epoch(ends)
 
 
-def numpy_rows(data: TableData) -> float:
+def numpy_rows(data: TableSource) -> float:
     (_, x, y), (_, xv, yv) = data.arrays("train"), data.arrays("valid")
     train, valid = DataLoader(Rows(x, y, False), BATCH, shuffle=True), DataLoader(Rows(xv, yv, False), BATCH)
     return plain_loop(lambda: train, lambda: valid, fused=False)
 
 
-def tensor_loop(data: TableData) -> float:
+def tensor_loop(data: TableSource) -> float:
     (_, x, y), (_, xv, yv) = (
         [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in data.arrays(s)] for s in ("train", "valid")
     )
@@ -173,7 +173,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     data = MadeUp()
     data.setup()
-    ways: dict[str, Callable[[TableData], float]] = {
+    ways: dict[str, Callable[[TableSource], float]] = {
         "musicreclass": ours,
         "Lightning, per-row DataLoader, step logging": lightning_rows,
         "plain loop, per-row numpy Dataset": numpy_rows,

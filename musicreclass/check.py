@@ -247,6 +247,13 @@ class Check:
         gives = list(cfg.data.get("provides", []))
         if needs not in ("table", "waveform"):
             return [f"model={model}: its file must say what it reads: input: table, or input: waveform"]
+        features = choices.get("features", "none") if cfg.get("features", {}).get("_target_") else None
+        if features and "waveform" not in gives:
+            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
+            return [f"features={features}: turns recordings into a table, and data={data} is a table already: "
+                    f"features=none, or data={sources}"]  # fmt: skip
+        if features:
+            gives = ["table"]
         if needs in gives and needs == "table" and choices.get("augmentation", "none") != "none":
             return [
                 f"augmentation={choices['augmentation']}: augments audio, and model={model} reads a table: augmentation=none"
@@ -254,9 +261,15 @@ class Check:
         if needs in gives:
             return []
         models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
+        if features:
+            return [
+                f"features={features} gives a table, model={model} reads a {needs}: choose model={models}, or features=none"
+            ]
+        encoders = "|".join(o for o in self.tree.groups["features"] if o != "none")
+        ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
         return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
-                f"choose model={models}, or data={sources}"]  # fmt: skip
+                f"choose {', '.join(ways)}, or data={sources}"]  # fmt: skip
 
 
 def first_value(override: Override) -> str:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass import __version__
-from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, Terminated, UserError
+from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, Terminated, UserError, WeightsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from musicreclass.run import Run
 
-VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA")
+VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
+
+WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 HELP = """musicreclass TASK ...
 
@@ -28,6 +30,7 @@ Music genre classification experiments whose numbers can be believed.
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
   evaluate RUN [--split test]  score a finished run on a split, or on other data
   compare RUN_OR_DIR ...       one table of runs
+  inspect PATH                 what a checkpoint or a run folder holds, and what fits it
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
   musicreclass train data=table data.path=features.csv
@@ -188,6 +191,13 @@ def find_or_train(cfg: DictConfig) -> Run:
     path = config["data"].get("path")
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file")
+    for section in ("features", "model"):
+        weights = config.get(section, {}).get("checkpoint")
+        if str(weights).endswith(WEIGHTS_FILES) and not Path(weights).expanduser().is_file():
+            told = (
+                f"put the weights there, or say where they are: {section}.checkpoint=FILE, MUSICRECLASS_MODELS=FOLDER"
+            )
+            raise WeightsError(f"{section}.checkpoint={weights}: there is no such file; {told}")
     run = finished_run(config)
     if run is None:
         from musicreclass.train import train as train_run
@@ -222,4 +232,11 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(arguments)
 
 
-TASKS = {"train": train, "evaluate": evaluate, "compare": compare}
+def inspect(arguments: list[str]) -> int:
+    """`musicreclass inspect`."""
+    from musicreclass.inspect import main as inspect_path
+
+    return inspect_path(arguments)
+
+
+TASKS = {"train": train, "evaluate": evaluate, "compare": compare, "inspect": inspect}

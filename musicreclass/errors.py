@@ -33,6 +33,10 @@ class RunError(UserError):
     """A run folder that is missing, incomplete, foreign, or cannot be written."""
 
 
+class WeightsError(UserError):
+    """Pretrained weights that are missing, damaged, or of another network."""
+
+
 class Terminated(KeyboardInterrupt):
     """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it starts a job elsewhere."""
 

@@ -118,16 +118,17 @@ def main(arguments: list[str]) -> int:
 
 
 def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, ...]) -> None:
-    """A run folder may name only this package's own sources of tracks, or those of a trusted module."""
-    target = str(config["data"].get("_target_"))
-    module = target.rpartition(".")[0]
-    if not module:
-        raise RunError(f"{folder}/config.yaml: data._target_={target}: not a source of tracks")
-    own = module.startswith("musicreclass.data.")
-    if not (own or any(module == m or module.startswith(f"{m}.") for m in trust)):
-        raise RunError(
-            f"{folder}/config.yaml: its data comes from {target}; if that is your own code, add --trust {module}"
-        )
+    """A run folder may name only this package's own sources of tracks and encoders, or those of a trusted module."""
+    features = config.get("features") or {}
+    named = [("data", "data", config["data"].get("_target_")), ("features", "models", features.get("_target_"))]
+    for section, home, target in named if features.get("_target_") else named[:1]:
+        module = str(target).rpartition(".")[0]
+        if not module:
+            raise RunError(f"{folder}/config.yaml: {section}._target_={target}: not a class")
+        own = module.startswith(f"musicreclass.{home}.")
+        if not (own or any(module == m or module.startswith(f"{m}.") for m in trust)):
+            told = f"its {section} comes from {target}; if that is your own code, add --trust {module}"
+            raise RunError(f"{folder}/config.yaml: {told}")
 
 
 def open_to_score(folder: Path, config: dict[str, Any]) -> TrackData:
@@ -182,12 +183,16 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     base = [
         f"model={option}" for option in Tree().options_reading("model", "input", needs)[:1]
     ]  # any that reads the same
+    features = config.get("features") or {}
+    if features.get("_target_"):
+        base.append(f"features={config.get('choices', {}).get('features')}")
     if "data" not in groups:
         choices, own = config.get("choices", {}), config["data"]
         base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in groups]
         base += [override(f"data.{name}", own[name]) for name in own if name not in ("_target_", "provides", "split")]
     cfg = compose("train", [*base, *overrides], config_dir)
     found = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    found["features"] = features
     if needs == "waveform":  # clips are cut as they were in training
         found["data"] |= {name: config["data"][name] for name in ("sample_rate", "clip_seconds", "eval_crops")}
     return found

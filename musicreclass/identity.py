@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from musicreclass.data.cache import Store, file_digest
 from musicreclass.files import write_json
 
 SCIENCE = (  # a key outside these can never change a signature
@@ -31,7 +32,8 @@ PLACES = ("root", "path", "store")  # in `data`: where it lies, not what it is; 
 HANDLING = ("provides", "cache", "workers", "on_bad_file", "max_bad_fraction")  # in `data`: how it is read
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
-SPEED = ("n_jobs",)  # in `model`: how fast, not what
+SPEED = ("n_jobs", "batch_size")  # in `model` and `features`: how fast, not what
+WEIGHTS = "checkpoint"  # in `model` and `features`: a file, whose content counts and not its place
 RESULTS = (
     "data",
     "features",
@@ -53,10 +55,24 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
     if config.get("model", {}).get("input") == "table":
         kept.pop("augmentation", None)  # there is nothing to augment
-    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED)):
+    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", SPEED)):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
+    for section in ("model", "features"):
+        weights = weights_file(config, section)
+        if weights is not None:
+            kept[section][WEIGHTS] = file_digest(weights, Store(Path(config["paths"]["cache"]).expanduser()))
+    if not kept.get("features", {}).get("_target_"):
+        kept.pop("features", None)
     return kept
+
+
+def weights_file(config: dict[str, Any], section: str) -> Path | None:
+    """The file of pretrained weights that `model` or `features` names, if it is there."""
+    node = config.get(section)
+    named = node.get(WEIGHTS) if isinstance(node, dict) else None
+    path = Path(named).expanduser() if isinstance(named, str) else None
+    return path if path is not None and path.is_file() else None
 
 
 def signature(config: dict[str, Any], fingerprint: str) -> str:
@@ -84,7 +100,12 @@ def located(config: dict[str, Any]) -> dict[str, Any]:
     for name in PLACES:
         if isinstance(data.get(name), str) and (place := Path(data[name]).expanduser()).exists():
             data[name] = str(place.absolute())
-    return {**config, "data": data}
+    found = {**config, "data": data}
+    for section in ("model", "features"):
+        weights = weights_file(config, section)
+        if weights is not None:
+            found[section] = {**config[section], WEIGHTS: str(weights.absolute())}
+    return found
 
 
 def hashed(value: Any) -> str:

@@ -6,11 +6,8 @@ import json
 import logging
 import os
 import re
-import signal
 import socket
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +21,7 @@ from musicreclass.errors import RunError, RunFailedError, Terminated, UserError
 from musicreclass.files import remove, replacing, write_json, write_text
 from musicreclass.identity import code_version, known_fingerprint, run_folder, signature
 from musicreclass.locks import Lock
+from musicreclass.signals import stoppable
 
 if TYPE_CHECKING:
     from musicreclass.classifiers.base import Classifier
@@ -283,34 +281,6 @@ class Run:
                 self.set_state(state, error)
 
 
-@contextmanager
-def stoppable() -> Iterator[list[str]]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are ignored, as under nohup.
-
-    Yields:
-        the names of the signals that came.
-    """
-    came: list[str] = []
-
-    def stop(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # the second must not disturb what the first set off
-        came.append(signal.Signals(number).name)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if before[number] is signal.SIG_DFL:
-            signal.signal(number, stop)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def finished_run(config: dict[str, Any]) -> Run | None:
     """The finished run that a resolved configuration asks for, if there is one and nothing is left to do for it.
 
@@ -325,19 +295,3 @@ def finished_run(config: dict[str, Any]) -> Run | None:
     tracks = run.provenance.get("tracks", {})
     missing = [s for s in config["evaluate"] if s not in run.metrics and tracks.get(s, 1)]
     return None if missing else run
-
-
-class Stopwatch:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the block's time to a phase."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)

@@ -18,14 +18,15 @@ from musicreclass.config import one_line
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
+from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
-from musicreclass.provenance import provenance
+from musicreclass.provenance import Stopwatch, provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.progress import progress_bar
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
-from musicreclass.run import Run, Stopwatch
+from musicreclass.run import Run
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
@@ -154,7 +155,7 @@ def score_missing(run: Run, data: TrackData, config: dict[str, Any]) -> None:
 
 
 def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid")) -> TrackData:
-    """The configured DataModule, read and split.
+    """The configured DataModule, its recordings turned into a table where `features` says so, read and split.
 
     Args:
         config: a resolved configuration.
@@ -175,6 +176,9 @@ def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"
         data = found(**node)
     except TypeError as error:
         raise ConfigError([f"data: {one_line(error)}"]) from error
+    features = config.get("features") or {}
+    if features.get("_target_"):
+        data = embedded(data, features, Profile.of(config["hardware"]))
     data.needs = needs
     data.prepare_data()
     data.setup("fit")

@@ -93,7 +93,7 @@ DAMAGE = {
     "no target": lambda c: c["data"].pop("_target_"),
     "target is a number": lambda c: c["data"].update(_target_=3),
     "target is no class": lambda c: c["data"].update(_target_="musicreclass.data.table_file.read_frame"),
-    "target is abstract": lambda c: c["data"].update(_target_="musicreclass.data.table.TableData"),
+    "target is abstract": lambda c: c["data"].update(_target_="musicreclass.data.table_source.TableSource"),
     "no path": lambda c: c["data"].pop("path"),
     "path is a number": lambda c: c["data"].update(path=3),
     "split is a number": lambda c: c["data"].update(split=3),

@@ -34,6 +34,8 @@ ABOUT = (
     "input",
     "scale",
     "sample_rate",
+    "clip_seconds",
+    "eval_crops",
     "frontend",
 )  # what a model's YAML says beside its target's arguments
 
@@ -94,7 +96,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
 def try_training_settings(config: dict[str, Any]) -> None:
     """Make the optimizer and the scheduler once, over nothing, so that what they refuse is known ahead of training."""
     try:
-        optimizer = make_optimizer(config["optimizer"], [nn.Parameter(torch.zeros(1))])
+        optimizer = make_optimizer(config["optimizer"], [{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}])
     except Exception as error:
         raise ConfigError([f"optimizer: {one_line(error.__cause__ or error)}"]) from error
     try:
@@ -113,6 +115,18 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
     Raises:
         RunError: if the folder is incomplete or foreign, or needs code that is not trusted.
     """
+    meta = read_meta(folder)
+    check_sums(folder)
+    with refusing(folder / "meta.json"):
+        return KINDS[meta.kind].load(folder, meta, trust)
+
+
+def read_meta(folder: Path) -> Meta:
+    """What a saved model says of itself.
+
+    Raises:
+        RunError: if the folder is incomplete or foreign.
+    """
     try:
         fields = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -121,11 +135,10 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
         raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
     if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
         raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
-    check_sums(folder)
     with refusing(folder / "meta.json"):
         names = fields.get("classes")
         if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
             raise ValueError("classes must be a list of different names")
         if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
             raise ValueError("columns must be a list, and scale true or false")
-        return KINDS[fields["kind"]].load(folder, Meta(**fields), trust)
+        return Meta(**fields)

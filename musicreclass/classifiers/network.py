@@ -12,7 +12,7 @@ from torch import nn
 
 from musicreclass.classifiers.base import Meta
 from musicreclass.config import one_line
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, UserError
 from musicreclass.models.augment import Augmentation
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -61,6 +61,8 @@ def make_network(meta: Meta) -> nn.Sequential:
     try:
         network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
     except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
     front: nn.Module = nn.Identity()
     if meta.input == "waveform" and meta.frontend is not None:

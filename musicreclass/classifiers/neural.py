@@ -25,6 +25,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.hardware.profile import Profile
+from musicreclass.identity import WEIGHTS
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
 from musicreclass.report.figures import spectrogram_figure
@@ -146,6 +147,7 @@ class NetworkClassifier(Classifier):
             "best_epoch": int(best["epoch"]),
             "epochs": int(trainer.current_epoch),
             "parameters": sum(p.numel() for p in self.network.parameters()),
+            "trainable": sum(p.numel() for p in module.tuned()),
         }
         module.load_state_dict(best["state_dict"])
         self.device = trainer.strategy.root_device if self.meta.input == "waveform" else torch.device("cpu")
@@ -235,8 +237,11 @@ class NetworkClassifier(Classifier):
             if found_class.__module__ != module or not plain_arguments(meta.arguments):
                 raise RunError(f"{folder}/meta.json: {meta.target} is not a network of {module} made from plain values")
         with refusing(folder / "weights.pt"):
+            if WEIGHTS in meta.arguments:  # they are in weights.pt, with everything else
+                meta.arguments = {**meta.arguments, WEIGHTS: None}
             found = cls(meta)
-            found.network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
+            weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+            found.network.load_state_dict(weights, assign=True)
         found.network.eval()
         return found
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from musicreclass.data.recordings import AudioData, Recordings
-from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import TableFile
+from musicreclass.data.table_source import Table, TableSource
 from musicreclass.errors import DataError
 
 RATE = 22050
@@ -30,12 +30,12 @@ VERSION = 1  # part of the folder's name: a change of the generator must not mee
 Sound = Callable[[np.random.Generator, float, float], np.ndarray]  # (random source, key in Hz, beats per second)
 
 
-class Demo(TableData):
+class Demo(TableSource):
     """The synthetic genres as a feature table; the clips and the table are made on first use.
 
     Args:
         root: the folder to keep them in.
-        split, policies: as in `TableData`.
+        split, policies: as in `TableSource`.
         clips_per_artist: 16 artists for each of 6 genres make this many clips each.
     """
 

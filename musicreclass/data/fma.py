@@ -16,7 +16,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from musicreclass.data.cache import Store, file_digest
-from musicreclass.data.table import Table, TableData
+from musicreclass.data.table_source import Table, TableSource
 from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.features.fma518 import SERIES
@@ -32,7 +32,7 @@ WHERE = ("Misc/fma_metadata", "fma_metadata", ".", "FMA/Misc/fma_metadata", "FMA
 URL = "https://os.unil.cloud.switch.ch/fma/fma_metadata.zip"
 
 
-class FMAFeatures(TableData):
+class FMAFeatures(TableSource):
     """tracks.csv and features.csv as a feature table.
 
     Args:
@@ -43,7 +43,7 @@ class FMAFeatures(TableData):
         subset_exact: only the tracks whose own subset is the one named, without those below it.
         feature_sets: names of series, as in the FMA paper: `mfcc`, `spectral_contrast`, ...; empty for all there are.
         cut_short: `keep` or `drop` the tracks whose clips are cut short; the features were computed on whole tracks.
-        policies: as in `TableData`.
+        policies: as in `TableSource`.
     """
 
     def __init__(

@@ -9,7 +9,8 @@ from typing import Any
 
 import soundfile
 
-from musicreclass.data.audio import CONVERTED, DECODED
+from musicreclass.data.audio import DECODED
+from musicreclass.data.ffmpeg import CONVERTED
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.errors import DatasetNotFoundError
 

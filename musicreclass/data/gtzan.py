@@ -16,8 +16,8 @@ import pandas as pd
 
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.splits import artist_folds
-from musicreclass.data.table import Table, TableData
 from musicreclass.data.table_file import read_frame
+from musicreclass.data.table_source import Table, TableSource
 from musicreclass.data.tracks import dataset_root, make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
@@ -61,7 +61,7 @@ def own_split(tracks: list[str], protocol: str, fold: int, folds: int, seed: int
     return place.reindex(tracks).astype(object).where(lambda s: s.notna(), None).tolist()
 
 
-class GTZANFeatures(TableData):
+class GTZANFeatures(TableSource):
     """The feature table that is handed round with the audio, of whole clips or of ten segments each.
 
     Args:
@@ -69,7 +69,7 @@ class GTZANFeatures(TableData):
         split: `fault_filtered`, `artist_folds`, `grouped` or `random`.
         seconds: 30 for the table of clips, 3 for that of segments, which stay with their clip and are averaged per clip.
         fold: of `artist_folds`: which fold is tested.
-        policies: as in `TableData`.
+        policies: as in `TableSource`.
     """
 
     def __init__(

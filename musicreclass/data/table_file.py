@@ -14,14 +14,14 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config import nearest
-from musicreclass.data.table import Table, TableData
+from musicreclass.data.table_source import Table, TableSource
 from musicreclass.data.tracks import some, text
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 UNNAMED = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # what pandas leaves of an index
 
 
-class TableFile(TableData):
+class TableFile(TableSource):
     """Any CSV or Parquet file: an id, a label, optionally a split and a group, and numbers.
 
     Args:
@@ -31,7 +31,7 @@ class TableFile(TableData):
         split_column: holds train, valid or test, or None.
         group_column: what must not lie on two sides, such as the artist, or None.
         ignore_columns: columns that are not features.
-        split, policies: as in `TableData`.
+        split, policies: as in `TableSource`.
     """
 
     def __init__(

@@ -45,3 +45,12 @@ class Profile:
         threads = node["threads"] or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
         return cls(node["accelerator"], threads, node["micro_batch"], node["compile"], node["channels_last"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks work outside of a Trainer."""
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        if torch.cuda.is_available() and self.accelerator != "mps":
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from fractions import Fraction
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,11 @@ from torch.nn import functional as F
 
 from musicreclass.data.sampling import mixed
 from musicreclass.errors import ConfigError
-from musicreclass.models.transforms import Resample, add_noise, phase_vocoder
+from musicreclass.models.augment_rules import RULES, shown
+from musicreclass.models.effects import mask, stretch_and_shift, white
+from musicreclass.models.transforms import add_noise
 
 WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # the streams drawn from a sample's key
-N_FFT, HOP = 2048, 512  # of the phase vocoder, as librosa's effects have them
 CPU_PART = 8  # samples in one call there: with many more, most of the time goes into getting memory
 Keys = Sequence[int] | torch.Tensor
 Range = Sequence[float] | None
@@ -241,61 +240,6 @@ class Augmentation(nn.Module):
         return weight * x + (1 - weight) * x.roll(1, 0), targets
 
 
-def stretch_and_shift(x: torch.Tensor, rate: float, steps: float, n: int) -> torch.Tensor:
-    """Change tempo and pitch with a phase vocoder, then a resampler; librosa's time_stretch and pitch_shift in one.
-
-    The ratio of frequencies is a fraction of small numbers within 2 cents of the tempered one, which makes resampling cheap.
-
-    Args:
-        x: (B, m) float32, m about `n * rate` or more.
-        rate: tempo; 2 is twice as fast.
-        steps: semitones up.
-        n: samples to return.
-
-    Returns:
-        (B, n) float32.
-    """
-    ratio = semitones(steps)
-    tempo = rate / float(ratio)  # the vocoder's: resampling then changes pitch and tempo by the ratio
-    longer = math.ceil(n * ratio)
-    x = x[:, : math.ceil(longer * tempo) + N_FFT]
-    window = torch.hann_window(N_FFT, device=x.device)
-    frames = torch.stft(x, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True)
-    # What a bin's phase advances by in a hop, 2 pi k HOP / N_FFT. Whole turns are left out: the vocoder adds up the phases of
-    # all frames in float32, where they would cost digits.
-    turns = torch.arange(N_FFT // 2 + 1, device=x.device) * HOP % N_FFT
-    frames = phase_vocoder(frames, tempo, (turns * (2 * math.pi / N_FFT))[:, None])
-    y = torch.istft(frames, N_FFT, HOP, window=window, length=longer)
-    return resampler(ratio, x.device)(y)[:, :n] if ratio != 1 else y
-
-
-@lru_cache
-def semitones(steps: float) -> Fraction:
-    """The ratio of frequencies that lie so many semitones apart, in small numbers."""
-    return Fraction(2 ** (steps / 12)).limit_denominator(100)
-
-
-@lru_cache
-def resampler(ratio: Fraction, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A resampler of waveforms (B, m) to (B, about m / ratio)."""
-    return Resample(ratio.numerator, ratio.denominator).to(device)
-
-
-def mask(masked: np.ndarray, drawn: np.ndarray, widest: int) -> None:
-    """Set what masks cover in a row of booleans, given for each two numbers in [0, 1): width and place."""
-    size = len(masked)
-    for width_at, place_at in drawn:
-        width = int(width_at * (min(widest, size // 2) + 1))
-        start = int(place_at * (size - width + 1))
-        masked[start : start + width] = True
-
-
-def white(like: torch.Tensor, seed: int) -> torch.Tensor:
-    """White noise of variance 1, (n,), on the device and as long as the samples of `like`."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.randn(like.shape[1], generator=generator, device=like.device)
-
-
 def stream(*key: int) -> np.random.Generator:
     """Random numbers of their own for a key."""
     return np.random.Generator(np.random.PCG64(mixed(*key)))
@@ -316,48 +260,3 @@ def grid(bounds: Range, step: float, nothing: float) -> list[float]:
     low, high = bounds
     values = [round(low + step * k, 6) for k in range(math.floor((high - low) / step + 1e-6) + 1)]
     return [value for value in values if value != nothing]
-
-
-def is_number(value: Any, low: float = -math.inf, high: float = math.inf, whole: bool = False) -> bool:
-    """Whether a value is a finite number within bounds."""
-    kinds = int if whole else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
-
-
-def is_range(value: Any, low: float, high: float) -> bool:
-    """Whether a value is null, or two numbers within bounds, the lower first."""
-    if value is None:
-        return True
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        return False
-    return all(is_number(bound, low, high) for bound in value) and value[0] <= value[1]
-
-
-def shown(value: Any) -> str:
-    """A value as one writes it in an override."""
-    return "null" if value is None else str(value).replace(" ", "")
-
-
-Rule = tuple[str, Callable[[Any], bool]]
-PROBABILITY: Rule = ("a probability, from 0 (never) to 1 (always)", lambda v: is_number(v, 0, 1))
-COUNT: Rule = ("a whole number, at least 0", lambda v: is_number(v, 0, whole=True))
-RULES: dict[str, Rule] = {
-    "gain_db": ("[lowest, highest] in dB, within -120 and 120, or null for off", lambda v: is_range(v, -120, 120)),
-    "gain_p": PROBABILITY,
-    "polarity_p": PROBABILITY,
-    "stretch_rate": ("[slowest, fastest], within 0.25 and 4, or null for off", lambda v: is_range(v, 0.25, 4)),
-    "stretch_step": ("a number, from 0.01 to 4", lambda v: is_number(v, 0.01, 4)),
-    "stretch_p": PROBABILITY,
-    "pitch_semitones": ("[lowest, highest], within -24 and 24, or null for off", lambda v: is_range(v, -24, 24)),
-    "pitch_step": ("a number of semitones, 0.5 or a multiple of it", lambda v: is_number(v, 0.5, 48) and v % 0.5 == 0),
-    "pitch_p": PROBABILITY,
-    "noise_snr": ("[lowest, highest] in dB, within -60 and 120, or null for off", lambda v: is_range(v, -60, 120)),
-    "noise_snr_p": PROBABILITY,
-    "noise_amplitude": ("a number, from 0 (off) to 1 (full scale)", lambda v: is_number(v, 0, 1)),
-    "noise_amplitude_p": PROBABILITY,
-    "time_masks": COUNT,
-    "time_mask_frames": COUNT,
-    "freq_masks": COUNT,
-    "freq_mask_bands": COUNT,
-    "mixup_alpha": ("a number, from 0 (off) to 100", lambda v: is_number(v, 0, 100)),
-}

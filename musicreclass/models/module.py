@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -125,10 +125,34 @@ class GenreModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The plan's optimizer over all parameters that take a gradient, and its scheduler."""
         plan = self.plan
-        optimizer = make_optimizer(plan.optimizer, [p for p in self.network.parameters() if p.requires_grad])
+        optimizer = make_optimizer(plan.optimizer, self.groups())
         self._step_scheduler_each_batch = plan.scheduler.get("interval") == "step"
         scheduler = make_scheduler(plan.scheduler, optimizer, plan.steps, plan.mode)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters that are tuned, at some time or other, with `lr_scale`, their share of the learning rate.
+
+        A network may have groups of its own, in `parameter_groups()`, and whatever it does as epochs pass, in `begin_epoch(n)`.
+        """
+        if hasattr(self.network, "parameter_groups"):
+            return self.network.parameter_groups()  # type: ignore[operator]
+        return [{"params": [p for p in self.network.parameters() if p.requires_grad], "lr_scale": 1.0}]
+
+    def tuned(self) -> list[nn.Parameter]:
+        """The parameters of all groups."""
+        return [parameter for group in self.groups() for parameter in group["params"]]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what never changes: a frozen encoder would be written anew with every epoch."""
+        tuned = set(map(id, self.tuned()))
+        for name, parameter in self.named_parameters():
+            if id(parameter) not in tuned:
+                del checkpoint["state_dict"][name]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in any module; parameters that never change may be absent."""
+        return super().load_state_dict({**self.state_dict(), **state_dict}, strict, assign)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) of what a loader gives for scoring."""
@@ -142,6 +166,8 @@ class GenreModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Key this epoch's randomness by (seed, epoch)."""
         torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
+        if hasattr(self.network, "begin_epoch"):
+            self.network.begin_epoch(self.current_epoch)  # type: ignore[operator]
         self.train_totals = Totals(self.train_totals.classes)
         self.started = perf_counter()
 
@@ -276,9 +302,15 @@ def crop_logits(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
     return torch.logsumexp(log_probability.unflatten(0, x.shape[:2]), 1) - math.log(x.shape[1])
 
 
-def make_optimizer(node: dict[str, Any], parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of a node of conf/optimizer/."""
-    return instantiate(node, params=parameters, _convert_="all")
+def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimizer of a node of conf/optimizer/.
+
+    Args:
+        node: with a `_target_`, and `lr`, of which each group takes its share.
+        groups: `params`, and `lr_scale`, the share.
+    """
+    shared = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups] if "lr" in node else groups
+    return instantiate(node, params=shared, _convert_="all")
 
 
 def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
@@ -288,4 +320,6 @@ def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps
     takes = inspect.signature(get_object(node["_target_"])).parameters
     known = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in takes}
     given = {name: value for name, value in node.items() if name != "interval"}
+    if isinstance(given.get("max_lr"), float):  # one for each group
+        given["max_lr"] = [given["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
     return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")

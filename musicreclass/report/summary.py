@@ -24,7 +24,8 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "class_weight": config["class_weight"],
     }
-    heard = ("augmentation",) if config["model"].get("input") == "waveform" else ()
+    heard: tuple[str, ...] = ("augmentation",) if config["model"].get("input") == "waveform" else ()
+    heard += ("features",) if config.get("features", {}).get("_target_") else ()
     for section in ("model", *(() if is_estimator(config) else TRAINING), *heard):
         found.update(flat(config[section], section))
     return {name: value for name, value in found.items() if value is not None}
