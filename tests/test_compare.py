@@ -105,6 +105,8 @@ def without(metrics: dict, *keys: str) -> str:
 def test_damaged_runs_are_left_out_with_a_line_each(run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/whole").code == 0
     metrics = json.loads((here / "runs" / "whole" / "metrics.json").read_text())
+    config = (here / "runs" / "whole" / "config.yaml").read_text()
+    assert "\nfeatures:" in config
     damage = {
         "metrics.json": [
             "",
@@ -124,7 +126,7 @@ def test_damaged_runs_are_left_out_with_a_line_each(run, table, here):
             json.dumps({**metrics, "protocol": {**metrics["protocol"], "leaky": "perhaps"}}),
         ],
         "identity.json": ["{}", "3"],
-        "config.yaml": ["3", "seed: 1"],
+        "config.yaml": ["3", "seed: 1", config.replace("\nfeatures:", "\nfeatures: 3\nonce:")],
         "status.json": ["no json", "{}"],
         "predictions/valid.parquet": ["", "no parquet"],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from musicreclass.compare.rows import Row, settings
+from musicreclass.compare.rows import Row
 
 LAST = 60  # characters of a value that are shown
 
@@ -55,7 +55,7 @@ def sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
     """A row's settings: section -> (what was chosen for it, its leaves as dotted name -> value)."""
     run = row.runs[0]
     found: dict[str, tuple[str, dict[str, str]]] = {}
-    for section, node in settings(run).items():
+    for section, node in run.settings.items():
         if section == "seed":
             continue
         if not isinstance(node, dict):

@@ -10,7 +10,7 @@ import numpy as np
 
 from musicreclass.compare.intervals import Estimate
 from musicreclass.compare.runs import LEAKS, Entry, Scored
-from musicreclass.identity import hashed, is_estimator, scientific
+from musicreclass.identity import hashed, is_estimator
 
 
 @dataclass
@@ -130,20 +130,6 @@ def device(run: Entry) -> str:
     return str(gpu) if gpu and used else "CPU"
 
 
-def settings(run: Entry) -> dict[str, Any]:
-    """What identifies a run, but for its seed and its fold."""
-    science = scientific(run.config)
-    data = {name: value for name, value in science["data"].items() if name != "fold"}
-    return {**science, "data": data, "model": without_seeds(science["model"]), "seed": None}
-
-
-def without_seeds(node: Any) -> Any:
-    """A model's settings without its random states, which follow the run's seed."""
-    if isinstance(node, dict):
-        return {name: without_seeds(value) for name, value in node.items() if name != "random_state"}
-    return node
-
-
 def rows_of(runs: list[Entry], each: bool = False) -> list[Row]:
     """The rows of runs.
 
@@ -154,7 +140,7 @@ def rows_of(runs: list[Entry], each: bool = False) -> list[Row]:
     if each:
         return [Row([run], {split: [found] for split, found in run.scored.items()}) for run in runs]
     rows = []
-    for alike in gathered(runs, lambda run: hashed([settings(run), run.split])):
+    for alike in gathered(runs, lambda run: hashed([run.settings, run.split])):
         folds = {run.fold: run.identity["fingerprint"] for run in alike}
         whole = len(folds) > 1 and all(run.identity["fingerprint"] == folds[run.fold] for run in alike)
         try:

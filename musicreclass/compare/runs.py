@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicreclass.errors import RunError
+from musicreclass.identity import scientific
 from musicreclass.run import Run
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Entry:
     Attributes:
         folder: where it is.
         config, identity, provenance: what its files say.
+        settings: what identifies it, but for its seed and its fold.
         split, leaky: its protocol, and what that is worth.
         stale: whether other code made it.
         scored: its predictions by split.
@@ -100,6 +102,7 @@ class Entry:
     config: dict[str, Any]
     identity: dict[str, Any]
     provenance: dict[str, Any]
+    settings: dict[str, Any]
     split: str
     leaky: str
     stale: bool
@@ -194,6 +197,29 @@ def read_run(run: Run) -> Entry:
     if not all(isinstance(identity[name], str) for name in ("signature", "fingerprint")):
         raise ValueError("identity.json holds no signature")
     dict(identity["choices"])
+    config = run.config
     return Entry(
-        run.folder, run.config, identity, provenance, str(protocol["split"]), protocol["leaky"], run.is_stale, scored
+        folder=run.folder,
+        config=config,
+        identity=identity,
+        provenance=provenance,
+        settings=settings_of(config),
+        split=str(protocol["split"]),
+        leaky=protocol["leaky"],
+        stale=run.is_stale,
+        scored=scored,
     )
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What identifies a run, but for its seed and its fold."""
+    science = scientific(config)
+    data = {name: value for name, value in science["data"].items() if name != "fold"}
+    return {**science, "data": data, "model": without_seeds(science["model"]), "seed": None}
+
+
+def without_seeds(node: Any) -> Any:
+    """A model's settings without its random states, which follow the run's seed."""
+    if isinstance(node, dict):
+        return {name: without_seeds(value) for name, value in node.items() if name != "random_state"}
+    return node

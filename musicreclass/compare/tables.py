@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from musicreclass.compare.differences import describe
 from musicreclass.compare.intervals import METRICS, Sample
 from musicreclass.compare.paired import Pair, paired_tests
-from musicreclass.compare.rows import Row, rows_of, settings
+from musicreclass.compare.rows import Row, rows_of
 from musicreclass.compare.runs import Entry
 from musicreclass.identity import hashed
 
@@ -106,7 +106,7 @@ def table_of(rows: list[Row]) -> Table:
         among = sorted((i for i, row in enumerate(same) if id(row) in place), key=lambda i: place[id(same[i])])
         for pair in paired_tests(sample, among):
             pairs[split].append(replace(pair, first=place[id(same[pair.first])], second=place[id(same[pair.second])]))
-    tested = {hashed(settings(run)) for row in rows for run in row.runs if "test" in run.scored}
+    tested = {hashed(run.settings) for row in rows for run in row.runs if "test" in run.scored}
     return Table(ranked, unranked, sizes, {s: found for s, found in pairs.items() if found}, len(tested), mixed)
 
 
