@@ -57,7 +57,11 @@ def made_run(
     network = model in ("mlp", "cnn")
     target = f"torch.{model}" if network else f"sklearn.{model}"
     config: dict[str, Any] = {
-        "data": {"_target_": "Table", "split": {"protocol": split}, **({} if fold is None else {"fold": fold})},
+        "data": {
+            "_target_": "Table",
+            "split": {"protocol": split, "folds": 5},
+            **({} if fold is None else {"fold": fold}),
+        },
         "model": {
             "_target_": target,
             "input": "table",

@@ -11,6 +11,7 @@ import pytest
 
 from musicreclass.compare.runs import find_runs, read_runs
 from musicreclass.compare.tables import TESTED, tables_of
+from musicreclass.compare.wording import notes
 from musicreclass.run import Run
 from tests.made_runs import made_run
 
@@ -53,7 +54,7 @@ def test_seeds_are_one_row(outputs, tables):
 
 def test_folds_are_pooled_before_scoring(outputs, tables):
     folds = {
-        (seed, fold): made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold, groups=8)
+        (seed, fold): made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold, groups=8, split="artist_folds")
         for seed in (0, 1)
         for fold in range(3)
     }
@@ -70,7 +71,9 @@ def test_folds_are_pooled_before_scoring(outputs, tables):
         zip(np.concatenate(truth), np.concatenate(guess), strict=True)
     )
     assert table.sizes["test"] == "n = 360 in 8 groups"
-    assert len(tables(each=True)) == 3  # apart, a fold is a set of tracks of its own
+    assert notes(table)[0] == "folds 0, 1, 2 of 5 pooled into one table before scoring"
+    apart = tables(each=True)  # then a fold is a set of tracks of its own
+    assert [table.split for table in apart] == [f"artist_folds, fold {fold}" for fold in range(3)]
 
 
 def test_seeds_on_other_folds_are_not_averaged(outputs, tables):

@@ -114,9 +114,10 @@ class Entry:
         return int(self.config["seed"])
 
     @property
-    def fold(self) -> Any:
+    def fold(self) -> int | str | None:
         """Its fold, where the data is read in folds."""
-        return self.config["data"].get("fold")
+        found = self.config["data"].get("fold")
+        return found if found is None or isinstance(found, int) else str(found)
 
     @property
     def choices(self) -> dict[str, Any]:

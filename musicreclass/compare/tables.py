@@ -48,8 +48,11 @@ class Table:
 
     @property
     def split(self) -> str:
-        """The protocols of its rows."""
-        return " / ".join(dict.fromkeys(run.split for row in self.rows for run in row.runs))
+        """The protocols of its rows, with the fold if all are of one."""
+        runs = [run for row in self.rows for run in row.runs]
+        names, folds = dict.fromkeys(run.split for run in runs), {run.fold for run in runs}
+        single = len(folds) == 1 and folds != {None} and all("fold" in name for name in names)
+        return " / ".join(names) + (f", fold {folds.pop()}" if single else "")
 
     @property
     def stale(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from musicreclass.compare.paired import Pair
-from musicreclass.compare.rows import Row
+from musicreclass.compare.rows import Row, number
 from musicreclass.compare.tables import TESTED, Table
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -86,10 +86,8 @@ def heading(table: Table) -> tuple[str, str, str]:
 
 def notes(table: Table) -> list[str]:
     """What is to be known of a table."""
-    found = []
-    if any(row.folds for row in table.rows):
-        folds = "; ".join(dict.fromkeys(",".join(map(str, row.folds)) for row in table.rows if row.folds))
-        found.append(f"folds {folds} pooled into one table before scoring")
+    pools = dict.fromkeys(pooled_folds(row) for row in table.rows if row.folds)
+    found = [f"{folds} pooled into one table before scoring" for folds in pools]
     if table.looks > 1:
         found.append(f"{table.looks} configurations, seeds and folds aside, have been scored on this test set")
     if len(table.ranked) > TESTED:
@@ -104,6 +102,12 @@ def notes(table: Table) -> list[str]:
     if uneven:
         found.append(f"not all seeds of each row were scored on {' and '.join(uneven)}")
     return found
+
+
+def pooled_folds(row: Row) -> str:
+    """Which folds, and of how many where that is known: `folds 0, 1, 2 of 5`."""
+    of = number(row.runs[0].config, "data", "split", "folds")
+    return f"folds {', '.join(map(str, row.folds))}" + (f" of {of:.0f}" if of else "")
 
 
 def stale_note(table: Table) -> str:
