@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from musicreclass.compare.runs import find_runs, read_runs
+from musicreclass.compare.command import find_runs
+from musicreclass.compare.runs import read_runs
 from musicreclass.compare.tables import TESTED, tables_of
 from musicreclass.compare.wording import notes
 from musicreclass.run import Run
@@ -222,11 +223,16 @@ def test_torch_is_not_imported(outputs, here):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_hostile_names_on_the_terminal_and_in_markdown(run, outputs, here):
-    made_run(outputs, "a\x1b]0;taken\x07|b", settings={"note": "x|y\x1b[2J<img>"})
+def test_hostile_names_stay_names(run, outputs, here):
+    made_run(outputs, "a\x1b]0;taken\x07\n\udcff|b", settings={"note": "x|y\x1b[2J<img>"})
     made_run(outputs, "b", settings={"note": "plain"})
-    result = run("compare", "outputs", "--output", "t.md")
-    assert result.code == 0
+    broken = made_run(outputs, "c\x1b[2J\n\udcff", seed=5)
+    (broken / "metrics.json").write_text("{}")
+    result = run("compare", "outputs", "--output", "t.md", "--output", "t.csv", "--output", "t.html")
+    assert (result.code, result.err) == (0, "")
+    assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 4
+    assert not set((here / "t.csv").read_text()) & {"\x1b", "\x07"}
+    assert result.out.count("left out: outputs/c") == 1
     assert not set(result.out) & {"\x1b", "\x07"}
     lines = (here / "t.md").read_text().splitlines()
     cells = {

@@ -1,30 +1,20 @@
-"""`musicreclass compare`: read runs, make tables, show and write them."""
+"""`musicreclass compare`: find runs, make tables, show and write them. Nothing heavy is imported until there are runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-
-from musicreclass.compare.runs import find_runs, read_runs
-from musicreclass.compare.tables import Table, tables_of
-from musicreclass.compare.terminal import not_ranked, shown
-from musicreclass.compare.text import as_csv, as_markdown
-from musicreclass.compare.wording import printable
 from musicreclass.errors import UserError
 from musicreclass.files import write_text
 from musicreclass.options import Options
+from musicreclass.run import Run
 
+if TYPE_CHECKING:
+    from musicreclass.compare.tables import Table
 
-def as_page(tables: list[Table]) -> str:
-    """A page for browsers."""
-    from musicreclass.compare.page import page
-
-    return page(tables)
-
-
-FORMATS: dict[str, Callable[[list[Table]], str]] = {".csv": as_csv, ".md": as_markdown, ".html": as_page}
+FORMATS = (".csv", ".md", ".html")
 
 
 def main(arguments: list[str]) -> int:
@@ -44,17 +34,54 @@ def main(arguments: list[str]) -> int:
     for file in args.output:
         if file.suffix not in FORMATS:
             raise UserError(f"--output {file}: a table is written as .csv, .md or .html")
-    entries, left_out = read_runs([run for place in args.runs for run in find_runs(place)])
+    runs = [run for place in args.runs for run in find_runs(place)]
+
+    from musicreclass.compare.runs import read_runs
+    from musicreclass.compare.tables import tables_of
+    from musicreclass.compare.terminal import show
+    from musicreclass.compare.wording import printable
+
+    entries, left_out = read_runs(runs)
     if not entries:
         named = "".join(f"; {printable(line)}" for line in left_out[:3])
         raise UserError(f"no finished runs under {', '.join(map(str, args.runs))}; train one first{named}")
     tables = tables_of(entries, args.each)
-    Console(highlight=False).print(Group(*(part for table in tables for part in shown(table)), *not_ranked(tables)))
+    show(tables)
     for line in left_out:
         print(f"left out: {printable(line)}")
     for file in args.output:
         try:
-            write_text(file, FORMATS[file.suffix](tables))
+            write_text(file, written(tables, file.suffix))
         except OSError as error:
             raise UserError(f"--output {file}: cannot be written ({error.strerror})") from error
     return 0
+
+
+def find_runs(place: Path) -> list[Run]:
+    """The run in a folder, or the runs below it.
+
+    Raises:
+        RunError: if there is no such folder.
+    """
+    if not place.is_dir() or (place / "status.json").is_file():
+        return [Run.open(place)]
+    if (place / "runs.csv").is_file():  # a sweep's list
+        with (place / "runs.csv").open(encoding="utf-8", newline="") as file:
+            return [Run.open(Path(row["run"])) for row in csv.DictReader(file) if row.get("run")]
+    return [Run(file.parent) for file in sorted(place.rglob("status.json")) if not hidden(file.relative_to(place))]
+
+
+def hidden(path: Path) -> bool:
+    """Whether any part of a path starts with a dot."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def written(tables: list[Table], suffix: str) -> str:
+    """Tables in the form that a file's name asks for."""
+    if suffix == ".html":
+        from musicreclass.compare.page import page
+
+        return page(tables)
+    from musicreclass.compare.text import as_csv, as_markdown
+
+    return as_csv(tables) if suffix == ".csv" else as_markdown(tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,25 +133,6 @@ class Entry:
         """Whether what should have been pretrained was drawn at random."""
         parts = [self.config.get(name) for name in ("model", "features")]
         return any(isinstance(part, dict) and part.get("checkpoint") == "random" for part in parts)
-
-
-def find_runs(place: Path) -> list[Run]:
-    """The run in a folder, or the runs below it.
-
-    Raises:
-        RunError: if there is no such folder.
-    """
-    if not place.is_dir() or (place / "status.json").is_file():
-        return [Run.open(place)]
-    if (place / "runs.csv").is_file():  # a sweep's list
-        with (place / "runs.csv").open(encoding="utf-8", newline="") as file:
-            return [Run.open(Path(row["run"])) for row in csv.DictReader(file) if row.get("run")]
-    return [Run(file.parent) for file in sorted(place.rglob("status.json")) if not hidden(file.relative_to(place))]
-
-
-def hidden(path: Path) -> bool:
-    """Whether any part of a path starts with a dot."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
@@ -27,6 +27,14 @@ from musicreclass.compare.wording import (
 )
 
 FEW = 3  # up to so many ranked rows all pairs are shown, else those with the best
+
+
+def show(tables: list[Table]) -> None:
+    """Print tables."""
+    parts = [part for table in tables for part in shown(table)]
+    if any(table.unranked for table in tables):
+        parts.append(Text(f"- {NOT_RANKED}", "dim"))
+    Console(highlight=False).print(Group(*parts))
 
 
 def shown(table: Table) -> list[RenderableType]:
@@ -103,8 +111,3 @@ def tests(table: Table) -> Grid:
             certain = min(pair.adjusted for pair in here.values()) <= 0.05
             found.add_row(f"{first + 1} vs {second + 1}", split, *values, style="bold" if certain else "")
     return found
-
-
-def not_ranked(tables: list[Table]) -> list[RenderableType]:
-    """Why some rows have no number."""
-    return [Text(f"- {NOT_RANKED}", "dim")] if any(table.unranked for table in tables) else []

@@ -35,6 +35,7 @@ def as_csv(tables: list[Table]) -> str:
     for number, table in enumerate(tables, start=1):
         for rank, row in [*enumerate(table.ranked, start=1), *(("", row) for row in table.unranked)]:
             lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.scored]
+    lines = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in line.items()} for line in lines]
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
