@@ -29,7 +29,7 @@ Music genre classification experiments whose numbers can be believed.
 
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
   evaluate RUN [--split test]  score a finished run on a split, or on other data
-  compare RUN_OR_DIR ...       tables of runs: seeds together, intervals, paired tests; --output report.html
+  compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
   inspect PATH                 what a checkpoint or a run folder holds, and what fits it
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
