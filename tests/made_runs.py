@@ -37,6 +37,7 @@ def made_run(
     fingerprint: str = "f",
     provenance: dict[str, Any] | None = None,
     order: int = 1,
+    features: str | None = None,
 ) -> Path:
     """A run that is right on about a share of its tracks, which tracks depends on model, seed and fold.
 
@@ -50,6 +51,7 @@ def made_run(
         groups: how many groups each split's tracks fall into; 0 where they are unknown.
         tracks: begins the ids of its tracks.
         fold: the fold, whose tracks are its own.
+        features: what made its table, of recordings.
         order: -1 writes the predictions in the opposite order.
     """
     folder = outputs / name
@@ -74,6 +76,9 @@ def made_run(
         "class_weight": "none",
         "choices": {"data": data, "model": model, "optimizer": "adamw", "scheduler": "onecycle"},
     }
+    if features:
+        config["features"] = {"_target_": f"features.{features}", "checkpoint": "random"}
+        config["choices"]["features"] = features
     fingerprint = f"{fingerprint}-{fold}"
     rng = np.random.default_rng([seed, fold or 0, *f"{model}{settings}{lr}".encode()])
     metrics: dict[str, Any] = {"protocol": {"split": split, "leaky": leaky, "why": []}, "classes": list(classes)}

@@ -116,6 +116,16 @@ def test_only_what_differs_is_shown_and_under_short_names(outputs, tables):
     ]
 
 
+def test_features_of_recordings_tell_rows_apart(outputs, tables):
+    made_run(outputs, "a")
+    made_run(outputs, "b", features="openjmla")
+    (table,) = tables()
+    assert {row.label: row.marks for row in table.rows} == {
+        "mlp features=none": [],
+        "mlp features=openjmla": ["random encoder"],
+    }
+
+
 def test_leaky_and_random_rows_are_never_ranked_nor_tested(run, outputs, tables, here):
     made_run(outputs, "honest", right=0.6)
     made_run(outputs, "svm", model="svm", right=0.5)

@@ -63,8 +63,7 @@ def sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
             continue
         chosen = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
         found[section] = (str(chosen), leaves(node))
-    found.setdefault("model", ("none", {}))
-    return found
+    return {"features": ("none", {}), **found}  # a section that not every run has, and that tells where one has it
 
 
 def leaves(node: dict[str, Any], prefix: str = "") -> dict[str, str]:
