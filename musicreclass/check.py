@@ -7,6 +7,8 @@ that the `_target_` beside it takes. Nothing heavy is imported, unless a key was
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from yaml import YAMLError
 from musicreclass.config import Tree, nearest, one_line, with_choices
 from musicreclass.errors import ConfigError
 from musicreclass.identity import SCIENCE, is_estimator
+from musicreclass.launchers import missing_plugin
 from musicreclass.legal import Legal
 
 FIXED = {
@@ -53,6 +56,7 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     return with_choices(cfg, choices)
 
 
+SEARCHER = "hydra_plugins.hydra_optuna_sweeper."
 COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
@@ -75,21 +79,39 @@ class Check:
     unread: set[str] = field(default_factory=set)
     first: DictConfig | None = None
     scores_test: bool = False
+    overrides: list[Override] = field(default_factory=list)
 
     def outputs(self) -> Path:
         """Where the first job's runs go; known once `problems` was asked."""
         assert self.first is not None
         return Path(OmegaConf.select(self.first, "paths.outputs"))
 
+    def jobs(self) -> int:
+        """How many jobs a multirun has; known once `problems` was asked."""
+        assert self.first is not None
+        if self.is_search():
+            return int(self.first.hydra.sweeper.n_trials)
+        given = {o.get_key_element(): o for o in self.overrides if not o.is_hydra_override()}
+        settings = self.first.hydra.sweeper.get("params") or {}
+        given = {o.get_key_element(): o for k, v in settings.items() if (o := self._parse(f"{k}={v}"))} | given
+        return math.prod(len(list(o.sweep_string_iterator())) for o in given.values() if o.is_sweep_override())
+
+    def is_search(self) -> bool:
+        """Whether a sweeper proposes the jobs by what those before have scored; known once `problems` was asked."""
+        assert self.first is not None
+        return searches(self.first)
+
     def problems(self) -> list[str]:
         """Every problem, one line each; empty if the jobs can start."""
         parsed = [o for text in self.arguments if (o := self._parse(text)) is not None]
-        overrides = [o for o in parsed if self._is_usable(o)]
+        self.overrides = overrides = [o for o in parsed if self._is_usable(o)]
         swept = [o for o in overrides if o.is_sweep_override() and self._is_group(o)]
         fixed = [o for o in overrides if o not in swept]
         for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
-        if self.multirun and self.scores_test:
+        if self.first is not None and searches(self.first):
+            self._refuse_in_search(overrides)
+        elif self.multirun and self.scores_test:
             self._refuse_search(overrides)
         follow = tuple(f"{key}: a value is needed" for key in self.unread)
         return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
@@ -103,6 +125,33 @@ class Check:
                 f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
                 " (or evaluate=[valid,test], if every one of them is to be)"
             )
+
+    def _refuse_in_search(self, overrides: list[Override]) -> None:
+        """What a search must not do: run once, look at test, choose among seeds or folds, or ask for no trials."""
+        assert self.first is not None
+        chosen = self.first.hydra.runtime.choices
+        name = f"search={chosen['search']}" if chosen.get("search") else f"hydra/sweeper={chosen['hydra/sweeper']}"
+        if not self.multirun:
+            self.found.append(f"{name}: a search is many runs: add -m")
+        if self.scores_test or "valid" not in self.first.evaluate:
+            self.found.append(f"{name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test")
+        for o in overrides:
+            if o.is_sweep_override() and o.key_or_group in ("seed", "data.fold", "data/split"):
+                self.found.append(f"{o.input_line}: a search chooses none of these; sweep over it with the winner")
+        if str(self.first.hydra.sweeper.direction).rpartition(".")[2] != "maximize":
+            self.found.append(f"{name}: it would look for the lowest macro-F1: hydra.sweeper.direction=maximize")
+        for key in ("n_trials", "n_jobs"):
+            number = self.first.hydra.sweeper.get(key)
+            if not isinstance(number, int) or number < 1:
+                self.found.append(f"hydra.sweeper.{key}={number}: must be a whole number, at least 1")
+
+    def _check_space(self, cfg: DictConfig, legal: Legal) -> None:
+        """What the sweeper's own file sweeps over; what the command line says of a key goes before it."""
+        given = {o.get_key_element() for o in self.overrides}
+        for key, value in (cfg.hydra.sweeper.get("params") or {}).items():
+            swept = self._parse(f"{key}={value}") if key not in given else None
+            if swept is not None and self._is_usable(swept) and not self._is_group(swept):
+                self._is_known(swept, legal)
 
     def _combinations(self, swept: list[Override]) -> list[list[str]]:
         """The choices of groups to compose: all that may clash with each other, and each other option once."""
@@ -181,12 +230,15 @@ class Check:
             self.found += error.problems
             return
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            self.found.append(one_line(error))
+            unfound = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
+            self.found.append((missing_plugin(*unfound.groups()) if unfound else None) or one_line(error))
             return
         except Exception as error:  # Hydra meets files that it does not expect with errors of any kind
             named = ", ".join([*chosen, *(str(o.input_line) for o in fixed if self._is_group(o))])
             self.found.append(f"{named}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})")
             return
+        if self.multirun:
+            self._check_space(composed, legal)
         self.first = self.first or cfg
         self.scores_test |= "test" in (cfg.get("evaluate") or [])
         self.found += legal.problems(cfg)
@@ -221,6 +273,9 @@ class Check:
         """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
+        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
+        if missing:
+            return [missing]
         if cfg.hydra.mode is not None:
             return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
         for section in ("data", "model"):
@@ -274,6 +329,11 @@ class Check:
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
         return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
                 f"choose {', '.join(ways)}, or data={sources}"]  # fmt: skip
+
+
+def searches(cfg: DictConfig) -> bool:
+    """Whether a composed configuration's sweeper proposes jobs by what those before have scored."""
+    return str(cfg.hydra.sweeper.get("_target_")).startswith(SEARCHER)
 
 
 def first_value(override: Override) -> str:

@@ -145,6 +145,7 @@ RULES: dict[str, Rule] = {
     "early_stopping.min_delta": Rule(float, low=0),
     "hardware.accelerator": Rule(str, choices=("auto", "cpu", "gpu", "cuda", "mps")),
     "hardware.threads": Rule(int, low=1, nullable=True),
+    "hardware.gpu_share": Rule(float, above=0, high=1, nullable=True),
     "hardware.micro_batch": Rule(int, low=1, nullable=True),
     "hardware.workers": Rule(int, low=1, nullable=True),
     "augmentation.gain_db": Rule(list, nullable=True),

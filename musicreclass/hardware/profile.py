@@ -44,6 +44,8 @@ class Profile:
             )
         threads = node["threads"] or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
+        if node.get("gpu_share") and wanted not in ("cpu", "mps") and torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(node["gpu_share"])
         return cls(node["accelerator"], threads, node["micro_batch"], node["compile"], node["channels_last"])
 
     @property
