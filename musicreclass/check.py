@@ -134,7 +134,9 @@ class Check:
         if not self.multirun:
             self.found.append(f"{name}: a search is many runs: add -m")
         if self.scores_test or "valid" not in self.first.evaluate:
-            self.found.append(f"{name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test")
+            self.found.append(
+                f"{name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test"
+            )
         for o in overrides:
             if o.is_sweep_override() and o.key_or_group in ("seed", "data.fold", "data/split"):
                 self.found.append(f"{o.input_line}: a search chooses none of these; sweep over it with the winner")

@@ -147,7 +147,9 @@ class Sweep:
         if record["state"] == "done":
             print(f"job {record['job']}: done", flush=True)
         else:
-            print(f"musicreclass: job {record['job']} {record['state']}: {record['error']}", file=sys.stderr, flush=True)
+            print(
+                f"musicreclass: job {record['job']} {record['state']}: {record['error']}", file=sys.stderr, flush=True
+            )
 
     def finish(self, show: bool = True) -> int:
         """Write runs.csv, print a summary, and return the exit code: 1 if any job failed.
@@ -184,5 +186,10 @@ def summary(records: list[dict[str, Any]]) -> Table:
     table.add_column("overrides", overflow="fold")
     for r in records:
         scores = [f"{100 * r[k]:.1f}" if r.get(k) is not None else "" for k in ("accuracy", "macro_f1")]
-        table.add_row(str(r["job"]), f"[{STYLES.get(r['state'], 'yellow')}]{r['state']}[/]", *scores, Text(" ".join(w for w in r["words"] if w not in common)))
+        table.add_row(
+            str(r["job"]),
+            f"[{STYLES.get(r['state'], 'yellow')}]{r['state']}[/]",
+            *scores,
+            Text(" ".join(w for w in r["words"] if w not in common)),
+        )
     return table

@@ -41,7 +41,7 @@ def check_one_failed_of_three(result: subprocess.CompletedProcess[str], folder: 
 
 
 def sweep(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "musicreclass", "train", "-m", *words], capture_output=True, text=True)  # noqa: PLW1510
+    return subprocess.run([sys.executable, "-m", "musicreclass", "train", "-m", *words], capture_output=True, text=True)
 
 
 def test_joblib_one_job_of_three_fails(table, here):

@@ -42,9 +42,7 @@ def test_every_search_can_start_and_looks_at_validation_alone(name):
     assert problems(f"search={name}", *data) == []
     assert problems(f"search={name}", *data, "experiment=demo", *data) == []  # whose own evaluate holds test
     (line,) = problems(f"search={name}", *data, "evaluate=[valid,test]")
-    assert line == (
-        f"search={name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test"
-    )
+    assert line == (f"search={name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test")
 
 
 @pytest.mark.parametrize(("words", "line"), [
@@ -106,7 +104,14 @@ def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
 
 
 def test_a_search_in_which_every_trial_fails(run, table, here):
-    words = ["-m", "search=mlp", *table_overrides(table), "optimizer.lr=1e30", "hydra.sweeper.n_trials=2", "logger=none"]
+    words = [
+        "-m",
+        "search=mlp",
+        *table_overrides(table),
+        "optimizer.lr=1e30",
+        "hydra.sweeper.n_trials=2",
+        "logger=none",
+    ]
     result = run("train", *words)
     assert result.code == 1
     assert "0 of 2 jobs done" in result.out
