@@ -130,10 +130,11 @@ class Search:
         """The best trials, a column for each key, the most important first."""
         table = Table(box=None, header_style="dim", pad_edge=False)
         keys = sorted(self.space, key=lambda key: -importance.get(key, 0.0))
-        for name in ("trial", "macro-F1", *(key.lstrip("+") for key in keys)):
-            table.add_column(name, justify="right", overflow="fold")
+        short = [key.lstrip("+").rpartition(".")[2] for key in keys]
+        for name in ("trial", "macro-F1", *short):
+            table.add_column(name, justify="right", no_wrap=name == "macro-F1", overflow="fold")
         if importance:
-            table.add_row("", "importance", *(f"{100 * importance.get(key, 0.0):.0f} %" for key in keys), style="cyan")
+            table.add_row("weight", "", *(f"{100 * importance.get(key, 0.0):.0f} %" for key in keys), style="cyan")
         for record in sorted(scored, key=lambda record: -record["macro_f1"])[:SHOWN]:
             drawn = self.drawn(record)
             shown = [Text(rounded(drawn.get(key, ""))) for key in keys]
@@ -184,7 +185,7 @@ def search_figure(rows: list[dict[str, Any]], importance: dict[str, float]) -> A
     left.plot([row["trial"] for row in done], [row["macro_f1"] for row in done], "o", color="0.55", label="trial")
     left.step([row["trial"] for row in done], [row["best_so_far"] for row in done], where="post", label="best so far")
     left.set(xlabel="trial", ylabel="macro-F1 on validation", title=f"{len(done)} trials")
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False)
     keys = sorted(importance, key=lambda key: importance[key])
     right.barh([key.lstrip("+") for key in keys], [importance[key] for key in keys])
     right.set(xlabel="part of a random forest's decrease in impurity", title="importance", xlim=(0, None))
