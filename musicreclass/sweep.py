@@ -70,6 +70,8 @@ class Sweep:
         told = " ".join(overrides)
         print(f"job {number}: {told}", flush=True)
         record: dict[str, Any] = {"job": number, "overrides": told, "words": overrides, **here(), "error": ""}
+        if not self._is_ours(record):
+            os.environ["TTY_COMPATIBLE"] = "0"  # the bars of several processes would overwrite each other
         self._record({**record, "state": "running"})
         value = float("nan")
         try:

@@ -41,6 +41,8 @@ def test_every_search_can_start_and_looks_at_validation_alone(name):
     data = ["data=demo"] if name in ("mlp", "xgboost") else WAVEFORMS
     assert problems(f"search={name}", *data) == []
     assert problems(f"search={name}", *data, "experiment=demo", *data) == []  # whose own evaluate holds test
+    chosen = Tree().chosen_by("search", name)
+    assert chosen == {**({"features": "openjmla"} if name == "openjmla_head" else {}), "model": chosen["model"]}
     (line,) = problems(f"search={name}", *data, "evaluate=[valid,test]")
     assert line == (f"search={name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test")
 
