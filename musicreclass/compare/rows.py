@@ -65,6 +65,11 @@ class Row:
         return found + ([] if "valid" in self.scored else ["not scored on validation"])
 
     @property
+    def overlap(self) -> list[str]:
+        """Where a pretrained encoder is known to have heard recordings of this dataset, a line each."""
+        return list(dict.fromkeys(line for run in self.runs for line in run.overlap))
+
+    @property
     def stale(self) -> int:
         """How many of its runs other code has made."""
         return sum(run.stale for run in self.runs)
