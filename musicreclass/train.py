@@ -20,7 +20,16 @@ from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
 from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
+from musicreclass.identity import (
+    code_version,
+    is_estimator,
+    located,
+    remember_fingerprint,
+    run_folder,
+    scientific,
+    signature,
+    weights_file,
+)
 from musicreclass.provenance import Stopwatch, provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
@@ -94,6 +103,11 @@ def fit_and_score(
     run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool
 ) -> None:
     """What happens inside a run's session."""
+    for section in ("features", "model"):
+        if config.get(section, {}).get("checkpoint") == "random":
+            data.notes.append(
+                f"{section}.checkpoint=random: the encoder has learned nothing yet, no pretrained weights were used"
+            )
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
@@ -128,8 +142,22 @@ def fit_and_score(
         "notes": data.notes,
         "model": classifier.facts,
         "features": len(classifier.meta.columns) or None,
+        "pretrained": pretrained(config),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def pretrained(config: dict[str, Any]) -> dict[str, str]:
+    """Where pretrained weights came from: for `features` and `model` the file and its SHA-256, or `random`."""
+    signed = scientific(config)
+    found = {}
+    for section in ("features", "model"):
+        named = config.get(section, {}).get("checkpoint")
+        if named is not None:
+            found[section] = (
+                str(named) if weights_file(config, section) is None else f"{named} {signed[section]['checkpoint']}"
+            )
+    return found
 
 
 def seed_global_state(seed: int) -> None:

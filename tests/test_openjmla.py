@@ -179,7 +179,7 @@ def test_shorter_windows_cut_or_stretch_the_positions(checkpoint):
 
 @torch.inference_mode()
 def test_pooling(checkpoint):
-    x = music(2)
+    x = music(1.2)
     cls, patches = OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT)(x)
     pooled = {}
     for pooling in ("cls", "mean", "cls_mean"):

@@ -147,7 +147,7 @@ def test_a_killed_build_goes_on_and_is_identical(tmp_path):
         return sum(sum(p.read_bytes()) for p in (tmp_path / "cache").rglob("done.u8"))
 
     for number, (how, enough) in enumerate([(signal.SIGKILL, 4), (signal.SIGINT, 10), (signal.SIGKILL, 16)]):
-        process = build(tmp_path, 0.05)
+        process = build(tmp_path, 0.25)
         wait_for(lambda enough=enough: marked() >= enough)
         process.send_signal(how)
         err = process.communicate(timeout=30)[1]

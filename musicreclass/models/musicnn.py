@@ -13,7 +13,7 @@ from torch import nn
 
 from musicreclass.errors import ConfigError, WeightsError
 from musicreclass.models.encoder import Encoder
-from musicreclass.models.musicnn_weights import NAMES, read_weights
+from musicreclass.models.musicnn_weights import NAMES, fetch, read_weights
 
 VERSION = 1  # of what comes out, beside the weights
 RATE, N_FFT, HOP, MELS, FRAMES = 16000, 512, 256, 96, 187
@@ -62,7 +62,7 @@ class MusiCNNEncoder(Encoder):
         if layer not in network.layers:
             raise ConfigError([f"features.layer={layer}: {checkpoint} has {', '.join(network.layers)}"])
         weights, self.card = read_weights(Path(folder).expanduser(), checkpoint)
-        self.layer = layer
+        self.layer, self.overlaps = layer, self.card["overlaps"]
         self.network = network()
         try:
             self.network.load_state_dict(weights)
@@ -84,6 +84,11 @@ class MusiCNNEncoder(Encoder):
             "n_mels": MELS, "frames": FRAMES, "edges": "zeros", "short": "repeated", "rest": "left out",
         }  # fmt: skip
         self.eval()
+
+    @classmethod
+    def fetch(cls, folder: str = "models/musicnn", wheel: str | None = None, **_: Any) -> list[Path]:
+        """See `Encoder` and `musicnn_weights.fetch`."""
+        return fetch(Path(folder).expanduser(), None if wheel is None else Path(wheel).expanduser())
 
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:
         """A recording (n,) as the samples of its patches, (patches, 48128); patches share 256 samples with each neighbour."""

@@ -117,8 +117,12 @@ def headline(run: Run) -> str:
 def protocol_lines(protocol: dict[str, Any]) -> str:
     """The split and its leak mark, with a line for each reason, as rich markup."""
     mark = MARKS.get(protocol.get("leaky", "unknown"), "")
+    heard = protocol.get("pretraining_overlap", [])
     return "\n".join(
-        [f"split {protocol.get('split')}: {mark}", *(f"  {escape(reason)}" for reason in protocol.get("why", []))]
+        [
+            f"split {protocol.get('split')}: {mark}" + (", [bold red]pretraining overlap[/]" if heard else ""),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *heard]),
+        ]
     )
 
 
