@@ -32,7 +32,7 @@ Music genre classification experiments whose numbers can be believed.
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
   prepare [OVERRIDES]          fetch weights, decode recordings, compute features ahead of training
   evaluate RUN [--split test]  score a finished run on a split, or on other data
-  compare RUN_OR_DIR ...       one table of runs
+  compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
   inspect PATH                 what a checkpoint or a run folder holds, and what fits it
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
@@ -282,7 +282,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def compare(arguments: list[str]) -> int:
     """`musicreclass compare`."""
-    from musicreclass.compare import main as compare_runs
+    from musicreclass.compare.command import main as compare_runs
 
     return compare_runs(arguments)
 
