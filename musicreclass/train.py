@@ -123,6 +123,7 @@ def fit_and_score(
     run.check_lock()
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
+    run.save_tracks(data.tracks)
     figures = {}
     with watch.phase("score"):
         for split in config["evaluate"]:
