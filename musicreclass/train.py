@@ -30,7 +30,6 @@ from musicreclass.run import Run
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
-MADE_WITH = ("code", "micro_batch")  # a run is made with one of each, or it is not one run
 
 
 def train(cfg: DictConfig) -> Run:
@@ -48,7 +47,7 @@ def train(cfg: DictConfig) -> Run:
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     watch = Stopwatch()
-    profile = Profile.of(config["hardware"])
+    profile = hardware_profile(cfg, config)
     with watch.phase("data"):
         data = open_data(config)
         fingerprint = data.fingerprint()
@@ -57,6 +56,7 @@ def train(cfg: DictConfig) -> Run:
     classifier = build(config, profile, data)
     run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
+    asked = None if is_estimator(config) else profile.micro_batch
     identity = {
         "signature": signed,
         "fingerprint": fingerprint,
@@ -64,7 +64,8 @@ def train(cfg: DictConfig) -> Run:
         "code": code_version(),
         "choices": config.get("choices", {}),
         "source": data.source(),
-        "micro_batch": profile.micro_batch,
+        "micro_batch": asked,
+        "micro_batch_asked": asked,
     }
     with run.claimed(config["on_busy"]):
         there = run.identity.get("signature")
@@ -76,23 +77,55 @@ def train(cfg: DictConfig) -> Run:
             score_missing(run, data, config)
             return run
         resume = there == signed and not config["force"]
-        if resume and (was := {name: run.identity.get(name) for name in MADE_WITH}) != {
-            n: identity[n] for n in MADE_WITH
-        }:
+        if resume and not made_alike(run.identity, identity):
+            was = {name: run.identity.get(name) for name in ("code", "micro_batch")}
             log.warning("what has begun with %s starts over: the code or the micro-batch has changed", was)
             print(
                 f"musicreclass: {run.folder}: the code or the micro-batch has changed: it starts over", file=sys.stderr
             )
             resume = False
+        if resume:
+            identity["micro_batch"] = run.identity.get(
+                "micro_batch"
+            )  # as it was measured, or lowered for lack of memory
         run.begin(located(config), identity, resume)
         with run.session():
-            fit_and_score(run, config, data, classifier, watch, resume)
+            for line in profile.why:
+                log.info("hardware: %s", line)
+            for line in profile.warnings:
+                log.warning(line)
+            fit_and_score(run, config, data, classifier, watch, resume, profile)
     return run
 
 
+def made_alike(begun: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether a run goes on as it began: by the same code, and with a micro-batch that it had or that is left to it."""
+    asked = identity["micro_batch_asked"]
+    kept = asked == "auto" or asked in (begun.get("micro_batch"), begun.get("micro_batch_asked"))
+    return kept and begun.get("code") == identity["code"]
+
+
+def hardware_profile(cfg: DictConfig, config: dict[str, Any]) -> Profile:
+    """What the run may use of this machine.
+
+    Where a profile, rather than the user, asks for a precision that the machine lacks, `trainer.precision` becomes the one
+    that is taken, ahead of the run's signature.
+    """
+    if is_estimator(config):
+        profile = Profile.of(config["hardware"], "32-true")
+    else:
+        named = not OmegaConf.is_interpolation(cfg.trainer, "precision")
+        profile = Profile.of(config["hardware"], config["trainer"]["precision"], named)
+        config["trainer"]["precision"] = profile.precision
+    for line in profile.warnings:
+        print(f"musicreclass: {line}", file=sys.stderr)
+    return profile
+
+
 def fit_and_score(
-    run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool
-) -> None:
+    run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool,
+    profile: Profile,
+) -> None:  # fmt: skip
     """What happens inside a run's session."""
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
@@ -102,10 +135,17 @@ def fit_and_score(
         run.check_lock()
         curves.log(epoch, values)
 
+    def note_micro_batch(size: int | None) -> None:
+        run.check_lock()
+        whole = config["trainer"]["batch_size"]
+        run.write("identity.json", {**run.identity, "micro_batch": None if size is None or size >= whole else size})
+
     seed_global_state(config["seed"])
     with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
         show_figure = curves.figure if config["logger"]["tensorboard"] else None
-        classifier.fit(data, Workspace(run.folder, log_epoch, resume, show_figure))
+        micro_batch = run.identity["micro_batch"]
+        work = Workspace(run.folder, log_epoch, resume, show_figure, micro_batch, note_micro_batch)
+        classifier.fit(data, work)
     run.check_lock()
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
@@ -128,6 +168,7 @@ def fit_and_score(
         "notes": data.notes,
         "model": classifier.facts,
         "features": len(classifier.meta.columns) or None,
+        "profile": profile.told(),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
 
