@@ -88,7 +88,8 @@ def measured(module: GenreModule, batch: Batch, profile: Profile, most: int | No
             state = module.network.state_dict()
             for name, value in kept.items():
                 state[name].copy_(value)
-        release_memory()
+        if device.type == "cuda":
+            release_memory()
 
 
 class TrialStep:

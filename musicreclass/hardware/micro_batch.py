@@ -190,19 +190,27 @@ def largest(step: Callable[[int], None], gauge: Meter, most: int, margin: float)
             raise MemoryError(f"not even one track fits in {budget // 2**20} MiB")
         best = 1
     for _ in range(TRIES):
-        fixed, per_track = line(needs)
-        reach = most if per_track == 0 else int((budget - fixed) / per_track)
-        size = min(reach, too_many - 1)
-        if reach >= too_many <= most:  # something was too much without a figure to draw the line by
-            size = (best + too_many) // 2
-        if size <= best or best >= CLOSE * (too_many - 1):
+        most_left = too_many - 1
+        size = min(reach(needs, budget, most), most_left)
+        if size == most_left < most and most_left + 1 not in needs:  # too much, without a figure to draw a line by
+            size = (best + most_left + 1) // 2
+        if size <= best or best >= CLOSE * most_left:
             break
+        fixed, per_track = line(needs)
         if fixed + size * per_track <= gauge.sure * budget:
-            return Measured(size, False, int(per_track), int(fixed), budget)
+            return Measured(size, False, max(0, int(per_track)), max(0, int(fixed)), budget)
         if fits(size):
             best = size
     fixed, per_track = line(needs)
-    return Measured(best, True, int(per_track), int(fixed), budget)
+    return Measured(best, True, max(0, int(per_track)), max(0, int(fixed)), budget)
+
+
+def reach(needs: dict[int, int], budget: int, most: int) -> int:
+    """The size at which memory comes up to the budget: by the line through all small sizes, then by the two sizes next to it."""
+    within, over = ([n for n in sorted(needs) if (needs[n] > budget) is beyond] for beyond in (False, True))
+    near = [*within[-1:], *over[:1]] if over else within[-2:]
+    fixed, per_track = line({n: needs[n] for n in near} if within[-1] > SIZES[-1] or over else needs)
+    return most if per_track <= 0 else min(most, int((budget - fixed) / per_track))
 
 
 def line(needs: dict[int, int]) -> tuple[float, float]:
@@ -211,4 +219,4 @@ def line(needs: dict[int, int]) -> tuple[float, float]:
     if len(sizes) < 2:
         return 0.0, needs[sizes[0]] / sizes[0] if sizes else 0.0
     slope, fixed = np.polyfit(sizes, [needs[n] for n in sizes], 1)
-    return max(0.0, float(fixed)), max(0.0, float(slope))
+    return float(fixed), float(slope)
