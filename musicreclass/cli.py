@@ -28,6 +28,7 @@ Music genre classification experiments whose numbers can be believed.
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
   evaluate RUN [--split test]  score a finished run on a split, or on other data
   compare RUN_OR_DIR ...       one table of runs
+  monitor [MODEL]              what the machine is doing; how many tracks of a model fit into it at once
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
   musicreclass train data=table data.path=features.csv
@@ -222,4 +223,11 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(arguments)
 
 
-TASKS = {"train": train, "evaluate": evaluate, "compare": compare}
+def monitor(arguments: list[str]) -> int:
+    """`musicreclass monitor`."""
+    from musicreclass.monitor import main as watch
+
+    return watch(arguments)
+
+
+TASKS = {"train": train, "evaluate": evaluate, "compare": compare, "monitor": monitor}

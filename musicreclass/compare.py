@@ -19,7 +19,20 @@ from musicreclass.options import Options
 from musicreclass.report.summary import MARKS, percent
 from musicreclass.run import Run
 
-COLUMNS = ("run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1", "stale")
+COLUMNS = (
+    "run",
+    "data",
+    "split",
+    "leaky",
+    "model",
+    "seed",
+    "scored on",
+    "n",
+    "accuracy",
+    "macro-F1",
+    "stale",
+    "micro-batch",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -112,6 +125,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
                 "scored on": split,
                 "n": int(scores["n"]),
                 "stale": "yes" if run.is_stale else "no",
+                "micro-batch": micro_batch(run),
             }
             for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
                 low, high = scores[f"{key}_ci95"]
@@ -120,6 +134,14 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     if not rows or rows[0]["leaky"] not in MARKS:
         raise ValueError("metrics.json holds no scores")
     return rows
+
+
+def micro_batch(run: Run) -> str:
+    """Tracks per forward pass of a network whose batch statistics they are; nothing where the whole batch passed at once, or
+    where it makes no difference."""
+    size = run.identity.get("micro_batch")
+    matters = (run.provenance.get("model", {}).get("micro_batch") or {}).get("batch_statistics")
+    return str(size) if matters and isinstance(size, int) else ""
 
 
 def without_seeds(node: Any) -> Any:
@@ -168,6 +190,10 @@ def footnotes(rows: list[dict[str, Any]]) -> list[RenderableType]:
     looks = len({row["settings"] for row in rows if row["scored on"] == "test"})
     if looks > 1:
         notes.append(Text(f"{looks} configurations, seeds aside, have been scored on this test set", "dim"))
+    for name, size in {row["run"]: row["micro-batch"] for row in rows if row["micro-batch"]}.items():
+        notes.append(
+            Text(f"{short(name)}: trained {size} tracks at a time, and its batch statistics are of so many", "dim")
+        )
     if any(row["stale"] == "yes" for row in rows):
         notes.append(Text("* stale: made by other code than this; force=true trains it again", "yellow"))
     return notes

@@ -19,6 +19,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.evaluate import score_split
 from musicreclass.features.embeddings import embedded
+from musicreclass.hardware.monitor import Monitor
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
 from musicreclass.provenance import Stopwatch, provenance
@@ -131,9 +132,11 @@ def fit_and_score(
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
 
+    monitor = Monitor(profile.monitor_interval, run.folder, 0 if profile.accelerator == "cuda" else None)
+
     def note(epoch: int, values: dict[str, float]) -> None:
         run.check_lock()
-        curves.log(epoch, values)
+        curves.log(epoch, {**values, **monitor.epoch()})
 
     def note_micro_batch(size: int | None) -> None:
         run.check_lock()
@@ -141,7 +144,7 @@ def fit_and_score(
         run.write("identity.json", {**run.identity, "micro_batch": None if size is None or size >= whole else size})
 
     seed_global_state(config["seed"])
-    with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
+    with watch.phase("fit"), monitor, progress_bar(*planned(config), note, monitor.status) as log_epoch:
         show_figure = curves.figure if config["logger"]["tensorboard"] else None
         micro_batch = run.identity["micro_batch"]
         work = Workspace(run.folder, log_epoch, resume, show_figure, micro_batch, note_micro_batch)
@@ -169,6 +172,7 @@ def fit_and_score(
         "model": classifier.facts,
         "features": len(classifier.meta.columns) or None,
         "profile": profile.told(),
+        "monitor": monitor.summary(),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
 

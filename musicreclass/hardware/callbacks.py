@@ -13,7 +13,7 @@ from musicreclass.config import one_line
 from musicreclass.errors import ConfigError
 from musicreclass.hardware.micro_batch import Measured, Meter, largest, meter
 from musicreclass.hardware.profile import Profile
-from musicreclass.hardware.recovery import is_out_of_memory, release_memory
+from musicreclass.hardware.recovery import has_batch_statistics, is_out_of_memory, release_memory
 from musicreclass.models.module import Batch, GenreModule, make_optimizer
 
 log = logging.getLogger("musicreclass")
@@ -48,7 +48,10 @@ class MeasureMicroBatch(Callback):
         self.found.append(found)
         size = whole if len(batch[1]) < whole and found.size == len(batch[1]) else found.size
         log.info("micro-batch: %d of %d tracks at once; %s", min(size, whole), whole, found)
-        pl_module.micro_batches.set(even(whole, size))
+        part = even(whole, size)
+        if part is not None and has_batch_statistics(pl_module.network):
+            log.warning("batch statistics are of %d tracks, not of the whole batch of %d", part, whole)
+        pl_module.micro_batches.set(part)
 
 
 def even(whole: int, size: int) -> int | None:
