@@ -218,54 +218,58 @@ class Check:
         return True
 
     def _misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
-        """A model that cannot read what the data gives."""
-        data, model = choices.get("data"), choices.get("model")
+        """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
         if cfg.hydra.mode is not None:
             return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
-        for section, option in (("data", data), ("model", model)):
-            if not (isinstance(cfg.get(section), DictConfig) and isinstance(cfg[section].get("_target_"), str)):
-                return [f"{section}={option}: its file must name a class: _target_: module.Class"]
+        for section in ("data", "model"):
+            node = cfg.get(section)
+            if node is not None and not (isinstance(node, DictConfig) and isinstance(node.get("_target_"), str)):
+                return [f"{section}={choices.get(section)}: its file must name a class: _target_: module.Class"]
+        if cfg.get("data") is None:
+            return []
+        gives = list(cfg.data.get("provides", []))
+        features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
+        if features and "waveform" not in gives:
+            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
+            return [f"features={features}: turns recordings into a table, and data={choices['data']} is a table already: "
+                    f"features=none, or data={sources}"]  # fmt: skip
+        if cfg.get("model") is None:
+            return []
+        return self._untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)
+
+    def _untrainable(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
+        """Training settings that exclude each other."""
         planned = str(cfg.scheduler.get("_target_")).endswith(("OneCycleLR", "CosineAnnealingLR"))
-        if (
-            planned
-            and not is_estimator({"model": cfg.model})
-            and cfg.early_stopping.get("patience") is not None
-            and choices.get("early_stopping") != "none"
-        ):
-            named = f"early_stopping={choices.get('early_stopping')}"
-            return [
-                f"{named}: scheduler={choices.get('scheduler')} plans the whole run; choose scheduler=plateau|none, or early_stopping=none"
-            ]
+        stopping = choices.get("early_stopping")
+        stops = cfg.early_stopping.get("patience") is not None and stopping != "none"
+        if planned and stops and not is_estimator({"model": cfg.model}):
+            told = f"scheduler={choices.get('scheduler')} plans the whole run"
+            return [f"early_stopping={stopping}: {told}; choose scheduler=plateau|none, or early_stopping=none"]
         clips = cfg.trainer.gradient_clip is not None and cfg.trainer.precision == "16-mixed"
         if clips and not cfg.optimizer.get("fused"):
             return [
                 "trainer.gradient_clip: with trainer.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
             ]
-        needs = cfg.model.get("input")
-        gives = list(cfg.data.get("provides", []))
+        return []
+
+    def _unreadable(self, cfg: DictConfig, choices: dict[str, str], gives: list[str]) -> list[str]:
+        """A model that cannot read what the data, or its features, give."""
+        data, model, needs = choices["data"], choices["model"], cfg.model.get("input")
+        features, augmentation = choices.get("features", "none"), choices.get("augmentation", "none")
         if needs not in ("table", "waveform"):
             return [f"model={model}: its file must say what it reads: input: table, or input: waveform"]
-        features = choices.get("features", "none") if cfg.get("features", {}).get("_target_") else None
-        if features and "waveform" not in gives:
-            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
-            return [f"features={features}: turns recordings into a table, and data={data} is a table already: "
-                    f"features=none, or data={sources}"]  # fmt: skip
-        if features:
-            gives = ["table"]
-        if needs in gives and needs == "table" and choices.get("augmentation", "none") != "none":
-            return [
-                f"augmentation={choices['augmentation']}: augments audio, and model={model} reads a table: augmentation=none"
-            ]
+        if needs in gives and needs == "table" and augmentation != "none":
+            return [f"augmentation={augmentation}: augments audio, and model={model} reads a table: augmentation=none"]
         if needs in gives:
             return []
         models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
-        if features:
+        if features != "none":
             return [
                 f"features={features} gives a table, model={model} reads a {needs}: choose model={models}, or features=none"
             ]
-        encoders = "|".join(o for o in self.tree.groups["features"] if o != "none")
+        encoders = "|".join(option for option in self.tree.groups["features"] if option != "none")
         ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
         return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "

@@ -7,28 +7,34 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass import __version__
-from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, Terminated, UserError
+from musicreclass.errors import ConfigError, DatasetNotFoundError, RunFailedError, Terminated, UserError, WeightsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from musicreclass.check import Check
     from musicreclass.run import Run
 
-VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA")
+VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
+
+WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 HELP = """musicreclass TASK ...
 
 Music genre classification experiments whose numbers can be believed.
 
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
+  prepare [OVERRIDES]          fetch weights, decode recordings, compute features ahead of training
   evaluate RUN [--split test]  score a finished run on a split, or on other data
   compare RUN_OR_DIR ...       one table of runs
   monitor [MODEL]              what the machine is doing; how many tracks of a model fit into it at once
+  inspect PATH                 what a checkpoint or a run folder holds, and what fits it
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
   musicreclass train data=table data.path=features.csv
@@ -98,38 +104,61 @@ def complain(error: Exception) -> int:
 
 def train(arguments: list[str]) -> int:
     """`musicreclass train`: check the configuration, then hand it to Hydra, once or as a sweep."""
-    from musicreclass import config
-    from musicreclass.check import Check
-
-    args = config.parse_arguments("train", arguments)
-    tree = config.Tree(args.config_dir)
-    if args.info or args.hydra_help or args.shell_completion:
-        return run_hydra("train", args)
-    sys.path.append(os.getcwd())  # so that a `_target_` beside one's own --config-dir is found
-    check = Check(tree, "train", args.overrides, args.multirun)
-    looking = args.help or args.cfg is not None
-    problems = [line for line in check.problems() if not (looking and ": a value is needed: " in line)]
-    if problems:
-        raise ConfigError(problems)
-    if args.help:
-        print(config.task_help("train", tree, args.overrides), end="")
+    args, check = configured("train", arguments)
+    if check is None:
         return 0
     if not args.multirun:
-        return run_hydra("train", args)
+        return run_hydra("train", args, train_job)
 
     from musicreclass.sweep import Sweep
 
     sweep = Sweep.new(check.outputs())
     args.overrides.append(sweep.override())
     try:
-        run_hydra("train", args)
+        run_hydra("train", args, train_job)
     except KeyboardInterrupt as error:
         sweep.finish()
         return stopped(error)
     return sweep.finish()
 
 
-def run_hydra(task: str, args: argparse.Namespace) -> int:
+def prepare(arguments: list[str]) -> int:
+    """`musicreclass prepare`: what training would do first, done ahead."""
+    args, check = configured("prepare", arguments)
+    if check is None:
+        return 0
+    if args.multirun:
+        raise UserError("prepare: takes no -m; name one data= and one features= at a time")
+    return run_hydra("prepare", args, prepare_job)
+
+
+def configured(task: str, arguments: list[str]) -> tuple[argparse.Namespace, Check | None]:
+    """A task's arguments, and their check; None for it where they only asked for help or information, which was given.
+
+    Raises:
+        ConfigError: with every problem of the configuration.
+    """
+    from musicreclass import config
+    from musicreclass.check import Check
+
+    args = config.parse_arguments(task, arguments)
+    tree = config.Tree(args.config_dir)
+    if args.info or args.hydra_help or args.shell_completion:
+        run_hydra(task, args, train_job)
+        return args, None
+    sys.path.append(os.getcwd())  # so that a `_target_` beside one's own --config-dir is found
+    check = Check(tree, task, args.overrides, args.multirun)
+    looking = args.help or args.cfg is not None
+    problems = [line for line in check.problems() if not (looking and ": a value is needed: " in line)]
+    if problems:
+        raise ConfigError(problems)
+    if args.help:
+        print(config.task_help(task, tree, args.overrides), end="")
+        return args, None
+    return args, check
+
+
+def run_hydra(task: str, args: argparse.Namespace, job: Callable[[DictConfig], Any]) -> int:
     """Let Hydra compose the configuration and run the task's job with it.
 
     `hydra.main` would read sys.argv, where the task's name stands in the way; this is what it does with what it read.
@@ -143,8 +172,28 @@ def run_hydra(task: str, args: argparse.Namespace) -> int:
     version.setbase("1.3")
     if not args.info:
         logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it would say what we say, at length
-    _run_hydra(args, get_args_parser(), train_job, config_path=str(CONF), config_name=task)
+    _run_hydra(args, get_args_parser(), job, config_path=str(CONF), config_name=task)
     return 0
+
+
+def prepare_job(cfg: DictConfig) -> None:
+    """Prepare what a configuration names."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from musicreclass.config import with_choices
+
+    cfg = with_choices(cfg, dict(HydraConfig.get().runtime.choices))
+    try:
+        from musicreclass.prepare import prepare as prepare_all
+
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+        refuse_missing_weights(config)
+        prepare_all(config)
+    except KeyboardInterrupt as error:
+        raise SystemExit(stopped(error)) from None
+    except Exception as error:  # ended here, since Hydra would add lines of its own
+        raise SystemExit(complain(error)) from None
 
 
 def train_job(cfg: DictConfig) -> float | None:
@@ -189,6 +238,7 @@ def find_or_train(cfg: DictConfig) -> Run:
     path = config["data"].get("path")
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file")
+    refuse_missing_weights(config)
     run = finished_run(config)
     if run is None:
         from musicreclass.train import train as train_run
@@ -198,6 +248,21 @@ def find_or_train(cfg: DictConfig) -> Run:
     if run.is_stale:
         print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
     return run
+
+
+def refuse_missing_weights(config: dict[str, Any]) -> None:
+    """Say that a file of weights is not there, before anything is read.
+
+    Raises:
+        WeightsError: for the first that `features` or `model` names.
+    """
+    for section in ("features", "model"):
+        weights = config.get(section, {}).get("checkpoint")
+        if str(weights).endswith(WEIGHTS_FILES) and not Path(weights).expanduser().is_file():
+            told = (
+                f"put the weights there, or say where they are: {section}.checkpoint=FILE, MUSICRECLASS_MODELS=FOLDER"
+            )
+            raise WeightsError(f"{section}.checkpoint={weights}: there is no such file; {told}")
 
 
 def stopped(error: KeyboardInterrupt) -> int:
@@ -230,4 +295,18 @@ def monitor(arguments: list[str]) -> int:
     return watch(arguments)
 
 
-TASKS = {"train": train, "evaluate": evaluate, "compare": compare, "monitor": monitor}
+def inspect(arguments: list[str]) -> int:
+    """`musicreclass inspect`."""
+    from musicreclass.inspect import main as inspect_path
+
+    return inspect_path(arguments)
+
+
+TASKS = {
+    "train": train,
+    "prepare": prepare,
+    "evaluate": evaluate,
+    "compare": compare,
+    "inspect": inspect,
+    "monitor": monitor,
+}

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

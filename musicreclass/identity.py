@@ -33,6 +33,11 @@ HANDLING = ("provides", "cache", "workers", "on_bad_file", "max_bad_fraction")  
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs", "batch_size")  # in `model` and `features`: how fast, not what
+FETCHED = (
+    "folder",
+    "wheel",
+    "cache",
+)  # in `features`: where weights lie that are known by name, and how recordings are read
 WEIGHTS = "checkpoint"  # in `model` and `features`: a file, whose content counts and not its place
 RESULTS = (
     "data",
@@ -55,7 +60,7 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
     if config.get("model", {}).get("input") == "table":
         kept.pop("augmentation", None)  # there is nothing to augment
-    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", SPEED)):
+    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", (*SPEED, *FETCHED))):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
     for section in ("model", "features"):

@@ -21,7 +21,16 @@ from musicreclass.evaluate import score_split
 from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import code_version, is_estimator, located, remember_fingerprint, run_folder, signature
+from musicreclass.identity import (
+    code_version,
+    is_estimator,
+    located,
+    remember_fingerprint,
+    run_folder,
+    scientific,
+    signature,
+    weights_file,
+)
 from musicreclass.provenance import Stopwatch, provenance
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
@@ -46,9 +55,8 @@ def train(cfg: DictConfig) -> Run:
         UserError: for data or a model that cannot be used; nothing was written.
         RunFailedError: for what broke on the way; the run folder holds the traceback.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     watch = Stopwatch()
-    profile = hardware_profile(cfg, config)
+    profile, config = hardware_profile(cfg)
     with watch.phase("data"):
         data = open_data(config)
         fingerprint = data.fingerprint()
@@ -106,21 +114,23 @@ def made_alike(begun: dict[str, Any], identity: dict[str, Any]) -> bool:
     return kept and begun.get("code") == identity["code"]
 
 
-def hardware_profile(cfg: DictConfig, config: dict[str, Any]) -> Profile:
-    """What the run may use of this machine.
+def hardware_profile(cfg: DictConfig) -> tuple[Profile, dict[str, Any]]:
+    """What the run may use of this machine, and the configuration, resolved.
 
     Where a profile, rather than the user, asks for a precision that the machine lacks, `trainer.precision` becomes the one
     that is taken, ahead of the run's signature.
     """
-    if is_estimator(config):
-        profile = Profile.of(config["hardware"], "32-true")
-    else:
-        named = not OmegaConf.is_interpolation(cfg.trainer, "precision")
-        profile = Profile.of(config["hardware"], config["trainer"]["precision"], named)
-        config["trainer"]["precision"] = profile.precision
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked = config["trainer"]["precision"]
+    if is_estimator(config) and not (config.get("features") or {}).get("_target_"):
+        asked = "32-true"  # nobody computes in it
+    profile = Profile.of(config["hardware"], asked, named=not OmegaConf.is_interpolation(cfg.trainer, "precision"))
+    if profile.precision != asked:
+        taken = OmegaConf.merge(cfg, {"trainer": {"precision": profile.precision}})
+        config = OmegaConf.to_container(taken, resolve=True)
     for line in profile.warnings:
         print(f"musicreclass: {line}", file=sys.stderr)
-    return profile
+    return profile, config
 
 
 def fit_and_score(
@@ -128,6 +138,11 @@ def fit_and_score(
     profile: Profile,
 ) -> None:  # fmt: skip
     """What happens inside a run's session."""
+    for section in ("features", "model"):
+        if config.get(section, {}).get("checkpoint") == "random":
+            data.notes.append(
+                f"{section}.checkpoint=random: the encoder has learned nothing yet, no pretrained weights were used"
+            )
     for line in (*data.protocol.why, *data.notes):
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
@@ -173,8 +188,22 @@ def fit_and_score(
         "features": len(classifier.meta.columns) or None,
         "profile": profile.told(),
         "monitor": monitor.summary(),
+        "pretrained": pretrained(config),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))
+
+
+def pretrained(config: dict[str, Any]) -> dict[str, str]:
+    """Where pretrained weights came from: for `features` and `model` the file and its SHA-256, or `random`."""
+    signed = scientific(config)
+    found = {}
+    for section in ("features", "model"):
+        named = config.get(section, {}).get("checkpoint")
+        if named is not None:
+            found[section] = (
+                str(named) if weights_file(config, section) is None else f"{named} {signed[section]['checkpoint']}"
+            )
+    return found
 
 
 def seed_global_state(seed: int) -> None:

@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 
 from musicreclass import cli
+from tests.library import TONES, write_tone
+from tests.sounds import FORMATS, music, write
 
 MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
@@ -145,3 +147,28 @@ def real_data() -> Path:
     if not place:
         pytest.skip("MUSICRECLASS_TEST_DATA is not set")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Recordings of two stretches, in all formats and several rates."""
+    folder = tmp_path_factory.mktemp("recordings")
+    made = []
+    for i, (ending, words) in enumerate(FORMATS.items()):
+        rate = 48000 if ending == "opus" else (44100, 22050, 8000)[i % 3]
+        made.append(write(folder / f"{i}.{ending}", music(33 + i / 10, rate, 1 + i % 2, seed=i), rate, **words))
+    return made
+
+
+@pytest.fixture
+def library(here: Path) -> Path:
+    """A folder of genre folders of artist folders."""
+    for k, (genre, tone) in enumerate(TONES.items()):
+        for artist in range(6):
+            for take in range(2):
+                write_tone(
+                    here / "lib" / genre / f"{genre} artist {artist}" / f"song {take}.wav",
+                    tone,
+                    100 * k + 10 * artist + take,
+                )
+    return here / "lib"

@@ -39,7 +39,7 @@ def test_csv_and_markdown(run, runs, here):
     rows = list(csv.DictReader((here / "t.csv").open()))
     assert len(rows) == 5  # two runs with two splits, one with one
     first = rows[0]
-    assert list(first) == ["run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1", "stale",
+    assert list(first) == ["run", "data", "split", "leaky", "model", "seed", "scored on", "n", "accuracy", "macro-F1", "stale", "micro-batch",
                            "accuracy low", "accuracy high", "macro-F1 low", "macro-F1 high"]  # fmt: skip
     metrics = json.loads((runs / first["run"] / "metrics.json").read_text())[first["scored on"]]
     assert float(first["accuracy"]) == metrics["accuracy"]
@@ -47,7 +47,20 @@ def test_csv_and_markdown(run, runs, here):
     assert run("compare", "outputs", "--output", "t.md").code == 0
     lines = (here / "t.md").read_text().splitlines()
     assert len(lines) == 2 + 5
-    assert {line.count("|") for line in lines} == {12}
+    assert {line.count("|") for line in lines} == {13}
+
+
+def test_a_micro_batch_is_told_where_it_makes_a_difference(run, runs):
+    folder = next(place.parent for place in sorted(runs.glob("*/status.json")))
+    assert "at a time" not in run("compare", "outputs").out
+    for name, size in {"identity.json": 8, "provenance.json": {"size": 8, "batch_statistics": False}}.items():
+        found = json.loads((folder / name).read_text())
+        (found if name == "identity.json" else found["model"])["micro_batch"] = size
+        (folder / name).write_text(json.dumps(found))
+    assert "at a time" not in run("compare", "outputs").out
+    found["model"]["micro_batch"]["batch_statistics"] = True
+    (folder / name).write_text(json.dumps(found))
+    assert f"{folder.name[-8:]}: trained 8 tracks at a time" in run("compare", "outputs").out
 
 
 def test_looks_at_the_test_set_are_counted_and_stale_runs_marked(run, runs, table):

@@ -17,9 +17,9 @@ from musicreclass.classifiers.predictions import Predictions
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import DataError, RunError, UserError
+from musicreclass.files import POINTER
 
 SUMS = "SHA256SUMS"
-POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
 
 
 @contextmanager

@@ -115,6 +115,18 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
     Raises:
         RunError: if the folder is incomplete or foreign, or needs code that is not trusted.
     """
+    meta = read_meta(folder)
+    check_sums(folder)
+    with refusing(folder / "meta.json"):
+        return KINDS[meta.kind].load(folder, meta, trust)
+
+
+def read_meta(folder: Path) -> Meta:
+    """What a saved model says of itself.
+
+    Raises:
+        RunError: if the folder is incomplete or foreign.
+    """
     try:
         fields = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -123,11 +135,10 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
         raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
     if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
         raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
-    check_sums(folder)
     with refusing(folder / "meta.json"):
         names = fields.get("classes")
         if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
             raise ValueError("classes must be a list of different names")
         if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
             raise ValueError("columns must be a list, and scale true or false")
-        return KINDS[fields["kind"]].load(folder, Meta(**fields), trust)
+        return Meta(**fields)

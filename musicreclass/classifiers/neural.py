@@ -251,9 +251,9 @@ class NetworkClassifier(Classifier):
             if found_class.__module__ != module or not plain_arguments(meta.arguments):
                 raise RunError(f"{folder}/meta.json: {meta.target} is not a network of {module} made from plain values")
         with refusing(folder / "weights.pt"):
-            if WEIGHTS in meta.arguments:  # they are in weights.pt, with everything else
-                meta.arguments = {**meta.arguments, WEIGHTS: None}
-            found = cls(meta)
+            later = {WEIGHTS: None} if WEIGHTS in meta.arguments else {}  # they are in weights.pt, with everything else
+            found = cls(replace(meta, arguments={**meta.arguments, **later}))
+            found.meta = meta
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
             found.network.load_state_dict(weights, assign=True)
         found.network.eval()

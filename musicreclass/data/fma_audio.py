@@ -24,6 +24,8 @@ class FMAAudio(AudioData):
         options: as in `AudioData`.
     """
 
+    dataset = "fma"
+
     def __init__(
         self,
         root: str | None,

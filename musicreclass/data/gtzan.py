@@ -134,6 +134,8 @@ class GTZAN(AudioData):
         options: as in `AudioData`.
     """
 
+    dataset = "gtzan"
+
     def __init__(self, root: str | None, split: dict[str, Any], fold: int = 0, **options: Any) -> None:
         super().__init__(split, **options)
         self.root = root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -23,11 +23,13 @@ class Protocol:
         leaky: `yes` if an artist (an album, where the artist is unknown) or a byte-identical recording lies on two
             sides, `unknown` if the artist is unknown for too many tracks to tell, else `no`.
         why: the counts behind it, a line each.
+        pretraining_overlap: where a pretrained encoder is known to have heard recordings that are scored here, a line each.
     """
 
     split: str
     leaky: str
     why: list[str]
+    pretraining_overlap: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The protocol as metrics.json holds it."""

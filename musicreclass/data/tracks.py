@@ -84,6 +84,7 @@ class TrackData(LightningDataModule, ABC):
 
     Attributes:
         provides: what a batch holds: `waveform`, `table`, or both.
+        dataset: the published dataset that the tracks come from, as `gtzan`; empty for any other.
         tracks: the Tracks table of the tracks in use.
         classes: the class names, sorted; a target's number is its place here.
         protocol: the split's name, and whether it leaks.
@@ -93,6 +94,7 @@ class TrackData(LightningDataModule, ABC):
     """
 
     provides: tuple[str, ...] = ()
+    dataset = ""
 
     def __init__(self, split: dict[str, Any]) -> None:
         super().__init__()

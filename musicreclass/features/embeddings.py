@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hydra.utils import get_object
 
 from musicreclass.config import one_line
 from musicreclass.data import audio
-from musicreclass.data.decode import in_parallel, telling_progress
+from musicreclass.data.parallel import in_parallel, telling_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -74,7 +75,9 @@ class EmbeddedTracks(TableData):
         source = self.source_data
         source.needs = self.needs
         source.setup(stage)
-        self.tracks, self.classes, self.protocol = source.tracks, source.classes, source.protocol
+        self.tracks, self.classes = source.tracks, source.classes
+        heard = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
+        self.protocol = replace(source.protocol, pretraining_overlap=heard)
         self.dropped, self.notes = source.dropped, source.notes
         self.columns = self.encoder.columns
         self.row_track = np.arange(len(self.tracks))
@@ -171,16 +174,9 @@ def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> Embed
         raise ConfigError(
             [f"features: turns recordings into a table, and the data gives {' and '.join(source.provides)}"]
         )
-    target = node["_target_"]
+    make, _ = encoder_class(node["_target_"])
     try:
-        found = get_object(target)
-    except Exception as error:
-        raise ConfigError([f"features._target_={target}: cannot be imported: {one_line(error)}"]) from error
-    owner = found if isinstance(found, type) else getattr(found, "__self__", None)
-    if not (isinstance(owner, type) and issubclass(owner, Encoder)):
-        raise ConfigError([f"features._target_={target}: neither an Encoder nor a classmethod of one"])
-    try:
-        encoder = found(**{name: value for name, value in node.items() if name not in ABOUT})
+        encoder = make(**{name: value for name, value in node.items() if name not in ABOUT})
     except TypeError as error:
         raise ConfigError([f"features: {one_line(error)}"]) from error
     if encoder.sample_rate != source.sample_rate:
@@ -188,3 +184,19 @@ def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> Embed
         raise ConfigError([f"{told}: features.sample_rate={encoder.sample_rate}"])
     weights = [path] if (path := weights_file({"features": node}, "features")) else []
     return EmbeddedTracks(source, encoder, weights, profile.device, node["precision"], node["batch_size"])
+
+
+def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
+    """What a dotted path makes encoders with, and the class: the class itself, or a classmethod of it.
+
+    Raises:
+        ConfigError: if it cannot be imported, or is neither.
+    """
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise ConfigError([f"features._target_={target}: cannot be imported: {one_line(error)}"]) from error
+    owner = found if isinstance(found, type) else getattr(found, "__self__", None)
+    if not (isinstance(owner, type) and issubclass(owner, Encoder)):
+        raise ConfigError([f"features._target_={target}: neither an Encoder nor a classmethod of one"])
+    return found, owner

@@ -48,7 +48,8 @@ class MeasureMicroBatch(Callback):
         self.found.append(found)
         size = whole if len(batch[1]) < whole and found.size == len(batch[1]) else found.size
         log.info("micro-batch: %d of %d tracks at once; %s", min(size, whole), whole, found)
-        part = even(whole, size)
+        before = pl_module.micro_batches.size
+        part = even(whole, size if before is None else min(size, before))
         if part is not None and has_batch_statistics(pl_module.network):
             log.warning("batch statistics are of %d tracks, not of the whole batch of %d", part, whole)
         pl_module.micro_batches.set(part)

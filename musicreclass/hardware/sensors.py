@@ -6,6 +6,7 @@ Where NVML says nothing, torch, /proc and /sys are asked.
 
 from __future__ import annotations
 
+import importlib
 import math
 import shutil
 import sys
@@ -41,12 +42,11 @@ def open_nvml(module: Any = None) -> Any:
         module: what to use as such; by default `pynvml`, which the package nvidia-ml-py provides.
     """
     try:
-        if module is None:
-            import pynvml as module
-        module.nvmlInit()
+        found = importlib.import_module("pynvml") if module is None else module
+        found.nvmlInit()
     except Exception:
         return None
-    return module
+    return found
 
 
 def gpu_count(nvml: Any) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from musicreclass.errors import WeightsError
+from musicreclass.files import POINTER
 
-POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -52,8 +52,7 @@ def read(path: Path) -> Any:
                 f"{path}: brings objects beside its tensors ({', '.join(brought[:3])}), which are not loaded; save its"
                 " state_dict alone, where it was made, and give that file"
             ) from error
-        words = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path}: cut short, damaged, or no checkpoint ({type(error).__name__}: {words})") from error
+        raise WeightsError(f"{path}: cut short, damaged, or no checkpoint of torch or safetensors") from error
 
 
 def refuse_stand_ins(path: Path, begin: bytes) -> None:

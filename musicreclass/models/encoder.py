@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +18,22 @@ class Encoder(nn.Module, ABC):
         sample_rate: of the waveforms it takes, Hz.
         columns: a name for each entry of a vector.
         settings: plain values that its vectors depend on beside the weights: front end, windows, pooling, a version.
+        overlaps: datasets whose recordings it is known to have been trained on, each with `dataset`, `what` and `source`.
     """
 
     sample_rate: int
     columns: list[str]
     settings: dict[str, Any]
+    overlaps: list[dict[str, str]] = []  # noqa: RUF012 (a subclass or an instance sets its own)
+
+    @classmethod
+    def fetch(cls, **arguments: Any) -> list[Path]:
+        """Get weights that anyone may have, for `musicreclass prepare`; the arguments are those of the YAML file.
+
+        Returns:
+            the files that are there now; none where weights are the user's to bring.
+        """
+        return []
 
     @abstractmethod
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:

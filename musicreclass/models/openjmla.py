@@ -19,7 +19,7 @@ from musicreclass.models.checkpoint import find, read_tensors
 from musicreclass.models.encoder import Encoder
 
 SAMPLE_RATE = 16000
-HOP = 160  # samples from frame to frame
+N_FFT, HOP = 400, 160  # samples in a frame, and from frame to frame
 BANDS, FRAMES, PATCH = 80, 2992, 16  # of the mel spectrogram that it was pretrained on, 29.92 s; a patch is a square
 ROWS, WIDTH, DEPTH, HEADS = BANDS // PATCH, 768, 12, 12
 EPSILON = 1e-6  # of every LayerNorm
@@ -36,22 +36,25 @@ class Mel(nn.Module):
         (B, n) float32 in [-1, 1] at 16 kHz to (B, 80, 1 + n // 160) float32.
     """
 
+    window: torch.Tensor
+    filters: torch.Tensor
+
     def __init__(self) -> None:
-        from musicreclass.models.transforms import MelSpectrogram
+        from librosa.filters import mel  # exact to the last digit, where torchaudio computes in float32
 
         super().__init__()
-        self.mel = MelSpectrogram(
-            sample_rate=SAMPLE_RATE, n_fft=400, hop_length=HOP, n_mels=BANDS, f_min=50.0, f_max=8000.0,
-            power=2.0, norm="slaney", mel_scale="slaney", pad_mode="reflect",
-        )  # fmt: skip
-        for module in self.mel.modules():
-            for name, constant in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, constant, persistent=False)
+        filters = mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=BANDS, fmin=50, fmax=8000)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Waveforms to what the encoder's windows are cut from."""
         with torch.autocast(x.device.type, enabled=False):
-            return (torch.log(self.mel(x.float()) + 1.1920929e-07) + 4.5) / 4.5
+            frames = torch.stft(
+                x.float(), N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
+            )
+            power = frames.real.square() + frames.imag.square()
+            return (torch.log(self.filters @ power + 1.1920929e-07) + 4.5) / 4.5
 
 
 class Attention(nn.Module):

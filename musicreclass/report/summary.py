@@ -24,7 +24,8 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "class_weight": config["class_weight"],
     }
-    heard = ("augmentation",) if config["model"].get("input") == "waveform" else ()
+    heard: tuple[str, ...] = ("augmentation",) if config["model"].get("input") == "waveform" else ()
+    heard += ("features",) if config.get("features", {}).get("_target_") else ()
     for section in ("model", *(() if is_estimator(config) else TRAINING), *heard):
         found.update(flat(config[section], section))
     return {name: value for name, value in found.items() if value is not None}
@@ -116,8 +117,12 @@ def headline(run: Run) -> str:
 def protocol_lines(protocol: dict[str, Any]) -> str:
     """The split and its leak mark, with a line for each reason, as rich markup."""
     mark = MARKS.get(protocol.get("leaky", "unknown"), "")
+    heard = protocol.get("pretraining_overlap", [])
     return "\n".join(
-        [f"split {protocol.get('split')}: {mark}", *(f"  {escape(reason)}" for reason in protocol.get("why", []))]
+        [
+            f"split {protocol.get('split')}: {mark}" + (", [bold red]pretraining overlap[/]" if heard else ""),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *heard]),
+        ]
     )
 
 

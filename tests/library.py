@@ -1,0 +1,61 @@
+"""A small library of recordings, and what is read from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+if TYPE_CHECKING:
+    import torch
+
+    from musicreclass.data.recordings import AudioData
+
+RATE = 8000
+SMALL = ["model=cnn_small", "model.channels=4", "model.hidden=8", f"model.sample_rate={RATE}", "model.frontend.n_fft=256",
+         "model.frontend.hop_length=128", "model.frontend.n_mels=24", "data.clip_seconds=0.75", "data.eval_crops=2", "data.min_seconds=0.5",
+         "trainer.max_epochs=3", "trainer.batch_size=8", "hardware=cpu", "logger=none", "early_stopping=none"]  # fmt: skip
+TONES = {"blues": 300, "jazz": 900, "rock": 2000}
+
+
+def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, rate: int = RATE, **options) -> None:
+    """A tone with noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    sound = 0.3 * np.sin(2 * np.pi * frequency * (1 + 0.05 * random.random()) * time) + 0.05 * random.normal(
+        size=len(time)
+    )
+    soundfile.write(path, sound, rate, **options)
+
+
+def opened(root: Path, *words: str) -> AudioData:
+    """The library as a run opens it."""
+    from omegaconf import OmegaConf
+
+    from musicreclass.check import compose
+    from musicreclass.data.recordings import AudioData
+    from musicreclass.train import open_data
+
+    cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *words])
+    data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    assert isinstance(data, AudioData)
+    data.batch_size = 8
+    return data
+
+
+def batches(data: AudioData, split: str, epoch: int = 0) -> list[list[torch.Tensor]]:
+    loader = data.train_dataloader() if split == "train" else data.scoring_batches(split)
+    if loader.sampler is not None:
+        loader.sampler.set_epoch(epoch)
+    return [list(batch) for batch in loader]
+
+
+def same(one: list[list[torch.Tensor]], two: list[list[torch.Tensor]]) -> bool:
+    import torch
+
+    return len(one) == len(two) and all(
+        torch.equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y, strict=True)
+    )

@@ -1,0 +1,33 @@
+"""Recordings to decode, good and cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+FORMATS = {
+    "wav": {"subtype": "PCM_16"}, "24.wav": {"subtype": "PCM_24"}, "float.wav": {"subtype": "FLOAT"}, "au": {},
+    "aiff": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {},
+    "vbr.mp3": {"bitrate_mode": "VARIABLE", "compression_level": 0.9},
+}  # fmt: skip
+LOSSY = ("ogg", "opus", "mp3", "vbr.mp3")
+
+
+def music(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """A sweep with noise that comes and goes: (n,) or (n, channels)."""
+    rng, t = np.random.default_rng(seed), np.arange(round(seconds * rate)) / rate
+    sweep = 0.3 * np.sin(2 * np.pi * (100 + 20 * t) * t)
+    noise = 0.1 * rng.standard_normal((len(t), channels)) * (1 + np.sin(2 * np.pi * 0.7 * t))[:, None]
+    return (sweep[:, None] + noise).squeeze()
+
+
+def write(path: Path, sound: np.ndarray, rate: int, **words: object) -> Path:
+    soundfile.write(path, sound, rate, **words)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path

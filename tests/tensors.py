@@ -1,0 +1,37 @@
+"""Batches to augment, and effects that are certain to come."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import settings
+
+from musicreclass.data.sampling import mixed
+
+RATE = 22050
+N = 8000  # samples of a short clip
+KEYS = [mixed(0, 1, row) for row in range(40)]
+FEW = settings(max_examples=15, deadline=None)
+CERTAIN = {
+    "gain": {"gain_db": [3, 6], "gain_p": 1},
+    "polarity": {"polarity_p": 1},
+    "stretch": {"stretch_rate": [0.8, 1.25], "stretch_step": 0.15, "stretch_p": 1},
+    "pitch": {"pitch_semitones": [-3, 3], "pitch_p": 1},
+    "snr": {"noise_snr": [10, 20], "noise_snr_p": 1},
+    "amplitude": {"noise_amplitude": 0.01, "noise_amplitude_p": 1},
+}
+
+
+def crops(count: int, samples: int = 11000) -> torch.Tensor:
+    return torch.randn(count, samples, generator=torch.Generator().manual_seed(3)) * 0.1
+
+
+def pictures(count: int, bands: int = 40, frames: int = 60) -> torch.Tensor:
+    return torch.randn(count, 1, bands, frames, generator=torch.Generator().manual_seed(4)) + 2
+
+
+def tone(seconds: float, frequency: float = 440.0) -> np.ndarray:
+    """Harmonics, with a slow tremolo so that tempo can be heard."""
+    t = np.arange(int(seconds * RATE)) / RATE
+    sound = sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 6))
+    return (0.2 * sound * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
