@@ -16,6 +16,7 @@ from musicreclass.hardware.recovery import MicroBatches, StepState, is_out_of_me
 from musicreclass.models.module import GenreModule
 from musicreclass.run import Run
 from tests.conftest import table_overrides
+from tests.library import SMALL
 
 
 class Made(Meter):
@@ -255,3 +256,65 @@ def test_measuring_leaves_no_trace(run, table, monkeypatch):
         results.append(Run(Path(name)).predictions("valid").probabilities())
     assert (results[0] == results[1]).all()
     assert Run(Path("measured")).provenance["model"]["micro_batch"]["measured"]["size"] == 16
+
+
+def test_a_gpu_is_measured_by_what_its_allocator_holds(tmp_path, monkeypatch):
+    from musicreclass.hardware.micro_batch import CudaMeter
+
+    held, mib = {"reserved": 300, "peak": 0}, 2**20
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: held["reserved"] * mib)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: held["peak"] * mib)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: held.update(peak=held["reserved"]))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5000 * mib, 8000 * mib))
+    gauge = CudaMeter(torch.device("cuda"))
+    assert gauge.peak(lambda: held.update(peak=700)) == 400 * mib
+    held["reserved"] = 500  # an optimizer's states stay
+    assert gauge.free() == 5200 * mib
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: {8 << 20} kB\nMemAvailable: {6000 << 10} kB\n")
+    held["reserved"] = 300
+    assert (
+        CudaMeter(torch.device("cuda"), unified=True, root=tmp_path).free() == 6000 * mib
+    )  # the system frees its file cache
+
+
+def test_audio_with_batch_statistics_and_augmentation(library, run, monkeypatch):
+    """Running statistics move once for each part that counts: as many times as in a run at that micro-batch from the start."""
+    words = [
+        "data=folder",
+        f"data.root={library}",
+        *SMALL,
+        "model.dropout=0.0",
+        "augmentation=spectrogram",
+        "trainer.max_epochs=2",
+    ]
+    assert run("train", *words, "hardware.micro_batch=4", "run_dir=small").code == 0
+    with monkeypatch.context() as patched:
+        fails(patched, at={0}, over=4)
+        assert run("train", *words, "hardware.micro_batch=8", "run_dir=halved").code == 0
+    small, halved = (torch.load(Path(name) / "model" / "weights.pt", weights_only=True) for name in ("small", "halved"))
+    assert any("num_batches_tracked" in name for name in small)
+    for name, value in small.items():
+        assert torch.allclose(value, halved[name], atol=1e-6), name
+    assert Run(Path("halved")).provenance["model"]["micro_batch"] == {
+        "size": 4,
+        "batch_statistics": True,
+        "measured": None,
+    }
+    result = run("compare", "small")
+    assert "trained 4 tracks at a time" in result.out
+
+
+def test_an_optimizer_that_runs_out_of_memory_ends_the_run(run, table, monkeypatch):
+    def step(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    result = run("train", *table_overrides(table), *WORDS, "optimizer=sgd", "hardware.micro_batch=null", "run_dir=r")
+    assert result.code == 1
+    assert "OutOfMemoryError: CUDA out of memory" in result.err
+    assert Run(Path("r")).state == "failed"
+    again = run("train", *table_overrides(table), *WORDS, "optimizer=sgd", "hardware.micro_batch=auto", "run_dir=q")
+    assert again.code == 2  # it is found out ahead of training
+    assert again.lines[0].startswith("trainer.batch_size=16: a training step is too much for the memory here")
