@@ -32,9 +32,9 @@ Music genre classification experiments whose numbers can be believed.
   train [OVERRIDES] [-m]       fit a model, score it, leave a run folder; -m sweeps over comma lists
   prepare [OVERRIDES]          fetch weights, decode recordings, compute features ahead of training
   evaluate RUN [--split test]  score a finished run on a split, or on other data
-  compare RUN_OR_DIR ...       one table of runs
-  monitor [MODEL]              what the machine is doing; how many tracks of a model fit into it at once
+  compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
   inspect PATH                 what a checkpoint or a run folder holds, and what fits it
+  monitor [MODEL]              what the machine is doing; how many tracks of a model fit into it at once
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
   musicreclass train data=table data.path=features.csv
@@ -283,7 +283,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def compare(arguments: list[str]) -> int:
     """`musicreclass compare`."""
-    from musicreclass.compare import main as compare_runs
+    from musicreclass.compare.command import main as compare_runs
 
     return compare_runs(arguments)
 

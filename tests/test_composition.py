@@ -55,7 +55,7 @@ def test_a_pair_that_does_not_fit_is_refused_with_what_fits(tmp_path):
         compose("train", ["data=radio", "model=mlp"], str(tmp_path))
     assert refused.value.problems == [
         "data=radio gives a waveform, model=mlp reads a table: choose model=cnn|cnn_small|listener|openjmla, "
-        "features=openjmla, or data=demo|fma_features|gtzan_features|table"
+        "features=musicnn|openjmla, or data=demo|fma_features|gtzan_features|table"
     ]
     with pytest.raises(ConfigError) as refused:
         compose("train", ["data=demo", "model=listener"], str(tmp_path))

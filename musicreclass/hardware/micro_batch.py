@@ -166,16 +166,14 @@ def largest(step: Callable[[int], None], gauge: Meter, most: int, margin: float)
     def fits(size: int) -> bool:
         """Try a size; what is known of sizes is noted."""
         nonlocal too_many
-        told = None
         try:
             needs[size] = gauge.peak(lambda: step(size))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            told = error.__class__.__name__
-        if told is not None:  # outside of the handler, whose traceback holds on to memory
+        if size not in needs:  # not in the handler, whose traceback holds on to memory
             release_memory()
-        if told is not None or needs[size] > budget:
+        if needs.get(size, budget + 1) > budget:
             too_many = size
             return False
         return True

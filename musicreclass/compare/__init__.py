@@ -1,0 +1,1 @@
+"""One table of many runs: collected, grouped, held against each other, shown."""

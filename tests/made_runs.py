@@ -1,0 +1,112 @@
+"""Finished run folders, made up without training anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from musicreclass.classifiers.predictions import PREFIX, Predictions
+from musicreclass.identity import code_version, signature
+
+CLASSES = ("blues", "jazz", "rock")
+
+
+def made_run(
+    outputs: Path,
+    name: str,
+    *,
+    model: str = "mlp",
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    right: float = 0.7,
+    n: int = 120,
+    groups: int = 0,
+    tracks: str = "t",
+    splits: tuple[str, ...] = ("valid", "test"),
+    split: str = "grouped",
+    leaky: str = "no",
+    fold: int | None = None,
+    lr: float | None = None,
+    classes: tuple[str, ...] = CLASSES,
+    data: str = "table",
+    fingerprint: str = "f",
+    provenance: dict[str, Any] | None = None,
+    order: int = 1,
+    features: str | None = None,
+) -> Path:
+    """A run that is right on about a share of its tracks, which tracks depends on model, seed and fold.
+
+    Args:
+        outputs: where the folder goes.
+        name: the folder's name.
+        model: the chosen model; mlp and cnn have settings of an optimizer too.
+        settings: of the model.
+        right: the share.
+        n: tracks in a split.
+        groups: how many groups each split's tracks fall into; 0 where they are unknown.
+        tracks: begins the ids of its tracks.
+        fold: the fold, whose tracks are its own.
+        features: what made its table, of recordings.
+        order: -1 writes the predictions in the opposite order.
+    """
+    folder = outputs / name
+    (folder / "predictions").mkdir(parents=True)
+    network = model in ("mlp", "cnn")
+    target = f"torch.{model}" if network else f"sklearn.{model}"
+    config: dict[str, Any] = {
+        "data": {
+            "_target_": "Table",
+            "split": {"protocol": split, "folds": 5},
+            **({} if fold is None else {"fold": fold}),
+        },
+        "model": {
+            "_target_": target,
+            "input": "table",
+            **(settings or {}),
+            **({} if network else {"random_state": seed}),
+        },
+        "optimizer": {"_target_": "AdamW", "lr": lr or 0.002},
+        "scheduler": {"_target_": "OneCycleLR", "max_lr": lr or 0.002},
+        "seed": seed,
+        "class_weight": "none",
+        "choices": {"data": data, "model": model, "optimizer": "adamw", "scheduler": "onecycle"},
+    }
+    if features:
+        config["features"] = {"_target_": f"features.{features}", "checkpoint": "random"}
+        config["choices"]["features"] = features
+    fingerprint = f"{fingerprint}-{fold}"
+    rng = np.random.default_rng([seed, fold or 0, *f"{model}{settings}{lr}".encode()])
+    metrics: dict[str, Any] = {"protocol": {"split": split, "leaky": leaky, "why": []}, "classes": list(classes)}
+    for part in splits:
+        truth = np.arange(n) % len(classes)
+        hit = rng.permutation(n) < round(right * n)
+        guess = np.where(hit, truth, (truth + 1 + rng.integers(0, len(classes) - 1, n)) % len(classes))
+        table = pd.DataFrame({
+            "track_id": [f"{tracks}{fold}-{part}-{i:05d}" for i in range(n)],
+            "target": [classes[k] for k in truth],
+            "group": [f"g{i * groups // n}" if groups else None for i in range(n)],
+            **{PREFIX + name: np.where(guess == k, 0.8, 0.2 / (len(classes) - 1)) for k, name in enumerate(classes)},
+        })  # fmt: skip
+        Predictions(table[::order]).save(folder / "predictions" / f"{part}.parquet")
+        metrics[part] = {"accuracy": float(hit.mean()), "n": n}
+    identity = {"signature": signature(config, fingerprint), "fingerprint": fingerprint, "code": code_version()}
+    made = {
+        "seconds": {"fit": 2.0},
+        "peak_memory_mib": 700,
+        "model": {"parameters": 1234} if network else {},
+        "hardware": {"gpu": None},
+    }
+    for file, content in (
+        ("metrics", metrics),
+        ("identity", {**identity, "choices": config["choices"], "source": ""}),
+        ("provenance", made if provenance is None else provenance),
+        ("status", {"state": "done"}),
+    ):
+        (folder / f"{file}.json").write_text(json.dumps(content))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
