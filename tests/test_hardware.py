@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +57,7 @@ def settings_of_torch():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
+@cache
 def node(profile: str, *words: str) -> dict:
     cfg = compose("train", [f"hardware={profile}", *words])
     return OmegaConf.to_container(cfg, resolve=True)["hardware"]  # type: ignore[call-overload, index, return-value]
@@ -168,7 +171,7 @@ def fake(root: Path, files: dict[str, str]) -> Path:
 
 def test_limits_of_control_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    assert machine.cores(tmp_path / "nothing") == (16, f"it may use 16 of {__import__('os').cpu_count()} processors")
+    assert machine.cores(tmp_path / "nothing") == (16, f"it may use 16 of {os.cpu_count()} processors")
     meminfo = {"proc/meminfo": "MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n"}
     two = fake(tmp_path / "v2", {
         **meminfo, "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000",
@@ -236,7 +239,7 @@ def test_a_run_is_the_same_under_every_profile(run, table):
             "logger=none",
             f"hardware={profile}",
             f"run_dir={profile}",
-            "trainer.max_epochs=2",
+            "trainer.max_epochs=1",
         ]
         precise = [] if profile in ("auto", "cpu") else ["trainer.precision=32-true"]
         result = run("train", *words, *precise)
@@ -255,7 +258,7 @@ def test_a_run_is_the_same_under_every_profile(run, table):
         "logger=none",
         "hardware=rtx",
         "run_dir=half",
-        "trainer.max_epochs=2",
+        "trainer.max_epochs=1",
     )
     assert half.code == 0
     assert Run(Path("half")).config["trainer"]["precision"] == "bf16-mixed"

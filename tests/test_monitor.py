@@ -171,7 +171,7 @@ def test_a_sensor_that_hangs_does_not_keep_a_run(tmp_path, monkeypatch):
 
 
 def test_a_run_tells_how_the_machine_did(run, table):
-    words = [*table_overrides(table), "hardware.monitor_interval=0.1", "trainer.max_epochs=40", "run_dir=r"]
+    words = [*table_overrides(table), "hardware.monitor_interval=0.1", "trainer.max_epochs=10", "run_dir=r"]
     assert run("train", *words, "model=mlp", "hardware=cpu").code == 0
     found = Run(Path("r"))
     seen = found.provenance["monitor"]
