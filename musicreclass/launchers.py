@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from musicreclass.hardware.machine import cores
 
 PLUGINS = {  # by the beginning of an option's name: the module, and how it is installed
     "joblib": ("hydra_joblib_launcher", "pip install hydra-joblib-launcher"),
@@ -47,14 +48,14 @@ def take_share(cfg: DictConfig, launcher: DictConfig) -> None:
     """
     threads = share_of_threads(launcher)
     for name, value in (("threads", threads), ("workers", threads), ("gpu_share", share_of_gpu(launcher))):
-        if value is not None and OmegaConf.select(cfg, f"hardware.{name}") is None:
+        if value is not None and OmegaConf.select(cfg, f"hardware.{name}") in (None, "auto"):
             OmegaConf.update(cfg, f"hardware.{name}", value)
 
 
 def share_of_threads(launcher: Any) -> int | None:
     """The threads of one job; None: as many as its process may use, alone there or put there by a queue."""
     if launcher.get("n_jobs") is not None:
-        return max(1, len(os.sched_getaffinity(0)) // side_by_side(launcher))
+        return max(1, cores()[0] // side_by_side(launcher))
     if "ray" in launcher:
         return max(1, int(launcher.ray.remote.get("num_cpus") or 1))
     return launcher.get("cpus_per_task")
@@ -72,4 +73,4 @@ def share_of_gpu(launcher: Any) -> float | None:
 def side_by_side(launcher: Any) -> int:
     """How many jobs joblib runs at once; negative numbers count down from the number of cores."""
     wanted = int(launcher.n_jobs)
-    return wanted if wanted > 0 else max(1, len(os.sched_getaffinity(0)) + 1 + wanted)
+    return wanted if wanted > 0 else max(1, cores()[0] + 1 + wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,15 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from musicreclass import launchers
-from musicreclass.check import Check
+from musicreclass.check import Check, compose
 from musicreclass.config import Tree
+from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import Profile
 from musicreclass.run import Run
 from musicreclass.sweep import Sweep
 from tests.conftest import table_overrides
 
+LAPTOP = Machine(cores=8, cores_why="8 of 8", memory=2**33)
 ONE_OF_THREE = ["optimizer.lr=0.001,1e30,0.002", "model=mlp", "logger=none"]  # the second cannot be trained
 
 
@@ -94,23 +97,26 @@ def test_a_worker_that_is_killed_is_told_of(table, here):
     ({"ray": {"remote": {"num_gpus": 1}}}, 1, None),
 ])  # fmt: skip
 def test_a_jobs_share(monkeypatch, launcher, threads, gpu):
-    monkeypatch.setattr(launchers.os, "sched_getaffinity", lambda pid: set(range(8)))
-    cfg = OmegaConf.create({"hardware": {"threads": None, "workers": None, "gpu_share": None}})
+    monkeypatch.setattr(launchers, "cores", lambda: (8, "8 of 8"))
+    cfg = OmegaConf.create({"hardware": {"threads": "auto", "workers": "auto", "gpu_share": None}})
     launchers.take_share(cfg, OmegaConf.create(launcher))
-    assert cfg.hardware == {"threads": threads, "workers": threads, "gpu_share": gpu}
+    assert cfg.hardware == {"threads": threads or "auto", "workers": threads or "auto", "gpu_share": gpu}
     said = OmegaConf.create({"hardware": {"threads": 7, "workers": 6, "gpu_share": 0.9}})
     launchers.take_share(said, OmegaConf.create(launcher))
     assert said.hardware == {"threads": 7, "workers": 6, "gpu_share": 0.9}
 
 
 def test_a_share_of_a_gpu_is_all_that_torch_may_allocate(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked: list[float] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", asked.append)
-    node = {"threads": 1, "gpu_share": 0.5, "micro_batch": None, "compile": False, "channels_last": False}
-    for accelerator in ("auto", "cpu", "gpu"):
-        Profile.of({**node, "accelerator": accelerator})
-    assert asked == [0.5, 0.5]
+    card = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 3090", (8, 6), 24 * 2**30),), triton=True)
+    node = OmegaConf.to_container(compose("train", ["hardware.gpu_share=0.5", "hardware.threads=1"]), resolve=True)[
+        "hardware"
+    ]  # type: ignore[call-overload, index]
+    Profile.of(node, machine=LAPTOP)
+    assert asked == []
+    Profile.of(node, machine=card)
+    assert asked == [0.5]
 
 
 @pytest.mark.parametrize(("words", "line"), [
