@@ -24,6 +24,7 @@ from musicreclass.errors import ConfigError
 from musicreclass.identity import SCIENCE, is_estimator
 from musicreclass.launchers import missing_plugin
 from musicreclass.legal import Legal
+from musicreclass.search_rules import refusals, searches
 
 FIXED = {
     "hydra.mode": "-m makes a multirun",
@@ -56,7 +57,6 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     return with_choices(cfg, choices)
 
 
-SEARCHER = "hydra_plugins.hydra_optuna_sweeper."
 COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
@@ -110,7 +110,7 @@ class Check:
         for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
         if self.first is not None and searches(self.first):
-            self._refuse_in_search(overrides)
+            self.found += refusals(self.first, overrides, self.multirun, self.scores_test)
         elif self.multirun and self.scores_test:
             self._refuse_search(overrides)
         follow = tuple(f"{key}: a value is needed" for key in self.unread)
@@ -125,27 +125,6 @@ class Check:
                 f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
                 " (or evaluate=[valid,test], if every one of them is to be)"
             )
-
-    def _refuse_in_search(self, overrides: list[Override]) -> None:
-        """What a search must not do: run once, look at test, choose among seeds or folds, or ask for no trials."""
-        assert self.first is not None
-        chosen = self.first.hydra.runtime.choices
-        name = f"search={chosen['search']}" if chosen.get("search") else f"hydra/sweeper={chosen['hydra/sweeper']}"
-        if not self.multirun:
-            self.found.append(f"{name}: a search is many runs: add -m")
-        if self.scores_test or "valid" not in self.first.evaluate:
-            self.found.append(
-                f"{name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test"
-            )
-        for o in overrides:
-            if o.is_sweep_override() and o.key_or_group in ("seed", "data.fold", "data/split"):
-                self.found.append(f"{o.input_line}: a search chooses none of these; sweep over it with the winner")
-        if str(self.first.hydra.sweeper.direction).rpartition(".")[2] != "maximize":
-            self.found.append(f"{name}: it would look for the lowest macro-F1: hydra.sweeper.direction=maximize")
-        for key in ("n_trials", "n_jobs"):
-            number = self.first.hydra.sweeper.get(key)
-            if not isinstance(number, int) or number < 1:
-                self.found.append(f"hydra.sweeper.{key}={number}: must be a whole number, at least 1")
 
     def _check_space(self, cfg: DictConfig, legal: Legal) -> None:
         """What the sweeper's own file sweeps over; what the command line says of a key goes before it."""
@@ -336,11 +315,6 @@ class Check:
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
         return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
                 f"choose {', '.join(ways)}, or data={sources}"]  # fmt: skip
-
-
-def searches(cfg: DictConfig) -> bool:
-    """Whether a composed configuration's sweeper proposes jobs by what those before have scored."""
-    return str(cfg.hydra.sweeper.get("_target_")).startswith(SEARCHER)
 
 
 def first_value(override: Override) -> str:
