@@ -6,6 +6,7 @@ The table is FMA medium's size, the training the preset's. `python benchmarks/sw
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -33,16 +34,22 @@ def made_up(path: Path) -> None:
     frame.to_parquet(path)
 
 
-def sweep(folder: Path, name: str, launcher: list[str]) -> tuple[float, list[dict[str, float]]]:
-    """The seconds that a sweep took, and each run's by phase."""
+def sweep(folder: Path, name: str, launcher: list[str]) -> tuple[float, float, list[dict[str, float]]]:
+    """The seconds that a sweep took, those of all its processes on a processor, and each run's by phase."""
     words = ["train", "-m", "data=table", f"data.path={folder}/table.parquet", "data.split_column=split", "model=mlp",
              f"trainer.max_epochs={EPOCHS}", f"seed=range(0,{RUNS})", f"paths.outputs={folder}/{name}",
              f"paths.cache={folder}/{name}/cache", *launcher]  # fmt: skip
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), processor()
     subprocess.run([sys.executable, "-m", "musicreclass", *words], stdout=subprocess.DEVNULL, check=True)
-    took = time.perf_counter() - start
+    took, busy = time.perf_counter() - start, processor() - busy
     runs = (folder / name).glob("table-*/provenance.json")
-    return took, [json.loads(file.read_text())["seconds"] for file in runs]
+    return took, busy, [json.loads(file.read_text())["seconds"] for file in runs]
+
+
+def processor() -> float:
+    """Seconds on a processor of all processes begun here that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -50,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         made_up(folder / "table.parquet")
-        alone, runs = sweep(folder, "sequential", ["hardware.threads=1"])
+        alone, busy, runs = sweep(folder, "sequential", ["hardware.threads=1"])
         fits = sum(run["fit"] for run in runs)
         print(
             f"  one after the other   {alone:7.0f} s   {alone / fits:5.2f} x the sum of the fits ({fits:.0f} s)",
@@ -58,8 +65,11 @@ def main() -> None:
         )
         for phase in ("data", "score"):
             print(f"    {phase:<6} {sum(run[phase] for run in runs) / len(runs):6.2f} s a run")
-        beside, _ = sweep(folder, "joblib", JOBLIB)
+        beside, busier, _ = sweep(folder, "joblib", JOBLIB)
         print(f"  two joblib workers    {beside:7.0f} s   {beside / alone:5.2f} x one after the other")
+        print(
+            f"    on a processor        {busier:5.0f} s, {busier / busy:.2f} x as long: on two cores of their own {busier / busy / 2:.2f}"
+        )
 
 
 if __name__ == "__main__":
