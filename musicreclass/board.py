@@ -23,6 +23,7 @@ from musicreclass.compare.runs import Entry, settings_of
 from musicreclass.errors import RunError, UserError
 from musicreclass.options import Options
 from musicreclass.run import Run
+from musicreclass.signals import stoppable
 
 LOOK_AGAIN = 10.0  # seconds
 LONGEST = 100  # characters of a name
@@ -98,17 +99,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", default="6006", help="where it answers; 6006 unless told")
     parser.add_argument("--host", default="localhost", help="--host 0.0.0.0 lets other machines look")
     args = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="musicreclass-board-") as folder:
+    with stoppable(), tempfile.TemporaryDirectory(prefix="musicreclass-board-") as folder:
         links = Links(Path(folder), args.runs)
         links.refresh()
         if not links.known:
             raise UserError(f"no runs with event files under {', '.join(map(str, args.runs))}; train one first")
         print(f"{len(links.known)} runs; new ones appear by themselves", flush=True)
-        stop = threading.Event()
-        watch = threading.Thread(target=links.keep, args=(stop,), daemon=True)
-        watch.start()
         words = ["--logdir", folder, "--port", args.port, "--host", args.host, "--reload_interval", "10"]
         server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words])
+        stop = threading.Event()
+        watch = threading.Thread(target=links.keep, args=(stop,))
+        watch.start()
         try:
             return server.wait()
         except KeyboardInterrupt:

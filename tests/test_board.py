@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 
+import pytest
+
 from musicreclass.board import Links
 from tests.made_runs import made_run
+from tests.test_tensorboard import fetch, free_port, wait_for
 
 
 def linked(folder):
@@ -54,3 +58,20 @@ def test_no_runs_is_one_line(here):
     )
     assert told.returncode == 2
     assert told.stderr == "musicreclass: no runs with event files under o; train one first\n"
+
+
+def test_it_answers_and_leaves_nothing_behind(here):
+    (here / "scratch").mkdir()
+    made(here / "o", "a", lr=0.01)
+    words = [sys.executable, "-m", "musicreclass.board", "o", "--port", str(free_port())]
+    board = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(here / "scratch")}, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: fetch(f"http://localhost:{words[-1]}/data/environment"))
+        (place,) = (here / "scratch").glob("musicreclass-board-*")
+        assert linked(place) == {"table mlp s0": "a"}
+    finally:
+        board.terminate()
+        assert board.wait(30) == 0
+    assert not list((here / "scratch").iterdir())
+    with pytest.raises(OSError):
+        fetch(f"http://localhost:{words[-1]}/data/environment")

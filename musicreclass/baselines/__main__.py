@@ -14,7 +14,7 @@ from rich.console import Console
 from musicreclass.baselines.facts import Baseline, Facts
 from musicreclass.baselines.record import load, results, save
 from musicreclass.baselines.tables import shown, write_tables
-from musicreclass.cli import VARIABLES
+from musicreclass.cli import VARIABLES, refuse_missing_weights
 from musicreclass.config import Tree, nearest
 from musicreclass.errors import RunError, UserError
 from musicreclass.options import Options
@@ -71,6 +71,7 @@ def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> str
         overrides = [f"experiment={baseline.name}", f"seed={seed}"]
         try:
             config = configuration(overrides)
+            refuse_missing_weights(config)
             run = finished_run(config)
             if not partial and not runs:
                 lacking = partial_data(baseline, config)
