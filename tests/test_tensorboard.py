@@ -54,6 +54,7 @@ def test_event_files_hold_curves_hparams_and_pictures(runs):
         told = HParamsPluginData.FromString(content).session_start_info.hparams
         assert told["model"].string_value == model
         assert told["seed"].number_value == 0
+        assert told["leaky"].string_value == "unknown"
         assert not {"model.random_state", "random_state"} & set(told)
         assert (
             "_hparams_/experiment" not in found.summary_metadata

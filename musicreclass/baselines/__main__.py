@@ -20,6 +20,8 @@ from musicreclass.errors import RunError, UserError
 from musicreclass.options import Options
 from musicreclass.run import Run, finished_run
 
+WIDTH = 100  # columns of the table on the terminal, at least
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Reproduce experiments.
@@ -50,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         states[name] = reproduce(facts.baselines[name], args.experiments / name, args.partial, args.note)
         print(f"{name}: {states[name]}", flush=True)
     write_tables(args.experiments, facts)
-    Console(highlight=False).print(shown(args.experiments, facts, args.names or known, states))
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
+    console.print(shown(args.experiments, facts, args.names or known, states))
     return 1 if any(state.startswith("failed") for state in states.values()) else 0
 
 

@@ -178,14 +178,14 @@ def shown(folder: Path, facts: Facts, names: list[str], states: dict[str, str]) 
     """What is recorded of some experiments, for the terminal; of those without figures, how it went."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("experiment", "leaky", "on", "accuracy", "macro-F1", "n", "seeds", "published"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=name == "experiment", overflow="fold")
     for name in names:
-        known, found = facts.baselines[name], load(folder / name)
-        published = "; ".join(f"{p.accuracy:.1f} {p.what}" for p in known.published)
+        found = load(folder / name)
+        published = ", ".join(f"{p.accuracy:.1f}" for p in facts.baselines[name].published)
         for result in found:
-            cells = [result["leaky"], on(result), *figures(result), result["n"], seeds(result)]
-            cells += [published if result.whole else "does not compare: partial data"]
-            table.add_row(name, *(Text(cell) for cell in cells))
+            accuracy, f1 = figures(result)
+            cells = [result["leaky"], on(result), accuracy, f1.partition(" [")[0], result["n"], seeds(result)]
+            table.add_row(name, *(Text(cell) for cell in [*cells, published if result.whole else "partial data"]))
         if not found:
             table.add_row(name, "", "", Text(states.get(name, "not run").partition(":")[0]), style="dim")
     return table
