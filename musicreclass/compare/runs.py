@@ -93,6 +93,7 @@ class Entry:
         config, identity, provenance: what its files say.
         settings: what identifies it, but for its seed and its fold.
         split, leaky: its protocol, and what that is worth.
+        overlap: where its pretrained encoder is known to have heard recordings of this dataset.
         stale: whether other code made it.
         scored: its predictions by split.
     """
@@ -104,6 +105,7 @@ class Entry:
     settings: dict[str, Any]
     split: str
     leaky: str
+    overlap: list[str]
     stale: bool
     scored: dict[str, Scored]
 
@@ -187,6 +189,7 @@ def read_run(run: Run) -> Entry:
         settings=settings_of(config),
         split=str(protocol["split"]),
         leaky=protocol["leaky"],
+        overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
         stale=run.is_stale,
         scored=scored,
     )

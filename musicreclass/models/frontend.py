@@ -69,17 +69,13 @@ class LogMel(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        from musicreclass.models.transforms import MelSpectrogram  # networks over tables do without torchaudio
+        from musicreclass.models.transforms import mel_spectrogram  # networks over tables do without torchaudio
 
         super().__init__()
         self.hop_length = hop_length
-        self.mel = MelSpectrogram(
-            sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, f_min=f_min, f_max=f_max,
-            power=2.0, norm="slaney", mel_scale="slaney", pad_mode="constant",
+        self.mel = mel_spectrogram(
+            sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, f_min=f_min, f_max=f_max, pad_mode="constant"
         )  # fmt: skip
-        for module in self.mel.modules():
-            for name, constant in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, constant, persistent=False)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("scale", torch.ones(n_mels))
 

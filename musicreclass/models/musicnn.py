@@ -53,7 +53,7 @@ class MusiCNNEncoder(Encoder):
         folder: str = "models/musicnn",
         wheel: str | None = None,
     ) -> None:
-        from musicreclass.models.transforms import MelSpectrogram
+        from musicreclass.models.transforms import mel_spectrogram
 
         super().__init__()
         if checkpoint not in NAMES:
@@ -70,12 +70,7 @@ class MusiCNNEncoder(Encoder):
             raise WeightsError(
                 f"{folder}: the weights are not {checkpoint}'s ({' '.join(str(error).split())[:160]})"
             ) from error
-        self.mel = MelSpectrogram(
-            sample_rate=RATE, n_fft=N_FFT, hop_length=HOP, n_mels=MELS, power=2.0, norm="slaney", mel_scale="slaney", center=False
-        )  # fmt: skip
-        for module in self.mel.modules():
-            for name, constant in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, constant, persistent=False)
+        self.mel = mel_spectrogram(sample_rate=RATE, n_fft=N_FFT, hop_length=HOP, n_mels=MELS, center=False)
         self.sample_rate = RATE
         size = network.layers[layer]
         self.columns = list(self.card["tags"]) if layer == "tags" else [f"{layer}_{i}" for i in range(size)]

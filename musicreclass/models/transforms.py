@@ -103,7 +103,17 @@ def refused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 torchaudio = load_torchaudio()
 
-MelSpectrogram: Any = torchaudio.transforms.MelSpectrogram
 Resample: Any = torchaudio.transforms.Resample
 add_noise: Callable[..., torch.Tensor] = torchaudio.functional.add_noise
 phase_vocoder: Callable[..., torch.Tensor] = torchaudio.functional.phase_vocoder
+
+
+def mel_spectrogram(**settings: Any) -> torch.nn.Module:
+    """torchaudio's MelSpectrogram of power in Slaney's bands, whose window and filters follow from its settings and are not saved."""
+    module: torch.nn.Module = torchaudio.transforms.MelSpectrogram(
+        power=2.0, norm="slaney", mel_scale="slaney", **settings
+    )
+    for part in module.modules():
+        for name, constant in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, constant, persistent=False)
+    return module
