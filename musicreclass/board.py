@@ -64,18 +64,36 @@ def names(runs: dict[Path, Run]) -> dict[Path, str]:
     """A name for each run, no two alike: data, model, seed, the settings in which runs of that model differ."""
     rows: dict[Path, Row] = {}
     for folder, run in runs.items():
-        with suppress(
-            RunError, KeyError, TypeError, ValueError
-        ):  # one that only begins, or is damaged: its folder's name
-            config, identity = run.config, run.identity
-            identity["choices"]["model"], identity["fingerprint"][:6]
-            rows[folder] = Row([Entry(folder, config, identity, {}, settings_of(config), "", "unknown", False, {})], {})
+        with suppress(RunError, KeyError, TypeError, ValueError):  # it only begins, or is damaged: its folder's name
+            rows[folder] = Row([described(run)], {})
     describe(list(rows.values()))
     found = {folder: readable(rows[folder]) if folder in rows else folder.name for folder in runs}
     alike = defaultdict(list)
     for folder, name in found.items():
         alike[name].append(folder)
     return {f: name if len(alike[name]) == 1 else f"{name} {f.name[-6:]}" for f, name in found.items()}
+
+
+def described(run: Run) -> Entry:
+    """A run as far as its settings describe it, whatever its state and without its scores.
+
+    Raises:
+        RunError, KeyError, TypeError, ValueError: if its files do not say what a run's files say.
+    """
+    config, identity = run.config, run.identity
+    identity["choices"]["model"], identity["fingerprint"][:6]
+    return Entry(
+        folder=run.folder,
+        config=config,
+        identity=identity,
+        provenance={},
+        settings=settings_of(config),
+        split="",
+        leaky="unknown",
+        overlap=[],
+        stale=False,
+        scored={},
+    )
 
 
 def readable(row: Row) -> str:

@@ -79,8 +79,7 @@ def line(baseline: Baseline, row: Row, split: str, note: str) -> dict[str, str]:
     found |= {"n": len(row.scored[split][0].ids), "classes": classes, "whole": "yes" if whole else "no"}
     found |= {f"{name} tracks": number for name, number in tracks.items()}
     found |= {"seeds": " ".join(map(str, row.seeds)), "split": run.split, "leaky": row.leaky}
-    heard = Run(run.folder).metrics["protocol"].get("pretraining_overlap")
-    found["pretraining overlap"] = "yes" if heard else "no"
+    found["pretraining overlap"] = "yes" if row.overlap else "no"
     found |= {"fit seconds": cost.seconds, "peak memory MiB": cost.memory, "parameters": cost.parameters}
     hardware, git = run.provenance.get("hardware") or {}, run.provenance.get("git") or {}
     found |= {"device": cost.device, "cores": hardware.get("cores"), "note": note, "command": baseline.command}
