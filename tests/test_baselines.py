@@ -126,6 +126,34 @@ def test_partial_data_is_skipped_or_stands_apart_and_never_replaces_the_whole(pr
     assert "| SVM on FMA | 50 to 60 | fma_medium_svm | not run: needs FMA |" in page
 
 
+def test_the_leaky_claim_stands_beside_its_honest_twin(project, capfd, monkeypatch):
+    rows = [(i, split, ("small", "medium")[i % 2], genre, 1000 + i // 6, 500 + i // 6)
+            for i, (*_, split, genre) in enumerate(planted(180))]  # fmt: skip
+    write(project / "data" / "FMA" / "fma_metadata", tracks_frame(rows), features_frame([r[0] for r in rows]))
+    path = project / "experiments" / "baselines.yaml"
+    facts = yaml.safe_load(path.read_text())
+    facts["experiments"] |= {n: {"protocol": "own", "seeds": [0]} for n in ("userclaim_77", "userclaim_honest")}
+    path.write_text(yaml.safe_dump(facts))
+    quick = ["trainer.max_epochs=2", "logger=none"]
+    compose = command.configuration
+    monkeypatch.setattr(command, "configuration", lambda words: compose([*words, *quick]))
+    monkeypatch.setattr(command, "train", lambda words: (cli.main(["train", *words, *quick]), ""))
+    assert command.main(["userclaim_77", "userclaim_honest"]) == 0
+    leaky, honest = recorded(project, "userclaim_77"), recorded(project, "userclaim_honest")
+    assert {split: row["leaky"] for split, row in leaky.items()} == {"valid": "yes"}
+    assert {split: row["leaky"] for split, row in honest.items()} == {"valid": "no", "test": "no"}
+    shown = [line.split()[:3] for line in capfd.readouterr().out.splitlines()]
+    assert ["userclaim_77", "yes", "validation"] in shown
+    assert ["userclaim_honest", "no", "test"] in shown
+    assert "own, leaky" in (project / "experiments" / "README.md").read_text()
+
+
+def planted(n):
+    """(split, genre) of each track, six tracks to an artist."""
+    place = ["training", "training", "training", "validation", "test"]
+    return [(place[i // 6 % 5], ["Rock", "Folk", "Jazz"][i % 3]) for i in range(n)]
+
+
 def test_absent_data_is_one_line(project, monkeypatch, capfd):
     monkeypatch.setenv("MUSICRECLASS_DATA", "")  # as make has it without DATA=
     assert command.main(["fma_medium_svm", "fma_medium_mlp"]) == 0
