@@ -66,7 +66,7 @@ def full_table(facts: Facts, record: Record) -> list[str]:
         whole = [result for result in record[name] if result.whole]
         for result in whole:
             told = [name, protocol(known, result), on(result), *figures(result), result["n"], seeds(result)]
-            lines.append(line(*told) + beside(known))
+            lines.append(line(*told) + beside(known, result["scored on"]))
         if not whole:
             lines.append(line(name, known.protocol, "", not_run(known), "", "", "") + beside(known))
         elif "test" in known.sizes and all(result["scored on"] != "test" for result in whole):
@@ -105,7 +105,10 @@ def short_table(facts: Facts, record: Record) -> list[str]:
         for result in record[name]:
             if result.whole:
                 where = f"{protocol(known, result)}; {on(result)}"
-                lines.append(line(name, where, figures(result)[0], result["n"], seeds(result)) + beside(known))
+                lines.append(
+                    line(name, where, figures(result)[0], result["n"], seeds(result))
+                    + beside(known, result["scored on"])
+                )
     left = [name for name in facts.baselines if not any(result.whole for result in record[name])]
     return [*lines, "", f"Not run on complete data: {', '.join(left)}."] if left else lines
 
@@ -125,10 +128,14 @@ def cost_table(facts: Facts, record: Record) -> list[str]:
     return lines
 
 
-def beside(known: Baseline) -> str:
-    """The last two cells of a row: what was published, with its source, and what reproduces ours."""
+def beside(known: Baseline, scored: str = "test") -> str:
+    """The last two cells of a row: what was published, with its source, and what reproduces ours.
+
+    What was published on test stands beside no figure on validation, unless the protocol has no test.
+    """
     published = [f"{p.accuracy:.1f} ({p.what}), {p.source}" for p in known.published]
-    return f" {'; '.join(published) or '-'} | `{known.command}` |"
+    compares = scored == "test" or "test" not in known.sizes
+    return f" {('; '.join(published) if compares else '') or '-'} | `{known.command}` |"
 
 
 def not_run(known: Baseline) -> str:
@@ -185,7 +192,9 @@ def shown(folder: Path, facts: Facts, names: list[str], states: dict[str, str]) 
         for result in found:
             accuracy, f1 = figures(result)
             cells = [result["leaky"], on(result), accuracy, f1.partition(" [")[0], result["n"], seeds(result)]
-            table.add_row(name, *(Text(cell) for cell in [*cells, published if result.whole else "partial data"]))
+            compares = result["scored on"] == "test" or "test" not in facts.baselines[name].sizes
+            last = "partial data" if not result.whole else published if compares else ""
+            table.add_row(name, *(Text(cell) for cell in [*cells, last]))
         if not found:
             table.add_row(name, "", "", Text(states.get(name, "not run").partition(":")[0]), style="dim")
     return table
