@@ -20,7 +20,7 @@ from musicreclass.errors import RunError, UserError
 from musicreclass.options import Options
 from musicreclass.run import Run, finished_run
 
-WIDTH = 100  # columns of the table on the terminal, at least
+WIDTH = 110  # columns of the table on the terminal, at least
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -152,7 +152,8 @@ def there(known: Baseline, result: Result) -> str:
     """What there was of the data."""
     tracks = {name: int(result.number(f"{name} tracks") or 0) for name in known.sizes}
     classes = [f"{result['classes']} of {known.classes} classes"] if str(known.classes) != result["classes"] else []
-    return "; ".join(part for part in [known.protocol, known.lacking(tracks), *classes, *marks(result)] if part)
+    parts = [known.lacking(tracks), *classes, *marks(result)]
+    return f"instead of {known.protocol}: " + "; ".join(part for part in parts if part)
 
 
 def marks(result: Result) -> list[str]:
@@ -185,7 +186,7 @@ def shown(folder: Path, facts: Facts, names: list[str], states: dict[str, str]) 
     """What is recorded of some experiments, for the terminal; of those without figures, how it went."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("experiment", "leaky", "on", "accuracy", "macro-F1", "n", "seeds", "published"):
-        table.add_column(name, no_wrap=name == "experiment", overflow="fold")
+        table.add_column(name, no_wrap=name in ("experiment", "on", "accuracy"), overflow="fold")
     for name in names:
         found = load(folder / name)
         published = ", ".join(f"{p.accuracy:.1f}" for p in facts.baselines[name].published)
