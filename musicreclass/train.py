@@ -180,7 +180,8 @@ def fit_and_score(
     learned = curves_figure(curves.rows, classifier.facts.get("best_epoch", classifier.facts.get("best_round")))
     if learned is not None:
         save_figure(learned, run.folder / "figures" / "learning_curves.png")
-    curves.finish(hyperparameters(config), final_results(run.metrics), figures)
+    shown = {**hyperparameters(config), "leaky": data.protocol.leaky}  # in TensorBoard beside every figure too
+    curves.finish(shown, final_results(run.metrics), figures)
     notes = {
         "tracks": {s: data.size(s) for s in SPLITS},
         "dropped": data.dropped,
