@@ -34,6 +34,7 @@ Music genre classification experiments whose numbers can be believed.
   evaluate RUN [--split test]  score a finished run on a split, or on other data
   compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
   inspect PATH                 what a checkpoint or a run folder holds, and what fits it
+  monitor [MODEL]              what the machine is doing; how many tracks of a model fit into it at once
 
   musicreclass train model=xgboost                      on the demo data that the project makes itself
   musicreclass train data=table data.path=features.csv
@@ -287,6 +288,13 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(arguments)
 
 
+def monitor(arguments: list[str]) -> int:
+    """`musicreclass monitor`."""
+    from musicreclass.monitor import main as watch
+
+    return watch(arguments)
+
+
 def inspect(arguments: list[str]) -> int:
     """`musicreclass inspect`."""
     from musicreclass.inspect import main as inspect_path
@@ -294,4 +302,11 @@ def inspect(arguments: list[str]) -> int:
     return inspect_path(arguments)
 
 
-TASKS = {"train": train, "prepare": prepare, "evaluate": evaluate, "compare": compare, "inspect": inspect}
+TASKS = {
+    "train": train,
+    "prepare": prepare,
+    "evaluate": evaluate,
+    "compare": compare,
+    "inspect": inspect,
+    "monitor": monitor,
+}

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.options import Options
-from musicreclass.run import Run
+from musicreclass.run import TRACKS, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from musicreclass.classifiers.base import Classifier
+    from musicreclass.data.leaks import Protocol
     from musicreclass.data.tracks import TrackData
 
 
@@ -57,18 +58,28 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
         )
     name = f"{split}@{data.fingerprint()[:8]}"
     found, _ = _score(run, classifier, data, split, name)
-    own = data.fingerprint() == run.identity.get("fingerprint")
-    trained_on = "the run's own training tracks are among them"
-    unknown = "other data than the run's own: whether its artists or recordings were trained on is not known"
-    protocol = {
-        "split": data.protocol.split,
-        "leaky": "yes" if own else "unknown",
-        "why": [trained_on if own else unknown],
-    }
+    protocol = leaks_from_training(run, data).as_dict()
     record = {**found, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
     run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})
     return name
+
+
+def leaks_from_training(run: Run, data: TrackData) -> Protocol:
+    """The protocol of scoring other data: whether artists or recordings in it were trained on, as far as can be told."""
+    import pandas as pd
+
+    from musicreclass.data.leaks import Protocol, find_leaks
+
+    if data.fingerprint() == run.identity.get("fingerprint"):
+        return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
+    try:
+        seen = pd.read_parquet(run.folder / TRACKS)
+        both = pd.concat([seen[seen.split != "test"], data.tracks.assign(split="test")], ignore_index=True)
+        return find_leaks(both, data.protocol.split)
+    except (OSError, ValueError, KeyError, AttributeError):
+        unknown = "other data than the run's own: whether its artists or recordings were trained on is not known"
+        return Protocol(data.protocol.split, "unknown", [unknown])
 
 
 def _score(run: Run, classifier: Classifier, data: TrackData, split: str, name: str) -> tuple[dict[str, Any], Figure]:

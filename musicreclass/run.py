@@ -24,12 +24,15 @@ from musicreclass.locks import Lock
 from musicreclass.signals import stoppable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from musicreclass.classifiers.base import Classifier
     from musicreclass.classifiers.predictions import Predictions
 
 log = logging.getLogger("musicreclass")
 
-MADE = ("metrics.json", "provenance.json", "predictions", "model", "figures")  # by a run that ends
+TRACKS = "tracks.parquet"
+MADE = ("metrics.json", "provenance.json", TRACKS, "predictions", "model", "figures")  # by a run that ends
 KEPT = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted one goes on from
 CONFIGURED = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml holds
 
@@ -230,6 +233,11 @@ class Run:
         with replacing(self.folder / "model") as scratch:
             scratch.mkdir()
             classifier.save(scratch)
+
+    def save_tracks(self, tracks: pd.DataFrame) -> None:
+        """Note which tracks there were, in which split, by whom, with what content: for leaks into data that comes later."""
+        with replacing(self.folder / TRACKS) as scratch:
+            tracks.drop(columns=["path"]).to_parquet(scratch)
 
     def set_state(self, state: str, error: str | None = None) -> None:
         """Write status.json."""

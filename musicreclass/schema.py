@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SPLITS = ("train", "valid", "test")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")  # as PyTorch Lightning names them
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Rule:
         nullable: whether null is a value.
         filled: whether text or a list must hold something.
         items: of a list: the kind of its items.
+        auto: whether `auto` is a value, which the machine decides.
     """
 
     kind: type
@@ -31,6 +33,7 @@ class Rule:
     nullable: bool = False
     filled: bool = False
     items: type | None = None
+    auto: bool = False
 
     def words(self) -> str:
         """The rule as a clause: `a whole number, at least 1`."""
@@ -42,12 +45,18 @@ class Rule:
         bounds = [f"at least {self.low}" if self.low is not None else "",
                   f"above {self.above}" if self.above is not None else "",
                   f"at most {self.high}" if self.high is not None else ""]  # fmt: skip
-        return ", ".join([text, *filter(None, bounds)]) + (", or null" if self.nullable else "")
+        return (
+            ", ".join([text, *filter(None, bounds)])
+            + (", or auto" if self.auto else "")
+            + (", or null" if self.nullable else "")
+        )
 
     def accepts(self, value: Any) -> bool:
         """Whether a value keeps the rule."""
         if value is None:
             return self.nullable
+        if self.auto and value == "auto":
+            return True
         if self.kind is list:
             return (
                 isinstance(value, list)
@@ -80,7 +89,7 @@ RULES: dict[str, Rule] = {
     "trainer.max_epochs": Rule(int, low=1),
     "trainer.batch_size": Rule(int, low=1),
     "trainer.monitor": Rule(str, choices=("valid/loss", "valid/accuracy", "valid/macro_f1", "train/loss")),
-    "trainer.precision": Rule(str, choices=("32-true", "16-mixed", "bf16-mixed")),
+    "trainer.precision": Rule(str, choices=PRECISIONS),
     "trainer.label_smoothing": Rule(float, low=0, high=1),
     "trainer.gradient_clip": Rule(float, above=0, nullable=True),
     "paths.data": Rule(str, nullable=True),
@@ -108,7 +117,7 @@ RULES: dict[str, Rule] = {
     "data.min_seconds": Rule(float, above=0),
     "data.max_tracks": Rule(int, low=2, nullable=True),
     "data.group_by": Rule(str, choices=("auto", "folder", "tag", "none")),
-    "data.workers": Rule(int, low=1, nullable=True),
+    "data.workers": Rule(int, low=1, auto=True),
     "model.sample_rate": Rule(int, low=1000),
     "model.clip_seconds": Rule(float, above=0),
     "model.eval_crops": Rule(int, low=1),
@@ -124,7 +133,7 @@ RULES: dict[str, Rule] = {
     "features.pooling": Rule(str, choices=("mean", "cls", "cls_mean")),
     "features.window_seconds": Rule(float, above=0, nullable=True),
     "features.position": Rule(str, choices=("cut", "interpolate")),
-    "features.precision": Rule(str, choices=("32-true", "16-mixed", "bf16-mixed")),
+    "features.precision": Rule(str, choices=PRECISIONS),
     "features.cache": Rule(str, choices=("waveform", "none")),
     "features.batch_size": Rule(int, low=1),
     "model.frontend.n_fft": Rule(int, low=16),
@@ -144,9 +153,19 @@ RULES: dict[str, Rule] = {
     "early_stopping.patience": Rule(int, low=0, nullable=True),
     "early_stopping.min_delta": Rule(float, low=0),
     "hardware.accelerator": Rule(str, choices=("auto", "cpu", "gpu", "cuda", "mps")),
-    "hardware.threads": Rule(int, low=1, nullable=True),
-    "hardware.micro_batch": Rule(int, low=1, nullable=True),
-    "hardware.workers": Rule(int, low=1, nullable=True),
+    "hardware.kind": Rule(str, choices=("jetson", "rtx", "datacenter"), nullable=True),
+    "hardware.precision": Rule(str, choices=PRECISIONS),
+    "hardware.threads": Rule(int, low=1, auto=True),
+    "hardware.workers": Rule(int, low=1, auto=True),
+    "hardware.prefetch": Rule(int, low=1, auto=True),
+    "hardware.pin_memory": Rule(bool, auto=True),
+    "hardware.channels_last": Rule(bool, auto=True),
+    "hardware.tf32": Rule(bool, auto=True),
+    "hardware.compile": Rule(bool, auto=True),
+    "hardware.micro_batch": Rule(int, low=1, auto=True, nullable=True),
+    "hardware.memory_margin": Rule(float, low=0, high=0.9, auto=True),
+    "hardware.empty_cache_every": Rule(int, low=1, auto=True, nullable=True),
+    "hardware.monitor_interval": Rule(float, low=0.1, auto=True, nullable=True),
     "augmentation.gain_db": Rule(list, nullable=True),
     "augmentation.stretch_rate": Rule(list, nullable=True),
     "augmentation.pitch_semitones": Rule(list, nullable=True),

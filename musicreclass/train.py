@@ -19,6 +19,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError, WeightsError
 from musicreclass.evaluate import score_split
 from musicreclass.features.embeddings import EmbeddedTracks, embedded
+from musicreclass.hardware.monitor import Monitor
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import (
     code_version,
@@ -39,7 +40,6 @@ from musicreclass.run import Run
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
-MADE_WITH = ("code", "micro_batch")  # a run is made with one of each, or it is not one run
 
 
 def train(cfg: DictConfig) -> Run:
@@ -55,9 +55,8 @@ def train(cfg: DictConfig) -> Run:
         UserError: for data or a model that cannot be used; nothing was written.
         RunFailedError: for what broke on the way; the run folder holds the traceback.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     watch = Stopwatch()
-    profile = Profile.of(config["hardware"])
+    profile, config = hardware_profile(cfg)
     with watch.phase("data"):
         data = open_data(config)
         fingerprint = data.fingerprint()
@@ -66,6 +65,7 @@ def train(cfg: DictConfig) -> Run:
     classifier = build(config, profile, data)
     run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
+    asked = None if is_estimator(config) else profile.micro_batch
     identity = {
         "signature": signed,
         "fingerprint": fingerprint,
@@ -74,7 +74,8 @@ def train(cfg: DictConfig) -> Run:
         "choices": config.get("choices", {}),
         "source": data.source(),
         "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
-        "micro_batch": profile.micro_batch,
+        "micro_batch": asked,
+        "micro_batch_asked": asked,
     }
     with run.claimed(config["on_busy"]):
         there = run.identity.get("signature")
@@ -86,23 +87,57 @@ def train(cfg: DictConfig) -> Run:
             score_missing(run, data, config)
             return run
         resume = there == signed and not config["force"]
-        if resume and (was := {name: run.identity.get(name) for name in MADE_WITH}) != {
-            n: identity[n] for n in MADE_WITH
-        }:
+        if resume and not made_alike(run.identity, identity):
+            was = {name: run.identity.get(name) for name in ("code", "micro_batch")}
             log.warning("what has begun with %s starts over: the code or the micro-batch has changed", was)
             print(
                 f"musicreclass: {run.folder}: the code or the micro-batch has changed: it starts over", file=sys.stderr
             )
             resume = False
+        if resume:
+            identity["micro_batch"] = run.identity.get(
+                "micro_batch"
+            )  # as it was measured, or lowered for lack of memory
         run.begin(located(config), identity, resume)
         with run.session():
-            fit_and_score(run, config, data, classifier, watch, resume)
+            for line in profile.why:
+                log.info("hardware: %s", line)
+            for line in profile.warnings:
+                log.warning(line)
+            fit_and_score(run, config, data, classifier, watch, resume, profile)
     return run
 
 
+def made_alike(begun: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether a run goes on as it began: by the same code, and with a micro-batch that it had or that is left to it."""
+    asked = identity["micro_batch_asked"]
+    kept = asked == "auto" or asked in (begun.get("micro_batch"), begun.get("micro_batch_asked"))
+    return kept and begun.get("code") == identity["code"]
+
+
+def hardware_profile(cfg: DictConfig) -> tuple[Profile, dict[str, Any]]:
+    """What the run may use of this machine, and the configuration, resolved.
+
+    Where a profile, rather than the user, asks for a precision that the machine lacks, `trainer.precision` becomes the one
+    that is taken, ahead of the run's signature.
+    """
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked = config["trainer"]["precision"]
+    if is_estimator(config) and not (config.get("features") or {}).get("_target_"):
+        asked = "32-true"  # nobody computes in it
+    profile = Profile.of(config["hardware"], asked, named=not OmegaConf.is_interpolation(cfg.trainer, "precision"))
+    if profile.precision != asked:
+        taken = OmegaConf.merge(cfg, {"trainer": {"precision": profile.precision}})
+        config = OmegaConf.to_container(taken, resolve=True)
+    for line in profile.warnings:
+        print(f"musicreclass: {line}", file=sys.stderr)
+    return profile, config
+
+
 def fit_and_score(
-    run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool
-) -> None:
+    run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool,
+    profile: Profile,
+) -> None:  # fmt: skip
     """What happens inside a run's session."""
     for section in ("features", "model"):
         if config.get(section, {}).get("checkpoint") == "random":
@@ -113,17 +148,27 @@ def fit_and_score(
         log.info("data: %s", line)
     curves = Curves(run.folder, config["logger"]["tensorboard"], resume)
 
+    monitor = Monitor(profile.monitor_interval, run.folder, 0 if profile.accelerator == "cuda" else None)
+
     def note(epoch: int, values: dict[str, float]) -> None:
         run.check_lock()
-        curves.log(epoch, values)
+        curves.log(epoch, {**values, **monitor.epoch()})
+
+    def note_micro_batch(size: int | None) -> None:
+        run.check_lock()
+        whole = config["trainer"]["batch_size"]
+        run.write("identity.json", {**run.identity, "micro_batch": None if size is None or size >= whole else size})
 
     seed_global_state(config["seed"])
-    with watch.phase("fit"), progress_bar(*planned(config), note) as log_epoch:
+    with watch.phase("fit"), monitor, progress_bar(*planned(config), note, monitor.status) as log_epoch:
         show_figure = curves.figure if config["logger"]["tensorboard"] else None
-        classifier.fit(data, Workspace(run.folder, log_epoch, resume, show_figure))
+        micro_batch = run.identity["micro_batch"]
+        work = Workspace(run.folder, log_epoch, resume, show_figure, micro_batch, note_micro_batch)
+        classifier.fit(data, work)
     run.check_lock()
     log.info("fitted: %s", classifier.facts or "nothing to tell")
     run.save_model(classifier)
+    run.save_tracks(data.tracks)
     figures = {}
     with watch.phase("score"):
         for split in config["evaluate"]:
@@ -143,6 +188,8 @@ def fit_and_score(
         "notes": data.notes,
         "model": classifier.facts,
         "features": len(classifier.meta.columns) or None,
+        "profile": profile.told(),
+        "monitor": monitor.summary(),
         "pretrained": pretrained(config),
     }
     run.write("provenance.json", provenance(watch.seconds, notes))

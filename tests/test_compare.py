@@ -43,6 +43,18 @@ def test_the_terminal_has_a_table_for_each_set_of_tracks(run, outputs):
     assert "…" not in result.out
 
 
+def test_a_micro_batch_is_told_where_it_makes_a_difference(run, here):
+    folder = made_run(here / "outputs", "cnn", model="cnn")
+    for name, found in {"identity.json": 8, "provenance.json": {"size": 8, "batch_statistics": False}}.items():
+        told = json.loads((folder / name).read_text())
+        (told if name == "identity.json" else told.setdefault("model", {}))["micro_batch"] = found
+        (folder / name).write_text(json.dumps(told))
+    assert "at a time" not in run("compare", "outputs").out
+    told["model"]["micro_batch"]["batch_statistics"] = True
+    (folder / name).write_text(json.dumps(told))
+    assert "cnn: 8 tracks at a time passed through it" in run("compare", "outputs").out
+
+
 def test_real_runs(run, here, table):
     for model in ("logreg", "random_forest"):
         assert run("train", *table_overrides(table), f"model={model}", "evaluate=[valid,test]").code == 0

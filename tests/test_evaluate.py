@@ -53,6 +53,30 @@ def test_all_of_ones_own_table(run, finished):
     assert {key: value for key, value in finished.metrics.items() if key != "elsewhere"} == before
 
 
+@pytest.mark.parametrize(("artists", "leaky", "told"), [
+    ("mine-{}", "no", None),
+    ("jazz-{}", "yes", "2 of the 10 artists in test are in train too (6 of 30 test tracks)"),
+])  # fmt: skip
+def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, told):
+    make_frame(90, groups=6).to_csv("features.csv", index=False)
+    words = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
+    assert run(*words).code == 0
+    finished = Run.open(only_run(here))
+    tracks = pd.read_parquet(finished.folder / "tracks.parquet")
+    trained = sorted(set(tracks.group[tracks.split == "train"]))
+    other = make_frame(30, seed=5)
+    other["artist"] = [
+        trained[i % 10] if leaky == "yes" and i % 10 < 2 else artists.format(100 + i % 10) for i in range(30)
+    ]
+    other.to_csv("other.csv", index=False)
+    result = run("evaluate", str(finished.folder), "--split", "all", f"data.path={here}/other.csv")
+    assert result.code == 0, result.err
+    (name,) = finished.metrics["elsewhere"]
+    protocol = finished.metrics["elsewhere"][name]["protocol"]
+    assert protocol["leaky"] == leaky
+    assert told is None or told in protocol["why"]
+
+
 @pytest.mark.parametrize("typed", ["features.csv", '"~/features.csv"'])
 def test_a_run_is_scored_from_any_working_directory(run, table, here, monkeypatch, typed):
     monkeypatch.setenv("HOME", str(here))

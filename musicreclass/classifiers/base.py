@@ -70,12 +70,17 @@ class Workspace:
         log_epoch: takes (epoch, values) for curves.
         resume: whether to go on from the checkpoints in the folder, if they are whole.
         show_figure: takes a picture of what goes in, by name.
+        micro_batch: tracks per forward pass that a network goes on with, None for whole batches, `auto` to measure them, or
+            `profile` for what the hardware profile says.
+        note_micro_batch: takes the tracks per forward pass whenever they change.
     """
 
     folder: Path
     log_epoch: LogEpoch
     resume: bool = False
     show_figure: ShowFigure | None = None
+    micro_batch: int | str | None = "profile"
+    note_micro_batch: Callable[[int | None], None] = lambda size: None
 
 
 @dataclass

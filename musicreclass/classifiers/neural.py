@@ -24,7 +24,10 @@ from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError
+from musicreclass.hardware.callbacks import EmptyCache, MeasureMicroBatch
+from musicreclass.hardware.micro_batch import Measured
 from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.recovery import MicroBatches, has_batch_statistics
 from musicreclass.identity import WEIGHTS
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
@@ -53,8 +56,6 @@ class TrainerSettings:
     def of(cls, config: dict[str, Any], profile: Profile, data: TrackData) -> TrainerSettings:
         """The settings of a resolved configuration on a machine, for training on so much data."""
         trainer, stopping = config["trainer"], config["early_stopping"]
-        if trainer["precision"] == "16-mixed" and (profile.accelerator == "cpu" or not torch.cuda.is_available()):
-            raise ConfigError(["trainer.precision=16-mixed: needs a CUDA GPU; choose bf16-mixed or 32-true"])
         tracks = data.size("train")
         plan = TrainingPlan(
             optimizer=config["optimizer"],
@@ -67,12 +68,11 @@ class TrainerSettings:
             label_smoothing=trainer["label_smoothing"],
             gradient_clip=trainer["gradient_clip"],
             clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
-            micro_batch=profile.micro_batch,
         )
         return cls(
             plan=plan,
             max_epochs=trainer["max_epochs"],
-            precision=trainer["precision"],
+            precision=profile.precision,
             patience=stopping["patience"],
             min_delta=stopping["min_delta"],
             profile=profile,
@@ -110,6 +110,8 @@ class NetworkClassifier(Classifier):
         assert self.settings is not None
         settings = self.settings
         data.batch_size, data.seed = settings.plan.batch_size, settings.plan.seed
+        if isinstance(data, AudioData):
+            data.prefetch, data.pin_memory = settings.profile.prefetch, settings.profile.pin_memory
         module = self._over_waveforms(data, work) if isinstance(data, AudioData) else self._over_table(data, work)
         plan = module.plan
         if settings.profile.channels_last:
@@ -125,6 +127,13 @@ class NetworkClassifier(Classifier):
             folder, "best", plan.monitor, mode=plan.mode, save_last=True, save_on_train_epoch_end=True,
             enable_version_counter=False,
         )  # fmt: skip
+        size = settings.profile.micro_batch if work.micro_batch == "profile" else work.micro_batch
+        module.micro_batches = MicroBatches(None if isinstance(size, str) else size, work.note_micro_batch)
+        measured: list[Measured] = []
+        if size == "auto":
+            callbacks.append(MeasureMicroBatch(settings.profile, measured))
+        if settings.profile.empty_cache_every is not None:
+            callbacks.append(EmptyCache(settings.profile.empty_cache_every))
         trainer = quiet_trainer(
             accelerator=settings.profile.accelerator,
             devices=1,
@@ -148,6 +157,11 @@ class NetworkClassifier(Classifier):
             "epochs": int(trainer.current_epoch),
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "trainable": sum(p.numel() for p in module.tuned()),
+            "micro_batch": {
+                "size": module.micro_batches.size,
+                "batch_statistics": has_batch_statistics(self.network),
+                "measured": measured[-1].told() if measured else None,
+            },
         }
         module.load_state_dict(best["state_dict"])
         self.device = trainer.strategy.root_device if self.meta.input == "waveform" else torch.device("cpu")

@@ -75,6 +75,11 @@ class Row:
         return sum(run.stale for run in self.runs)
 
     @property
+    def micro_batches(self) -> list[int]:
+        """How many tracks passed through a network at once, where its batch statistics are of so many and not of the batch."""
+        return sorted({size for run in self.runs if (size := micro_batch(run)) is not None})
+
+    @property
     def name(self) -> str:
         """Its run folders' names."""
         return "; ".join(run.folder.name for run in self.runs)
@@ -122,6 +127,14 @@ def number(node: Any, *path: str) -> float | None:
         node = node.get(name) if isinstance(node, dict) else None
     known = isinstance(node, (int, float)) and not isinstance(node, bool) and np.isfinite(node)
     return float(node) if known else None
+
+
+def micro_batch(run: Entry) -> int | None:
+    """Tracks per forward pass, where a whole batch would have given other batch statistics."""
+    model = run.provenance.get("model")
+    told = model.get("micro_batch") if isinstance(model, dict) else None
+    size = number(run.identity, "micro_batch")
+    return int(size) if size and isinstance(told, dict) and told.get("batch_statistics") is True else None
 
 
 def device(run: Entry) -> str:

@@ -100,6 +100,12 @@ def notes(table: Table) -> list[str]:
         if any(len(row.scored.get(split, [])) not in (0, len(row.seeds)) for row in table.rows)
     ]
     found += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    for row in table.rows:
+        if row.micro_batches:
+            sizes = " or ".join(map(str, row.micro_batches))
+            found.append(
+                f"{printable(row.label)}: {sizes} tracks at a time passed through it, and batch statistics are of so many"
+            )
     if uneven:
         found.append(f"not all seeds of each row were scored on {' and '.join(uneven)}")
     return found

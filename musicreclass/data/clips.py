@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from musicreclass.data.recordings import AudioData
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, n) or (B, crops, n) int16, class number (B,), draw (B,)
-AHEAD = 3  # batches that are prepared while the network is at work
+PREFETCH = 3  # batches that are prepared while the network is at work
 
 
 @dataclass(frozen=True)
@@ -106,25 +106,25 @@ class ClipBatches:
         draw = rows + len(self.data.tracks) * occurrences(rows)  # a track drawn twice is not drawn alike
         batches = list(zip(*(t.split(self.batch_size) for t in (rows, self.y[order], draw)), strict=True))
         with ThreadPoolExecutor(self.data.workers, thread_name_prefix="crops") as pool:
-            waiting: list[tuple[np.ndarray, list[Future[None]]]] = []
+            waiting: list[tuple[torch.Tensor, list[Future[None]]]] = []
             try:
                 for i in range(len(batches)):
-                    while len(waiting) < AHEAD and i + len(waiting) < len(batches):
+                    while len(waiting) < self.data.prefetch and i + len(waiting) < len(batches):
                         waiting.append(self._begin(pool, *batches[i + len(waiting)]))
                     x, futures = waiting.pop(0)
                     start = perf_counter()
                     for future in futures:
                         future.result()
                     self.waited += perf_counter() - start
-                    yield torch.from_numpy(x), batches[i][1], batches[i][2]
+                    yield x, batches[i][1], batches[i][2]
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(
         self, pool: ThreadPoolExecutor, rows: torch.Tensor, y: torch.Tensor, draw: torch.Tensor
-    ) -> tuple[np.ndarray, list[Future[None]]]:
-        x = np.empty((len(rows), *self.crops.shape), np.int16)
-        work = zip(x, rows.tolist(), draw.tolist(), strict=True)
+    ) -> tuple[torch.Tensor, list[Future[None]]]:
+        x = torch.empty((len(rows), *self.crops.shape), dtype=torch.int16, pin_memory=self.data.pin_memory)
+        work = zip(x.numpy(), rows.tolist(), draw.tolist(), strict=True)
         return x, [pool.submit(self._fill, out, row, number) for out, row, number in work]
 
     def _fill(self, out: np.ndarray, row: int, draw: int) -> None:

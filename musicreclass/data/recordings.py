@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.cache import Store, file_digests
-from musicreclass.data.clips import ClipBatches, EvenCrops, RandomCrop
+from musicreclass.data.clips import PREFETCH, ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.sampling import TrackSampler
 from musicreclass.data.tracks import TrackData, make_tracks, some
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.hardware.machine import cores
 
 
 @dataclass
@@ -64,12 +65,13 @@ class AudioData(TrackData):
         min_seconds: a shorter recording is a bad file.
         min_class_tracks: classes with fewer tracks are left out, and counted.
         max_tracks: use so many tracks of each split, of every class alike; None for all. For debugging.
-        workers: threads that decode; None: one for each processor.
+        workers: threads that decode; `auto`: one for each processor that this process may use.
 
     Attributes:
         waveforms: the recordings' samples.
         recording: each track's number in `waveforms`, int64.
         longer: by what a training crop is longer than a clip; a classifier sets it, for augmentation that needs more.
+        prefetch, pin_memory: batches that are prepared ahead, and whether in page-locked memory; a classifier sets them.
     """
 
     provides = ("waveform",)
@@ -88,7 +90,7 @@ class AudioData(TrackData):
         min_seconds: float = 1.0,
         min_class_tracks: int = 1,
         max_tracks: int | None = None,
-        workers: int | None = None,
+        workers: int | str = "auto",
     ) -> None:
         super().__init__(split)
         self.store = Store(Path(store).expanduser())
@@ -97,7 +99,8 @@ class AudioData(TrackData):
         self.clip_seconds, self.eval_crops, self.sampler = clip_seconds, eval_crops, sampler
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
-        self.workers = workers
+        self.workers = cores()[0] if isinstance(workers, str) else workers
+        self.prefetch, self.pin_memory = PREFETCH, False
         self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {})
         self.recording = np.empty(0, np.int64)
         self.longer = 1.0

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from musicreclass.data.clips import PREFETCH
 from musicreclass.errors import ConfigError
+from musicreclass.hardware.machine import Gpu, Machine
+
+PREFETCH_UNIFIED = 2  # batches
+MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the memory that is free; more of one that all programs share
+EMPTY_CACHE_UNIFIED = 20  # batches
+INTERVAL = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -16,41 +24,251 @@ class Profile:
     """A resolved hardware profile: how a run uses the machine, apart from what it computes.
 
     Results agree between profiles but for the order of floating-point sums, and for what `micro_batch` divides: batch
-    statistics, and dropout masks, which are drawn for each forward pass. identity.json says which micro-batch it was.
+    statistics, and dropout masks, which are drawn for each forward pass (and drawn otherwise by compiled networks).
+    identity.json says which micro-batch it was.
 
     Attributes:
-        accelerator: as Lightning names it.
+        accelerator: as Lightning names it: `cpu`, `cuda` or `mps`.
+        precision: as Lightning names it; what was asked for, unless a profile asked for it and the machine lacks it.
         threads: for computing on the CPU.
-        micro_batch: tracks per forward pass, or None for a whole batch.
-        compile: whether networks are compiled with torch.compile.
+        workers: threads that decode audio.
+        prefetch: batches of audio that are prepared ahead.
+        pin_memory: whether they lie in page-locked memory, from which a GPU fetches them by itself.
         channels_last: whether convolutions keep their channels innermost in memory.
+        tf32: whether a CUDA GPU may round what float32 it multiplies to TF32.
+        compile: whether networks are compiled with torch.compile.
+        micro_batch: tracks per forward pass; None for a whole batch; `auto` to measure it.
+        memory_margin: the share of the free memory that a measured micro-batch leaves.
+        empty_cache_every: batches after which unused GPU memory goes back to the system, or None.
+        monitor_interval: seconds between two looks at the machine, or None.
+        unified: whether GPU and processor share one memory.
+        kind: of machine, as in `Machine`.
+        why: a line for every setting that says why it is what it is.
+        warnings: what was wanted and could not be.
     """
 
     accelerator: str
+    precision: str
     threads: int
-    micro_batch: int | None
-    compile: bool
+    workers: int
+    prefetch: int
+    pin_memory: bool
     channels_last: bool
+    tf32: bool
+    compile: bool
+    micro_batch: int | str | None
+    memory_margin: float
+    empty_cache_every: int | None
+    monitor_interval: float | None
+    unified: bool
+    kind: str
+    why: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, node: dict[str, Any]) -> Profile:
-        """The profile of conf/hardware/ on this machine, applied to torch's threads."""
-        wanted = node["accelerator"]
-        there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(),
-                 "mps": torch.backends.mps.is_available()}  # fmt: skip
-        if not there.get(wanted, True):
-            raise ConfigError(
-                [f"hardware.accelerator={wanted}: torch {torch.__version__} sees none here; choose auto or cpu"]
-            )
-        threads = node["threads"] or len(os.sched_getaffinity(0))
-        torch.set_num_threads(threads)
-        return cls(node["accelerator"], threads, node["micro_batch"], node["compile"], node["channels_last"])
+    def of(
+        cls,
+        node: dict[str, Any],
+        precision: str | None = None,
+        named: bool = False,
+        machine: Machine | None = None,
+    ) -> Profile:
+        """The profile of conf/hardware/ on this machine, applied to torch's threads and to TF32.
+
+        Args:
+            node: of a resolved configuration.
+            precision: `trainer.precision`; None takes the profile's own.
+            named: whether the precision was asked for by name, rather than by the profile.
+            machine: to resolve it for; by default the one it runs on.
+
+        Raises:
+            ConfigError: for what was asked for by name and is not there.
+        """
+        machine = machine or Machine.here()
+        found = Resolution(node, machine).profile(precision or node["precision"], named)
+        torch.set_num_threads(found.threads)
+        if found.accelerator == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = found.tf32
+        return found
 
     @property
     def device(self) -> torch.device:
-        """Where networks work outside of a Trainer."""
-        if self.accelerator == "cpu":
-            return torch.device("cpu")
-        if torch.cuda.is_available() and self.accelerator != "mps":
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        """Where networks compute."""
+        return torch.device(self.accelerator)
+
+    def told(self) -> dict[str, Any]:
+        """What provenance.json says of it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+class Resolution:
+    """One look at what a profile asks for and what a machine has.
+
+    Args:
+        node: the profile's settings; `auto` is what the machine decides.
+        machine: what there is.
+    """
+
+    def __init__(self, node: dict[str, Any], machine: Machine) -> None:
+        self.node, self.machine = node, machine
+        self.why: list[str] = []
+        self.warnings: list[str] = []
+
+    def profile(self, precision: str, named: bool) -> Profile:
+        """Everything resolved, each thing after those that it depends on."""
+        machine = self.machine
+        accelerator = self._accelerator()
+        gpu = machine.gpus[0] if accelerator == "cuda" else None
+        unified = gpu is not None and machine.unified
+        precision = self._precision(precision, named, accelerator, gpu)
+        mixed = precision != "32-true"
+        shared = unified or gpu is None
+        settle = self._settle
+        return Profile(
+            accelerator=accelerator,
+            precision=precision,
+            threads=settle("threads", lambda: (machine.cores, machine.cores_why)),
+            workers=settle("workers", lambda: (machine.cores, machine.cores_why)),
+            prefetch=settle(
+                "prefetch",
+                lambda: (
+                    (PREFETCH_UNIFIED, "GPU and processor share the memory")
+                    if unified
+                    else (PREFETCH, "the usual number")
+                ),
+            ),
+            pin_memory=self._pin_memory(gpu, unified),
+            channels_last=settle("channels_last", lambda: channels_last(gpu, mixed)),
+            tf32=settle("tf32", lambda: tf32(gpu, mixed)),
+            compile=self._compile(gpu),
+            micro_batch=self._micro_batch(accelerator),
+            memory_margin=settle(
+                "memory_margin",
+                lambda: (
+                    (MARGIN_SHARED, "other programs use this memory, too")
+                    if shared
+                    else (MARGIN, "of a GPU's own memory")
+                ),
+            ),
+            empty_cache_every=settle(
+                "empty_cache_every",
+                lambda: (
+                    (EMPTY_CACHE_UNIFIED, "what torch keeps is lost to the processor")
+                    if unified
+                    else (None, "what torch keeps is in nobody's way")
+                ),
+            ),
+            monitor_interval=settle("monitor_interval", lambda: (INTERVAL, "the usual one")),
+            unified=unified,
+            kind=machine.kind,
+            why=tuple(self.why),
+            warnings=tuple(self.warnings),
+        )
+
+    def _settle(self, name: str, auto: Callable[[], tuple[Any, str]]) -> Any:
+        """A setting as it is, or what the machine makes of `auto`; the reason is noted."""
+        value, why = auto() if self.node[name] == "auto" else (self.node[name], "as it was set")
+        self.why.append(f"{name}={json.dumps(value)}: {why}")
+        return value
+
+    def _accelerator(self) -> str:
+        """Which one there is, or the one that was named."""
+        machine, wanted = self.machine, self.node["accelerator"]
+        there = {"cuda": bool(machine.gpus), "mps": machine.mps, "cpu": True}
+        there["gpu"] = there["cuda"] or there["mps"]
+        if wanted != "auto" and not there[wanted]:
+            raise ConfigError(
+                [f"hardware.accelerator={wanted}: torch {torch.__version__} sees none here; choose auto or cpu"]
+            )
+        found = next(n for n in ("cuda", "mps", "cpu") if there[n]) if wanted in ("auto", "gpu") else wanted
+        told = "no GPU that torch can use"
+        if found == "cuda":
+            gpu = machine.gpus[0]
+            told = f"{gpu.name}, capability {gpu.capability[0]}.{gpu.capability[1]}, {gib(gpu.memory)}"
+            told += f", {machine.jetson}" if machine.jetson else ""
+        elif found == "mps":
+            told = "an Apple GPU"
+        elif wanted == "cpu":
+            told = "as it was set"
+        shm = "" if machine.shared_memory is None else f", {gib(machine.shared_memory)} in /dev/shm"
+        self.why.append(f"accelerator={found}: {told}; {gib(machine.memory)} of memory to be had{shm}")
+        meant = self.node.get("kind")
+        if meant and meant != machine.kind:
+            self.warnings.append(
+                f"hardware={meant}: this machine is of another kind ({machine.kind}); what it lacks is left out"
+            )
+        return found
+
+    def _precision(self, wanted: str, named: bool, accelerator: str, gpu: Gpu | None) -> str:
+        """The precision, or 32-true where a profile asked for one that is not there."""
+        problem = None
+        if wanted == "16-mixed" and gpu is None:
+            problem = "needs a CUDA GPU; choose bf16-mixed or 32-true"
+        elif wanted == "bf16-mixed" and gpu is not None and not gpu.has_bf16:
+            problem = f"{gpu.name} has no bfloat16; choose 16-mixed or 32-true"
+        elif wanted != "32-true" and accelerator == "mps":
+            problem = "is not for Apple's GPUs; choose 32-true"
+        if problem and named:
+            raise ConfigError([f"trainer.precision={wanted}: {problem}"])
+        if problem:
+            self.warnings.append(f"hardware.precision={wanted}: {problem.partition(';')[0]}; the run is 32-true")
+            return "32-true"
+        if wanted != "32-true" and not named:
+            self.why.append(f"trainer.precision={wanted}: the profile asks for it; it is part of the run's signature")
+        return wanted
+
+    def _pin_memory(self, gpu: Gpu | None, unified: bool) -> bool:
+        if self.node["pin_memory"] is True and gpu is None:
+            raise ConfigError(["hardware.pin_memory=true: needs a CUDA GPU; choose auto or false"])
+        return bool(
+            self._settle(
+                "pin_memory",
+                lambda: (
+                    (False, "there is no CUDA GPU to copy to")
+                    if gpu is None
+                    else (not unified, "GPU and processor share the memory" if unified else "copies need not wait")
+                ),
+            )
+        )
+
+    def _compile(self, gpu: Gpu | None) -> bool:
+        """Whether to compile; `auto` does where it can, and warns where it cannot."""
+        problem = None
+        if self.machine.compiler is None:
+            problem = "there is no C++ compiler on the path"
+        elif gpu is not None and not (self.machine.triton and gpu.capability >= (7, 0)):
+            problem = "needs Triton and a GPU of capability 7.0"
+        wanted = self.node["compile"]
+        if wanted is True and problem:
+            raise ConfigError([f"hardware.compile=true: {problem}; install one, or choose false"])
+        if wanted == "auto" and problem:
+            self.warnings.append(f"hardware.compile=auto: {problem}; the network is not compiled")
+        return bool(self._settle("compile", lambda: (problem is None, problem or "there is what it needs")))
+
+    def _micro_batch(self, accelerator: str) -> int | str | None:
+        if self.node["micro_batch"] == "auto" and accelerator == "mps":
+            self.why.append("micro_batch=null: nothing tells how much memory an Apple GPU has left")
+            return None
+        value = self.node["micro_batch"]
+        told = "measured at the first step" if value == "auto" else "as it was set"
+        self.why.append(f"micro_batch={'null' if value is None else value}: {told}")
+        return value
+
+
+def channels_last(gpu: Gpu | None, mixed: bool) -> tuple[bool, str]:
+    """Whether it is worth it, and why."""
+    if gpu is not None and mixed and gpu.capability >= (7, 0):
+        return True, "tensor cores take half precision so"
+    return False, "it pays with half precision on a CUDA GPU"
+
+
+def tf32(gpu: Gpu | None, mixed: bool) -> tuple[bool, str]:
+    """Whether it costs nothing that was not given away already, and why."""
+    if gpu is not None and mixed and gpu.capability >= (8, 0):
+        return True, "half precision was asked for anyway"
+    return False, "32-true means it" if not mixed else "no GPU that has it"
+
+
+def gib(size: int) -> str:
+    """Bytes as text."""
+    return f"{size / 2**30:.1f} GiB"

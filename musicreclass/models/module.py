@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.data.sampling import mixed
+from musicreclass.hardware.recovery import MicroBatches, StepState
 from musicreclass.models.augment import Augmentation
 from musicreclass.report.confusion import class_scores
 
@@ -26,7 +27,7 @@ LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a network is trained; conf/ says it, and the run's identity holds all of it but `micro_batch`.
+    """How a network is trained; conf/ says it, and the run's identity holds all of it.
 
     Attributes:
         optimizer, scheduler: nodes with a `_target_`, as in conf/.
@@ -39,8 +40,6 @@ class TrainingPlan:
         gradient_clip: largest norm of the gradient, or None.
         mode: whether that metric is to become small, `min`, or large, `max`.
         clip_samples: samples in a clip, for networks over waveforms.
-        micro_batch: tracks per forward pass, or None for a whole batch. The gradient is that of the whole batch either way,
-            but for batch statistics and the dropout masks, which are drawn for each forward pass.
     """
 
     optimizer: dict[str, Any]
@@ -54,7 +53,6 @@ class TrainingPlan:
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     clip_samples: int = 0
-    micro_batch: int | None = None
 
 
 @dataclass
@@ -99,6 +97,10 @@ class GenreModule(LightningModule):
         log_epoch: called once an epoch with everything that is worth a curve.
         front: of a network over waveforms: what stands before it, clips (B, n) to its input.
         augment: what is done to training clips.
+
+    Attributes:
+        micro_batches: tracks per forward pass. The gradient is that of the whole batch for any number of them, but for batch
+            statistics and the dropout masks, which are drawn for each forward pass.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class GenreModule(LightningModule):
         self._log_epoch = log_epoch
         self._step_scheduler_each_batch = False
         self.started = self.took = 0.0
+        self.micro_batches = MicroBatches()
         self.register_buffer("class_weight", plan.class_weight, persistent=False)
 
     def configure_optimizers(self) -> Any:
@@ -166,6 +169,7 @@ class GenreModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Key this epoch's randomness by (seed, epoch)."""
         torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
+        self.step_state = StepState(self.network)
         if hasattr(self.network, "begin_epoch"):
             self.network.begin_epoch(self.current_epoch)  # type: ignore[operator]
         self.train_totals = Totals(self.train_totals.classes)
@@ -178,22 +182,10 @@ class GenreModule(LightningModule):
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self._step_scheduler_each_batch else None
         for x, y, draw in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
-            optimizer.zero_grad()
             whole = len(y) if weight is None else weight[y].sum()
             x, target, keys = (x, y, draw) if self.augment is None else self.augmented(x, y, draw)
-            size = plan.micro_batch or len(y)
-            for part in zip(*(t.split(size) for t in (x, y, target, keys)), strict=True):
-                x_part, y_part, target_part, keys_part = part
-                if self.front is not None:
-                    x_part = self.front(x_part)
-                if self.augment is not None and self.augment.masks:
-                    x_part = self.augment.spectrogram(x_part, keys_part)
-                logits = self.network(x_part)
-                loss = F.cross_entropy(
-                    logits, target_part, weight, reduction="sum", label_smoothing=plan.label_smoothing
-                )
-                self.manual_backward(loss / whole)
-                totals.add(loss.detach(), logits.detach(), y_part)
+            for loss, logits, y_part in self.gradients((x, y, target, keys), whole):
+                totals.add(loss, logits, y_part)
             if plan.gradient_clip is not None:
                 scaler = getattr(self.trainer.precision_plugin, "scaler", None)
                 if scaler is not None:  # fp16's gradients are scaled; those that clip are the true ones
@@ -203,6 +195,42 @@ class GenreModule(LightningModule):
             totals.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
                 scheduler.step()
+
+    def gradients(self, batch: tuple[torch.Tensor, ...], whole: Any) -> list[tuple[torch.Tensor, ...]]:
+        """Sum up the gradients of a whole batch, in as many parts as memory needs.
+
+        Args:
+            batch: x, class numbers, targets and keys, one entry per track.
+            whole: what the summed loss is divided by.
+
+        Returns:
+            each part's summed loss, logits and class numbers.
+        """
+        optimizer: Any = self.optimizers()
+
+        def attempt(size: int) -> list[tuple[torch.Tensor, ...]]:
+            optimizer.zero_grad()
+            found: list[tuple[torch.Tensor, ...]] = []
+            for x, y, target, keys in zip(*(t.split(size) for t in batch), strict=True):
+                loss, logits = self.passed(x, target, keys)
+                self.manual_backward(loss / whole)
+                found.append((loss.detach(), logits.detach(), y))
+            return found
+
+        state = self.step_state
+        state.save()
+        return self.micro_batches.attempt(len(batch[1]), attempt, state.restore)
+
+    def passed(self, x: torch.Tensor, target: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One forward pass: the summed loss and the logits of some samples, augmented as waveforms before."""
+        if self.front is not None:
+            x = self.front(x)
+        if self.augment is not None and self.augment.masks:
+            x = self.augment.spectrogram(x, keys)
+        logits = self.network(x)
+        weight: Any = self.class_weight
+        smoothing = self.plan.label_smoothing
+        return F.cross_entropy(logits, target, weight, reduction="sum", label_smoothing=smoothing), logits
 
     @torch.no_grad()
     def augmented(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -233,10 +261,12 @@ class GenreModule(LightningModule):
         """Count one batch; the loss is the plain one, so that runs compare."""
         x, y, _ = batch
         crops = x.shape[1] if self.front is not None else 1
-        size = max(1, (self.plan.micro_batch or len(y) * crops) // crops)
-        for x_part, y_part in zip(x.split(size), y.split(size), strict=True):
-            logits = self(x_part)
-            self.valid_totals.add(F.cross_entropy(logits, y_part, reduction="sum"), logits, y_part)
+
+        def attempt(clips: int) -> torch.Tensor:
+            return torch.cat([self(part) for part in x.split(max(1, clips // crops))])
+
+        logits = self.micro_batches.attempt(len(y) * crops, attempt, restore=lambda: None)
+        self.valid_totals.add(F.cross_entropy(logits, y, reduction="sum"), logits, y)
 
     def on_validation_epoch_end(self) -> None:
         """Publish `valid/loss`, `valid/accuracy` and `valid/macro_f1` for the callbacks that watch them."""

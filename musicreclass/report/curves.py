@@ -27,7 +27,9 @@ class Curves:
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Take the values of one epoch or round; what was logged of it and later ones before is void."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        self.rows.append({"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith("speed/")}})
+        self.rows.append(
+            {"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(("speed/", "hardware/"))}}
+        )
         self.save()
         self._open(epoch)
         if self.writer is not None:
