@@ -18,7 +18,7 @@ TORCH_PIN := torch==2.13.0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-slow lint format types check bench tensorboard clean
+.PHONY: help install dev demo test test-slow lint format types check bench baselines userclaim tensorboard clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,8 +74,21 @@ check: lint types test  ## all of the above
 bench: dev  ## measure here what benchmarks/README.md records
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
+# DATA=DIR holds GTZAN/ and FMA/; PARTIAL=1 runs on data that is not complete too, and NOTE says what it is.
+DATA ?= $(MUSICRECLASS_DATA)
+BASELINES := MUSICRECLASS_DATA='$(DATA)' $(VENV)/bin/python -m musicreclass.baselines $(if $(PARTIAL),--partial) $(if $(NOTE),--note '$(NOTE)')
+
+baselines: install  ## run the experiments whose data is there (DATA=DIR); one: make baseline-NAME
+	$(BASELINES)
+
+baseline-%: install
+	$(BASELINES) $*
+
+userclaim: install  ## a leaky figure beside its honest twin, on FMA's features (DATA=DIR)
+	$(BASELINES) userclaim_77 userclaim_honest
+
 tensorboard: install  ## open all runs at http://localhost:6006
-	$(VENV)/bin/tensorboard --logdir outputs --port 6006
+	$(VENV)/bin/python -m musicreclass.board outputs --port 6006
 
 clean:  ## remove .venv and build leftovers; runs and data stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -54,9 +54,13 @@ def test_event_files_hold_curves_hparams_and_pictures(runs):
         told = HParamsPluginData.FromString(content).session_start_info.hparams
         assert told["model"].string_value == model
         assert told["seed"].number_value == 0
-        content = found.summary_metadata["_hparams_/experiment"].plugin_data.content
-        named = {info.name.tag for info in HParamsPluginData.FromString(content).experiment.metric_infos}
-        assert {"final/valid_accuracy", "final/valid_macro_f1", "final/test_accuracy"} <= named
+        assert told["leaky"].string_value == "unknown"
+        assert not {"model.random_state", "random_state"} & set(told)
+        assert (
+            "_hparams_/experiment" not in found.summary_metadata
+        )  # or its columns would be all that is shown of others
+        (layout,) = found.Tensors("custom_scalars__config__")
+        assert b"^train/loss$" in layout.tensor_proto.string_val[0]
 
 
 def test_no_logger_writes_no_events(run, table, here):
@@ -117,8 +121,20 @@ def test_a_server_shows_scalars_and_hparams(runs, here):
         question = {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
                     "colParams": columns + metrics, "startIndex": 0, "sliceSize": 10}  # fmt: skip
         groups = fetch(url + "plugin/hparams/session_groups", question)["sessionGroups"]
-        shown = {g["hparams"]["model"]: g["metricValues"][0]["value"] for g in groups}
+        shown = {
+            group["hparams"]["model"]: {m["name"]["tag"]: m["value"] for m in group["metricValues"]}[
+                "final/valid_accuracy"
+            ]
+            for group in groups
+        }
         assert shown == {m: pytest.approx(r.metrics["valid"]["accuracy"]) for m, r in runs.items()}
+        columns = fetch(url + "plugin/hparams/experiment", {"experimentName": ""})
+        assert {"optimizer.lr", "model.max_depth"} <= {
+            column["name"] for column in columns["hparamInfos"]
+        }  # of both models
+        assert "final/valid_accuracy" in {column["name"]["tag"] for column in columns["metricInfos"]}
+        charts = fetch(url + "plugin/custom_scalars/layout")["category"][0]["chart"]
+        assert charts[0]["multiline"]["tag"] == ["^train/loss$", "^valid/loss$"]
     finally:
         server.terminate()
         server.wait(10)

@@ -8,6 +8,15 @@ from typing import Any
 
 from musicreclass.files import replacing
 
+# of TensorBoard's custom scalars: training and validation in one chart
+LAYOUT = {
+    "training and validation": {
+        title: ["Multiline", [f"^train/{name}$", f"^valid/{name}$"]]
+        for name, title in (("loss", "loss"), ("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
+    },
+    "learning rate": {"learning rate": ["Multiline", ["^lr$"]]},
+}
+
 
 class Curves:
     """Values per epoch (of a network) or per round (of boosting).
@@ -49,6 +58,7 @@ class Curves:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch or None)
+            self.writer.add_custom_scalars(LAYOUT)
 
     def _read(self) -> list[dict[str, float]]:
         try:
@@ -83,9 +93,9 @@ class Curves:
         from torch.utils.tensorboard.summary import hparams
 
         known = {k: v for k, v in hyperparameters.items() if isinstance(v, (bool, int, float, str))}
-        # One call with both: the HParams tab shows no metric that was not named together with the hyperparameters.
-        # Through the run's own writer, since add_hparams would make a sub-run of its own.
-        for summary in hparams(known, results):
+        # Through the run's own writer, since add_hparams would make a sub-run of its own. Without the first of the three, the
+        # list of columns: the HParams tab would take that of whichever run it reads first, and show no other model's settings.
+        for summary in hparams(known, results)[1:]:
             self.writer.file_writer.add_summary(summary)
         for name, value in results.items():
             self.writer.add_scalar(name, value, 0)

@@ -15,6 +15,7 @@ from musicreclass.run import Run
 
 MARKS = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
 FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
+FIRST = ("accuracy", "macro_f1")  # TensorBoard shows the first few of all names in the order of the alphabet
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     heard += ("features",) if config.get("features", {}).get("_target_") else ()
     for section in ("model", *(() if is_estimator(config) else TRAINING), *heard):
         found.update(flat(config[section], section))
-    return {name: value for name, value in found.items() if value is not None}
+    found.pop("model.random_state", None)  # the seed again
+    return {n: str(v).lower() if isinstance(v, bool) else v for n, v in found.items() if v is not None}
 
 
 def flat(node: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -43,8 +45,9 @@ def flat(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def final_results(metrics: dict[str, Any]) -> dict[str, float]:
-    """The final metrics by name: `final/valid_accuracy`, ..."""
-    return {f"final/{s}_{m}": metrics[s][m] for s in ("valid", "test") if s in metrics for m in FINAL}
+    """The final metrics by name: `final/valid_accuracy`, ..., `more/valid_log_loss`, ..."""
+    splits = [split for split in ("valid", "test") if split in metrics]
+    return {f"{'final' if m in FIRST else 'more'}/{s}_{m}": metrics[s][m] for s in splits for m in FINAL}
 
 
 def percent(value: float, interval: list[float] | None = None) -> str:
