@@ -146,7 +146,7 @@ def quiet_optuna() -> None:
     """Let Optuna and its plugin say nothing of what the sweep's own records say."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.logging.set_verbosity(logging.ERROR)
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)
 
 
