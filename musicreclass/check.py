@@ -7,6 +7,8 @@ that the `_target_` beside it takes. Nothing heavy is imported, unless a key was
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from yaml import YAMLError
 from musicreclass.config import Tree, nearest, one_line, with_choices
 from musicreclass.errors import ConfigError
 from musicreclass.identity import SCIENCE, is_estimator
+from musicreclass.launchers import missing_plugin
 from musicreclass.legal import Legal
+from musicreclass.search_rules import refusals, searches
 
 FIXED = {
     "hydra.mode": "-m makes a multirun",
@@ -75,21 +79,39 @@ class Check:
     unread: set[str] = field(default_factory=set)
     first: DictConfig | None = None
     scores_test: bool = False
+    overrides: list[Override] = field(default_factory=list)
 
     def outputs(self) -> Path:
         """Where the first job's runs go; known once `problems` was asked."""
         assert self.first is not None
         return Path(OmegaConf.select(self.first, "paths.outputs"))
 
+    def jobs(self) -> int:
+        """How many jobs a multirun has; known once `problems` was asked."""
+        assert self.first is not None
+        if self.is_search():
+            return int(self.first.hydra.sweeper.n_trials)
+        given = {o.get_key_element(): o for o in self.overrides if not o.is_hydra_override()}
+        settings = self.first.hydra.sweeper.get("params") or {}
+        given = {o.get_key_element(): o for k, v in settings.items() if (o := self._parse(f"{k}={v}"))} | given
+        return math.prod(len(list(o.sweep_string_iterator())) for o in given.values() if o.is_sweep_override())
+
+    def is_search(self) -> bool:
+        """Whether a sweeper proposes the jobs by what those before have scored; known once `problems` was asked."""
+        assert self.first is not None
+        return searches(self.first)
+
     def problems(self) -> list[str]:
         """Every problem, one line each; empty if the jobs can start."""
         parsed = [o for text in self.arguments if (o := self._parse(text)) is not None]
-        overrides = [o for o in parsed if self._is_usable(o)]
+        self.overrides = overrides = [o for o in parsed if self._is_usable(o)]
         swept = [o for o in overrides if o.is_sweep_override() and self._is_group(o)]
         fixed = [o for o in overrides if o not in swept]
         for chosen in self._combinations(swept):
             self._check_job(chosen, fixed)
-        if self.multirun and self.scores_test:
+        if self.first is not None and searches(self.first):
+            self.found += refusals(self.first, overrides, self.multirun, self.scores_test)
+        elif self.multirun and self.scores_test:
             self._refuse_search(overrides)
         follow = tuple(f"{key}: a value is needed" for key in self.unread)
         return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
@@ -103,6 +125,14 @@ class Check:
                 f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
                 " (or evaluate=[valid,test], if every one of them is to be)"
             )
+
+    def _check_space(self, cfg: DictConfig, legal: Legal) -> None:
+        """What the sweeper's own file sweeps over; what the command line says of a key goes before it."""
+        given = {o.get_key_element() for o in self.overrides}
+        for key, value in (cfg.hydra.sweeper.get("params") or {}).items():
+            swept = self._parse(f"{key}={value}") if key not in given else None
+            if swept is not None and self._is_usable(swept) and not self._is_group(swept):
+                self._is_known(swept, legal)
 
     def _combinations(self, swept: list[Override]) -> list[list[str]]:
         """The choices of groups to compose: all that may clash with each other, and each other option once."""
@@ -186,12 +216,15 @@ class Check:
             self.found += error.problems
             return
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            self.found.append(one_line(error))
+            unfound = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
+            self.found.append((missing_plugin(*unfound.groups()) if unfound else None) or one_line(error))
             return
         except Exception as error:  # Hydra meets files that it does not expect with errors of any kind
             named = ", ".join([*chosen, *(str(o.input_line) for o in fixed if self._is_group(o))])
             self.found.append(f"{named}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})")
             return
+        if self.multirun:
+            self._check_space(composed, legal)
         self.first = self.first or cfg
         self.scores_test |= "test" in (cfg.get("evaluate") or [])
         self.found += legal.problems(cfg)
@@ -226,6 +259,9 @@ class Check:
         """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
+        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
+        if missing:
+            return [missing]
         if cfg.hydra.mode is not None:
             return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
         for section in ("data", "model"):

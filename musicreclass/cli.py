@@ -110,16 +110,28 @@ def train(arguments: list[str]) -> int:
     if not args.multirun:
         return run_hydra("train", args, train_job)
 
+    from musicreclass.search import Search, quiet_optuna
     from musicreclass.sweep import Sweep
 
-    sweep = Sweep.new(check.outputs())
+    sweep = Sweep.new(check.outputs(), check.jobs())
+    search = Search.of(check, args.overrides, args.config_dir, sweep.folder) if check.is_search() else None
+    if search is not None:
+        quiet_optuna()
     args.overrides.append(sweep.override())
-    try:
-        run_hydra("train", args, train_job)
-    except KeyboardInterrupt as error:
-        sweep.finish()
-        return stopped(error)
-    return sweep.finish()
+    ended = 0
+    with sweep.watched():
+        try:
+            run_hydra("train", args, train_job)
+        except KeyboardInterrupt as error:
+            ended = stopped(error)
+        except Exception as error:
+            if any(record["state"] in ("lost", "not begun") for record in sweep.records()):  # else they tell it all
+                complain(error)
+            ended = 1
+    code = sweep.finish(show=search is None)
+    if search is not None:
+        search.report(sweep.records())
+    return ended or code
 
 
 def prepare(arguments: list[str]) -> int:
@@ -208,7 +220,9 @@ def train_job(cfg: DictConfig) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         from musicreclass.sweep import Sweep
 
-        return Sweep.of(hydra).run_job(cfg, hydra.job.num, list(hydra.overrides.task))
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a launcher's process has none of what was appended here
+        return Sweep.of(hydra).run_job(cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher)
     from rich.console import Console
 
     from musicreclass.report.summary import show

@@ -96,6 +96,14 @@ class Tree:
         ]
         return [*bases, option]
 
+    def chosen_by(self, group: str, option: str) -> dict[str, str]:
+        """The options of the task's other groups that an overlay's file chooses, such as an experiment's."""
+        file = self._file(f"{group}/{option}")
+        begun: Any = (OmegaConf.select(OmegaConf.load(file), "defaults") or []) if file else []
+        lines = [(str(key), value) for entry in begun if OmegaConf.is_dict(entry) for key, value in entry.items()]
+        chosen = {key.removeprefix("override").strip().lstrip("/"): str(value) for key, value in lines}
+        return {key: value for key, value in chosen.items() if not key.startswith("hydra/")}
+
     def groups_of(self, task: str) -> set[str]:
         """The groups that a task's own file begins with."""
         file = self._file(task)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from musicreclass.data.tracks import TrackData
 
 
+PLACED = ("checkpoint", "folder")  # in `features`: where weights lie; what they are, the run knows
+
+
 def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -> Figure:
     """Predict one split, write its table, its metrics and its confusion matrix.
 
@@ -116,9 +119,11 @@ def main(arguments: list[str]) -> int:
     if not args.overrides and args.split in run.metrics:
         print(f"{args.split} is scored already")
         return show(run, args.split)
-    config = run.config if not args.overrides else with_other_data(run.config, args.overrides, args.config_dir)
+    weights, others = moved_weights(run.config, args.overrides)
+    config = run.config if not others else with_other_data(run.config, others, args.config_dir)
+    config["features"] = {**(config.get("features") or {}), **weights}
     refuse_foreign_data(args.run, config, tuple(args.trust))
-    data = open_to_score(args.run, config)
+    data = open_to_score(args.run, config, run.identity.get("encoder"))
     classifier = run.classifier(tuple(args.trust))
     if data.fingerprint() == run.identity.get("fingerprint") and args.split != "all":
         score_split(run, classifier, data, args.split)
@@ -126,6 +131,13 @@ def main(arguments: list[str]) -> int:
     name = score_elsewhere(run, classifier, data, args.split, config.get("choices", {}))
     print(f"recorded as {name}, beside the run's own scores")
     return show(run, name)
+
+
+def moved_weights(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Where an encoder's weights lie now, of overrides such as features.checkpoint=FILE; and the other overrides."""
+    known = {f"features.{name}=": name for name in PLACED if (config.get("features") or {}).get(name) is not None}
+    places = [(name, text) for text in overrides for key, name in known.items() if text.startswith(key)]
+    return {n: t.partition("=")[2] for n, t in places}, [t for t in overrides if t not in [text for _, text in places]]
 
 
 def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, ...]) -> None:
@@ -142,7 +154,7 @@ def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, 
             raise RunError(f"{folder}/config.yaml: {told}")
 
 
-def open_to_score(folder: Path, config: dict[str, Any]) -> TrackData:
+def open_to_score(folder: Path, config: dict[str, Any], encoder: str | None = None) -> TrackData:
     """The data to score, whichever splits have tracks.
 
     Raises:
@@ -152,7 +164,7 @@ def open_to_score(folder: Path, config: dict[str, Any]) -> TrackData:
     from musicreclass.train import open_data
 
     try:
-        return open_data(config, needs=())
+        return open_data(config, needs=(), encoder=encoder)
     except DataError:
         raise
     except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:

@@ -32,12 +32,13 @@ PLACES = ("root", "path", "store")  # in `data`: where it lies, not what it is; 
 HANDLING = ("provides", "cache", "workers", "on_bad_file", "max_bad_fraction")  # in `data`: how it is read
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
-SPEED = ("n_jobs", "batch_size")  # in `model` and `features`: how fast, not what
+SPEED = ("n_jobs",)  # in `model`: how fast, not what
 FETCHED = (
+    "batch_size",
     "folder",
     "wheel",
     "cache",
-)  # in `features`: where weights lie that are known by name, and how recordings are read
+)  # in `features`: how fast, where weights lie that are known by name, and how recordings are read
 WEIGHTS = "checkpoint"  # in `model` and `features`: a file, whose content counts and not its place
 RESULTS = (
     "data",
@@ -60,7 +61,7 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
     if config.get("model", {}).get("input") == "table":
         kept.pop("augmentation", None)  # there is nothing to augment
-    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", (*SPEED, *FETCHED))):
+    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", FETCHED)):
         if isinstance(kept.get(section), dict):
             kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
     for section in ("model", "features"):
@@ -110,6 +111,9 @@ def located(config: dict[str, Any]) -> dict[str, Any]:
         weights = weights_file(config, section)
         if weights is not None:
             found[section] = {**config[section], WEIGHTS: str(weights.absolute())}
+    folder = (found.get("features") or {}).get("folder")
+    if isinstance(folder, str) and (place := Path(folder).expanduser()).is_dir():
+        found["features"] = {**found["features"], "folder": str(place.absolute())}
     return found
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from musicreclass.classifiers.base import Meta
 from musicreclass.classifiers.build import read_meta
+from musicreclass.compare.wording import printable
 from musicreclass.errors import WeightsError
 from musicreclass.models.checkpoint import flattened, foreign_objects, prefixes, read
 from musicreclass.models.openjmla import OpenJMLAEncoder
@@ -118,13 +119,20 @@ def inspect_file(path: Path, console: Console) -> None:
         shapes = list(dict.fromkeys("x".join(map(str, tensor.shape)) or "scalar" for tensor in members))
         told = ", ".join(shapes[:4]) + (", ..." if len(shapes) > 4 else "")
         bytes_there = sum(tensor.numel() * tensor.element_size() for tensor in members)
-        table.add_row(name, str(len(members)), told, f"{sum(t.numel() for t in members):,}", size(bytes_there))
+        table.add_row(
+            printable(name), str(len(members)), told, f"{sum(t.numel() for t in members):,}", size(bytes_there)
+        )
     table.add_row(
-        "all", str(len(tensors)), "", f"{total:,}", size(sum(t.nbytes for t in tensors.values())), style="bold"
+        "all",
+        str(len(tensors)),
+        "",
+        f"{total:,}",
+        size(sum(t.numel() * t.element_size() for t in tensors.values())),
+        style="bold",
     )
     console.print(table)
     for line in uses(path, tensors):
-        console.print(line, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
@@ -190,4 +198,4 @@ def show_rows(rows: list[tuple[str, str]], console: Console) -> None:
     """Print names and values, a line each."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        console.print(f"{name:<{width}}  {value}", soft_wrap=True)
+        console.print(printable(f"{name:<{width}}  {value}"), soft_wrap=True)

@@ -164,6 +164,7 @@ RULES: dict[str, Rule] = {
     "hardware.compile": Rule(bool, auto=True),
     "hardware.micro_batch": Rule(int, low=1, auto=True, nullable=True),
     "hardware.memory_margin": Rule(float, low=0, high=0.9, auto=True),
+    "hardware.gpu_share": Rule(float, above=0, high=1, nullable=True),
     "hardware.empty_cache_every": Rule(int, low=1, auto=True, nullable=True),
     "hardware.monitor_interval": Rule(float, low=0.1, auto=True, nullable=True),
     "augmentation.gain_db": Rule(list, nullable=True),

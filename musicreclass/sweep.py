@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +19,17 @@ from rich.text import Text
 
 from musicreclass.cli import complain, find_or_train
 from musicreclass.files import write_json
+from musicreclass.launchers import take_share
+from musicreclass.locks import host
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 STYLES = {"done": "green", "failed": "bold red"}
+COLUMNS = ("job", "state", "run", "overrides", "accuracy", "macro_f1", "error")  # of runs.csv
+LOOK = 0.5  # seconds between two looks for news from jobs in other processes
+LOST = "its process ended without a word, by a kill or for want of memory; the same command starts it again"
+UNBEGUN = "the sweep ended before it; the same command starts it"
 
 
 class Sweep:
@@ -33,9 +43,12 @@ class Sweep:
         self.folder = folder
 
     @classmethod
-    def new(cls, outputs: Path) -> Sweep:
-        """The folder for a sweep that starts now."""
-        return cls(outputs.expanduser() / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
+    def new(cls, outputs: Path, jobs: int) -> Sweep:
+        """The folder for a sweep of so many jobs that starts now, in this process."""
+        sweep = cls(outputs.expanduser() / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        write_json(sweep.folder / "sweep.json", {"command": sys.argv, "jobs": jobs, **here()})
+        return sweep
 
     @classmethod
     def of(cls, hydra: Any) -> Sweep:
@@ -47,17 +60,27 @@ class Sweep:
         escaped = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
         return f"hydra.sweep.dir='{escaped}'"
 
-    def run_job(self, cfg: DictConfig, number: int, overrides: list[str]) -> float:
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The command, the number of jobs, the process that began the sweep."""
+        return dict(json.loads((self.folder / "sweep.json").read_text(encoding="utf-8")))
+
+    def run_job(self, cfg: DictConfig, number: int, overrides: list[str], launcher: DictConfig) -> float:
         """Train one job and write down how it went; returns validation macro-F1, or NaN if it failed."""
         told = " ".join(overrides)
         print(f"job {number}: {told}", flush=True)
-        record: dict[str, Any] = {"job": number, "overrides": told, "state": "done", "run": "", "error": ""}
+        record: dict[str, Any] = {"job": number, "overrides": told, "words": overrides, **here(), "error": ""}
+        if not self._is_ours(record):
+            os.environ["TTY_COMPATIBLE"] = "0"  # the bars of several processes would overwrite each other
+        self._record({**record, "state": "running"})
         value = float("nan")
         try:
+            take_share(cfg, launcher)
             run = find_or_train(cfg)
             found = run.metrics.get("valid", {})
             value = found.get("macro_f1", value)
-            record.update(run=str(run.folder), accuracy=found.get("accuracy"), macro_f1=found.get("macro_f1"))
+            record.update(state="done", run=str(run.folder))
+            record.update({name: found.get(name) for name in ("accuracy", "macro_f1")})
         except KeyboardInterrupt:
             self._record({**record, "state": "interrupted"})
             raise
@@ -65,29 +88,84 @@ class Sweep:
             ended = (
                 error if isinstance(error, Exception) else RuntimeError(f"the job's own code ended it ({error.code})")
             )
-            complain(ended)
+            if self._is_ours(record):
+                complain(ended)  # in another process it may go unseen: the sweep's own tells it
             record.update(state="failed", error=" ".join(str(ended).split()), run=str(getattr(ended, "folder", "")))
         self._record(record)
         return value
 
     def _record(self, record: dict[str, Any]) -> None:
         (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "jobs" / f"{record['job']:04d}.json", record)
+        write_json(self._file(record["job"]), record)
+
+    def _file(self, job: int) -> Path:
+        return self.folder / "jobs" / f"{job:04d}.json"
+
+    def _is_ours(self, record: dict[str, Any]) -> bool:
+        """Whether a job ran in the process that began the sweep."""
+        facts = self.facts
+        return all(record[name] == facts[name] for name in ("pid", "host"))
 
     def records(self) -> list[dict[str, Any]]:
-        """How each job went, in order."""
-        return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((self.folder / "jobs").glob("*.json"))]
+        """How each job went, in order; also of those that have left no end on record, or nothing at all."""
+        found = []
+        for job in range(self.facts["jobs"]):
+            try:
+                record = json.loads(self._file(job).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                record = {"job": job, "state": "not begun", "overrides": "", "words": [], "error": UNBEGUN}
+            if record["state"] == "running":
+                record.update(state="lost", error=LOST)
+            found.append(record)
+        return found
 
-    def finish(self) -> int:
-        """Write runs.csv, print the summary, and return the exit code: 1 if any job failed."""
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """For the length of the block, tell how jobs in other processes end, as soon as they do."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(over,), daemon=True, name="news of jobs")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _watch(self, over: threading.Event) -> None:
+        told: set[str] = set()
+        last = False
+        while not last:
+            last = over.wait(LOOK)
+            for file in sorted(self.folder.glob("jobs/[0-9]*.json")):
+                if file.name not in told:
+                    record = json.loads(file.read_text(encoding="utf-8"))
+                    if record["state"] != "running":
+                        told.add(file.name)
+                        self._tell(record)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        if self._is_ours(record):
+            return
+        if record["state"] == "done":
+            print(f"job {record['job']}: done", flush=True)
+        else:
+            print(
+                f"musicreclass: job {record['job']} {record['state']}: {record['error']}", file=sys.stderr, flush=True
+            )
+
+    def finish(self, show: bool = True) -> int:
+        """Write runs.csv, print a summary, and return the exit code: 1 if any job failed.
+
+        Args:
+            show: whether a line for each job is part of the summary.
+        """
         records = self.records()
-        names = ["job", "state", "run", "overrides", "accuracy", "macro_f1", "error"]
-        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "runs.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, names, restval="")
+            table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
             table.writeheader()
             table.writerows(records)
-        Console(highlight=False).print(summary(records))
+        if show:
+            Console(highlight=False).print(summary(records))
         failed = [r for r in records if r["state"] != "done"]
         print(f"{len(records) - len(failed)} of {len(records)} jobs done; the list is {self.folder / 'runs.csv'}")
         for record in failed:
@@ -95,13 +173,25 @@ class Sweep:
         return 1 if failed else 0
 
 
+def here() -> dict[str, Any]:
+    """This process, as a record names it."""
+    return {"host": host(), "pid": os.getpid()}
+
+
 def summary(records: list[dict[str, Any]]) -> Table:
-    """A row per job."""
+    """A row per job, with what not all jobs were told."""
+    words = [set(r["words"]) for r in records if r["words"]]
+    common = set.intersection(*words) if len(words) > 1 else set()
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("job", "state", "valid accuracy", "macro-F1"):
         table.add_column(name, justify="right" if name != "state" else "left")
     table.add_column("overrides", overflow="fold")
     for r in records:
         scores = [f"{100 * r[k]:.1f}" if r.get(k) is not None else "" for k in ("accuracy", "macro_f1")]
-        table.add_row(str(r["job"]), f"[{STYLES.get(r['state'], '')}]{r['state']}[/]", *scores, Text(r["overrides"]))
+        table.add_row(
+            str(r["job"]),
+            f"[{STYLES.get(r['state'], 'yellow')}]{r['state']}[/]",
+            *scores,
+            Text(" ".join(w for w in r["words"] if w not in common)),
+        )
     return table

@@ -16,9 +16,9 @@ from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.build import build
 from musicreclass.config import one_line
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, RunError
+from musicreclass.errors import ConfigError, RunError, WeightsError
 from musicreclass.evaluate import score_split
-from musicreclass.features.embeddings import embedded
+from musicreclass.features.embeddings import EmbeddedTracks, embedded
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import (
@@ -73,6 +73,7 @@ def train(cfg: DictConfig) -> Run:
         "code": code_version(),
         "choices": config.get("choices", {}),
         "source": data.source(),
+        "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
         "micro_batch": asked,
         "micro_batch_asked": asked,
     }
@@ -230,12 +231,15 @@ def score_missing(run: Run, data: TrackData, config: dict[str, Any]) -> None:
             score_split(run, classifier, data, split)
 
 
-def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid")) -> TrackData:
+def open_data(
+    config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
+) -> TrackData:
     """The configured DataModule, its recordings turned into a table where `features` says so, read and split.
 
     Args:
         config: a resolved configuration.
         needs: the splits that must have tracks.
+        encoder: the fingerprint that the encoder of `features` must have, where a model was trained on its vectors.
 
     Raises:
         UserError: if the data is not there or cannot be used.
@@ -255,6 +259,11 @@ def open_data(config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"
     features = config.get("features") or {}
     if features.get("_target_"):
         data = embedded(data, features, Profile.of(config["hardware"]))
+        if encoder is not None and data.encoder_fingerprint != encoder:
+            raise WeightsError(
+                "features: the encoder is not the one that the run was trained on: its weights or its code have changed; say"
+                " where that one is: features.checkpoint=FILE, or features.folder=DIR"
+            )
     data.needs = needs
     data.prepare_data()
     data.setup("fit")

@@ -276,3 +276,103 @@ def test_inspect_opens_no_foreign_objects(run, here):
     assert run("inspect", here / "absent").code == 2
     assert run("inspect", here).code == 2
     assert not list(here.glob("**/sprung"))
+
+
+def test_an_encoder_that_was_replaced_is_refused_and_one_that_was_moved_is_found(run, here):
+    music, other = library(here / "music"), library(here / "other", tracks=3)
+    tensors = OpenJMLAEncoder.from_checkpoint("random").state_dict()
+    torch.save(tensors, here / "w.pth")
+    train = ["train", "data=folder", f"data.root={music}", "features=openjmla", "features.checkpoint=w.pth",
+             f"features.window_seconds={SHORT}", "model=logreg", "run_dir=r"]  # fmt: skip
+    assert run(*train).code == 0
+    (here / "w.pth").rename(here / "moved.pth")
+    torch.save({name: 1.5 * tensor for name, tensor in tensors.items()}, here / "w.pth")
+    for more in ([], ["--split", "all", "data=folder", f"data.root={other}"]):
+        refused = run("evaluate", "r", *more)
+        assert refused.code == 2, refused.out
+        assert "not the one that the run was trained on" in refused.err
+    assert Run.open(here / "r").metrics.keys().isdisjoint({"test", "elsewhere"})
+    found = run("evaluate", "r", "features.checkpoint=moved.pth")
+    assert found.code == 0, found.err
+    assert "test" in Run.open(here / "r").metrics
+    assert "only data can be overridden" in run("evaluate", "r", "features.pooling=cls").err
+
+
+def test_kept_vectors_that_are_damaged_are_computed_again(run, here, monkeypatch):
+    monkeypatch.setenv("MUSICRECLASS_CACHE", str(here / "cache"))
+    music = library(here / "music", tracks=5, classes=("one", "two"))
+    assert run(*words(music, "model=logreg", "run_dir=a")).code == 0
+    files = sorted((here / "cache" / "vectors").rglob("*.npy"))
+    whole = [np.load(file) for file in files[:4]]
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:90])
+    np.save(files[2], np.zeros((1, 5), np.float32))
+    np.save(files[3], np.full((1, 768), np.nan, np.float32))
+    shutil.rmtree(here / "cache" / "embeddings")
+    result = run(*words(music, "model=logreg", "run_dir=a", "force=true"))
+    assert result.code == 0, result.err
+    assert "embedding 4 recordings" in result.err
+    assert all(np.allclose(np.load(file), before, atol=1e-5) for file, before in zip(files, whole, strict=False))
+
+
+def test_weights_that_make_no_finite_numbers_are_refused(run, here):
+    music = library(here / "music", tracks=4)
+    like = OpenJMLAEncoder().state_dict()
+    torch.save({name: torch.full((1,), float("nan")).expand(t.shape) for name, t in like.items()}, here / "nan.pth")
+    result = run(*words(music, "model=logreg", "features.checkpoint=nan.pth"))
+    assert result.code == 2, result.out
+    assert "damaged weights, or too coarse a precision" in result.lines[-1]
+
+
+def test_a_recording_that_an_encoder_cannot_take_is_named(run, here):
+    music = library(here / "music", tracks=4)
+    soundfile.write(music / "bell" / "tiny.wav", np.full(100, 0.1), RATE)
+    result = run(*words(music, "model=logreg", "data.min_seconds=0.001"))
+    assert result.code == 2, result.out
+    assert re.search(r"bell/tiny\.wav: the encoder cannot take it \(.*data\.min_seconds=S", result.lines[-1])
+
+
+@pytest.mark.parametrize("override", ["model.sample_rate=22050", "data.sample_rate=8000"])
+def test_an_encoder_in_the_loop_hears_its_own_sample_rate_or_nothing(run, here, override):
+    music = library(here / "music", tracks=4)
+    result = run("train", "data=folder", f"data.root={music}", *LOOP, override)
+    assert result.code == 2, result.out
+    assert "the network takes 16000 Hz: model.sample_rate=16000" in result.lines[-1]
+
+
+def test_a_crafted_run_fetches_nothing(run, here, runs):
+    shutil.copytree(runs / "table", here / "r")
+    config = yaml.safe_load((here / "r/config.yaml").read_text())
+    config["features"] = {"_target_": "musicreclass.models.musicnn.MusiCNNEncoder.fetch", "folder": str(here / "models"),
+                          "wheel": str(here / "none.whl")}  # fmt: skip
+    (here / "r/config.yaml").write_text(yaml.safe_dump(config))
+    result = run("evaluate", "r", "--split", "train")
+    assert result.code == 2, result.err
+    assert "neither an Encoder nor a classmethod of one" in result.err
+
+
+def test_inspect_survives_odd_tensors_and_names(run, here):
+    cyclic: dict[str, object] = {"t": torch.zeros(2)}
+    cyclic["itself"] = cyclic
+    torch.save(cyclic, here / "cyclic.pth")
+    result = run("inspect", here / "cyclic.pth")
+    assert result.code == 2, result.err
+    assert "no checkpoint" in result.lines[0]
+    torch.save({"\x1b[31mred": torch.zeros(3).to_sparse(), "note": "\x1b[2Jgone"}, here / "odd.pth")
+    result = run("inspect", here / "odd.pth")
+    assert result.code == 0, result.err
+    assert "\x1b" not in result.out
+
+
+def test_what_signs_a_run_and_where_weights_lie(here):
+    from musicreclass.identity import located, signature
+
+    config = {"data": {}, "model": {"_target_": "sklearn.neural_network.MLPClassifier", "batch_size": 8}, "features": {
+        "_target_": "mine.Encoder", "folder": "models", "batch_size": 8}, "paths": {"cache": "cache"}}  # fmt: skip
+    slower = {**config, "features": {**config["features"], "batch_size": 4}}
+    other = {**config, "model": {**config["model"], "batch_size": 4}}
+    assert signature(slower, "data") == signature(config, "data") != signature(other, "data")
+    assert located(config)["features"]["folder"] == "models"
+    (here / "models").mkdir()
+    assert located(config)["features"]["folder"] == str(here / "models")
+    assert signature(located(config), "data") == signature(config, "data")

@@ -261,6 +261,12 @@ def bad_files(folder: Path, checkpoint: Path) -> dict[str, tuple[Path, str]]:
     )
     found["foreign"] = (save(folder / "foreign.pth", {"state_dict": SMALL, "args": argparse.Namespace(a=1)}),
                         r"brings objects beside its tensors \(argparse\.Namespace\)")  # fmt: skip
+    found["hollow"] = (save(folder / "hollow.pth", {**tensors, "cls_token": torch.empty(1, 1, 768, device="meta")}),
+                       r"cls_token is \(1, 1, 768\) of no content")  # fmt: skip
+    found["complex"] = (save(folder / "complex.pth", {**tensors, "ln1.bias": torch.zeros(768, dtype=torch.complex64)}),
+                        r"ln1\.bias is \(768,\) of complex64 and must be")  # fmt: skip
+    found["double"] = (save(folder / "double.pth", {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}),
+                       r"two of its tensors have the same name, 'a\.b'")  # fmt: skip
     found["unrelated"] = (
         save(folder / "unrelated.pth", {"conv": torch.zeros(3)}),
         "none of its 1 tensors has a fitting name",

@@ -64,6 +64,11 @@ def make_network(meta: Meta) -> nn.Sequential:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
+    takes = getattr(getattr(network, "encoder", network), "sample_rate", None)
+    if meta.input == "waveform" and isinstance(takes, int) and meta.sample_rate not in (None, takes):
+        raise ConfigError(
+            [f"data.sample_rate={meta.sample_rate}: the network takes {takes} Hz: model.sample_rate={takes}"]
+        )
     front: nn.Module = nn.Identity()
     if meta.input == "waveform" and meta.frontend is not None:
         try:

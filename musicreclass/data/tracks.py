@@ -55,7 +55,7 @@ def text(values: Any, index: Any = None) -> pd.Series[Any]:
         unlabelled, index=index, dtype=object
     )  # by place: a Series of values would be matched by its index
     missing = series.isna()
-    series = series.map(lambda value: str(value).strip()).astype(object)
+    series = series.map(lambda value: str(value).strip(), na_action="ignore").astype(object)
     return series.where(~missing & (series != ""), None)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from musicreclass.data.parallel import in_parallel, telling_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, DataError
 from musicreclass.files import replacing
 from musicreclass.hardware.profile import Profile
 from musicreclass.identity import weights_file
@@ -27,6 +28,7 @@ from musicreclass.models.encoder import Encoder
 from musicreclass.models.module import sound
 
 TABLE = "x.npy"
+SHORT = "; data.min_seconds=S leaves out recordings shorter than that"
 ABOUT = (
     "_target_",
     "sample_rate",
@@ -96,9 +98,14 @@ class EmbeddedTracks(TableData):
         """A hash of the recordings, of the encoder and of the precision; the same on every device."""
         return hashlib.sha256(f"{self.source_data.fingerprint()}\0{self.key()}".encode()).hexdigest()
 
+    @cached_property
+    def encoder_fingerprint(self) -> str:
+        """See `Encoder.fingerprint`; weights are read for it once."""
+        return self.encoder.fingerprint()
+
     def key(self) -> str:
         """What vectors depend on beside the recording: 24 hexadecimal digits."""
-        parts = (self.encoder.fingerprint(), self.precision, audio.VERSION)
+        parts = (self.encoder_fingerprint, self.precision, audio.VERSION)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def embedded(self) -> np.ndarray:
@@ -108,13 +115,30 @@ class EmbeddedTracks(TableData):
 
         def build(folder: Path) -> None:
             place = store.root / "vectors" / self.key()
-            self.compute([i for i, s in enumerate(sums) if not vector_file(place, s).is_file()], place)
-            table = np.stack([np.load(vector_file(place, s)).mean(0) for s in sums])
+            means = [self.kept(vector_file(place, s)) for s in sums]
+            missing = [i for i, mean in enumerate(means) if mean is None]
+            self.compute(missing, place)
+            for i in missing:
+                means[i] = self.kept(vector_file(place, sums[i]))
+            table = np.stack([mean for mean in means if mean is not None])
+            if len(table) < len(sums):
+                raise DataError(
+                    f"{place}: what was written there cannot be read again; paths.cache=DIR chooses another"
+                )
             with replacing(folder / TABLE) as scratch, scratch.open("wb") as file:
                 np.save(file, table)
 
         mib = 2 * len(sums) * len(self.columns) * 4 / 2**20
         return np.load(store.entry("embeddings", key, build, mib) / TABLE)
+
+    def kept(self, file: Path) -> np.ndarray | None:
+        """The mean of a recording's vectors, (D,) float32; None where they are not there, or damaged."""
+        try:
+            vectors = np.load(file)
+        except (OSError, ValueError, EOFError):
+            return None
+        whole = vectors.dtype == np.float32 and vectors.ndim == 2 and vectors.shape[1] == len(self.columns)
+        return vectors.mean(0) if whole and len(vectors) and np.isfinite(vectors).all() else None
 
     @torch.inference_mode()
     def compute(self, rows: list[int], place: Path) -> None:
@@ -125,8 +149,7 @@ class EmbeddedTracks(TableData):
         words = f"embedding {len(rows):,} recordings on {self.device}, once: they are kept in {place}"
         with telling_progress(words, len(rows)) as tell, closing(decoded):
             for row, samples in decoded:
-                waveform = sound(torch.from_numpy(samples).to(self.device))
-                waiting.append((row, self.encoder.windows(waveform)))
+                waiting.append((row, self.windows(row, samples)))
                 if sum(len(w) for _, w in waiting) >= self.windows_at_once:
                     self.save(waiting, place)
                     tell(len(waiting))
@@ -134,6 +157,24 @@ class EmbeddedTracks(TableData):
             if waiting:
                 self.save(waiting, place)
                 tell(len(waiting))
+
+    def windows(self, row: int, samples: np.ndarray) -> torch.Tensor:
+        """A recording's windows.
+
+        Raises:
+            DataError: if the encoder finds none in it.
+        """
+        try:
+            found = self.encoder.windows(sound(torch.from_numpy(samples).to(self.device)))
+        except (RuntimeError, ValueError, IndexError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise DataError(
+                f"{self.tracks.path[row]}: the encoder cannot take it ({one_line(error)[:160]}){SHORT}"
+            ) from error
+        if not len(found):
+            raise DataError(f"{self.tracks.path[row]}: the encoder finds no window in it{SHORT}")
+        return found
 
     def waveform(self, row: int) -> np.ndarray:
         """A whole recording, int16 (n,)."""
@@ -147,6 +188,10 @@ class EmbeddedTracks(TableData):
         with torch.autocast(self.device.type, kinds.get(self.precision), enabled=self.precision in kinds):
             vectors = torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_at_once)]).cpu()
         for (row, _), found in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
+            if found.shape[1] != len(self.columns) or not found.isfinite().all():
+                told = f"{self.tracks.path[row]}: the encoder makes {found.shape[1]} numbers of a window, of which some may not be"
+                raise DataError(f"{told} finite, and {len(self.columns)} finite ones are due: damaged weights, or too coarse a"
+                                f" precision (features.precision={self.precision})")  # fmt: skip
             file = vector_file(place, self.tracks.checksum[row])
             file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(file) as scratch, scratch.open("wb") as out:
@@ -179,11 +224,15 @@ def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> Embed
         encoder = make(**{name: value for name, value in node.items() if name not in ABOUT})
     except TypeError as error:
         raise ConfigError([f"features: {one_line(error)}"]) from error
+    if not isinstance(encoder, Encoder):
+        raise ConfigError([f"features._target_={node['_target_']}: makes no Encoder"])
     if encoder.sample_rate != source.sample_rate:
         told = f"data.sample_rate={source.sample_rate}: the encoder takes {encoder.sample_rate} Hz"
         raise ConfigError([f"{told}: features.sample_rate={encoder.sample_rate}"])
     weights = [path] if (path := weights_file({"features": node}, "features")) else []
-    return EmbeddedTracks(source, encoder, weights, profile.device, node["precision"], node["batch_size"])
+    return EmbeddedTracks(
+        source, encoder, weights, profile.device, node.get("precision", "32-true"), node.get("batch_size", 8)
+    )
 
 
 def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
@@ -197,6 +246,9 @@ def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
     except Exception as error:
         raise ConfigError([f"features._target_={target}: cannot be imported: {one_line(error)}"]) from error
     owner = found if isinstance(found, type) else getattr(found, "__self__", None)
-    if not (isinstance(owner, type) and issubclass(owner, Encoder)):
+    makes = (
+        isinstance(found, type) or getattr(found, "__name__", "") != "fetch"
+    )  # that one writes files, and makes none
+    if not (isinstance(owner, type) and issubclass(owner, Encoder) and makes):
         raise ConfigError([f"features._target_={target}: neither an Encoder nor a classmethod of one"])
     return found, owner

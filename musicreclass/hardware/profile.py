@@ -73,7 +73,7 @@ class Profile:
         named: bool = False,
         machine: Machine | None = None,
     ) -> Profile:
-        """The profile of conf/hardware/ on this machine, applied to torch's threads and to TF32.
+        """The profile of conf/hardware/ on this machine, applied to torch's threads, TF32 and share of memory.
 
         Args:
             node: of a resolved configuration.
@@ -89,6 +89,8 @@ class Profile:
         torch.set_num_threads(found.threads)
         if found.accelerator == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = found.tf32
+            if node.get("gpu_share"):
+                torch.cuda.set_per_process_memory_fraction(node["gpu_share"])
         return found
 
     @property

@@ -22,7 +22,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WeightsError: for a file that is not there, is no checkpoint, is damaged, or brings objects that would run code.
     """
-    return dict(flattened(read(path)))
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in flattened(read(path)):
+        if name in found:
+            raise WeightsError(
+                f"{path}: two of its tensors have the same name, {name!r}: which one is meant is not known"
+            )
+        found[name] = tensor
+    return found
 
 
 def read(path: Path) -> Any:
@@ -44,7 +51,9 @@ def read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=begin.startswith(b"PK"))
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=begin.startswith(b"PK"))
+        flattened(found)  # what holds itself ends here
+        return found
     except Exception as error:
         brought = foreign_objects(path)
         if brought:
@@ -99,10 +108,14 @@ def prefixes(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> list[str]:
     first = next(iter(wanted))
     candidates = {name.removesuffix(first) for name in tensors if name.endswith(first)}
     return sorted(
-        p
-        for p in candidates
-        if all(p + name in tensors and tuple(tensors[p + name].shape) == tuple(wanted[name]) for name in wanted)
+        p for p in candidates if all(p + name in tensors and fits(tensors[p + name], wanted[name]) for name in wanted)
     )
+
+
+def fits(tensor: torch.Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor has a shape, and is of real numbers that are all there."""
+    real = tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
+    return real and tuple(tensor.shape) == tuple(shape)
 
 
 def find(path: Path, tensors: Mapping[str, torch.Tensor], wanted: Shapes, what: str, prefix: str | None = None) -> str:
@@ -133,6 +146,12 @@ def find(path: Path, tensors: Mapping[str, torch.Tensor], wanted: Shapes, what: 
     raise WeightsError(f"{path}: no {what}: {what_is_wrong(tensors, wanted)}")
 
 
+def described(tensor: torch.Tensor) -> str:
+    """A tensor's shape, and its kind where that is not one of weights."""
+    kind = "" if fits(tensor, tensor.shape) else f" of {'no content' if tensor.is_meta else str(tensor.dtype)[6:]}"
+    return f"{tuple(tensor.shape)}{kind}" + ("" if tensor.layout == torch.strided else ", sparse")
+
+
 def what_is_wrong(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> str:
     """Under the prefix that comes nearest: what is missing or has another shape, in a clause."""
     votes: dict[str, int] = {}
@@ -148,9 +167,9 @@ def what_is_wrong(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> str:
     prefix = max(votes, key=lambda p: (votes[p], -len(p)))
     missing = [name for name in wanted if prefix + name not in tensors]
     other = [
-        f"{name} is {tuple(tensors[prefix + name].shape)} and must be {tuple(wanted[name])}"
+        f"{name} is {described(tensors[prefix + name])} and must be {tuple(wanted[name])}"
         for name in wanted
-        if prefix + name in tensors and tuple(tensors[prefix + name].shape) != tuple(wanted[name])
+        if prefix + name in tensors and not fits(tensors[prefix + name], wanted[name])
     ]
     told = [f"{len(missing)} of {len(wanted)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
     told += [f"{len(other)} have another shape ({'; '.join(other[:3])})"] if other else []

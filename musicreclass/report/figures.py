@@ -101,7 +101,8 @@ def spectrogram_figure(pictures: np.ndarray, names: list[str], seconds: float) -
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG."""
+    """Write a PNG. What draws the figure again, as TensorBoard's writer does, need not lay it out again."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as scratch:
         figure.savefig(scratch, format="png")
+    figure.set_layout_engine("none")

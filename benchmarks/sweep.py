@@ -1,0 +1,66 @@
+"""What a sweep of one-thread MLP runs on a feature table costs beside its fits, and what two joblib workers make of it.
+
+The table is FMA medium's size, the training the preset's. `python benchmarks/sweep.py RUNS EPOCHS`; by default 20 and 40.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TRAIN, VALID, FEATURES, CLASSES = 17_000, 2_000, 518, 16
+RUNS, EPOCHS = (int(word) for word in (sys.argv[1:] or ["20", "40"]))
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+
+def made_up(path: Path) -> None:
+    """Noise in which each class has a mean of its own."""
+    rng = np.random.default_rng(0)
+    n = TRAIN + VALID
+    y = rng.integers(0, CLASSES, n)
+    x = (rng.standard_normal((n, FEATURES)) + 0.3 * rng.standard_normal((CLASSES, FEATURES))[y]).astype(np.float32)
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(FEATURES)])
+    frame.insert(0, "track_id", np.arange(n).astype(str))
+    frame["label"] = [f"c{k:02d}" for k in y]
+    frame["split"] = np.where(np.arange(n) < TRAIN, "train", "valid")
+    frame.to_parquet(path)
+
+
+def sweep(folder: Path, name: str, launcher: list[str]) -> tuple[float, list[dict[str, float]]]:
+    """The seconds that a sweep took, and each run's by phase."""
+    words = ["train", "-m", "data=table", f"data.path={folder}/table.parquet", "data.split_column=split", "model=mlp",
+             f"trainer.max_epochs={EPOCHS}", f"seed=range(0,{RUNS})", f"paths.outputs={folder}/{name}",
+             f"paths.cache={folder}/{name}/cache", *launcher]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "musicreclass", *words], stdout=subprocess.DEVNULL, check=True)
+    took = time.perf_counter() - start
+    runs = (folder / name).glob("table-*/provenance.json")
+    return took, [json.loads(file.read_text())["seconds"] for file in runs]
+
+
+def main() -> None:
+    print(f"{RUNS} MLP runs of {EPOCHS} epochs on {TRAIN + VALID:,} x {FEATURES}, one thread each")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        made_up(folder / "table.parquet")
+        alone, runs = sweep(folder, "sequential", ["hardware.threads=1"])
+        fits = sum(run["fit"] for run in runs)
+        print(
+            f"  one after the other   {alone:7.0f} s   {alone / fits:5.2f} x the sum of the fits ({fits:.0f} s)",
+            flush=True,
+        )
+        for phase in ("data", "score"):
+            print(f"    {phase:<6} {sum(run[phase] for run in runs) / len(runs):6.2f} s a run")
+        beside, _ = sweep(folder, "joblib", JOBLIB)
+        print(f"  two joblib workers    {beside:7.0f} s   {beside / alone:5.2f} x one after the other")
+
+
+if __name__ == "__main__":
+    main()
