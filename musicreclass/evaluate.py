@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,8 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
         )
     name = f"{split}@{data.fingerprint()[:8]}"
     found, _ = _score(run, classifier, data, split, name)
-    protocol = leaks_from_training(run, data).as_dict()
+    leaks = leaks_from_training(run, data)
+    protocol = replace(leaks, pretraining_overlap=data.protocol.pretraining_overlap).as_dict()
     record = {**found, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
     run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})

@@ -136,6 +136,9 @@ def test_what_an_encoder_has_heard_is_told_beside_every_score(run, here, own):
     told = run("compare", "outputs", "--output", "table.md").out
     assert "pretraining overlap" in told
     assert "pretraining overlap: it was made while listening to GTZAN" in (here / "table.md").read_text()
+    assert run("evaluate", only_run(here), "--split", "all", "--trust", "loudness").code == 0
+    (elsewhere,) = Run.open(only_run(here)).metrics["elsewhere"].values()
+    assert elsewhere["protocol"]["pretraining_overlap"] == protocol["pretraining_overlap"]
 
 
 def test_an_encoder_that_listens_to_another_dataset_has_no_such_mark(run, here, own, music):
