@@ -77,8 +77,10 @@ def weights_file(config: dict[str, Any], section: str) -> Path | None:
     """The file of pretrained weights that `model` or `features` names, if it is there."""
     node = config.get(section)
     named = node.get(WEIGHTS) if isinstance(node, dict) else None
-    path = Path(named).expanduser() if isinstance(named, str) else None
-    return path if path is not None and path.is_file() else None
+    if not isinstance(named, str) or not ("/" in named or Path(named).suffix):  # a known network's name, or `random`
+        return None
+    path = Path(named).expanduser()
+    return path if path.is_file() else None
 
 
 def signature(config: dict[str, Any], fingerprint: str) -> str:

@@ -45,7 +45,9 @@ class Encoder(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """A SHA-256 of the class, the settings and the weights: vectors of the same fingerprint are the same."""
-        digest = hashlib.sha256(f"{type(self).__qualname__}\0{sorted(self.settings.items())}\0{self.columns}".encode())
+        digest = hashlib.sha256(
+            f"{type(self).__module__}.{type(self).__qualname__}\0{sorted(self.settings.items())}\0{self.columns}".encode()
+        )
         for name, tensor in self.state_dict().items():
             digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

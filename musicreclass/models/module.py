@@ -350,6 +350,6 @@ def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps
     takes = inspect.signature(get_object(node["_target_"])).parameters
     known = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in takes}
     given = {name: value for name, value in node.items() if name != "interval"}
-    if isinstance(given.get("max_lr"), float):  # one for each group
+    if isinstance(given.get("max_lr"), (int, float)):  # one for each group
         given["max_lr"] = [given["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
     return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")
