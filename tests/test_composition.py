@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from musicreclass.check import compose
+from musicreclass.check import Check, compose
 from musicreclass.config import Tree
 from musicreclass.errors import ConfigError
 
@@ -23,7 +23,9 @@ def test_every_experiment_composes(name):
     assert cfg.choices.experiment == name
 
 
-@pytest.mark.parametrize("group", [g for g in TREE.groups if g not in ("data", "experiment")])
+@pytest.mark.parametrize(
+    "group", [g for g in TREE.groups if g not in ("data", "experiment", "search", "hydra/sweeper")]
+)
 def test_every_option_composes(group):
     for option in TREE.groups[group]:
         words = [f"{group}={option}", *FITTING.get(group, [])]
@@ -32,6 +34,14 @@ def test_every_option_composes(group):
         if group == "model" and TREE.compose("train", [words[0]]).model.input == "table":
             words = words[:1]
         assert compose("train", words).choices[group] == option
+
+
+@pytest.mark.parametrize("search", TREE.groups["search"])
+def test_every_search_composes(search):
+    for data in ("demo", "demo_audio"):
+        if not Check(TREE, "train", [f"search={search}", f"data={data}"], multirun=True).problems():
+            return
+    pytest.fail(f"search={search} fits neither a table nor recordings")
 
 
 def test_early_stopping_with_a_schedule_that_plans_the_whole_run_is_refused():

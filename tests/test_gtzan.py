@@ -128,6 +128,7 @@ def test_real_table_under_the_fault_filtered_lists(run, here, real_data):
     assert found.metrics["valid"]["n"] == 197
     assert found.metrics["protocol"] == {
         "split": "fault_filtered", "leaky": "no", "why": ["the artist is unknown for 44 of 640 tracks"],
+        "pretraining_overlap": [],
     }  # fmt: skip
     assert found.provenance["dropped"]["outside the fault-filtered lists"] == 70
     assert "test was asked for, but this copy of the data has no test tracks: not scored" in result.out

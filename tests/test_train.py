@@ -24,7 +24,7 @@ def test_a_run_folder_holds_everything(run, table, here):
     made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "tfevents" not in p.name}
     assert made == {
         "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
-        "predictions/valid.parquet", "predictions/test.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "predictions/valid.parquet", "predictions/test.parquet", "tracks.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "model/meta.json", "model/weights.pt", "model/SHA256SUMS",
         "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
     }  # fmt: skip

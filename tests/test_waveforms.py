@@ -128,7 +128,8 @@ BUILD = """
 
 def build(folder: Path, slowness: float) -> subprocess.Popen[str]:
     words = [sys.executable, "-c", textwrap.dedent(BUILD), str(folder), str(slowness)]
-    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 (which a job in the background ignores)
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
 def wait_for(condition, seconds: float = 30) -> None:
