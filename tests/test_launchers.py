@@ -47,6 +47,7 @@ def sweep(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "musicreclass", "train", "-m", *words], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_joblib_one_job_of_three_fails(table, here):
     words = [*table_overrides(table), *ONE_OF_THREE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     check_one_failed_of_three(sweep(*words), here)

@@ -147,7 +147,7 @@ def check_down(how: str, model: str, every: int, table: Path, here: Path) -> int
     return len(points)
 
 
-@pytest.mark.parametrize(("how", "model"), [("kill", "mlp"), ("full", "xgboost")])
+@pytest.mark.parametrize(("how", "model"), [("kill", "mlp"), pytest.param("full", "xgboost", marks=pytest.mark.slow)])
 def test_brought_down_at_some_of_its_writes(how, model, table, here):
     assert check_down(how, model, 11, table, here) >= 4
 
