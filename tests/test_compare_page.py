@@ -10,7 +10,9 @@ import pytest
 from tests.browser import browser, programs
 from tests.made_runs import made_run
 
-needs_browser = pytest.mark.skipif(programs() is None, reason="no chromium with chromedriver")
+needs_browser = pytest.mark.skipif(
+    programs() is None, reason="a browser is no Python package: apt install chromium chromium-driver"
+)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">&amp;"
 NASTY = "'\"><b>bold</b>\x1b[31m\u202eevil"
 

@@ -54,14 +54,20 @@ def test_joblib_one_job_of_three_fails(table, here):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not launchers.is_installed("hydra_submitit_launcher"), reason="needs hydra-submitit-launcher")
+@pytest.mark.skipif(
+    not launchers.is_installed("hydra_submitit_launcher"),
+    reason="not in the dev extra: pip install musicreclass[slurm]",
+)
 def test_submitit_on_this_machine_one_job_of_three_fails(table, here):
     words = [*table_overrides(table), *ONE_OF_THREE, "hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"]
     check_one_failed_of_three(sweep(*words), here)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not launchers.is_installed("hydra_ray_launcher"), reason="needs hydra-ray-launcher")
+@pytest.mark.skipif(
+    not launchers.is_installed("hydra_ray_launcher"),
+    reason="not in the dev extra: docs/sweeps.md says how it is installed",
+)
 def test_ray_on_this_machine_one_job_of_three_fails(table, here):
     check_one_failed_of_three(sweep(*table_overrides(table), *ONE_OF_THREE, "hydra/launcher=ray"), here)
 

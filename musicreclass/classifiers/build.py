@@ -22,7 +22,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.hardware.profile import Profile
-from musicreclass.models.module import make_optimizer, make_scheduler
+from musicreclass.models.optimization import make_optimizer, make_scheduler
 
 KINDS: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,

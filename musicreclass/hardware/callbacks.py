@@ -14,7 +14,8 @@ from musicreclass.errors import ConfigError
 from musicreclass.hardware.micro_batch import Measured, Meter, largest, meter
 from musicreclass.hardware.profile import Profile
 from musicreclass.hardware.recovery import has_batch_statistics, is_out_of_memory, release_memory
-from musicreclass.models.module import Batch, GenreModule, make_optimizer
+from musicreclass.models.module import Batch, GenreModule
+from musicreclass.models.optimization import make_optimizer
 
 log = logging.getLogger("musicreclass")
 TYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_object, instantiate
 from pytorch_lightning import LightningModule
 from torch import nn
 from torch.nn import functional as F
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 from musicreclass.data.sampling import mixed
 from musicreclass.hardware.recovery import MicroBatches, StepState
 from musicreclass.models.augment import Augmentation
+from musicreclass.models.optimization import make_optimizer, make_scheduler
 from musicreclass.report.confusion import class_scores
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), which draw of the epoch (B,)
@@ -330,26 +329,3 @@ def crop_logits(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
     if x.ndim == 2:
         return log_probability
     return torch.logsumexp(log_probability.unflatten(0, x.shape[:2]), 1) - math.log(x.shape[1])
-
-
-def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of a node of conf/optimizer/.
-
-    Args:
-        node: with a `_target_`, and `lr`, of which each group takes its share.
-        groups: `params`, and `lr_scale`, the share.
-    """
-    shared = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups] if "lr" in node else groups
-    return instantiate(node, params=shared, _convert_="all")
-
-
-def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
-    """The scheduler of a node of conf/scheduler/, or None; told the run's length and the monitor's sense if it takes them."""
-    if node.get("_target_") is None:
-        return None
-    takes = inspect.signature(get_object(node["_target_"])).parameters
-    known = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in takes}
-    given = {name: value for name, value in node.items() if name != "interval"}
-    if isinstance(given.get("max_lr"), (int, float)):  # one for each group
-        given["max_lr"] = [given["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
-    return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")
