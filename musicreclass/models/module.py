@@ -211,6 +211,7 @@ class GenreModule(LightningModule):
         Returns:
             each part's summed loss, logits and class numbers.
         """
+
         def attempt(size: int) -> list[tuple[torch.Tensor, ...]]:
             for parameter in self.trained:  # as zero_grad() does, without the time it takes to begin
                 parameter.grad = None
