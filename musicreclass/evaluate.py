@@ -195,12 +195,13 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
 
     from musicreclass.check import compose
     from musicreclass.config import Tree
+    from musicreclass.data.recordings import CLIPS
 
     groups = {text.partition("=")[0]: text for text in overrides}
     wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]
     if wrong:
         raise RunError(f"{wrong[0]}: only data can be overridden here; the model is as it was trained")
-    fixed = ("data.sample_rate", "data.clip_seconds", "data.eval_crops")
+    fixed = [f"data.{name}" for name in CLIPS]
     own = [text for key, text in groups.items() if key.lstrip("+") in fixed]
     if own:
         raise RunError(f"{own[0]}: clips are cut as they were in training; it cannot be changed here")
@@ -219,7 +220,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     found = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     found["features"] = features
     if needs == "waveform":  # clips are cut as they were in training
-        found["data"] |= {name: config["data"][name] for name in ("sample_rate", "clip_seconds", "eval_crops")}
+        found["data"] |= {name: config["data"][name] for name in CLIPS if name in config["data"]}
     return found
 
 

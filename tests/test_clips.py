@@ -57,6 +57,14 @@ def test_batches_are_the_same_with_and_without_the_cache_and_for_any_number_of_w
     assert found[0][0][0].shape[-1] == round(0.75 * RATE)
 
 
+def test_a_single_crop_is_from_the_middle_or_from_the_start(library):
+    whole = batches(opened(library, "data.clip_seconds=1.5", "data.eval_crops=1"), "valid")[0][0][:, 0]
+    n, room = round(0.75 * RATE), round(1.5 * RATE) - round(0.75 * RATE)
+    for words, start in ((["data.eval_from=start"], 0), (["data.eval_from=middle"], room // 2), ([], room // 2)):
+        found = batches(opened(library, "data.eval_crops=1", *words), "valid")[0][0][:, 0]
+        assert torch.equal(found, whole[: len(found), start : start + n]), words
+
+
 def test_training_crops_are_keyed_by_seed_epoch_and_track(library):
     data = opened(library)
     first = batches(data, "train")

@@ -23,10 +23,12 @@ SECONDS = 1.2
 SHORT = "1.12"  # a window of 7 columns of patches, for speed
 
 
-def library(folder: Path, tracks: int = 6, classes: tuple[str, ...] = ("bell", "drone", "noise")) -> Path:
-    """A folder of genres that differ in what they sound like, of clips that are all as long as one window."""
+def library(
+    folder: Path, tracks: int = 6, classes: tuple[str, ...] = ("bell", "drone", "noise"), seconds: float = SECONDS
+) -> Path:
+    """A folder of genres that differ in what they sound like, of clips of which one window is cut."""
     rng = np.random.default_rng(0)
-    t = np.arange(round(RATE * SECONDS)) / RATE
+    t = np.arange(round(RATE * seconds)) / RATE
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for k in range(tracks):
@@ -68,6 +70,22 @@ def test_a_head_over_kept_embeddings_is_the_head_over_the_encoder_in_the_loop(ru
     assert len(head) == 4
     for name, w in head.items():
         assert torch.allclose(w, other[name.replace("1.head.", "1.")], atol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.5])  # repeated to fill a window, and cut
+def test_other_lengths_than_a_window_are_the_same_either_way(run, here, seconds):
+    music = library(here / "music", tracks=4, seconds=seconds)
+    few = ("trainer.max_epochs=1", "logger=none", "data.min_seconds=0.5")
+    assert run(*words(music, *TABLE, *few, "run_dir=table")).code == 0
+    assert (
+        run(
+            "train", "data=folder", f"data.root={music}", *LOOP, *few, f"data.clip_seconds={seconds}", "run_dir=loop"
+        ).code
+        == 0
+    )
+    table, loop = (Run.open(here / name).predictions("valid").probabilities() for name in ("table", "loop"))
+    assert np.abs(table - loop).max() < 1e-4
+    assert table.std() > 0.01
 
 
 def test_head_training_changes_no_encoder_weight_and_writes_none(runs):

@@ -175,6 +175,11 @@ def test_shorter_windows_cut_or_stretch_the_positions(checkpoint):
     flat = torch.ones(1, 936, 768) * torch.arange(768)  # what is alike everywhere stays so
     stretched.load_state_dict({"pos_embed": flat}, strict=False)
     assert torch.allclose(stretched.positions()[0, 1:], flat[0, :1].expand(5 * 250, -1), atol=1e-3)
+    wanted = (
+        F.interpolate(grid.permute(2, 0, 1)[None], (5, 250), mode="bicubic")[0].permute(1, 2, 0).reshape(5 * 250, 768)
+    )
+    stretched.load_state_dict({"pos_embed": published()["pos_embed"]}, strict=False)
+    assert torch.allclose(stretched.positions()[0, 1:], wanted, atol=1e-6)
 
 
 @torch.inference_mode()

@@ -98,6 +98,7 @@ class Meta:
         sample_rate: of the waveform, Hz (for `input: waveform`, as what follows).
         clip_seconds: the length of a crop.
         eval_crops: evenly spaced crops of a track whose probabilities are averaged.
+        eval_from: where a single one is from, the `middle` or the `start`.
         frontend: settings of the log-mel ahead of the network; None for a network that reads the waveform itself.
     """
 
@@ -111,6 +112,7 @@ class Meta:
     sample_rate: int = 0
     clip_seconds: float = 0.0
     eval_crops: int = 1
+    eval_from: str = "middle"
     frontend: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:

@@ -36,6 +36,7 @@ ABOUT = (
     "sample_rate",
     "clip_seconds",
     "eval_crops",
+    "eval_from",
     "frontend",
 )  # what a model's YAML says beside its target's arguments
 
@@ -62,7 +63,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
     meta = Meta("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
     if isinstance(data, AudioData):
         meta.sample_rate, meta.frontend = data.sample_rate, node.get("frontend")
-        meta.clip_seconds, meta.eval_crops = data.clip_seconds, data.eval_crops
+        meta.clip_seconds, meta.eval_crops, meta.eval_from = data.clip_seconds, data.eval_crops, data.eval_from
     weighted = config["class_weight"] == "balanced"
     if isinstance(found, type) and issubclass(found, nn.Module):
         try_training_settings(config)

@@ -19,7 +19,7 @@ from musicreclass.classifiers.checkpoints import WholeCheckpoints, find_checkpoi
 from musicreclass.classifiers.network import fit_standardize, make_augmentation, make_network, plain_arguments, try_clip
 from musicreclass.classifiers.predictions import Predictions
 from musicreclass.classifiers.weights import balanced_weights
-from musicreclass.data.recordings import AudioData
+from musicreclass.data.recordings import CLIPS, AudioData
 from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -184,6 +184,13 @@ class NetworkClassifier(Classifier):
         front, network = self.network
         _, _, y = data.numbers("train")
         data.longer = self.augment.longest
+        short = data.short()
+        if short:
+            log.warning(
+                "%s recordings are shorter than data.clip_seconds=%s: they are repeated to fill a clip",
+                f"{short:,}",
+                data.clip_seconds,
+            )
         if isinstance(front, LogMel):
             front.fit(sound(x[:, 0]) for x, _, _ in data.scoring_batches("train", crops=1, most=STATISTICS))
         module = GenreModule(network, len(data.classes), self._plan(y), work.log_epoch, front, self.augment)
@@ -225,12 +232,10 @@ class NetworkClassifier(Classifier):
             return super().predict(data, split)
         if not isinstance(data, AudioData):
             raise DataError(f"this model reads a waveform, the data gives {' and '.join(data.provides)}")
-        mine = (self.meta.sample_rate, self.meta.clip_seconds, self.meta.eval_crops)
-        if (data.sample_rate, data.clip_seconds, data.eval_crops) != mine:
-            raise DataError(
-                f"clips of {data.clip_seconds} s at {data.sample_rate} Hz, {data.eval_crops} of each track, are not what the model"
-                f" was trained for: {mine[1]} s at {mine[0]} Hz, {mine[2]}"
-            )
+        mine = tuple(getattr(self.meta, name) for name in CLIPS)
+        if (given := tuple(getattr(data, name) for name in CLIPS)) != mine:
+            told = "{} Hz, clips of {} s, {} of each track, a single one from the {}"
+            raise DataError(f"{told.format(*given)}: not what the model was trained for: {told.format(*mine)}")
         ids, _, _ = data.numbers(split)
         found = [self.predict_proba(x.numpy()) for x, _, _ in data.scoring_batches(split)]
         return Predictions.of(ids, np.concatenate(found), self.meta.classes, data.tracks)

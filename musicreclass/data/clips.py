@@ -48,15 +48,24 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class EvenCrops:
-    """Crops from the first moment to the last, evenly spaced; a single one from the middle."""
+    """Crops from the first moment to the last, evenly spaced.
+
+    Attributes:
+        n: samples.
+        count: crops of a recording.
+        single: where a single one is from: the `middle`, or the `start`.
+    """
 
     n: int
     count: int
+    single: str = "middle"
 
     def starts(self, length: int, draw: int) -> list[int]:
         """Where they begin."""
         room = max(0, length - self.n)
-        return [room // 2] if self.count == 1 else [room * k // (self.count - 1) for k in range(self.count)]
+        if self.count == 1:
+            return [room // 2 if self.single == "middle" else 0]
+        return [room * k // (self.count - 1) for k in range(self.count)]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
 
+CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_from")  # the arguments that say what clips are
+
 
 @dataclass
 class Recordings:
@@ -59,6 +61,7 @@ class AudioData(TrackData):
         cache: `waveform` decodes everything once, into the store; `none` decodes what is needed each time.
         clip_seconds: the length of a crop; a shorter recording is repeated to fill it.
         eval_crops: evenly spaced crops of a track whose probabilities are averaged.
+        eval_from: where a single crop is from: the `middle` of a track, or its `start`.
         sampler: `none`: every training track once an epoch; `balanced`: as many draws, every class equally often.
         on_bad_file: `skip` leaves out files that cannot be used, and counts them; `error` refuses them.
         max_bad_fraction: of a split's files that may be left out so.
@@ -84,6 +87,7 @@ class AudioData(TrackData):
         cache: str = "waveform",
         clip_seconds: float = 5.0,
         eval_crops: int = 3,
+        eval_from: str = "middle",
         sampler: str = "none",
         on_bad_file: str = "skip",
         max_bad_fraction: float = 0.05,
@@ -96,7 +100,8 @@ class AudioData(TrackData):
         self.store = Store(Path(store).expanduser())
         self.sample_rate = sample_rate
         self.cache = cache
-        self.clip_seconds, self.eval_crops, self.sampler = clip_seconds, eval_crops, sampler
+        self.clip_seconds, self.eval_crops, self.eval_from = clip_seconds, eval_crops, eval_from
+        self.sampler = sampler
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
         self.workers = cores()[0] if isinstance(workers, str) else workers
@@ -189,6 +194,10 @@ class AudioData(TrackData):
         """Samples in a clip."""
         return round(self.clip_seconds * self.sample_rate)
 
+    def short(self) -> int:
+        """How many recordings are shorter than a clip, by a hundredth of it or more."""
+        return int((self.waveforms.lengths[self.recording] < 0.99 * self.clip_samples).sum())
+
     def numbers(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """A split's (or `all`) track ids, rows of the Tracks table (n,) and class numbers (n,) int64."""
         rows = np.flatnonzero(((self.tracks.split == split) | (split == "all")).to_numpy())
@@ -220,4 +229,5 @@ class AudioData(TrackData):
             some_of_all = np.linspace(0, len(rows) - 1, most).astype(int)
             rows, y = rows[some_of_all], y[some_of_all]
         crops = crops or self.eval_crops
-        return ClipBatches(self, rows, y, EvenCrops(self.clip_samples, crops), max(1, self.batch_size // crops))
+        even = EvenCrops(self.clip_samples, crops, self.eval_from)
+        return ClipBatches(self, rows, y, even, max(1, self.batch_size // crops))

@@ -49,10 +49,16 @@ class Mel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Waveforms to what the encoder's windows are cut from."""
+        return self.of_frames(self.padded(x))
+
+    def padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Waveforms (B, n) mirrored at both ends, (B, n + 400), so that frames are centred."""
+        return F.pad(x.float().unsqueeze(1), (N_FFT // 2, N_FFT // 2), "reflect").squeeze(1)
+
+    def of_frames(self, x: torch.Tensor) -> torch.Tensor:
+        """The spectrogram of whole frames, from the first sample on: (B, 400 + 160 * (T - 1)) to (B, 80, T)."""
         with torch.autocast(x.device.type, enabled=False):
-            frames = torch.stft(
-                x.float(), N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
-            )
+            frames = torch.stft(x, N_FFT, HOP, window=self.window, center=False, return_complex=True)
             power = frames.real.square() + frames.imag.square()
             return (torch.log(self.filters @ power + 1.1920929e-07) + 4.5) / 4.5
 
@@ -128,6 +134,7 @@ class OpenJMLAEncoder(Encoder):
     """
 
     sample_rate = SAMPLE_RATE
+    stretch: torch.Tensor
 
     def __init__(self, pooling: str = "mean", window_seconds: float | None = None, position: str = "cut") -> None:
         super().__init__()
@@ -147,6 +154,11 @@ class OpenJMLAEncoder(Encoder):
         self.settings = {"version": 1, "pooling": pooling, "frames": self.frames, "position": position}
         self.columns = [f"openjmla_{name}_{i:03d}" for name in pooling.split("_") for i in range(WIDTH)]
         self.mel = Mel()
+        trained = torch.eye(FRAMES // PATCH)[
+            None, :, None
+        ]  # a matrix, since not every device has a deterministic gradient of bicubic
+        stretch = F.interpolate(trained, (1, columns), mode="bicubic")[0, :, 0]
+        self.register_buffer("stretch", stretch, persistent=False)  # (trained, columns)
         with torch.device("meta"):  # no memory, no time, until weights are assigned
             self.cls_token = nn.Parameter(torch.empty(1, 1, WIDTH))
             self.pos_embed = nn.Parameter(torch.empty(1, 1 + ROWS * (FRAMES // PATCH), WIDTH))
@@ -212,20 +224,22 @@ class OpenJMLAEncoder(Encoder):
         if columns == trained:
             return self.pos_embed
         grid = self.pos_embed[:, 1:].unflatten(1, (ROWS, trained))
-        if self.position == "cut":
-            grid = grid[:, :, :columns]
-        else:
-            grid = F.interpolate(grid.permute(0, 3, 1, 2), (ROWS, columns), mode="bicubic").permute(0, 2, 3, 1)
+        cut = self.position == "cut"
+        grid = grid[:, :, :columns] if cut else torch.einsum("brtd,tc->brcd", grid, self.stretch)
         return torch.cat([self.pos_embed[:, :1], grid.flatten(1, 2)], 1)
 
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:
         """See `Encoder`: max(1, round(frames / window)) evenly spaced windows of the spectrogram, (W, 80, frames)."""
-        mel = self.mel(waveform.unsqueeze(0))
-        count, room = max(1, round(mel.shape[2] / self.frames)), mel.shape[2] - self.frames
+        frames = 1 + len(waveform) // HOP
+        count = max(1, round(frames / self.frames))
         if count == 1:
-            return fitted(mel, self.frames)
-        starts = [max(0, room) * k // (count - 1) for k in range(count)]
-        return torch.cat([fitted(mel[:, :, start:], self.frames) for start in starts])
+            return self.first_window(waveform.unsqueeze(0))
+        padded, room = self.mel.padded(waveform.unsqueeze(0)), frames - self.frames
+        starts = [room * k // (count - 1) * HOP for k in range(count)]
+        length = N_FFT + HOP * (
+            self.frames - 1
+        )  # one window at a time: the whole of a long recording would take gigabytes
+        return torch.cat([self.mel.of_frames(padded[:, start : start + length]) for start in starts])
 
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
         """See `Encoder`."""
@@ -238,7 +252,7 @@ class OpenJMLAEncoder(Encoder):
 
 
 def fitted(mel: torch.Tensor, frames: int) -> torch.Tensor:
-    """A spectrogram (B, 80, T) cut to its first `frames`, or repeated around its middle to fill them."""
+    """A spectrogram (B, 80, T) cut to its first `frames`, or repeated evenly to both sides to fill them."""
     length = mel.shape[2]
     if length >= frames:
         return mel[:, :, :frames]
