@@ -302,6 +302,11 @@ def test_damaged_weights_are_told_and_replaced(make_wheel: Callable[..., Path], 
             read_weights(folder, "MSD_vgg")
     fetch(folder, wheel)
     assert path.read_bytes() == whole
+    weights, card = read_weights(folder, "MSD_vgg")
+    for broken in ({"tags": ["rock"]}, {"tags": None}, {"overlaps": ["gtzan"]}, {"overlaps": [{"dataset": "gtzan"}]}):
+        save_file(weights, path, {"card": json.dumps({**card, **broken})})
+        with pytest.raises(WeightsError, match="its card lacks"):
+            read_weights(folder, "MSD_vgg")
     save_file({"w": torch.zeros(3)}, path)  # of something else
     with pytest.raises(WeightsError, match="not of this project"):
         MusiCNNEncoder("MSD_vgg", "tags", str(folder))

@@ -235,6 +235,8 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict
             card = json.loads((file.metadata() or {})["card"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         whole = card["sha256"] == _digest(weights)
+        if not _is_card(card):
+            raise ValueError("its card lacks 50 tags, or what overlaps with which dataset")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path}: damaged, or not of this project ({error}); delete it, and say {PREPARE}"
@@ -244,6 +246,15 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict
             f"{path}: damaged, its weights have another SHA-256 than its card says; delete it, and say {PREPARE}"
         )
     return weights, card
+
+
+def _is_card(card: dict[str, Any]) -> bool:
+    """Whether tags and overlaps are what is made of them later; anyone can have written a file."""
+    tags, overlaps = card.get("tags"), card.get("overlaps")
+    if not (isinstance(tags, list) and isinstance(overlaps, list) and len(set(map(str, tags))) == len(tags) == 50):
+        return False
+    told = [o.get(key) if isinstance(o, dict) else None for o in overlaps for key in ("dataset", "what", "source")]
+    return all(isinstance(word, str) for word in [*tags, *told])
 
 
 def _is_whole(folder: Path, name: str) -> bool:
