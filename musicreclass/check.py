@@ -259,6 +259,11 @@ class Check:
         """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
+        if self.multirun and cfg.get("hardware") is not None and (cfg.hardware.devices, cfg.hardware.nodes) != (1, 1):
+            told = "several processes train one network by one command, which a multirun's jobs do not have"
+            return [
+                f"hardware.devices, hardware.nodes: {told}: say musicreclass train ... once for each job, without -m"
+            ]
         missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
         if missing:
             return [missing]

@@ -225,12 +225,18 @@ def train_job(cfg: DictConfig) -> float | None:
         return Sweep.of(hydra).run_job(cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher)
     from rich.console import Console
 
+    from musicreclass.ranks import trains_along
     from musicreclass.report.summary import show
 
-    print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # a sign of life while libraries load
+    quiet = trains_along(cfg)  # type: ignore[arg-type]  # one of several processes speaks for all
+    if not quiet:
+        print(
+            f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True
+        )  # a sign of life while libraries load
     try:
         run = find_or_train(cfg)
-        show(run, Console(highlight=False))
+        if not quiet:
+            show(run, Console(highlight=False))
     except KeyboardInterrupt as error:
         raise SystemExit(stopped(error)) from None
     except SystemExit as leaving:
@@ -246,6 +252,7 @@ def find_or_train(cfg: DictConfig) -> Run:
     """The run that a configuration asks for: found, if it is finished, else made."""
     from omegaconf import OmegaConf
 
+    from musicreclass.ranks import trains_along
     from musicreclass.run import finished_run
 
     config: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -258,6 +265,8 @@ def find_or_train(cfg: DictConfig) -> Run:
         from musicreclass.train import train as train_run
 
         return train_run(cfg)
+    if trains_along(config):
+        return run
     print(f"found finished: {run.folder} (force=true trains it again)")
     if run.is_stale:
         print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)

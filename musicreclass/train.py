@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from musicreclass.identity import (
     weights_file,
 )
 from musicreclass.provenance import Stopwatch, provenance
+from musicreclass.ranks import launch_id, processes, trains_along
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.progress import progress_bar
@@ -65,6 +67,9 @@ def train(cfg: DictConfig) -> Run:
     classifier = build(config, profile, data)
     run = Run(run_folder(config, fingerprint))
     signed = signature(config, fingerprint)
+    if trains_along(config):
+        train_along(run, config, data, classifier)
+        return run
     asked = None if is_estimator(config) else profile.micro_batch
     identity = {
         "signature": signed,
@@ -98,6 +103,8 @@ def train(cfg: DictConfig) -> Run:
             identity["micro_batch"] = run.identity.get(
                 "micro_batch"
             )  # as it was measured, or lowered for lack of memory
+        if processes(config) > 1:
+            identity["launch"] = {"id": launch_id(), "resume": resume}
         run.begin(located(config), identity, resume)
         with run.session():
             for line in profile.why:
@@ -106,6 +113,20 @@ def train(cfg: DictConfig) -> Run:
                 log.warning(line)
             fit_and_score(run, config, data, classifier, watch, resume, profile)
     return run
+
+
+def train_along(run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier) -> None:
+    """What all processes but the first do: train with it, once it has begun the run, and leave the folder alone."""
+    if is_estimator(config):
+        return
+    while (launch := run.identity.get("launch") or {}).get("id") != launch_id():
+        if run.state == "done" and not config["force"]:  # found finished: nothing is trained
+            return
+        time.sleep(0.2)
+    seed_global_state(config["seed"])
+    classifier.fit(
+        data, Workspace(run.folder, lambda epoch, values: None, launch["resume"], None, run.identity["micro_batch"])
+    )
 
 
 def made_alike(begun: dict[str, Any], identity: dict[str, Any]) -> bool:
@@ -129,7 +150,7 @@ def hardware_profile(cfg: DictConfig) -> tuple[Profile, dict[str, Any]]:
     if profile.precision != asked:
         taken = OmegaConf.merge(cfg, {"trainer": {"precision": profile.precision}})
         config = OmegaConf.to_container(taken, resolve=True)
-    for line in profile.warnings:
+    for line in () if trains_along(config) else profile.warnings:
         print(f"musicreclass: {line}", file=sys.stderr)
     return profile, config
 

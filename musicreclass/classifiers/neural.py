@@ -28,6 +28,7 @@ from musicreclass.hardware.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.hardware.micro_batch import Measured
 from musicreclass.hardware.profile import Profile
 from musicreclass.hardware.recovery import MicroBatches, has_batch_statistics
+from musicreclass.hardware.together import Together, rank
 from musicreclass.identity import WEIGHTS
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
@@ -128,7 +129,12 @@ class NetworkClassifier(Classifier):
             enable_version_counter=False,
         )  # fmt: skip
         size = settings.profile.micro_batch if work.micro_batch == "profile" else work.micro_batch
-        module.micro_batches = MicroBatches(None if isinstance(size, str) else size, work.note_micro_batch)
+        share = -(-plan.batch_size // settings.profile.processes)
+
+        def note_micro_batch(found: int | None) -> None:
+            work.note_micro_batch(found if settings.profile.processes == 1 else min(found or share, share))
+
+        module.micro_batches = MicroBatches(None if isinstance(size, str) else size, note_micro_batch)
         measured: list[Measured] = []
         if size == "auto":
             callbacks.append(MeasureMicroBatch(settings.profile, measured))
@@ -136,7 +142,10 @@ class NetworkClassifier(Classifier):
             callbacks.append(EmptyCache(settings.profile.empty_cache_every))
         trainer = quiet_trainer(
             accelerator=settings.profile.accelerator,
-            devices=1,
+            devices=settings.profile.devices,
+            num_nodes=settings.profile.nodes,
+            strategy=Together() if settings.profile.strategy == "ddp" else "auto",
+            use_distributed_sampler=False,  # every process reads whole batches, and takes its share of each
             precision=settings.precision,
             max_epochs=settings.max_epochs,
             callbacks=[*callbacks, checkpoint],
@@ -144,6 +153,8 @@ class NetworkClassifier(Classifier):
             default_root_dir=work.folder,
             plugins=[WholeCheckpoints()],
         )
+        if settings.profile.processes > 1 and size != "auto":
+            note_micro_batch(size)  # type: ignore[arg-type]
         start = find_checkpoint(folder) if work.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
@@ -151,6 +162,8 @@ class NetworkClassifier(Classifier):
             if isinstance(leaving.__context__, KeyboardInterrupt):  # how Lightning passes Ctrl-C on
                 raise KeyboardInterrupt from leaving
             raise
+        if rank():  # the first process has the weights, and goes on alone
+            return
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         self.facts = {
             "best_epoch": int(best["epoch"]),

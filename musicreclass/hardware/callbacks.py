@@ -14,6 +14,7 @@ from musicreclass.errors import ConfigError
 from musicreclass.hardware.micro_batch import Measured, Meter, largest, meter
 from musicreclass.hardware.profile import Profile
 from musicreclass.hardware.recovery import has_batch_statistics, is_out_of_memory, release_memory
+from musicreclass.hardware.together import world
 from musicreclass.models.module import Batch, GenreModule
 from musicreclass.models.optimization import make_optimizer
 
@@ -44,7 +45,7 @@ class MeasureMicroBatch(Callback):
         if tuned <= self.tuned:
             return
         self.tuned = tuned
-        whole = pl_module.plan.batch_size
+        whole = -(-pl_module.plan.batch_size // world())
         found = measured(pl_module, tuple(t[:whole] for t in batch), self.profile)  # type: ignore[arg-type]
         self.found.append(found)
         size = whole if len(batch[1]) < whole and found.size == len(batch[1]) else found.size

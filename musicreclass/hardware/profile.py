@@ -29,6 +29,9 @@ class Profile:
 
     Attributes:
         accelerator: as Lightning names it: `cpu`, `cuda` or `mps`.
+        devices: GPUs, or processes on a CPU, that train one network together on each machine.
+        nodes: machines.
+        strategy: how: `single` for one process, `ddp`.
         precision: as Lightning names it; what was asked for, unless a profile asked for it and the machine lacks it.
         threads: for computing on the CPU.
         workers: threads that decode audio.
@@ -48,6 +51,9 @@ class Profile:
     """
 
     accelerator: str
+    devices: int
+    nodes: int
+    strategy: str
     precision: str
     threads: int
     workers: int
@@ -98,6 +104,11 @@ class Profile:
         """Where networks compute."""
         return torch.device(self.accelerator)
 
+    @property
+    def processes(self) -> int:
+        """How many train one network together."""
+        return self.devices * self.nodes
+
     def told(self) -> dict[str, Any]:
         """What provenance.json says of it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -128,8 +139,11 @@ class Resolution:
         settle = self._settle
         return Profile(
             accelerator=accelerator,
+            devices=self._devices(accelerator),
+            nodes=self.node["nodes"],
+            strategy="single" if self.node["devices"] * self.node["nodes"] == 1 else "ddp",
             precision=precision,
-            threads=settle("threads", lambda: (machine.cores, machine.cores_why)),
+            threads=settle("threads", self._threads),
             workers=settle("workers", lambda: (machine.cores, machine.cores_why)),
             prefetch=settle(
                 "prefetch",
@@ -200,6 +214,22 @@ class Resolution:
                 f"hardware={meant}: this machine is of another kind ({machine.kind}); what it lacks is left out"
             )
         return found
+
+    def _devices(self, accelerator: str) -> int:
+        """As many as were asked for."""
+        wanted = int(self.node["devices"])
+        there = {"cuda": len(self.machine.gpus), "mps": 1}.get(accelerator, wanted)
+        if wanted > there:
+            raise ConfigError([f"hardware.devices={wanted}: torch sees {there} here; hardware.nodes counts machines"])
+        if wanted * self.node["nodes"] > 1:
+            self.why.append(f"devices={wanted}, nodes={self.node['nodes']}: a batch is shared out among them")
+        return wanted
+
+    def _threads(self) -> tuple[int, str]:
+        """A processor each, for as many processes as there will be here."""
+        cores, devices = self.machine.cores, int(self.node["devices"])
+        why = self.machine.cores_why
+        return (cores, why) if devices == 1 else (max(1, cores // devices), f"{why}, shared by {devices} processes")
 
     def _precision(self, wanted: str, named: bool, accelerator: str, gpu: Gpu | None) -> str:
         """The precision, or 32-true where a profile asked for one that is not there."""

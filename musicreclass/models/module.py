@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from musicreclass.data.sampling import mixed
 from musicreclass.hardware.recovery import MicroBatches, StepState
+from musicreclass.hardware.together import rank, share, sum_gradients, summed, take, world
 from musicreclass.models.augment import Augmentation
 from musicreclass.models.optimization import make_optimizer, make_scheduler
 from musicreclass.report.confusion import class_scores
@@ -63,6 +64,7 @@ class Totals:
     losses: list[torch.Tensor] = field(default_factory=list)  # summed over a part's tracks
     logits: list[torch.Tensor] = field(default_factory=list)
     truth: list[torch.Tensor] = field(default_factory=list)
+    tracks: int = 0  # how many were counted; known with the scores
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
         """Count some tracks, given their summed loss; nothing waits for the device."""
@@ -70,19 +72,19 @@ class Totals:
         self.logits.append(logits)
         self.truth.append(y)
 
-    @property
-    def tracks(self) -> int:
-        """How many were counted."""
-        return sum(map(len, self.truth))
-
-    def scores(self, prefix: str) -> dict[str, float]:
-        """Mean loss, accuracy and macro-F1, named `prefix/...`."""
-        cells = torch.cat(self.truth) * self.classes + torch.cat(self.logits).argmax(1)
-        counts = torch.bincount(cells, minlength=self.classes**2).cpu().numpy()
-        confusion = counts.reshape(self.classes, self.classes)
+    def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
+        """Mean loss, accuracy and macro-F1 over the tracks of all processes, named `prefix/...`."""
+        found = np.zeros(self.classes**2 + 1)
+        if self.truth:
+            cells = torch.cat(self.truth) * self.classes + torch.cat(self.logits).argmax(1)
+            found[:-1] = torch.bincount(cells, minlength=self.classes**2).cpu().numpy()
+            found[-1] = float(torch.stack(self.losses).sum())
+        found = summed(found, device)
+        confusion = found[:-1].reshape(self.classes, self.classes)
+        self.tracks = int(confusion.sum())
         return {
-            f"{prefix}/loss": float(torch.stack(self.losses).sum()) / max(self.tracks, 1),
-            f"{prefix}/accuracy": float(np.trace(confusion) / max(confusion.sum(), 1)),
+            f"{prefix}/loss": float(found[-1]) / max(self.tracks, 1),
+            f"{prefix}/accuracy": float(np.trace(confusion) / max(self.tracks, 1)),
             f"{prefix}/macro_f1": float(class_scores(confusion)["f1"].mean()),
         }
 
@@ -171,9 +173,15 @@ class GenreModule(LightningModule):
         x, y, draw = batch
         return x.to(device, non_blocking=True), y.to(device, non_blocking=True), draw
 
+    def on_train_start(self) -> None:
+        """Several processes go on from the same epoch, with the same weights."""
+        if self.current_epoch * world() != summed(np.array([self.current_epoch]), self.device)[0]:
+            raise RuntimeError("the processes of this launch do not go on from the same epoch; start all of them again")
+        take([*self.parameters(), *self.buffers()])
+
     def on_train_epoch_start(self) -> None:
         """Key this epoch's randomness by (seed, epoch)."""
-        torch.manual_seed(mixed(self.plan.seed, self.current_epoch))
+        torch.manual_seed(mixed(self.plan.seed, self.current_epoch, *([rank()] if rank() else [])))
         self.step_state, self.trained = StepState(self.network), self.tuned()
         if hasattr(self.network, "begin_epoch"):
             self.network.begin_epoch(self.current_epoch)  # type: ignore[operator]
@@ -189,8 +197,9 @@ class GenreModule(LightningModule):
         for x, y, draw in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
             whole = len(y) if weight is None else weight[y].sum()
             x, target, keys = (x, y, draw) if self.augment is None else self.augmented(x, y, draw)
-            for loss, logits, y_part in self.gradients((x, y, target, keys), whole):
+            for loss, logits, y_part in self.gradients(share(x, y, target, keys), whole):
                 totals.add(loss, logits, y_part)
+            sum_gradients(self.trained)
             if plan.gradient_clip is not None:
                 scaler = getattr(self.trainer.precision_plugin, "scaler", None)
                 if scaler is not None:  # fp16's gradients are scaled; those that clip are the true ones
@@ -202,11 +211,11 @@ class GenreModule(LightningModule):
                 scheduler.step()
 
     def gradients(self, batch: tuple[torch.Tensor, ...], whole: Any) -> list[tuple[torch.Tensor, ...]]:
-        """Sum up the gradients of a whole batch, in as many parts as memory needs.
+        """Sum up the gradients of this process's share of a batch, in as many parts as memory needs.
 
         Args:
-            batch: x, class numbers, targets and keys, one entry per track.
-            whole: what the summed loss is divided by.
+            batch: the share: x, class numbers, targets and keys, one entry per track.
+            whole: what the summed loss is divided by, in every process.
 
         Returns:
             each part's summed loss, logits and class numbers.
@@ -216,7 +225,8 @@ class GenreModule(LightningModule):
             for parameter in self.trained:  # as zero_grad() does, without the time it takes to begin
                 parameter.grad = None
             found: list[tuple[torch.Tensor, ...]] = []
-            for x, y, target, keys in zip(*(t.split(size) for t in batch), strict=True):
+            parts = zip(*(t.split(size) for t in batch), strict=True) if len(batch[1]) else ()
+            for x, y, target, keys in parts:
                 loss, logits = self.passed(x, target, keys)
                 self.manual_backward(loss / whole)
                 found.append((loss.detach(), logits.detach(), y))
@@ -260,11 +270,15 @@ class GenreModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start counting. Lightning validates before an epoch's end is announced: here training is over."""
         self.took = perf_counter() - self.started
+        take(self.network.buffers())
         self.valid_totals = Totals(self.valid_totals.classes)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch; the loss is the plain one, so that runs compare."""
         x, y, _ = batch
+        x, y = share(x, y)
+        if not len(y):
+            return
         crops = x.shape[1] if self.front is not None else 1
 
         def attempt(clips: int) -> torch.Tensor:
@@ -275,13 +289,13 @@ class GenreModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Publish `valid/loss`, `valid/accuracy` and `valid/macro_f1` for the callbacks that watch them."""
-        self.log_dict(self.valid_totals.scores("valid"), logger=False)
+        self.log_dict(self.valid_totals.scores("valid", self.device), logger=False)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
         found = self.trainer.callback_metrics.items()
         valid = {name: float(value) for name, value in found if name.startswith("valid/")}
-        train = self.train_totals.scores("train")
+        train = self.train_totals.scores("train", self.device)
         self.log("train/loss", train["train/loss"], logger=False)  # for callbacks that watch it
         self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_totals.lr), **self.speed()})
         if not np.isfinite(train["train/loss"]):

@@ -1,0 +1,69 @@
+"""What processes that train one network do together, once they are connected. Alone, all of this does nothing.
+
+Each takes its share of every batch, and their gradients are added up, not averaged over processes: so an optimizer step is
+that of the whole batch, however it falls into shares, and a process may pass its share in other micro-batches than the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import distributed
+
+
+class Together(DDPStrategy):
+    """Lightning's strategy of a process per device, but for its wrapper around the module.
+
+    That one averages gradients within each backward pass, so that all processes must make as many passes, over shares of one size.
+    """
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
+
+
+def rank() -> int:
+    """This process's number; 0 for the first, or the only one."""
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def share(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """This process's part of a batch; parts differ in size by one at most, and may be empty."""
+    return tensors if world() == 1 else tuple(t[rank() :: world()] for t in tensors)
+
+
+def summed(values: np.ndarray, device: torch.device) -> np.ndarray:
+    """Numbers of all processes, added up."""
+    if world() == 1:
+        return values
+    there = torch.from_numpy(values).to(device)
+    distributed.all_reduce(there)
+    return there.cpu().numpy()
+
+
+@torch.no_grad()
+def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Add up the gradients of all processes, in place; one without tracks adds nothing."""
+    if world() == 1:
+        return
+    taking = [p for p in parameters if p.requires_grad]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in taking]
+    flat = torch.cat([g.reshape(-1) for g in grads])
+    distributed.all_reduce(flat)
+    for parameter, found in zip(taking, flat.split([p.numel() for p in taking]), strict=True):
+        parameter.grad = found.view_as(parameter)
+
+
+@torch.no_grad()
+def take(tensors: Iterable[torch.Tensor]) -> None:
+    """Take the first process's values of weights, or of buffers such as running batch statistics."""
+    if world() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
