@@ -31,6 +31,10 @@ FIXED = {
     "hydra.sweep.dir": "a multirun's list goes to sweeps/ in paths.outputs",
     "hydra.sweep.subdir": "every run has a folder of its own",
 }
+ALONE = (
+    "hardware.devices, hardware.nodes: several processes train one network by one command, which a multirun's jobs do not have:"
+    " say musicreclass train ... once for each job, without -m"
+)
 OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
 
 
@@ -259,11 +263,10 @@ class Check:
         """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
-        if self.multirun and cfg.get("hardware") is not None and (cfg.hardware.devices, cfg.hardware.nodes) != (1, 1):
-            told = "several processes train one network by one command, which a multirun's jobs do not have"
-            return [
-                f"hardware.devices, hardware.nodes: {told}: say musicreclass train ... once for each job, without -m"
-            ]
+        swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
+        several = cfg.get("hardware") is not None and (cfg.hardware.devices, cfg.hardware.nodes) != (1, 1)
+        if self.multirun and (several or swept & {"hardware.devices", "hardware.nodes"}):
+            return [ALONE]
         missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
         if missing:
             return [missing]

@@ -238,7 +238,7 @@ def train_job(cfg: DictConfig) -> float | None:
         if not quiet:
             show(run, Console(highlight=False))
     except KeyboardInterrupt as error:
-        raise SystemExit(stopped(error)) from None
+        raise SystemExit(130 if quiet else stopped(error)) from None
     except SystemExit as leaving:
         raise SystemExit(
             complain(RuntimeError(f"the model's or the data's own code ended the process ({leaving.code})"))

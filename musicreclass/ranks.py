@@ -10,15 +10,33 @@ import os
 from typing import Any
 
 OURS = "MUSICRECLASS_LAUNCH"
-LAUNCHES = (  # variables that tell one launch from another
-    ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
-    ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
-)
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")  # tell launches apart
+SLURM = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+LIGHTNING = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    OURS,
+)  # what its launch leaves behind
 
 
-def rank() -> int:
+def launcher() -> tuple[str, ...]:
+    """The variables of what has launched this process from outside, found as Lightning finds it; none if nothing has."""
+    if TORCHRUN[0] in os.environ:
+        return TORCHRUN
+    by_srun = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return SLURM if by_srun else ()
+
+
+def rank(config: dict[str, Any]) -> int:
     """This process's number among those of its launch; 0 for the first, or the only one."""
-    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+    here = os.environ
+    by = launcher()
+    if by:
+        return int(here["RANK" if by is TORCHRUN else "SLURM_PROCID"])
+    return int(here.get("NODE_RANK", 0)) * int(config["hardware"]["devices"]) + int(here.get("LOCAL_RANK", 0))
 
 
 def processes(config: dict[str, Any]) -> int:
@@ -28,12 +46,12 @@ def processes(config: dict[str, Any]) -> int:
 
 def trains_along(config: dict[str, Any]) -> bool:
     """Whether this process is not the first of several: it writes and says nothing."""
-    return processes(config) > 1 and rank() > 0
+    return processes(config) > 1 and rank(config) > 0
 
 
 def launch_id() -> str:
-    """What all processes of one launch have in common, and no others."""
-    for names in LAUNCHES:
-        if OURS not in os.environ and names[0] in os.environ:
-            return "-".join(os.environ.get(name, "") for name in names)
+    """What all processes of one launch have in common; another launch may have the same, if it is over."""
+    by = launcher()
+    if by:
+        return "-".join(os.environ.get(name, "") for name in by)
     return os.environ.setdefault(OURS, f"{os.getpid()}-{os.urandom(4).hex()}")  # Lightning's children inherit it

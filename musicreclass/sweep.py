@@ -17,10 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from musicreclass.check import ALONE
 from musicreclass.cli import complain, find_or_train
+from musicreclass.errors import ConfigError
 from musicreclass.files import write_json
 from musicreclass.launchers import take_share
 from musicreclass.locks import host
+from musicreclass.ranks import processes
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -76,6 +79,8 @@ class Sweep:
         value = float("nan")
         try:
             take_share(cfg, launcher)
+            if processes(cfg) > 1:  # type: ignore[arg-type]  # swept over by a file; the check sees the command
+                raise ConfigError([ALONE])
             run = find_or_train(cfg)
             found = run.metrics.get("valid", {})
             value = found.get("macro_f1", value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 import time
@@ -32,8 +33,9 @@ from musicreclass.identity import (
     signature,
     weights_file,
 )
+from musicreclass.locks import Lock
 from musicreclass.provenance import Stopwatch, provenance
-from musicreclass.ranks import launch_id, processes, trains_along
+from musicreclass.ranks import launch_id, launcher, processes, trains_along
 from musicreclass.report.curves import Curves
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.progress import progress_bar
@@ -42,6 +44,7 @@ from musicreclass.run import Run
 from musicreclass.schema import SPLITS
 
 log = logging.getLogger("musicreclass")
+PATIENCE = 300  # seconds in which nobody is at work on a run that this process is to train along
 
 
 def train(cfg: DictConfig) -> Run:
@@ -59,6 +62,9 @@ def train(cfg: DictConfig) -> Run:
     """
     watch = Stopwatch()
     profile, config = hardware_profile(cfg)
+    if profile.nodes > 1 and not launcher() and "MASTER_ADDR" not in os.environ:
+        told = "nothing has launched the processes: start them with srun or torchrun"
+        raise ConfigError([f"hardware.nodes={profile.nodes}: {told}"])
     with watch.phase("data"):
         data = open_data(config)
         fingerprint = data.fingerprint()
@@ -81,6 +87,7 @@ def train(cfg: DictConfig) -> Run:
         "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
         "micro_batch": asked,
         "micro_batch_asked": asked,
+        "processes": 1 if is_estimator(config) else processes(config),
     }
     with run.claimed(config["on_busy"]):
         there = run.identity.get("signature")
@@ -93,18 +100,18 @@ def train(cfg: DictConfig) -> Run:
             return run
         resume = there == signed and not config["force"]
         if resume and not made_alike(run.identity, identity):
-            was = {name: run.identity.get(name) for name in ("code", "micro_batch")}
-            log.warning("what has begun with %s starts over: the code or the micro-batch has changed", was)
-            print(
-                f"musicreclass: {run.folder}: the code or the micro-batch has changed: it starts over", file=sys.stderr
-            )
+            was = {name: run.identity.get(name) for name in ("code", "micro_batch", "processes")}
+            told = "the code, the micro-batch or the number of processes has changed"
+            log.warning("what has begun with %s starts over: %s", was, told)
+            print(f"musicreclass: {run.folder}: {told}: it starts over", file=sys.stderr)
             resume = False
         if resume:
             identity["micro_batch"] = run.identity.get(
                 "micro_batch"
             )  # as it was measured, or lowered for lack of memory
         if processes(config) > 1:
-            identity["launch"] = {"id": launch_id(), "resume": resume}
+            assert run.lock is not None
+            identity["launch"] = {"id": launch_id(), "lock": run.lock.owner["token"], "resume": resume}
         run.begin(located(config), identity, resume)
         with run.session():
             for line in profile.why:
@@ -117,11 +124,21 @@ def train(cfg: DictConfig) -> Run:
 
 def train_along(run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier) -> None:
     """What all processes but the first do: train with it, once it has begun the run, and leave the folder alone."""
-    if is_estimator(config):
-        return
-    while (launch := run.identity.get("launch") or {}).get("id") != launch_id():
-        if run.state == "done" and not config["force"]:  # found finished: nothing is trained
+    log.addHandler(logging.NullHandler())  # else warnings would come up once for each process
+    lock, since = Lock(run.folder / ".lock"), time.monotonic()
+    while True:
+        if is_estimator(config) or (
+            run.state == "done" and not config["force"]
+        ):  # nothing is trained, or not by several
             return
+        holder, launch = lock.holder(), run.identity.get("launch") or {}
+        if holder is not None:
+            if (launch.get("id"), launch.get("lock")) == (launch_id(), holder.get("token")):
+                break
+            since = time.monotonic()
+        if time.monotonic() - since > PATIENCE:
+            told = "it may have failed, or the machines have no folder in common"
+            raise RunError(f"{run.folder}: the first process of this launch has not begun in {PATIENCE} s: {told}")
         time.sleep(0.2)
     seed_global_state(config["seed"])
     classifier.fit(
@@ -130,10 +147,10 @@ def train_along(run: Run, config: dict[str, Any], data: TrackData, classifier: C
 
 
 def made_alike(begun: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Whether a run goes on as it began: by the same code, and with a micro-batch that it had or that is left to it."""
+    """Whether a run goes on as it began: by the same code, in as many processes, with a micro-batch that it had or is left to it."""
     asked = identity["micro_batch_asked"]
     kept = asked == "auto" or asked in (begun.get("micro_batch"), begun.get("micro_batch_asked"))
-    return kept and begun.get("code") == identity["code"]
+    return kept and begun.get("processes", 1) == identity["processes"] and begun.get("code") == identity["code"]
 
 
 def hardware_profile(cfg: DictConfig) -> tuple[Profile, dict[str, Any]]:

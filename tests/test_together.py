@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from musicreclass.run import Run
 from tests.conftest import table_overrides
@@ -24,11 +25,13 @@ TWO = "hardware.devices=2"
 CLEAN = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MUSICRECLASS_LAUNCH")}  # fmt: skip
 
 FLAT = """
+import torch
 from torch import nn
 
 class Flat(nn.Sequential):  # without batch statistics, which shares would change
     def __init__(self, num_classes):
-        super().__init__(nn.AdaptiveAvgPool2d((24, 1)), nn.Flatten(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, num_classes))
+        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), nn.AdaptiveAvgPool2d((24, 1)), nn.Flatten(), nn.Linear(144, 16), nn.ReLU(), nn.Linear(16, num_classes))
+        self.unused = nn.Parameter(torch.ones(3))
 """
 
 
@@ -76,7 +79,7 @@ def test_two_processes_are_one(table, here):
 def test_recordings_are_shared_out_too(library, here):
     (here / "flat.py").write_text(FLAT)
     small = [word for word in SMALL if not word.startswith("model")]
-    words = ["--config-dir", "mine", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5",
+    words = ["--config-dir", "mine", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5", "hardware.channels_last=true",
              "augmentation=full", "evaluate=[valid,test]"]  # fmt: skip
     (here / "mine" / "model").mkdir(parents=True)
     (here / "mine" / "model" / "flat.yaml").write_text(
@@ -85,21 +88,29 @@ def test_recordings_are_shared_out_too(library, here):
     ended(start([*words, "run_dir=one"]))
     ended(start([*words, "run_dir=two", TWO]))
     assert_alike(here / "one", here / "two")
+    assert torch.equal(
+        torch.load(here / "two/model/weights.pt")["1.unused"], torch.ones(3)
+    )  # without a gradient, no decay
 
 
-@pytest.mark.slow
-def test_a_kill_of_the_first_ends_all_and_the_same_command_goes_on(table, here):
-    words = [*table_overrides(table), *TABLE, "trainer.max_epochs=40", TWO]
-    ended(start([*words, "run_dir=whole"]))
-    process = start([*words, "run_dir=killed"])
-    history = here / "killed" / "history.csv"
-    until = time.monotonic() + 60
+def until_begun(folder: Path) -> None:
+    """Wait for a few epochs."""
+    history, until = folder / "history.csv", time.monotonic() + 60
     while not (history.is_file() and history.read_text().count("\n") > 3):
         assert time.monotonic() < until
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)  # the other holds these pipes: it has ended, too
-    assert Run.open(here / "killed").state == "running"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "running"), (signal.SIGTERM, "interrupted")])
+def test_the_end_of_the_first_ends_all_and_the_same_command_goes_on(table, here, number, state):
+    words = [*table_overrides(table), *TABLE, "trainer.max_epochs=40", TWO]
+    ended(start([*words, "run_dir=whole"]))
+    process = start([*words, "run_dir=killed"])
+    until_begun(here / "killed")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)  # the other holds these pipes: it has ended, too
+    assert Run.open(here / "killed").state == state, err
     ended(start([*words, "run_dir=killed"]))
     assert_alike(here / "whole", here / "killed")
     assert Run.open(here / "killed").identity["launch"]["resume"]
@@ -107,8 +118,8 @@ def test_a_kill_of_the_first_ends_all_and_the_same_command_goes_on(table, here):
 
 @pytest.mark.slow
 def test_two_machines_by_torchrun(table, here):
-    words = [*table_overrides(table), *TABLE]
-    ended(start([*words, "run_dir=one"]))
+    words = [*table_overrides(table), *TABLE, "trainer.max_epochs=30", "evaluate=[valid]"]
+    ended(start([*words, "run_dir=one", "evaluate=[valid,test]"]))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -120,16 +131,34 @@ def test_two_machines_by_torchrun(table, here):
         "--master-addr=127.0.0.1",
         f"--master-port={port}",
     ]
-    begun = [start([*words, "run_dir=two", "hardware.nodes=2"], *nodes, f"--node-rank={n}") for n in (1, 0)]
-    other, first = (ended(process)[0] for process in begun)
+
+    def launch(*more: str) -> list[subprocess.Popen[str]]:
+        """Both machines; every launch has the same address, and so the same id."""
+        return [start([*words, "run_dir=two", "hardware.nodes=2", *more], *nodes, f"--node-rank={n}") for n in (1, 0)]
+
+    begun = launch()
+    until_begun(here / "two")
+    for process in begun:
+        process.kill()
+    os.kill(Run.open(here / "two").status["pid"], signal.SIGKILL)  # the agent's child; its peer loses it, and ends
+    for process in begun:
+        process.communicate(timeout=60)
+    assert Run.open(here / "two").state == "running"
+    other, first = (ended(process)[0] for process in launch())
     assert "accuracy" in first
     assert other == ""
+    assert Run.open(here / "two").identity["launch"]["resume"]
+    for process in launch("evaluate=[valid,test]"):  # only scored
+        ended(process)
     assert_alike(here / "one", here / "two")
 
 
 @pytest.mark.parametrize(("words", "told"), [
     (["-m", "seed=1,2", TWO], "say musicreclass train ... once for each job, without -m"),
     (["-m", "seed=1,2", "hardware.nodes=2"], "without -m"),
+    (["-m", "hardware.devices=1,2"], "without -m"),
+    (["hardware.nodes=2", "hardware=cpu"], "start them with srun or torchrun"),
+    (["hardware.strategy=ddp"], "for several processes: hardware.devices=2"),
     (["hardware.devices=0"], "must be a whole number, at least 1"),
     (["hardware.strategy=fsdp"], "hardware.strategy=fsdp: "),
 ])  # fmt: skip

@@ -28,7 +28,7 @@ from musicreclass.hardware.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.hardware.micro_batch import Measured
 from musicreclass.hardware.profile import Profile
 from musicreclass.hardware.recovery import MicroBatches, has_batch_statistics
-from musicreclass.hardware.together import Together, rank
+from musicreclass.hardware.together import Together, part
 from musicreclass.identity import WEIGHTS
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
@@ -144,7 +144,7 @@ class NetworkClassifier(Classifier):
             accelerator=settings.profile.accelerator,
             devices=settings.profile.devices,
             num_nodes=settings.profile.nodes,
-            strategy=Together() if settings.profile.strategy == "ddp" else "auto",
+            strategy=Together(settings.profile.threads) if settings.profile.processes > 1 else "auto",
             use_distributed_sampler=False,  # every process reads whole batches, and takes its share of each
             precision=settings.precision,
             max_epochs=settings.max_epochs,
@@ -162,7 +162,9 @@ class NetworkClassifier(Classifier):
             if isinstance(leaving.__context__, KeyboardInterrupt):  # how Lightning passes Ctrl-C on
                 raise KeyboardInterrupt from leaving
             raise
-        if rank():  # the first process has the weights, and goes on alone
+        finally:
+            part(trainer)
+        if trainer.global_rank:  # the first process has the weights, and goes on alone
             return
         best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         self.facts = {
@@ -284,10 +286,15 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
         logging.getLogger(name).setLevel(logging.WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs time
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
-    return pl.Trainer(
+    trainer = pl.Trainer(
         logger=False,
         deterministic=True,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         **settings,
     )
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = lambda: (
+        None
+    )  # a run has its own; Lightning's tell the other processes, out of turn
+    return trainer

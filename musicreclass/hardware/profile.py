@@ -141,7 +141,7 @@ class Resolution:
             accelerator=accelerator,
             devices=self._devices(accelerator),
             nodes=self.node["nodes"],
-            strategy="single" if self.node["devices"] * self.node["nodes"] == 1 else "ddp",
+            strategy=self._strategy(),
             precision=precision,
             threads=settle("threads", self._threads),
             workers=settle("workers", lambda: (machine.cores, machine.cores_why)),
@@ -224,6 +224,13 @@ class Resolution:
         if wanted * self.node["nodes"] > 1:
             self.why.append(f"devices={wanted}, nodes={self.node['nodes']}: a batch is shared out among them")
         return wanted
+
+    def _strategy(self) -> str:
+        """How several processes train one network; nothing but Lightning's ddp is offered."""
+        several = self.node["devices"] * self.node["nodes"] > 1
+        if self.node["strategy"] == "ddp" and not several:
+            raise ConfigError(["hardware.strategy=ddp: for several processes: hardware.devices=2"])
+        return "ddp" if several else "single"
 
     def _threads(self) -> tuple[int, str]:
         """A processor each, for as many processes as there will be here."""

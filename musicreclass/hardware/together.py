@@ -6,19 +6,37 @@ that of the whole batch, however it falls into shares, and a process may pass it
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable
 
 import numpy as np
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch import distributed
+
+from musicreclass.ranks import LIGHTNING, launcher
 
 
 class Together(DDPStrategy):
     """Lightning's strategy of a process per device, but for its wrapper around the module.
 
     That one averages gradients within each backward pass, so that all processes must make as many passes, over shares of one size.
+
+    Args:
+        threads: of each process, for computing on the CPU.
     """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.threads = threads
+
+    def setup_environment(self) -> None:
+        """Connect the processes; Lightning's launcher has set another number of threads by now."""
+        super().setup_environment()
+        torch.set_num_threads(self.threads)
 
     def configure_ddp(self) -> None:
         """Leave the module as it is."""
@@ -48,6 +66,22 @@ def summed(values: np.ndarray, device: torch.device) -> np.ndarray:
     return there.cpu().numpy()
 
 
+def part(trainer: Trainer) -> None:
+    """After a fit that was launched here, leave nothing of the launch: the next one is its own.
+
+    Processes of a fit that has failed are ended.
+    """
+    if not isinstance(trainer.strategy, Together):
+        return
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    if trainer.global_rank == 0 and not launcher():
+        if trainer.interrupted or trainer.state.status != TrainerStatus.FINISHED:
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
+        for name in LIGHTNING:
+            os.environ.pop(name, None)
+
+
 @torch.no_grad()
 def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Add up the gradients of all processes, in place; one without tracks adds nothing."""
@@ -55,10 +89,13 @@ def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
         return
     taking = [p for p in parameters if p.requires_grad]
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in taking]
-    flat = torch.cat([g.reshape(-1) for g in grads])
+    there = torch.tensor([float(p.grad is not None) for p in taking], device=grads[0].device)
+    flat = torch.cat([*(g.reshape(-1) for g in grads), there])
     distributed.all_reduce(flat)
-    for parameter, found in zip(taking, flat.split([p.numel() for p in taking]), strict=True):
-        parameter.grad = found.view_as(parameter)
+    parts = flat.split([*(p.numel() for p in taking), len(taking)])
+    for parameter, grad, found, has in zip(taking, grads, parts, parts[-1].tolist(), strict=False):
+        if has:  # in any process; a parameter that is not used has none, as in one process
+            parameter.grad = grad.copy_(found.view_as(parameter))  # in the parameter's own layout
 
 
 @torch.no_grad()

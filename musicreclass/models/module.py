@@ -204,7 +204,7 @@ class GenreModule(LightningModule):
                 scaler = getattr(self.trainer.precision_plugin, "scaler", None)
                 if scaler is not None:  # fp16's gradients are scaled; those that clip are the true ones
                     scaler.unscale_(optimizer.optimizer)
-                nn.utils.clip_grad_norm_(self.network.parameters(), plan.gradient_clip)
+                nn.utils.clip_grad_norm_(self.trained, plan.gradient_clip)
             optimizer.step()
             totals.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
