@@ -284,6 +284,9 @@ class Check:
             sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
             return [f"features={features}: turns recordings into a table, and data={choices['data']} is a table already: "
                     f"features=none, or data={sources}"]  # fmt: skip
+        if features and cfg.data.get("sampler", "none") != "none":
+            told = f"draws clips, and features={features} makes a table of them"
+            return [f"data.sampler={cfg.data.sampler}: {told}: class_weight=balanced weighs classes alike"]
         if cfg.get("model") is None:
             return []
         return self._untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)

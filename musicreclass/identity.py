@@ -30,6 +30,13 @@ SCIENCE = (  # a key outside these can never change a signature
 )
 PLACES = ("root", "path", "store")  # in `data`: where it lies, not what it is; the fingerprint says that
 HANDLING = ("provides", "cache", "workers", "on_bad_file", "max_bad_fraction")  # in `data`: how it is read
+CLIPS = (
+    "sample_rate",
+    "clip_seconds",
+    "eval_crops",
+    "eval_from",
+    "sampler",
+)  # in `data`: a table of `features` has no clips
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs",)  # in `model`: how fast, not what
@@ -68,7 +75,9 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
         weights = weights_file(config, section)
         if weights is not None:
             kept[section][WEIGHTS] = file_digest(weights, Store(Path(config["paths"]["cache"]).expanduser()))
-    if not kept.get("features", {}).get("_target_"):
+    if kept.get("features", {}).get("_target_"):
+        kept["data"] = {key: value for key, value in kept["data"].items() if key not in CLIPS}
+    else:
         kept.pop("features", None)
     return kept
 

@@ -382,6 +382,17 @@ def test_inspect_survives_odd_tensors_and_names(run, here):
     assert "\x1b" not in result.out
 
 
+def test_clips_are_nothing_to_a_table_of_embeddings(run, here):
+    music = library(here / "music", tracks=4)
+    assert run(*words(music, "model=logreg")).code == 0
+    made = (only_run(here) / "provenance.json").stat().st_mtime_ns
+    assert run(*words(music, "model=logreg", "data.clip_seconds=9", "data.eval_crops=7")).code == 0
+    assert (only_run(here) / "provenance.json").stat().st_mtime_ns == made  # the same run, found
+    refused = run(*words(music, "model=logreg", "data.sampler=balanced"))
+    assert (refused.code, len(refused.lines)) == (2, 1)
+    assert "class_weight=balanced" in refused.lines[0]
+
+
 def test_what_signs_a_run_and_where_weights_lie(here):
     from musicreclass.identity import located, signature
 

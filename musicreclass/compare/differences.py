@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from musicreclass.compare.rows import Row
+from musicreclass.identity import CLIPS
 
 LAST = 60  # characters of a value that are shown
 
@@ -22,7 +23,10 @@ def describe(rows: list[Row]) -> None:
         for name in dict.fromkeys(names.values()):
             same = [i for i in having if names[i] == name]
             for leaf in dict.fromkeys(leaf for i in same for leaf in facts[i][section][1]):
-                values = {i: facts[i][section][1].get(leaf, "-") for i in same}
+                clips = section == "data" and leaf in CLIPS  # of which a table of features has none
+                values = {
+                    i: facts[i][section][1].get(leaf, "-") for i in same if not clips or leaf in facts[i][section][1]
+                }
                 taken_over = any(values == other for key, other in held.items() if not key.startswith(f"{section}."))
                 if len(set(values.values())) > 1 and not taken_over:  # as a schedule's peak is the learning rate
                     held[f"{section}.{leaf}"].update(values)
