@@ -267,9 +267,17 @@ class Check:
         several = cfg.get("hardware") is not None and (cfg.hardware.devices, cfg.hardware.nodes) != (1, 1)
         if self.multirun and (several or swept & {"hardware.devices", "hardware.nodes"}):
             return [ALONE]
+        if several and is_estimator({"model": cfg.get("model") or {}}):
+            return [
+                f"hardware.devices, hardware.nodes: model={choices.get('model')} trains in one process: set both to 1"
+            ]
         missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
         if missing:
-            return [missing]
+            return [
+                missing
+                if choices.get("search") is None
+                else f"search={choices['search']}: {missing.partition(': ')[2]}"
+            ]
         if cfg.hydra.mode is not None:
             return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
         for section in ("data", "model"):

@@ -301,6 +301,8 @@ def evaluate(arguments: list[str]) -> int:
     try:
         return evaluate_run(arguments)
     except SystemExit as leaving:
+        if {"-h", "--help"} & set(arguments):
+            return 0
         return complain(RuntimeError(f"the model's or the data's own code ended the process ({leaving.code})"))
 
 

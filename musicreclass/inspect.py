@@ -111,7 +111,7 @@ def inspect_file(path: Path, console: Console) -> None:
     total = sum(tensor.numel() for tensor in tensors.values())
     show_rows([("file", f"{path}, {size(path.stat().st_size)}"), ("format", file_format(path)),
                *plain_values(found)], console)  # fmt: skip
-    table = Table("module", "tensors", "shapes", "parameters", "bytes", box=None, header_style="bold")
+    table = Table("module", "tensors", "shapes", "numbers", "bytes", box=None, header_style="bold")
     table.columns[0].overflow, table.columns[0].no_wrap = "fold", True
     for column in (1, 3, 4):
         table.columns[column].justify = "right"

@@ -16,6 +16,7 @@ PLUGINS = {  # by the beginning of an option's name: the module, and how it is i
     "tpe": ("hydra_optuna_sweeper", "pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
     "optuna": ("hydra_optuna_sweeper", "pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
 }
+EXTRAS = {"hydra_joblib_launcher": "sweep", "hydra_submitit_launcher": "slurm", "hydra_optuna_sweeper": "sweep"}
 
 
 def missing_plugin(part: str, option: str) -> str | None:
@@ -28,7 +29,10 @@ def missing_plugin(part: str, option: str) -> str | None:
     module, remedy = next((found for name, found in PLUGINS.items() if option.startswith(name)), ("", ""))
     if not module or is_installed(module):
         return None
-    return f"{part}={option}: its plugin is not installed: {remedy}"
+    extra = (
+        f"pip install -c constraints.txt -e '.[{EXTRAS[module]}]' in the project's folder" if module in EXTRAS else ""
+    )
+    return f"{part}={option}: its plugin is not installed: {' or '.join(filter(None, (extra, remedy)))}"
 
 
 def is_installed(module: str) -> bool:

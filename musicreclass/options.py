@@ -13,4 +13,4 @@ class Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
-        raise UserError(f"{self.prog}: {message}; {self.prog} --help shows how")
+        raise UserError(f"{self.prog.removeprefix('musicreclass ')}: {message}; {self.prog} --help shows how")

@@ -133,12 +133,12 @@ class Search:
         short = [key.lstrip("+").rpartition(".")[2] for key in keys]
         for name in ("trial", "macro-F1", *short):
             table.add_column(name, justify="right", no_wrap=name == "macro-F1", overflow="fold")
-        if importance:
-            table.add_row("weight", "", *(f"{100 * importance.get(key, 0.0):.0f} %" for key in keys), style="cyan")
         for record in sorted(scored, key=lambda record: -record["macro_f1"])[:SHOWN]:
             drawn = self.drawn(record)
             shown = [Text(rounded(drawn.get(key, ""))) for key in keys]
             table.add_row(str(record["job"]), f"{100 * record['macro_f1']:.2f}", *shown)
+        if importance:
+            table.add_row("importance", "", *(f"{100 * importance.get(key, 0.0):.0f} %" for key in keys), style="cyan")
         return table
 
 

@@ -87,7 +87,7 @@ def train(cfg: DictConfig) -> Run:
         "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
         "micro_batch": asked,
         "micro_batch_asked": asked,
-        "processes": 1 if is_estimator(config) else processes(config),
+        "processes": processes(config),
     }
     with run.claimed(config["on_busy"]):
         there = run.identity.get("signature")
@@ -127,9 +127,7 @@ def train_along(run: Run, config: dict[str, Any], data: TrackData, classifier: C
     log.addHandler(logging.NullHandler())  # else warnings would come up once for each process
     lock, since = Lock(run.folder / ".lock"), time.monotonic()
     while True:
-        if is_estimator(config) or (
-            run.state == "done" and not config["force"]
-        ):  # nothing is trained, or not by several
+        if run.state == "done" and not config["force"]:  # nothing is trained
             return
         holder, launch = lock.holder(), run.identity.get("launch") or {}
         if holder is not None:

@@ -134,6 +134,7 @@ def test_what_a_profile_wants_and_is_not_there_is_left_out_with_a_warning():
     ("where", "words", "precision", "line"),
     [
         (RTX, ["hardware.devices=2"], "32-true", "hardware.devices=2: torch sees 1 here"),
+        (LAPTOP, ["hardware.devices=2"], "32-true", "hardware.devices=2, hardware.nodes=1: torch sees no GPU here"),
         (LAPTOP, ["hardware.accelerator=gpu"], "32-true", "hardware.accelerator=gpu: torch"),
         (RTX, ["hardware.accelerator=mps"], "32-true", "hardware.accelerator=mps: torch"),
         (TURING, [], "bf16-mixed", "trainer.precision=bf16-mixed: NVIDIA GeForce RTX 2080 has no bfloat16"),

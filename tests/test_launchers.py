@@ -128,8 +128,8 @@ def test_a_share_of_a_gpu_is_all_that_torch_may_allocate(monkeypatch):
 
 @pytest.mark.parametrize(("words", "line"), [
     (["hydra/launcher=ray"], "hydra/launcher=ray: its plugin is not installed: pip install ray && pip install --no-deps hydra-ray-launcher"),
-    (["hydra/launcher=submitit_slurm"], "hydra/launcher=submitit_slurm: its plugin is not installed: pip install hydra-submitit-launcher"),
-    (["search=mlp"], "hydra/sweeper=tpe: its plugin is not installed: pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
+    (["hydra/launcher=submitit_slurm"], "hydra/launcher=submitit_slurm: its plugin is not installed: pip install -c constraints.txt -e '.[slurm]' in the project's folder or pip install hydra-submitit-launcher"),
+    (["search=mlp"], "search=mlp: its plugin is not installed: pip install -c constraints.txt -e '.[sweep]' in the project's folder or pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
 ])  # fmt: skip
 def test_a_plugin_that_is_missing(words, line, monkeypatch):
     Plugins.instance()  # those that are installed have their say in Hydra's own list of options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -158,6 +157,7 @@ def test_two_machines_by_torchrun(table, here):
     (["-m", "seed=1,2", "hardware.nodes=2"], "without -m"),
     (["-m", "hardware.devices=1,2"], "without -m"),
     (["hardware.nodes=2", "hardware=cpu"], "start them with srun or torchrun"),
+    (["model=logreg", TWO], "model=logreg trains in one process"),
     (["hardware.strategy=ddp"], "for several processes: hardware.devices=2"),
     (["hardware.devices=0"], "must be a whole number, at least 1"),
     (["hardware.strategy=fsdp"], "hardware.strategy=fsdp: "),
@@ -168,9 +168,3 @@ def test_what_cannot_be_is_one_line(run, here, words, told):
     assert len(result.lines) == 1
     assert told in result.lines[0]
     assert not (here / "outputs").exists()
-
-
-def test_estimators_train_once_in_one_process(run, table, here):
-    result = run("train", *table_overrides(table), "model=logreg", TWO, "run_dir=one")
-    assert result.code == 0, result.err
-    assert json.loads((here / "one" / "status.json").read_text())["state"] == "done"

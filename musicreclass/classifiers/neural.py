@@ -129,7 +129,7 @@ class NetworkClassifier(Classifier):
             enable_version_counter=False,
         )  # fmt: skip
         size = settings.profile.micro_batch if work.micro_batch == "profile" else work.micro_batch
-        share = -(-plan.batch_size // settings.profile.processes)
+        share = -(-min(plan.batch_size, data.size("train")) // settings.profile.processes)
 
         def note_micro_batch(found: int | None) -> None:
             work.note_micro_batch(found if settings.profile.processes == 1 else min(found or share, share))

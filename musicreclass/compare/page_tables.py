@@ -105,7 +105,7 @@ def paired_tables(table: Table) -> list[Element]:
     if not table.pairs:
         return []
     told = (
-        "Differences in points, the first row's score over the second's. Bold: p by Holm's method, over all pairs of a split and "
+        "Differences in points, the first row's score over the second's, with intervals of each pair alone. Bold: p by Holm's method, over all pairs of a split and "
         f"metric, is at most 0.05. Tests: {'; '.join(methods(table))}."
     )
     parts = [tag("h3", "Paired tests"), tag("p", told, class_="note")]

@@ -52,7 +52,7 @@ def shown(table: Table) -> list[RenderableType]:
         parts += ["", tests(table)]
         parts.append(
             Text(
-                f"points by which the first row is better; p by Holm's method over all pairs; {'; '.join(methods(table))}",
+                f"points by which the first row is better; its interval, of this pair alone; p by Holm's method over all pairs; {'; '.join(methods(table))}",
                 "dim",
             )
         )

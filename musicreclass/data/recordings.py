@@ -171,7 +171,7 @@ class AudioData(TrackData):
         for reason, n in Counter(bad.values()).items():
             words = f"whose file is bad: {reason}"
             self.dropped[words] = self.dropped.get(words, 0) + n
-        self.notes.append(f"{len(bad)} files cannot be used ({named})")
+        self.notes.append(f"{len(bad)} file{'s'[: len(bad) > 1]} cannot be used ({named})")
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
             share = float((~good[rows]).mean())
             if share > self.max_bad_fraction:

@@ -221,7 +221,11 @@ class Resolution:
         there = {"cuda": len(self.machine.gpus), "mps": 1}.get(accelerator, wanted)
         if wanted > there:
             raise ConfigError([f"hardware.devices={wanted}: torch sees {there} here; hardware.nodes counts machines"])
-        if wanted * self.node["nodes"] > 1:
+        several = wanted * self.node["nodes"] > 1
+        if several and accelerator == "cpu" and self.node["accelerator"] != "cpu":
+            told = "torch sees no GPU here; with hardware.accelerator=cpu it means processes"
+            raise ConfigError([f"hardware.devices={wanted}, hardware.nodes={self.node['nodes']}: {told}"])
+        if several:
             self.why.append(f"devices={wanted}, nodes={self.node['nodes']}: a batch is shared out among them")
         return wanted
 

@@ -95,7 +95,7 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
     seconds = provenance.get("seconds", {})
     facts = provenance.get("model", {})
     best = [
-        f"best {kind} {facts[f'best_{kind}']} of {facts[f'{kind}s']}"
+        f"best after {facts[f'best_{kind}'] + 1} of {facts[f'{kind}s']} {kind}s"
         for kind in ("epoch", "round")
         if f"best_{kind}" in facts
     ]
