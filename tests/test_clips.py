@@ -20,7 +20,7 @@ from tests.library import RATE, SMALL, batches, opened, same, write_tone
 @pytest.mark.parametrize("model", LISTENERS)
 def test_contract(model, library, here):
     """As in test_classifiers, for what reads a waveform."""
-    small = ["model.checkpoint=random", "model.window_seconds=0.64"] if model == "openjmla" else ["model.channels=4"]
+    small = ["model.checkpoint=random", "model.window_seconds=0.32"] if model == "openjmla" else ["model.channels=4"]
     left_out = ("model=", "model.channels", "model.hidden", "trainer.max", *(["model."] if model == "openjmla" else []))
     sizes = [f"model={model}", *small, f"trainer.max_epochs={6 if model == 'openjmla' else 12}", "optimizer.lr=0.01",
              *(w for w in SMALL if not w.startswith(left_out))]  # fmt: skip

@@ -216,7 +216,7 @@ def test_a_suggestion_for_a_model(run):
         (["mlp", "seed=x"], "seed=x: must be a whole number"),
         (["--interval", "0"], "--interval 0.0: must be above 0"),
         (["seed=1"], "seed=1: name a model first"),
-        (["--often"], "musicreclass monitor: unrecognized arguments: --often"),
+        (["--often"], "monitor: unrecognized arguments: --often"),
     ],
 )
 def test_a_mistake_is_one_line(run, words, line):
