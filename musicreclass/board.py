@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from musicreclass.cli import complain
+    from musicreclass.jobs import complain
 
     try:
         sys.exit(main())

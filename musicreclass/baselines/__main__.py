@@ -14,9 +14,10 @@ from rich.console import Console
 from musicreclass.baselines.facts import Baseline, Facts
 from musicreclass.baselines.record import load, results, save
 from musicreclass.baselines.tables import shown, write_tables
-from musicreclass.cli import VARIABLES, refuse_missing_weights
+from musicreclass.cli import VARIABLES
 from musicreclass.config import Tree, nearest
 from musicreclass.errors import RunError, UserError
+from musicreclass.jobs import refuse_missing_weights
 from musicreclass.options import Options
 from musicreclass.run import Run, finished_run
 
@@ -162,7 +163,7 @@ def train(overrides: list[str]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    from musicreclass.cli import complain, stopped
+    from musicreclass.jobs import complain, stopped
 
     try:
         sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +19,7 @@ from musicreclass.hardware.recovery import MicroBatches, StepState
 from musicreclass.hardware.together import rank, share, sum_gradients, summed, take, world
 from musicreclass.models.augment import Augmentation
 from musicreclass.models.optimization import make_optimizer, make_scheduler
-from musicreclass.report.confusion import class_scores
+from musicreclass.models.totals import Totals
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), which draw of the epoch (B,)
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
@@ -53,40 +53,6 @@ class TrainingPlan:
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     clip_samples: int = 0
-
-
-@dataclass
-class Totals:
-    """What an epoch's scores are made of, put together once at its end: each step would pay for it otherwise."""
-
-    classes: int
-    lr: float = 0.0  # the learning rate of the last step
-    losses: list[torch.Tensor] = field(default_factory=list)  # summed over a part's tracks
-    logits: list[torch.Tensor] = field(default_factory=list)
-    truth: list[torch.Tensor] = field(default_factory=list)
-    tracks: int = 0  # how many were counted; known with the scores
-
-    def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
-        """Count some tracks, given their summed loss; nothing waits for the device."""
-        self.losses.append(loss)
-        self.logits.append(logits)
-        self.truth.append(y)
-
-    def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
-        """Mean loss, accuracy and macro-F1 over the tracks of all processes, named `prefix/...`."""
-        found = np.zeros(self.classes**2 + 1)
-        if self.truth:
-            cells = torch.cat(self.truth) * self.classes + torch.cat(self.logits).argmax(1)
-            found[:-1] = torch.bincount(cells, minlength=self.classes**2).cpu().numpy()
-            found[-1] = float(torch.stack(self.losses).sum())
-        found = summed(found, device)
-        confusion = found[:-1].reshape(self.classes, self.classes)
-        self.tracks = int(confusion.sum())
-        return {
-            f"{prefix}/loss": float(found[-1]) / max(self.tracks, 1),
-            f"{prefix}/accuracy": float(np.trace(confusion) / max(self.tracks, 1)),
-            f"{prefix}/macro_f1": float(class_scores(confusion)["f1"].mean()),
-        }
 
 
 class GenreModule(LightningModule):
