@@ -195,7 +195,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
 
     from musicreclass.check import compose
     from musicreclass.config import Tree
-    from musicreclass.data.recordings import CLIPS
+    from musicreclass.identity import CLIPS
 
     groups = {text.partition("=")[0]: text for text in overrides}
     wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]

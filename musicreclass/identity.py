@@ -35,8 +35,7 @@ CLIPS = (
     "clip_seconds",
     "eval_crops",
     "eval_from",
-    "sampler",
-)  # in `data`: a table of `features` has no clips
+)  # in `data`: what clips are; a table of `features` has none
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # whose fits read none of what trains a network
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")
 SPEED = ("n_jobs",)  # in `model`: how fast, not what

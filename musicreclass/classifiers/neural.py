@@ -19,7 +19,7 @@ from musicreclass.classifiers.checkpoints import WholeCheckpoints, find_checkpoi
 from musicreclass.classifiers.network import fit_standardize, make_augmentation, make_network, plain_arguments, try_clip
 from musicreclass.classifiers.predictions import Predictions
 from musicreclass.classifiers.weights import balanced_weights
-from musicreclass.data.recordings import CLIPS, AudioData
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import mixed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -29,7 +29,7 @@ from musicreclass.hardware.micro_batch import Measured
 from musicreclass.hardware.profile import Profile
 from musicreclass.hardware.recovery import MicroBatches, has_batch_statistics
 from musicreclass.hardware.together import Together, part
-from musicreclass.identity import WEIGHTS
+from musicreclass.identity import CLIPS, WEIGHTS
 from musicreclass.models.frontend import LogMel
 from musicreclass.models.module import GenreModule, TrainingPlan, crop_logits, sound
 from musicreclass.report.figures import spectrogram_figure
@@ -293,8 +293,8 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
         enable_model_summary=False,
         **settings,
     )
-    connector: Any = trainer._signal_connector
-    connector.register_signal_handlers = lambda: (
-        None
-    )  # a run has its own; Lightning's tell the other processes, out of turn
+    connector: Any = (
+        trainer._signal_connector
+    )  # a run has handlers of its own; these tell the other processes, out of turn
+    connector.register_signal_handlers = lambda: None
     return trainer

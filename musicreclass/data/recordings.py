@@ -23,8 +23,6 @@ from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
 
-CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_from")  # the arguments that say what clips are
-
 
 @dataclass
 class Recordings:
