@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.check import ALONE
 from musicreclass.errors import ConfigError
 from musicreclass.files import write_json
 from musicreclass.jobs import complain, find_or_train
 from musicreclass.launchers import take_share
 from musicreclass.locks import host
+from musicreclass.misfits import ALONE
 from musicreclass.ranks import processes
 
 if TYPE_CHECKING:
