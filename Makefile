@@ -58,9 +58,10 @@ test: dev  ## run the tests
 test-slow: dev  ## run the tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow
 
-lint: dev  ## check style
+lint: dev  ## check style, and that folders import only from those below them
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 format: dev  ## mend style
 	$(VENV)/bin/ruff check --fix .
@@ -76,7 +77,7 @@ bench: dev  ## measure here what benchmarks/README.md records
 
 # DATA=DIR holds GTZAN/ and FMA/; PARTIAL=1 runs on data that is not complete too, and NOTE says what it is.
 DATA ?= $(MUSICRECLASS_DATA)
-BASELINES := MUSICRECLASS_DATA='$(DATA)' $(VENV)/bin/python -m musicreclass.baselines $(if $(PARTIAL),--partial) $(if $(NOTE),--note '$(NOTE)')
+BASELINES := MUSICRECLASS_DATA='$(DATA)' $(VENV)/bin/python -m tools.baselines $(if $(PARTIAL),--partial) $(if $(NOTE),--note '$(NOTE)')
 
 baselines: install  ## run the experiments whose data is there (DATA=DIR); one: make baseline-NAME
 	$(BASELINES)
@@ -88,7 +89,7 @@ userclaim: install  ## a leaky figure beside its honest twin, on FMA's features 
 	$(BASELINES) userclaim_77 userclaim_honest
 
 tensorboard: install  ## open all runs at http://localhost:6006
-	$(VENV)/bin/python -m musicreclass.board outputs --port 6006
+	$(RUN) tensorboard outputs --port 6006
 
 clean:  ## remove .venv and build leftovers; runs and data stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

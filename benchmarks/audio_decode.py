@@ -20,9 +20,10 @@ import librosa
 import numpy as np
 import soundfile
 
-from musicreclass.data import audio, header
-from musicreclass.data.cache import Store
+from musicreclass.data.audio import decoding as audio
+from musicreclass.data.audio import header
 from musicreclass.data.waveforms import Waveforms, open_waveforms
+from musicreclass.storage.store import Store
 
 FILES, ROUNDS, RATE, CROP, EPOCHS = 20, 5, 22050, 5 * 22050, 6
 

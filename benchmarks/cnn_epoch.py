@@ -15,11 +15,11 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.build import build
+from musicreclass.classifiers.factory import build
+from musicreclass.config.check import compose
 from musicreclass.hardware.profile import Profile
-from musicreclass.train import open_data
+from musicreclass.tasks.train import open_data
 
 GENRES, CLIPS, EPOCHS = 4, 40, 4
 WORDS = ["data=folder", "data/split=random", "model=cnn", "augmentation=spectrogram", "early_stopping=none", "scheduler=none",

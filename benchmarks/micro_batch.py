@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from musicreclass.check import compose
-from musicreclass.hardware.callbacks import Measured, TrialStep, measured
-from musicreclass.hardware.micro_batch import CudaMeter
+from musicreclass.config.check import compose
 from musicreclass.hardware.profile import Profile
-from musicreclass.hardware.recovery import is_out_of_memory, release_memory
-from musicreclass.hardware.trial import made_up
+from musicreclass.tasks.batch_size import made_up
+from musicreclass.training.callbacks import Measured, TrialStep, measured
+from musicreclass.training.memory import is_out_of_memory, release_memory
+from musicreclass.training.memory_probe import CudaMeter
 
 CLASSES, MOST = 10, 1 << 14
 

@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from musicreclass.check import compose
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.build import build
+from musicreclass.classifiers.factory import build
+from musicreclass.config.check import compose
 from musicreclass.data.table_source import Table, TableSource
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.mlp import MLP

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.hardware.monitor import Monitor
-from musicreclass.hardware.recovery import StepState
 from musicreclass.models.cnn import CNN
 from musicreclass.models.mlp import MLP
+from musicreclass.training.memory import StepState
 
 ROUNDS, INTERVAL = 15, 0.5  # seconds between two looks: ten times as often as by default
 GIB = 2**30

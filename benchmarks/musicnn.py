@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from musicreclass.models.musicnn import VGG, MusiCNN, MusiCNNEncoder
-from musicreclass.models.musicnn_weights import NAMES, read_weights, write_weights
+from musicreclass.models.weights.musicnn import NAMES, read_weights, write_weights
 
 ROUNDS, SECONDS, RATE = 9, 30, 16000
 

@@ -10,7 +10,7 @@ import numpy as np
 import xgboost
 from omegaconf import OmegaConf
 
-from musicreclass.check import compose
+from musicreclass.config.check import compose
 
 TRACKS, VALID, FEATURES, CLASSES, ROUNDS, REPEATS = 20_000, 4_000, 518, 16, 100, 1
 

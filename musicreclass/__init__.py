@@ -1,3 +1,5 @@
 """Music genre classification experiments whose numbers can be believed."""
 
-__version__ = "0.1.0"
+from musicreclass.version import __version__
+
+__all__ = ["__version__"]

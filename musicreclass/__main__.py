@@ -1,4 +1,4 @@
-from musicreclass.cli import main
+from musicreclass.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,24 +1,74 @@
-"""Errors a user can act on. Each becomes one line on the terminal that names the thing and the remedy."""
+"""Errors that a user can correct. The command line prints each as one line that names the thing, the fault and the remedy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with what the user gave.
+
+    Attributes:
+        message: the line to print.
+        kind: what sort of problem it is, as `unknown_key`; stable, unlike the wording.
+        key: what is wrong: a dotted key, a path, an option.
+        value: the value that it has.
+        suggestion: a valid name or value to use instead.
+    """
+
+    message: str
+    kind: str = ""
+    key: str = ""
+    value: Any = None
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class UserError(Exception):
-    """Something the user can mend: shown as one line, without a traceback, exit code 2."""
+    """Something that the user can correct: printed as one line, without a traceback; exit code 2.
+
+    Args:
+        message: the line to print.
+        kind, key, value, suggestion: as in `Problem`.
+
+    Attributes:
+        problems: the one problem; a `ConfigError` may have several.
+    """
+
+    def __init__(
+        self, message: str, kind: str = "", key: str | Path = "", value: Any = None, suggestion: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.problems = [Problem(message, kind, str(key), value, suggestion)]
+
+    @property
+    def kind(self) -> str:
+        """The kind of the first problem."""
+        return self.problems[0].kind if self.problems else ""
+
+    @property
+    def key(self) -> str:
+        """The key of the first problem."""
+        return self.problems[0].key if self.problems else ""
 
 
 class ConfigError(UserError):
-    """Every problem found in a configuration, one line each.
+    """Every problem of a configuration.
 
     Args:
-        problems: the lines, in the order in which the user wrote what they are about.
+        problems: in the order in which the user wrote what they are about; text is a problem without a kind.
     """
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    def __init__(self, problems: Iterable[Problem | str]) -> None:
+        as_problems = [problem if isinstance(problem, Problem) else Problem(problem) for problem in problems]
+        super().__init__("\n".join(map(str, as_problems)))
+        self.problems = as_problems
 
 
 class DataError(UserError):
@@ -26,11 +76,11 @@ class DataError(UserError):
 
 
 class DatasetNotFoundError(DataError):
-    """A dataset is not where it was looked for; the message names the place and how to give another."""
+    """A dataset is not where it was expected; the message names the folder and how to choose another."""
 
 
 class RunError(UserError):
-    """A run folder that is missing, incomplete, foreign, or cannot be written."""
+    """A run folder that is missing, incomplete or not a run's, or that cannot be written."""
 
 
 class WeightsError(UserError):
@@ -38,17 +88,22 @@ class WeightsError(UserError):
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it starts a job elsewhere."""
+    """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it moves a job."""
 
 
 class RunFailedError(Exception):
-    """A run that broke while it trained or was scored; exit code 1.
+    """A run that failed during training or scoring; exit code 1.
 
     Attributes:
-        folder: the run folder, whose run.log holds the traceback.
+        folder: the run folder; its run.log holds the traceback.
     """
 
     def __init__(self, folder: Path, error: BaseException) -> None:
-        words = " ".join(str(error).split())[:200]
-        super().__init__(f"{type(error).__name__}: {words} (the traceback is in {folder / 'run.log'})")
+        message = " ".join(str(error).split())[:200]
+        super().__init__(f"{type(error).__name__}: {message} (the traceback is in {folder / 'run.log'})")
         self.folder = folder
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could change what a terminal shows."""
+    return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "�" for c in text)

@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass import cli
+from musicreclass.cli import main as cli
+from musicreclass.cli.messages import report_error
+from musicreclass.errors import Problem, UserError
 from tests.library import TONES, write_tone
 from tests.sounds import FORMATS, music, write
 
@@ -39,6 +41,7 @@ class Result:
     code: int
     out: str
     err: str
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
@@ -64,17 +67,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(here: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`musicreclass WORDS` in an empty working directory."""
+
+    problems: list[Problem] = []
+
+    def report(error: Exception) -> int:
+        problems.extend(error.problems if isinstance(error, UserError) else [Problem(str(error), type(error).__name__)])
+        return report_error(error)
+
+    for module in ("main", "jobs", "train"):
+        monkeypatch.setattr(f"musicreclass.cli.{module}.report_error", report)
 
     def command(*words: str) -> Result:
         capfd.readouterr()
+        problems.clear()
         try:
             code = cli.main([str(word) for word in words])
         except SystemExit as leaving:
             code = int(leaving.code or 0)
         told = capfd.readouterr()
-        return Result(code, told.out, told.err)
+        return Result(code, told.out, told.err, list(problems))
 
     return command
 

@@ -62,7 +62,7 @@ def in_a_fork(work: Callable[[], int], told: Path) -> int:
 
 
 def train(words: list[str], at: int, how: str, count: Path | None = None) -> int:
-    from musicreclass import cli
+    from musicreclass.cli import main as cli
 
     failpoint = Failpoint(Path.cwd(), at, how)
     sys.addaudithook(failpoint)
@@ -81,7 +81,7 @@ def main(how: str, every: int, words: list[str]) -> None:
     import skops.io
     import xgboost
 
-    import musicreclass.train  # noqa: F401  (all this once, ahead of the forks)
+    import musicreclass.tasks.train  # noqa: F401  (all this once, ahead of the forks)
 
     del matplotlib, pytorch_lightning, skops, xgboost
     in_a_fork(lambda: train([*words, "run_dir=whole"], -1, how, Path("count")), Path("told"))

@@ -35,9 +35,9 @@ def opened(root: Path, *words: str) -> AudioData:
     """The library as a run opens it."""
     from omegaconf import OmegaConf
 
-    from musicreclass.check import compose
+    from musicreclass.config.check import compose
     from musicreclass.data.recordings import AudioData
-    from musicreclass.train import open_data
+    from musicreclass.tasks.train import open_data
 
     cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *words])
     data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from musicreclass.classifiers.predictions import PREFIX, Predictions
-from musicreclass.identity import code_version, signature
+from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.runs.code_version import code_version
+from musicreclass.runs.signature import signature
 
 CLASSES = ("blues", "jazz", "rock")
 
@@ -83,18 +84,18 @@ def made_run(
     rng = np.random.default_rng([seed, fold or 0, *f"{model}{settings}{lr}".encode()])
     metrics: dict[str, Any] = {"protocol": {"split": split, "leaky": leaky, "why": []}, "classes": list(classes)}
     for part in splits:
-        truth = np.arange(n) % len(classes)
+        y_true = np.arange(n) % len(classes)
         hit = rng.permutation(n) < round(right * n)
-        guess = np.where(hit, truth, (truth + 1 + rng.integers(0, len(classes) - 1, n)) % len(classes))
+        y_pred = np.where(hit, y_true, (y_true + 1 + rng.integers(0, len(classes) - 1, n)) % len(classes))
         table = pd.DataFrame({
             "track_id": [f"{tracks}{fold}-{part}-{i:05d}" for i in range(n)],
-            "target": [classes[k] for k in truth],
+            "target": [classes[k] for k in y_true],
             "group": [f"g{i * groups // n}" if groups else None for i in range(n)],
-            **{PREFIX + name: np.where(guess == k, 0.8, 0.2 / (len(classes) - 1)) for k, name in enumerate(classes)},
+            **{PREFIX + name: np.where(y_pred == k, 0.8, 0.2 / (len(classes) - 1)) for k, name in enumerate(classes)},
         })  # fmt: skip
         Predictions(table[::order]).save(folder / "predictions" / f"{part}.parquet")
         metrics[part] = {"accuracy": float(hit.mean()), "n": n}
-    identity = {"signature": signature(config, fingerprint), "fingerprint": fingerprint, "code": code_version()}
+    identity = {"signature": signature(config, fingerprint), "fingerprint": fingerprint, "code": code_version(config)}
     made = {
         "seconds": {"fit": 2.0},
         "peak_memory_mib": 700,

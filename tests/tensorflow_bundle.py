@@ -12,7 +12,7 @@ TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "float16": 19}
 def crc32c(data: bytes) -> int:
     """Bit by bit below 4 KiB, as RFC 3720 has it; the reader's own above, which a test compares with this one."""
     if len(data) > 4096:
-        from musicreclass.models.crc32c import crc32c as fast
+        from musicreclass.models.weights.crc32c import crc32c as fast
 
         return fast(data)
     state = 0xFFFFFFFF

@@ -43,7 +43,7 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     command = tmp_path / "env" / "bin" / "musicreclass"
-    told = subprocess.run([python, "-c", "import musicreclass.config as c; print(c.CONF)"], cwd=folder, capture_output=True,
+    told = subprocess.run([python, "-c", "import musicreclass.config.tree as c; print(c.CONF)"], cwd=folder, capture_output=True,
                           text=True, check=True)  # fmt: skip
     assert Path(told.stdout.strip()) == Path(where) / "musicreclass" / "conf"
     words = [command, "train", "model=logreg", "data.clips_per_artist=1"]
@@ -57,7 +57,7 @@ def test_argv_is_left_as_it_came():
     """A process launched with sys.argv, as Lightning's launcher does it, starts the same job."""
     code = (
         "import sys; sys.argv = ['musicreclass', 'train', '--cfg', 'job', 'seed=3']\n"
-        "from musicreclass.cli import main; main(); print(sys.argv)"
+        "from musicreclass.cli.main import main; main(); print(sys.argv)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "['musicreclass', 'train', '--cfg', 'job', 'seed=3']"

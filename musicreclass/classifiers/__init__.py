@@ -1,1 +1,4 @@
-"""Everything that learns, behind one contract that ends in a table of class probabilities."""
+"""One contract for every model: fit on the training split, predict class probabilities, save, load.
+
+Networks, scikit-learn estimators and XGBoost are used through `Classifier` alone. Optimisation of networks is in `training`.
+"""

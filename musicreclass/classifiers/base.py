@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.classifiers.predictions import Predictions
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import DataError, RunError, UserError
-from musicreclass.files import POINTER
+from musicreclass.evaluation.predictions import Predictions
+from musicreclass.storage.atomic import POINTER
 
 SUMS = "SHA256SUMS"
 
@@ -58,7 +58,7 @@ def digest(file: Path) -> str:
 
 
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch or round, values)
-ShowFigure = Callable[[str, Any], None]  # (name, matplotlib figure)
+ShowClips = Callable[[np.ndarray, list[str], float], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Workspace:
         folder: the run folder; checkpoints go into its `checkpoints/`.
         log_epoch: takes (epoch, values) for curves.
         resume: whether to go on from the checkpoints in the folder, if they are whole.
-        show_figure: takes a picture of what goes in, by name.
+        show_clips: takes log-mel spectrograms (n, mels, frames) of training clips, their classes, and the seconds per frame.
         micro_batch: tracks per forward pass that a network goes on with, None for whole batches, `auto` to measure them, or
             `profile` for what the hardware profile says.
         note_micro_batch: takes the tracks per forward pass whenever they change.
@@ -78,13 +78,13 @@ class Workspace:
     folder: Path
     log_epoch: LogEpoch
     resume: bool = False
-    show_figure: ShowFigure | None = None
+    show_clips: ShowClips | None = None
     micro_batch: int | str | None = "profile"
     note_micro_batch: Callable[[int | None], None] = lambda size: None
 
 
 @dataclass
-class Meta:
+class ModelCard:
     """What a saved model is; `model/meta.json`.
 
     Attributes:
@@ -98,7 +98,7 @@ class Meta:
         sample_rate: of the waveform, Hz (for `input: waveform`, as what follows).
         clip_seconds: the length of a crop.
         eval_crops: evenly spaced crops of a track whose probabilities are averaged.
-        eval_from: where a single one is from, the `middle` or the `start`.
+        eval_crop_position: where a single one is from, the `middle` or the `start`.
         frontend: settings of the log-mel ahead of the network; None for a network that reads the waveform itself.
     """
 
@@ -112,7 +112,7 @@ class Meta:
     sample_rate: int = 0
     clip_seconds: float = 0.0
     eval_crops: int = 1
-    eval_from: str = "middle"
+    eval_crop_position: str = "middle"
     frontend: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:
@@ -128,8 +128,8 @@ class Classifier(ABC):
         facts: what a fit has to tell: the best epoch, how many there were.
     """
 
-    meta: Meta
-    facts: dict[str, Any]
+    meta: ModelCard
+    fit_summary: dict[str, Any]
 
     @abstractmethod
     def fit(self, data: TrackData, work: Workspace) -> None:
@@ -152,7 +152,7 @@ class Classifier(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> Classifier:
+    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> Classifier:
         """Read back what `save` wrote, executing nothing that it brings; `classifiers.load` finds the class."""
 
     def predict(self, data: TrackData, split: str) -> Predictions:
@@ -170,4 +170,4 @@ class Classifier(ABC):
             )
             raise DataError(f"the data's features are not those of the model: {what}")
         ids, x, _ = data.arrays(split)
-        return Predictions.of(ids, self.predict_proba(x), self.meta.classes, data.tracks)
+        return Predictions.of(ids, self.predict_proba(x), self.meta.classes, data.labels())

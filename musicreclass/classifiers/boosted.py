@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.classifiers.base import Meta, Workspace, refusing
+from musicreclass.classifiers.base import ModelCard, Workspace, refusing
+from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.estimator import EstimatorClassifier, preprocessing_steps
-from musicreclass.classifiers.weights import balanced_weights
-from musicreclass.data.sampling import mixed
+from musicreclass.data.sampling import derive_seed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
-from musicreclass.files import replacing
+from musicreclass.storage.atomic import replacing
 
 TARGETS = ("xgboost.XGBClassifier", "xgboost.sklearn.XGBClassifier")
 SEGMENT = 10  # rounds between two checkpoints: a start costs under 2 % of them
@@ -70,7 +70,7 @@ class BoostedClassifier(EstimatorClassifier):
         watch.patience = patience
         while len(watch.losses) < most and not watch.is_over():
             booster = xgboost.train(
-                {**parameters, "seed": mixed(seed, len(watch.losses)) % 2**31},
+                {**parameters, "seed": derive_seed(seed, len(watch.losses)) % 2**31},
                 train,
                 min(SEGMENT, most - len(watch.losses)),
                 evals=[(train, "train"), (valid, "valid")],
@@ -81,7 +81,7 @@ class BoostedClassifier(EstimatorClassifier):
             save_rounds(booster, watch, place)
         best = watch.best() if patience is not None else len(watch.losses) - 1
         self.booster = booster[: best + 1]
-        self.facts = {"rounds": len(watch.losses), "best_round": best}
+        self.fit_summary = {"rounds": len(watch.losses), "best_round": best}
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`."""
@@ -96,7 +96,7 @@ class BoostedClassifier(EstimatorClassifier):
         self.booster.save_model(folder / "trees.ubj")
 
     @classmethod
-    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> BoostedClassifier:
+    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> BoostedClassifier:
         """See `classifiers.build.load`."""
         import xgboost
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from joblib import parallel_config
 
-from musicreclass.classifiers.base import Classifier, Meta, Workspace, refusing
-from musicreclass.classifiers.weights import balanced_weights
+from musicreclass.classifiers.base import Classifier, ModelCard, Workspace, refusing
+from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
@@ -31,11 +31,11 @@ class EstimatorClassifier(Classifier):
         weighted: whether classes weigh the same.
     """
 
-    def __init__(self, meta: Meta, estimator: Any, weighted: bool = False) -> None:
+    def __init__(self, meta: ModelCard, estimator: Any, weighted: bool = False) -> None:
         self.meta = meta
         self.estimator = estimator
         self.weighted = weighted
-        self.facts = {}
+        self.fit_summary = {}
         self.pipeline: Any = None
         self.present = np.empty(0, np.int64)  # the classes that have training tracks
 
@@ -82,7 +82,7 @@ class EstimatorClassifier(Classifier):
         io.dump(self.pipeline, folder / "pipeline.skops")
 
     @classmethod
-    def load(cls, folder: Path, meta: Meta, trust: tuple[str, ...]) -> EstimatorClassifier:
+    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> EstimatorClassifier:
         """See `classifiers.build.load`."""
         found = cls(meta, None)
         found._load_preprocessing(folder, trust)

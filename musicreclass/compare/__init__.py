@@ -1,1 +1,4 @@
-"""One table of many runs: collected, grouped, held against each other, shown."""
+"""Tables of many runs: read, grouped into rows, tested against each other; `render` shows them.
+
+Reads run folders only. The statistics are in `evaluation`.
+"""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from musicreclass.compare.rows import Row
-from musicreclass.identity import CLIPS
+from musicreclass.config.science import CLIPS
 
 LAST = 60  # characters of a value that are shown
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.compare.intervals import Estimate
-from musicreclass.compare.runs import LEAKS, Entry, Scored
-from musicreclass.identity import hashed, is_estimator
+from musicreclass.compare.entries import LEAKS, Entry, Scored
+from musicreclass.config.science import is_estimator
+from musicreclass.evaluation.intervals import Estimate
+from musicreclass.runs.signature import hashed
 
 
 @dataclass

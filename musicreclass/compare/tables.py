@@ -6,11 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from musicreclass.compare.differences import describe
-from musicreclass.compare.intervals import METRICS, Sample
-from musicreclass.compare.paired import Pair, paired_tests
+from musicreclass.compare.entries import Entry
 from musicreclass.compare.rows import Row, rows_of
-from musicreclass.compare.runs import Entry
-from musicreclass.identity import hashed
+from musicreclass.evaluation.intervals import METRICS, Sample
+from musicreclass.evaluation.paired import Pair, paired_tests
+from musicreclass.runs.signature import hashed
 
 SPLITS = ("valid", "test")
 TESTED = 10  # so many rows, the best, are tested pair by pair
@@ -116,11 +116,11 @@ def table_of(rows: list[Row]) -> Table:
 def sample_of(rows: list[Row], split: str) -> Sample:
     """The predictions of rows on the same tracks; the groups are those of whichever row knows most of them."""
     first = rows[0].scored[split][0]
-    guesses = [[found.guess for found in row.scored[split]] for row in rows]
+    guesses = [[found.y_pred for found in row.scored[split]] for row in rows]
     groups = max((row.scored[split][0].groups for row in rows), key=lambda groups: sum(g is not None for g in groups))
-    return Sample(first.truth, guesses, groups, len(first.classes))
+    return Sample(first.y_true, guesses, groups, len(first.classes))
 
 
 def size(sample: Sample) -> str:
     """How many tracks and groups."""
-    return f"n = {len(sample.truth)}" + (f" in {sample.clusters}" if sample.clusters.known else "")
+    return f"n = {len(sample.y_true)}" + (f" in {sample.clusters}" if sample.clusters.known else "")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from musicreclass.compare.paired import Pair
 from musicreclass.compare.rows import Row, number
 from musicreclass.compare.tables import TESTED, Table
+from musicreclass.errors import printable
+from musicreclass.evaluation.paired import Pair
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SPLIT_NAMES = {"valid": "validation", "test": "test"}
 LEAK_NAMES = {"yes": "leaky", "unknown": "leaks unknown", "no": "no leak found"}
 NOT_RANKED = "not ranked: leaky splits and random encoders do not stand beside honest, pretrained runs"
-
-
-def printable(text: str) -> str:
-    """A name with nothing in it that moves a cursor, ends a line or turns the direction of reading."""
-    return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "�" for c in text)
 
 
 def score(row: Row, split: str, metric: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from musicreclass.config.schema import SPLITS
 from musicreclass.data.splits import group_of
-from musicreclass.schema import SPLITS
 
 TOLERATED = 0.2  # the share of tracks of unknown artist up to which a split may be called free of leaks
 

@@ -44,7 +44,7 @@ def in_parallel(
 
 
 @contextmanager
-def telling_progress(words: str, total: int) -> Iterator[Callable[[int], object]]:
+def show_progress(words: str, total: int) -> Iterator[Callable[[int], object]]:
     """Tell how far something is: a bar on a terminal, else a line when it begins and one when it ends."""
     console = Console(stderr=True)
     if not total:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.cache import Store, file_digests
-from musicreclass.data.clips import PREFETCH, ClipBatches, EvenCrops, RandomCrop
+from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.sampling import TrackSampler
 from musicreclass.data.tracks import TrackData, make_tracks, some
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
+from musicreclass.hardware.profile import PREFETCH
+from musicreclass.storage.store import Store, file_digests
 
 
 @dataclass
@@ -59,7 +60,7 @@ class AudioData(TrackData):
         cache: `waveform` decodes everything once, into the store; `none` decodes what is needed each time.
         clip_seconds: the length of a crop; a shorter recording is repeated to fill it.
         eval_crops: evenly spaced crops of a track whose probabilities are averaged.
-        eval_from: where a single crop is from: the `middle` of a track, or its `start`.
+        eval_crop_position: where a single crop is from: the `middle` of a track, or its `start`.
         sampler: `none`: every training track once an epoch; `balanced`: as many draws, every class equally often.
         on_bad_file: `skip` leaves out files that cannot be used, and counts them; `error` refuses them.
         max_bad_fraction: of a split's files that may be left out so.
@@ -85,7 +86,7 @@ class AudioData(TrackData):
         cache: str = "waveform",
         clip_seconds: float = 5.0,
         eval_crops: int = 3,
-        eval_from: str = "middle",
+        eval_crop_position: str = "middle",
         sampler: str = "none",
         on_bad_file: str = "skip",
         max_bad_fraction: float = 0.05,
@@ -98,7 +99,7 @@ class AudioData(TrackData):
         self.store = Store(Path(store).expanduser())
         self.sample_rate = sample_rate
         self.cache = cache
-        self.clip_seconds, self.eval_crops, self.eval_from = clip_seconds, eval_crops, eval_from
+        self.clip_seconds, self.eval_crops, self.eval_crop_position = clip_seconds, eval_crops, eval_crop_position
         self.sampler = sampler
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
@@ -227,5 +228,5 @@ class AudioData(TrackData):
             some_of_all = np.linspace(0, len(rows) - 1, most).astype(int)
             rows, y = rows[some_of_all], y[some_of_all]
         crops = crops or self.eval_crops
-        even = EvenCrops(self.clip_samples, crops, self.eval_from)
+        even = EvenCrops(self.clip_samples, crops, self.eval_crop_position)
         return ClipBatches(self, rows, y, even, max(1, self.batch_size // crops))

@@ -28,14 +28,14 @@ class TrackSampler:
     def order(self) -> torch.Tensor:
         """The rows of this epoch, int64 (n,)."""
         if self.weights is not None:
-            drawn = np.random.default_rng(mixed(self.seed, self.epoch)).choice(
+            drawn = np.random.default_rng(derive_seed(self.seed, self.epoch)).choice(
                 self.n, self.n, p=self.weights / self.weights.sum()
             )
             return torch.from_numpy(drawn)
-        return torch.randperm(self.n, generator=torch.Generator().manual_seed(mixed(self.seed, self.epoch)))
+        return torch.randperm(self.n, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
 
 
-def mixed(*key: int) -> int:
+def derive_seed(*key: int) -> int:
     """One seed from several numbers, as (seed, epoch) or (seed, epoch, track); neighbouring keys give unrelated seeds."""
     state = 0
     for part in key:  # splitmix64

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from musicreclass.config.schema import SPLITS
 from musicreclass.errors import DataError
-from musicreclass.schema import SPLITS
 
 SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
 

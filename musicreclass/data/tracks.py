@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning import LightningDataModule
 
+from musicreclass.config.schema import SPLITS
 from musicreclass.data.leaks import Protocol, find_leaks
-from musicreclass.data.splits import Split, assign_splits
+from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
-from musicreclass.schema import SPLITS
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
 
@@ -155,6 +155,10 @@ class TrackData(LightningDataModule, ABC):
     def size(self, split: str) -> int:
         """How many tracks a split has; `all` counts every one."""
         return len(self.tracks) if split == "all" else int((self.tracks.split == split).sum())
+
+    def labels(self) -> pd.DataFrame:
+        """`track_id`, `target` and `group` of every track: what predictions are scored by."""
+        return self.tracks.assign(group=group_of(self.tracks))[["track_id", "target", "group"]]
 
     def fingerprint(self) -> str:
         """A hash of everything a model could learn from or be scored on: here, of the Tracks table."""

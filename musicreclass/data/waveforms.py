@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data import audio
-from musicreclass.data.cache import Store
-from musicreclass.data.decode import BYTES, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
+from musicreclass.data.audio import decoding as audio
+from musicreclass.data.waveform_store import BYTES, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
 from musicreclass.errors import DataError
+from musicreclass.storage.store import Store
 
 
 class Waveforms(ABC):

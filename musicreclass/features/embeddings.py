@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from hydra.utils import get_object
 
-from musicreclass.config import one_line
-from musicreclass.data import audio
-from musicreclass.data.parallel import in_parallel, telling_progress
+from musicreclass.config.messages import one_line
+from musicreclass.config.science import weights_file
+from musicreclass.data.audio import decoding as audio
+from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError
-from musicreclass.files import replacing
 from musicreclass.hardware.profile import Profile
-from musicreclass.identity import weights_file
 from musicreclass.models.encoder import Encoder
-from musicreclass.models.module import sound
+from musicreclass.models.frontend import int16_to_float
+from musicreclass.storage.atomic import replacing
 
 TABLE = "x.npy"
 SHORT = "; data.min_seconds=S leaves out recordings shorter than that"
@@ -147,7 +147,7 @@ class EmbeddedTracks(TableData):
         waiting: list[tuple[int, torch.Tensor]] = []
         decoded = in_parallel(self.waveform, rows, self.source_data.workers)
         words = f"embedding {len(rows):,} recordings on {self.device}, once: they are kept in {place}"
-        with telling_progress(words, len(rows)) as tell, closing(decoded):
+        with show_progress(words, len(rows)) as tell, closing(decoded):
             for row, samples in decoded:
                 waiting.append((row, self.windows(row, samples)))
                 if sum(len(w) for _, w in waiting) >= self.windows_at_once:
@@ -165,7 +165,7 @@ class EmbeddedTracks(TableData):
             DataError: if the encoder finds none in it.
         """
         try:
-            found = self.encoder.windows(sound(torch.from_numpy(samples).to(self.device)))
+            found = self.encoder.windows(int16_to_float(torch.from_numpy(samples).to(self.device)))
         except (RuntimeError, ValueError, IndexError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

@@ -13,23 +13,12 @@ import librosa
 import numpy as np
 from scipy import stats
 
+from musicreclass.data.sources.fma_columns import SERIES
+
 WINDOW = 2048
 HOP = 512
 FMA_RATE = 22050  # (c) what the published table assumed for some features, whatever a file's real rate
 
-SERIES = {
-    "chroma_cens": 12,
-    "chroma_cqt": 12,
-    "chroma_stft": 12,
-    "mfcc": 20,
-    "rmse": 1,
-    "spectral_bandwidth": 1,
-    "spectral_centroid": 1,
-    "spectral_contrast": 7,
-    "spectral_rolloff": 1,
-    "tonnetz": 6,
-    "zcr": 1,
-}
 STATISTICS = ("kurtosis", "max", "mean", "median", "min", "skew", "std")
 COLUMNS = tuple(
     f"{series}_{statistic}_{number:02d}"

@@ -1,1 +1,1 @@
-"""What this machine has, and how much of it a run may use."""
+"""The machine: what it has, what a run may use of it, what it is doing. Knows no model and no data."""

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from musicreclass.data.clips import PREFETCH
 from musicreclass.errors import ConfigError
 from musicreclass.hardware.machine import Gpu, Machine
 
-PREFETCH_UNIFIED = 2  # batches
+PREFETCH, PREFETCH_UNIFIED = 3, 2  # batches that are prepared while the network computes
 MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the memory that is free; more of one that all programs share
 EMPTY_CACHE_UNIFIED = 20  # batches
 INTERVAL = 5.0  # seconds

@@ -1,1 +1,1 @@
-"""Plain `nn.Module` networks, and the one LightningModule that trains them."""
+"""Plain `nn.Module` networks and encoders. They know neither data nor training; `weights` reads the files of others."""

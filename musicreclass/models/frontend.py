@@ -69,7 +69,7 @@ class LogMel(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        from musicreclass.models.transforms import mel_spectrogram  # networks over tables do without torchaudio
+        from musicreclass.augmentation.transforms import mel_spectrogram  # networks over tables do without torchaudio
 
         super().__init__()
         self.hop_length = hop_length
@@ -114,3 +114,8 @@ class LogMel(nn.Module):
         deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 1e-3, deviation, 1.0))  # a band that never changes stays as it is
+
+
+def int16_to_float(x: torch.Tensor) -> torch.Tensor:
+    """int16 samples as float32 in [-1, 1); other types as they are."""
+    return x.float() / 32768 if x.dtype == torch.int16 else x

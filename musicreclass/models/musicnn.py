@@ -13,7 +13,7 @@ from torch import nn
 
 from musicreclass.errors import ConfigError, WeightsError
 from musicreclass.models.encoder import Encoder
-from musicreclass.models.musicnn_weights import NAMES, fetch, read_weights
+from musicreclass.models.weights.musicnn import NAMES, fetch, read_weights
 
 VERSION = 1  # of what comes out, beside the weights
 RATE, N_FFT, HOP, MELS, FRAMES = 16000, 512, 256, 96, 187
@@ -53,7 +53,7 @@ class MusiCNNEncoder(Encoder):
         folder: str = "models/musicnn",
         wheel: str | None = None,
     ) -> None:
-        from musicreclass.models.transforms import mel_spectrogram
+        from musicreclass.augmentation.transforms import mel_spectrogram
 
         super().__init__()
         if checkpoint not in NAMES:

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.errors import ConfigError
-from musicreclass.models.checkpoint import find, read_tensors
 from musicreclass.models.encoder import Encoder
+from musicreclass.models.weights.torch_files import find, read_tensors
 
 SAMPLE_RATE = 16000
 N_FFT, HOP = 400, 160  # samples in a frame, and from frame to frame

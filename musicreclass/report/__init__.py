@@ -1,1 +1,4 @@
-"""From predictions to numbers, figures and tables."""
+"""What a person sees of one run: figures, learning curves, the summary on the terminal.
+
+Draws what the other packages computed; computes no metric.
+"""

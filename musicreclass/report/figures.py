@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from musicreclass.classifiers.predictions import Predictions
-from musicreclass.files import replacing
-from musicreclass.report.confusion import confusion_matrix
+from musicreclass.evaluation.confusion import confusion_matrix
+from musicreclass.evaluation.predictions import Predictions
+from musicreclass.storage.atomic import replacing
 
 WRITTEN = 60  # so many classes are named, and their counts written in; more would not be readable
 
@@ -21,9 +21,9 @@ def shown(text: str) -> str:
 
 
 def confusion_figure(predictions: Predictions, title: str) -> Figure:
-    """The confusion matrix: the share of each true class by guess, the counts written in."""
+    """The confusion matrix: the share of each true class by y_pred, the counts written in."""
     names = predictions.classes
-    counts = confusion_matrix(predictions.truth(), predictions.probabilities().argmax(1), len(names))
+    counts = confusion_matrix(predictions.y_true(), predictions.probabilities().argmax(1), len(names))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [shown(name) for name in names]
     side = min(max(4.5, 0.52 * len(names) + 2.2), 16)

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.identity import TRAINING, is_estimator
-from musicreclass.run import Run
+from musicreclass.config.science import TRAINING, is_estimator
+from musicreclass.runs.folder import Run
 
 MARKS = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
 FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
@@ -82,7 +82,7 @@ def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", 
         parts.append(class_table(found["per_class"]))
         confused = found.get("most_confused")
         if confused:
-            told = "; ".join(f"{true} as {guess} {n} of {of}" for true, guess, n, of in confused)
+            told = "; ".join(f"{true} as {y_pred} {n} of {of}" for true, y_pred, n, of in confused)
             parts.append(Text(f"most confused: {told}\n"))
     parts.append(Text.from_markup(protocol_lines(protocol)))
     if not own:

@@ -1,0 +1,102 @@
+"""Arguments, check and help of the tasks that take Hydra overrides: train, prepare."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from musicreclass.config import hydra_adapter
+from musicreclass.config.check import Check
+from musicreclass.config.locations import CONF
+from musicreclass.config.messages import nearest
+from musicreclass.config.tree import Tree, leaves
+from musicreclass.errors import ConfigError
+
+Job = Callable[[DictConfig], Any]
+
+
+def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespace, Check | None]:
+    """The arguments of a task, and the check of its configuration.
+
+    Args:
+        task: names the primary file of conf/.
+        arguments: what follows the name of the task.
+        job: what Hydra would run, for its flags that only print something.
+
+    Returns:
+        the arguments, and None instead of the check if they only asked for information, which was printed.
+
+    Raises:
+        ConfigError: with every problem of the configuration.
+    """
+    args = parse_arguments(task, arguments)
+    tree = Tree(args.config_dir)
+    if args.info or args.hydra_help or args.shell_completion:
+        hydra_adapter.run_job(CONF, task, args, job)
+        return args, None
+    sys.path.append(os.getcwd())  # so that a `_target_` in the working directory is found
+    check = Check(tree, task, args.overrides, args.multirun)
+    informs = args.help or args.cfg is not None
+    problems = [line for line in check.problems() if not (informs and ": a value is needed: " in line)]
+    if problems:
+        raise ConfigError(problems)
+    if args.help:
+        print(task_help(task, tree, args.overrides), end="")
+        return args, None
+    return args, check
+
+
+def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own flags and the overrides, from the arguments of a task.
+
+    Raises:
+        ConfigError: for a flag that does not exist, or one without its value.
+    """
+    parser = hydra_adapter.arguments_parser()
+    flags = [option for action in parser._actions for option in action.option_strings]
+
+    def error(message: str) -> None:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        hint = f"; {nearest(unknown[1], set(flags))}" if unknown else ""
+        raise ConfigError([f"{task}: {message}{hint}"])
+
+    parser.error = error  # type: ignore[method-assign, assignment]
+    args = parser.parse_intermixed_args(arguments)
+    for flag, value in (("--config-name", args.config_name), ("--config-path", args.config_path)):
+        if value is not None:
+            raise ConfigError([f"{task}: {flag} is not supported: --config-dir DIR adds a folder of your own"])
+    if args.resolve and args.cfg is None:
+        raise ConfigError([f"{task}: --resolve requires --cfg job"])
+    return args
+
+
+def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
+    """The help of a task: its groups with their options, the settings of the chosen ones, Hydra's flags."""
+    cfg = tree.compose(task, overrides)
+    lines = [f"musicreclass {task} [GROUP=OPTION ...] [KEY=VALUE ...] [-m]", "", "Groups (GROUP=OPTION):"]
+    chosen = cfg.hydra.runtime.choices
+    for group, options in tree.groups.items():
+        marked = [f"[{o}]" if chosen.get(group) == o else o for o in options]
+        lines.append(f"  {group:<16}{' '.join(marked)}")
+    lines += ["", "Settings (KEY=VALUE) of the chosen options; choose others to see theirs:"]
+    comments = tree.comments(task, {g: o for g, o in chosen.items() if o and g in tree.groups})
+    for key, node in leaves(cfg):
+        value = hydra_adapter.raw_value(node) if not OmegaConf.is_config(node) else OmegaConf.to_container(node)
+        setting = f"  {key}={'null' if value is None else value}"
+        comment = comments.get(key)
+        lines.append(f"{setting:<44}  {comment}" if comment else setting)
+    lines += [
+        "",
+        "Hydra's flags:",
+        "  -m, --multirun     sweep: model=mlp,xgboost seed=1,2,3",
+        "  --cfg job          print the configuration and exit; --resolve resolves interpolations",
+        "  --config-dir DIR   your own folder of groups and experiments, searched first",
+        "  --info, --hydra-help, --shell-completion",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,95 @@
+"""The jobs that Hydra runs once a configuration is composed: in this process, or in one that a launcher starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from musicreclass.cli.messages import report_error, report_stop
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def prepare_job(cfg: DictConfig) -> None:
+    """Prepare what a configuration names."""
+    from musicreclass.tasks.prepare import prepare
+
+    end_process_on_error(lambda: prepare(resolved(cfg)))
+
+
+def train_job(cfg: DictConfig) -> float | None:
+    """Train once, or one job of a sweep.
+
+    Returns:
+        the macro-F1 on validation for a sweep, whose sweeper may maximise it.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        from musicreclass.sweep.sweep import Sweep
+        from musicreclass.tasks.find_or_train import find_or_train
+
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a process of a launcher lacks what this command has appended
+        sweep = Sweep.of(hydra)
+        cfg = with_hydra_choices(cfg)
+        return sweep.run_job(
+            cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher, find_or_train, report_error
+        )
+    end_process_on_error(lambda: train_and_show(with_hydra_choices(cfg)))
+    return None
+
+
+def train_and_show(cfg: DictConfig) -> None:
+    """Find or train one run, and print its scores; of several processes of one launch the first prints."""
+    from rich.console import Console
+
+    from musicreclass.hardware.launch import is_worker_rank
+    from musicreclass.report.summary import show
+
+    quiet = is_worker_rank(cfg)  # type: ignore[arg-type]
+    if not quiet:
+        print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # while libraries are imported
+    from musicreclass.tasks.find_or_train import find_or_train
+
+    try:
+        run = find_or_train(cfg)
+    except KeyboardInterrupt:
+        if quiet:
+            raise SystemExit(130) from None
+        raise
+    except SystemExit as leaving:
+        raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from None
+    if not quiet:
+        show(run, Console(highlight=False))
+
+
+def end_process_on_error(work: Callable[[], None]) -> None:
+    """Run a single job; end the process on an error, since Hydra would print more about it."""
+    try:
+        work()
+    except KeyboardInterrupt as error:
+        raise SystemExit(report_stop(error)) from None
+    except Exception as error:
+        raise SystemExit(report_error(error)) from None
+
+
+def with_hydra_choices(cfg: DictConfig) -> DictConfig:
+    """The configuration with the chosen options, while Hydra runs the job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from musicreclass.config.tree import with_choices
+
+    return with_choices(cfg, dict(HydraConfig.get().runtime.choices))
+
+
+def resolved(cfg: DictConfig) -> Any:
+    """The configuration as plain values, interpolations resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(with_hydra_choices(cfg), resolve=True)

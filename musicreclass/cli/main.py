@@ -1,0 +1,82 @@
+"""The `musicreclass` command. Nothing heavy is imported until a task is chosen and its arguments are valid."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+
+from musicreclass.cli.messages import report_error, report_stop
+from musicreclass.config.messages import nearest
+from musicreclass.errors import UserError
+from musicreclass.version import __version__
+
+TASKS = (
+    "train",
+    "prepare",
+    "evaluate",
+    "compare",
+    "inspect",
+    "monitor",
+    "tensorboard",
+)  # a module of this package each
+VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
+
+HELP = """musicreclass TASK ...
+
+Music genre classification experiments whose numbers can be believed.
+
+  train [OVERRIDES] [-m]       fit a model, score it, write a run folder; -m sweeps over comma-separated values
+  prepare [OVERRIDES]          fetch weights, decode recordings, compute features ahead of training
+  evaluate RUN [--split test]  score a finished run on a split, or on other data
+  compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
+  inspect PATH                 show what a checkpoint or a run folder holds, and what it can be used for
+  monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
+  tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
+
+  musicreclass train model=xgboost                      on the synthetic demo data
+  musicreclass train data=table data.path=features.csv
+  musicreclass train -m model=mlp,xgboost seed=1,2,3
+  musicreclass compare outputs
+
+`musicreclass TASK --help` lists the options of a task. MUSICRECLASS_DEBUG=1 shows the traceback of an error.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one task.
+
+    Args:
+        arguments: what follows `musicreclass`; by default the arguments of the process. sys.argv is not changed, so that a
+            process launched from this one can start the same job.
+
+    Returns:
+        0 for success, 1 for a run that failed, 2 for invalid arguments, configuration or data, 130 after Ctrl-C, 143 after
+        SIGTERM.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # the stream of neither a terminal nor a file
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
+    for name in VARIABLES:
+        if os.environ.get(name) == "":  # an empty variable counts as unset
+            del os.environ[name]
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(HELP, end="")
+            return 0
+        if words[0] == "--version":
+            print(f"musicreclass {__version__}")
+            return 0
+        task, rest = words[0], words[1:]
+        if task not in TASKS:
+            raise UserError(f"{task}: no such task; {nearest(task, set(TASKS))}")
+        return int(import_module(f"musicreclass.cli.{task}").main(rest))
+    except KeyboardInterrupt as error:
+        return report_stop(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        return report_error(error)

@@ -1,0 +1,34 @@
+"""What the command line prints when a task fails or is stopped, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, printable
+
+
+def report_error(error: Exception) -> int:
+    """Print what went wrong, in one line for each problem.
+
+    Returns:
+        the exit code: 2 for what the user can correct, 1 for anything else.
+    """
+    if os.environ.get("MUSICRECLASS_DEBUG") == "1":
+        traceback.print_exception(error)
+    by_user = isinstance(error, (UserError, OSError)) or type(error).__module__.startswith(("hydra.", "omegaconf."))
+    for line in error.problems if isinstance(error, ConfigError) else [error]:
+        message = " ".join(str(line).split()) or type(error).__name__
+        if isinstance(error, OSError):
+            message = f"{error.filename or 'the system'}: {error.strerror or message}"
+        elif not (by_user or isinstance(error, RunFailedError)):
+            message = f"{type(error).__name__}: {message}"
+        print(f"musicreclass: {printable(message)}", file=sys.stderr)
+    return 2 if by_user else 1
+
+
+def report_stop(error: KeyboardInterrupt) -> int:
+    """Print that the task was stopped by Ctrl-C or SIGTERM; return the exit code that shells expect."""
+    print("musicreclass: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+    return 143 if isinstance(error, Terminated) else 130

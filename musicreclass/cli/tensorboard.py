@@ -1,0 +1,21 @@
+"""`musicreclass tensorboard`: open runs in TensorBoard, under readable names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from musicreclass.cli.options import Options
+from musicreclass.tasks.tensorboard import serve
+
+
+def main(arguments: list[str]) -> int:
+    """`musicreclass tensorboard RUN_OR_DIR ... [--port PORT] [--host HOST]`."""
+    parser = Options("musicreclass tensorboard", description="Open runs in TensorBoard, under readable names.")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some"
+    )
+    parser.add_argument("--port", default="6006", help="default: 6006")
+    parser.add_argument("--host", default="localhost", help="default: localhost; 0.0.0.0 serves other machines too")
+    args = parser.parse_args(arguments)
+    print("stop with Ctrl-C; new runs are added while it runs", flush=True)
+    return serve(args.runs, args.host, args.port)

@@ -1,0 +1,90 @@
+"""Every use of a private part of Hydra or OmegaConf. What is here must work with each Hydra that pyproject.toml allows."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+
+def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImpl:
+    """Hydra's loader over the folder `conf`, as `hydra.main` would create it.
+
+    Args:
+        conf: the folder of the primary files.
+        preferred: folders that are searched before it, the last one first.
+    """
+    setup_globals()
+    path = create_config_search_path(str(conf))
+    for root in preferred:
+        path.prepend("command-line", f"file://{root}", anchor=SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(config_search_path=path)
+
+
+def compose(loader: ConfigLoaderImpl, task: str, overrides: list[str]) -> DictConfig:
+    """The configuration of one job, Hydra's own node included."""
+    return loader.load_configuration(task, overrides, run_mode=RunMode.RUN)
+
+
+def arguments_parser() -> argparse.ArgumentParser:
+    """The parser of Hydra's own flags."""
+    return get_args_parser()
+
+
+def run_job(conf: Path, task: str, args: argparse.Namespace, job: Callable[[DictConfig], Any]) -> None:
+    """Let Hydra compose the configuration and run the job, once or as a multirun.
+
+    `hydra.main` would parse sys.argv, which begins with the name of the task; this does the same with parsed arguments.
+
+    Args:
+        conf: the folder of the primary files.
+        task: the name of the primary file.
+        args: as `arguments_parser` parses them.
+        job: takes the composed configuration.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors reach the caller unchanged
+    version.setbase("1.3")
+    if not args.info:
+        logging.getLogger("hydra").setLevel(logging.CRITICAL)  # the caller reports what Hydra would log
+    _run_hydra(args, get_args_parser(), job, config_path=str(conf), config_name=task)
+
+
+def child(cfg: DictConfig, name: str) -> Any:
+    """The node below a key: interpolations are not resolved, and a missing value is no error."""
+    return cfg._get_node(name)
+
+
+def is_plain_dict(node: Any) -> bool:
+    """Whether a node holds further keys, rather than null, ??? or an interpolation."""
+    return isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation())
+
+
+def is_null(node: Any) -> bool:
+    """Whether a node is null."""
+    return bool(node._is_none())
+
+
+def is_missing(node: Any) -> bool:
+    """Whether the value of a node is ???, which the user must replace."""
+    return OmegaConf.is_missing(node._get_parent(), node._key())
+
+
+def is_interpolation(node: Any) -> bool:
+    """Whether the value of a node refers to another."""
+    return bool(node._is_interpolation())
+
+
+def raw_value(node: Any) -> Any:
+    """The value of a leaf as the file has it: an interpolation as text."""
+    return node._value()

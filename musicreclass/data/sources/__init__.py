@@ -1,0 +1,1 @@
+"""A module for each dataset: where its files are, and what it says about each track."""

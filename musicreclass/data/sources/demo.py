@@ -1,0 +1,84 @@
+"""Six synthetic genres, so that everything can be tried in minutes, offline and free of copyright.
+
+The clips lie in GTZAN's layout: `Data/genres_original/<genre>/<genre>.00000.wav`, with `Data/tracks.csv` beside them. Their 518
+FMA features are another source, `musicreclass.features.demo`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from musicreclass.data.parallel import show_progress
+from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.sources.demo_synthesis import ARTISTS, GENRES, RATE, VERSION, clip
+from musicreclass.storage.atomic import replacing, write_text
+from musicreclass.storage.store import Store
+
+TRACKS = Path("Data") / "tracks.csv"
+
+
+class DemoAudio(AudioData):
+    """The clips of the synthetic genres.
+
+    Args:
+        root: the folder that keeps them.
+        split, options: as in `AudioData`.
+        clips_per_artist: clips of each of the 16 artists of each genre.
+    """
+
+    def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **options: Any) -> None:
+        super().__init__(split, **options)
+        self.root, self.clips_per_artist = root, clips_per_artist
+
+    def find(self) -> Recordings:
+        """The clips, synthesised on first use."""
+        folder = demo_clips(self.root, self.clips_per_artist)
+        known = pd.read_csv(folder / TRACKS)
+        return Recordings(
+            paths=[clip_path(folder, track_id) for track_id in known.track_id],
+            track_id=known.track_id.tolist(),
+            target=known.genre.tolist(),
+            known={"group": known.artist.tolist()},
+            folders=[folder / "Data" / "genres_original"],
+            sources=[folder / TRACKS],
+        )
+
+
+def demo_clips(root: str, clips_per_artist: int) -> Path:
+    """The folder of the demo's clips, synthesised on first use; an interrupted synthesis is resumed.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
+    store = Store(Path(root).expanduser(), remedy="data.root=DIR chooses another folder")
+    key = {"version": VERSION, "clips_per_artist": clips_per_artist}
+    return store.entry("clips", key, lambda folder: synthesise(folder, clips_per_artist))
+
+
+def synthesise(folder: Path, clips_per_artist: int) -> None:
+    """Write every clip that is not there yet, and the list of them."""
+    import soundfile
+
+    rows = []
+    total = len(GENRES) * ARTISTS * clips_per_artist
+    with show_progress(f"synthesising the demo's {total} clips (once)", total) as advance:
+        for genre in GENRES:
+            for number in range(ARTISTS * clips_per_artist):
+                artist, name = number % ARTISTS, f"{genre}.{number:05d}.wav"
+                rows.append([name, genre, f"{genre}-artist-{artist}"])
+                path = clip_path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():
+                    with replacing(path) as scratch:
+                        audio = clip(genre, artist, take=number // ARTISTS)
+                        soundfile.write(scratch, audio, RATE, subtype="PCM_16", format="WAV")
+                advance(1)
+    write_text(folder / TRACKS, pd.DataFrame(rows, columns=["track_id", "genre", "artist"]).to_csv(index=False))
+
+
+def clip_path(folder: Path, track_id: str) -> Path:
+    """Where a clip lies in the demo's folder."""
+    return folder / "Data" / "genres_original" / track_id.partition(".")[0] / track_id

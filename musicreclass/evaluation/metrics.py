@@ -1,0 +1,68 @@
+"""The scores of a split, from its table of predictions and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from musicreclass.evaluation.bootstrap import bootstrap_interval
+from musicreclass.evaluation.confusion import class_scores, confusion_matrix
+from musicreclass.evaluation.predictions import Predictions
+
+BINS = 15  # of confidence, for the calibration error
+
+
+def score(predictions: Predictions) -> dict[str, Any]:
+    """Every metric of one split, as metrics.json holds it.
+
+    Args:
+        predictions: one row per track.
+
+    Returns:
+        `accuracy`, `balanced_accuracy` (recall, averaged over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss` (nats), `ece`
+        (expected calibration error over 15 bins of confidence), `n`, 95 % bootstrap intervals `accuracy_ci95` and
+        `macro_f1_ci95` over tracks, or over groups where any are known (`ci95_over` says), `most_confused` and `per_class`. The classes
+        are the data's: one that is absent here counts with zeros.
+    """
+    y_true, probability = predictions.y_true(), predictions.probabilities()
+    ranked = np.argsort(-probability, axis=1, kind="stable")  # among equals the first, as argmax has it
+    y_pred = ranked[:, 0]
+    confusion = confusion_matrix(y_true, y_pred, len(predictions.classes))
+    per_class = class_scores(confusion)
+    support = confusion.sum(axis=1)
+    intervals = bootstrap_interval(y_true, y_pred, predictions.groups(), len(predictions.classes))
+    return {
+        "accuracy": float(np.mean(y_true == y_pred)),
+        "accuracy_ci95": intervals["accuracy"],
+        "balanced_accuracy": float(per_class["recall"].mean()),
+        "macro_f1": float(per_class["f1"].mean()),
+        "macro_f1_ci95": intervals["macro_f1"],
+        "weighted_f1": float(np.average(per_class["f1"], weights=support)),
+        "top3_accuracy": float(np.mean((ranked[:, :3] == y_true[:, None]).any(axis=1))),
+        "log_loss": float(-np.log(np.clip(probability[np.arange(len(y_true)), y_true], 1e-15, 1)).mean()),
+        "ece": calibration_error(probability.max(axis=1), y_true == y_pred),
+        "n": len(y_true),
+        "ci95_over": intervals["over"],
+        "most_confused": most_confused(confusion, predictions.classes),
+        "per_class": {
+            name: {**{k: float(v[i]) for k, v in per_class.items()}, "support": int(support[i])}
+            for i, name in enumerate(predictions.classes)
+        },
+    }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error: how far confidence and accuracy lie apart, over equal-width bins of confidence."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    gap = np.bincount(place, confidence, BINS) - np.bincount(place, correct.astype(float), BINS)
+    return float(np.abs(gap).sum() / count.sum())
+
+
+def most_confused(confusion: np.ndarray, names: list[str], most: int = 5) -> list[tuple[str, str, int, int]]:
+    """The commonest mistakes: (true class, guessed class, how often, tracks of the true class)."""
+    wrong = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(i), len(confusion)) for i in order]
+    return [(names[i], names[j], int(wrong[i, j]), int(confusion[i].sum())) for i, j in pairs if wrong[i, j]]

@@ -1,0 +1,95 @@
+"""The table in which every model ends: track ids, targets, class probabilities. Everything after it reads only this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.errors import RunError
+from musicreclass.storage.atomic import replacing
+
+PREFIX = "p/"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of one split.
+
+    Attributes:
+        table: `track_id`, `target`, `group` and one `p/<class>` column per class, one row per track.
+    """
+
+    table: pd.DataFrame
+
+    @classmethod
+    def of(cls, track_id: list[str], probability: np.ndarray, classes: list[str], tracks: pd.DataFrame) -> Predictions:
+        """Gather probabilities by track: several rows of one track (its crops, its segments) are averaged.
+
+        Args:
+            track_id: the track of each row.
+            probability: (rows, C).
+            classes: the class of each column.
+            tracks: `track_id`, `target` and `group` of these tracks and possibly others; its order is the order of the result.
+        """
+        if probability.shape != (len(track_id), len(classes)):
+            raise ValueError(
+                f"the model gives {probability.shape} probabilities for {len(track_id)} rows and {len(classes)} classes"
+            )
+        if not np.isfinite(probability).all():
+            raise FloatingPointError("the model gives probabilities that are not numbers: it has not learned anything")
+        if (probability < -1e-6).any() or not np.allclose(probability.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("what the model gives are no probabilities: they are negative, or do not sum to 1")
+        frame = pd.DataFrame(probability, columns=[PREFIX + name for name in classes])
+        mean = frame.groupby(np.asarray(track_id, dtype=object), sort=False).mean()
+        known = tracks.set_index("track_id").loc[mean.index, ["target", "group"]]
+        joined = pd.concat([known, mean], axis=1)
+        order = tracks.track_id[tracks.track_id.isin(mean.index)]
+        return cls(joined.loc[order].rename_axis("track_id").reset_index())
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of the columns."""
+        return [c[len(PREFIX) :] for c in self.table.columns if c.startswith(PREFIX)]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def probabilities(self) -> np.ndarray:
+        """(n, C) float64; rows sum to 1."""
+        return self.table[[PREFIX + name for name in self.classes]].to_numpy(np.float64)
+
+    def y_true(self) -> np.ndarray:
+        """Class numbers (n,) int64."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return self.table["target"].map(number).to_numpy(np.int64)
+
+    def groups(self) -> list[str | None]:
+        """Each track's group, None where unknown."""
+        return [None if pd.isna(g) else str(g) for g in self.table["group"]]
+
+    def save(self, path: Path) -> None:
+        """Write the table as Parquet; the old file stays until the new one is complete."""
+        with replacing(path) as scratch:
+            self.table.to_parquet(scratch, index=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: if there is no such file, or it is not a table of predictions.
+        """
+        if not path.is_file():
+            raise RunError(f"{path}: no such predictions; score the run on that split first")
+        try:
+            table: Any = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: not a readable table of predictions ({error})") from error
+        found = cls(table)
+        if not {"track_id", "target", "group"} <= set(table.columns) or not found.classes:
+            raise RunError(f"{path}: not a table of predictions: track_id, target, group and p/<class> are its columns")
+        return found

@@ -1,0 +1,79 @@
+"""The demo's feature table: the 518 FMA features of its synthetic clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from musicreclass.data.parallel import show_progress
+from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips
+from musicreclass.data.sources.demo_synthesis import RATE, VERSION
+from musicreclass.data.sources.table_file import TableFile
+from musicreclass.data.table_source import Table, TableSource
+from musicreclass.features import fma518
+from musicreclass.storage.atomic import replacing, write_text
+from musicreclass.storage.store import Store
+
+FEATURES = "features.csv"
+VECTORS = "vectors"  # while the table is built: a file for each clip, so that an interrupted build is resumed
+
+
+class Demo(TableSource):
+    """The synthetic genres as a feature table; clips and table are made on first use.
+
+    Args:
+        root: the folder that keeps them.
+        split, policies: as in `TableSource`.
+        clips_per_artist: clips of each of the 16 artists of each genre.
+    """
+
+    def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **policies: Any) -> None:
+        super().__init__(split, **policies)
+        self.root, self.clips_per_artist = root, clips_per_artist
+        self.file: Path | None = None
+
+    def prepare_data(self) -> None:
+        """Make the clips and their features, unless they are there."""
+        store = Store(Path(self.root).expanduser(), remedy="data.root=DIR chooses another folder")
+        key = {"version": VERSION, "clips_per_artist": self.clips_per_artist, "columns": fma518.COLUMNS}
+        clips = demo_clips(self.root, self.clips_per_artist)
+        self.file = store.entry("features", key, lambda folder: extract(clips, folder)) / FEATURES
+
+    def files(self) -> list[Path]:
+        """The feature table."""
+        return [] if self.file is None else [self.file]
+
+    def read(self) -> Table:
+        """The demo's feature table."""
+        return TableFile(str(self.file), {"protocol": "auto"}, label_column="genre", group_column="artist").read()
+
+
+def extract(clips: Path, folder: Path) -> None:
+    """Compute the features of every clip, and write one table."""
+    tracks = pd.read_csv(clips / TRACKS)
+    (folder / VECTORS).mkdir(exist_ok=True)
+    vectors = []
+    with show_progress(f"computing 518 features of the demo's {len(tracks)} clips (once)", len(tracks)) as advance:
+        for track_id in tracks.track_id:
+            vectors.append(kept_vector(folder / VECTORS / f"{track_id}.npy", clip_path(clips, track_id)))
+            advance(1)
+    table = pd.concat([tracks, pd.DataFrame(np.stack(vectors), columns=list(fma518.COLUMNS))], axis=1)
+    write_text(folder / FEATURES, table.to_csv(index=False, float_format="%.7g"))
+    for file in (folder / VECTORS).iterdir():
+        file.unlink()
+    (folder / VECTORS).rmdir()
+
+
+def kept_vector(file: Path, clip: Path) -> np.ndarray:
+    """The features of one clip, from the file that an interrupted build has left, or computed and written there."""
+    if file.exists():
+        return np.asarray(np.load(file))
+    audio, _ = soundfile.read(clip)
+    vector = fma518.compute(audio, RATE)
+    with replacing(file) as scratch, scratch.open("wb") as out:
+        np.save(out, vector)
+    return vector

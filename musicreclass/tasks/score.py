@@ -1,0 +1,56 @@
+"""Scoring: from a fitted classifier to predictions, metrics and a figure in its run folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from musicreclass.errors import DataError
+from musicreclass.runs.folder import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from musicreclass.classifiers.base import Classifier
+    from musicreclass.data.tracks import TrackData
+
+
+def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -> Figure:
+    """Predict one split, write its table, its metrics and its confusion matrix.
+
+    Args:
+        run: takes the files.
+        classifier: fitted.
+        data: gives the tracks; that which the run was trained on.
+        split: `train`, `valid` or `test`.
+
+    Returns:
+        The confusion matrix.
+    """
+    found, figure = score_predictions(run, classifier, data, split, split)
+    metrics = {**run.metrics, split: found, "classes": classifier.meta.classes, "protocol": data.protocol.as_dict()}
+    run.write("metrics.json", metrics)
+    return figure
+
+
+def score_predictions(
+    run: Run, classifier: Classifier, data: TrackData, split: str, name: str
+) -> tuple[dict[str, Any], Figure]:
+    """Predict one split, write its table and its confusion matrix under a name.
+
+    Returns:
+        the metrics, and the figure.
+
+    Raises:
+        DataError: if the split has no tracks.
+    """
+    from musicreclass.evaluation.metrics import score
+    from musicreclass.report.figures import confusion_figure, save_figure
+
+    if not data.size(split):
+        raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
+    predictions = classifier.predict(data, split)
+    (run.folder / "predictions").mkdir(exist_ok=True)
+    predictions.save(run.folder / "predictions" / f"{name}.parquet")
+    figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
+    save_figure(figure, run.folder / "figures" / f"confusion_matrix_{name}.png")
+    return score(predictions), figure

@@ -1,0 +1,165 @@
+"""The contract that every file under conf/model keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.factory import build, load
+from musicreclass.config.check import compose
+from musicreclass.data.sources.table_file import TableFile
+from musicreclass.hardware.profile import Profile
+from tests.conftest import MODELS, make_frame
+
+QUICK = {
+    "mlp": ["trainer.max_epochs=4", "trainer.batch_size=16"],
+    "xgboost": ["model.n_estimators=20"],
+    "random_forest": ["model.n_estimators=20"],
+}
+
+
+def fitted(model: str, data: TableFile, folder: Path, *overrides: str):
+    cfg = compose("train", [f"model={model}", "hardware=cpu", *QUICK.get(model, []), *overrides])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    classifier = build(config, Profile.of(config["hardware"]), data)
+    classifier.fit(data, Workspace(folder, lambda epoch, values: None))
+    return classifier
+
+
+@pytest.fixture
+def data(here) -> TableFile:
+    make_frame(groups=10).to_csv("t.csv", index=False)
+    found = TableFile("t.csv", {"protocol": "auto"}, group_column="artist")
+    found.setup()
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_contract(model, data, here):
+    first, second = fitted(model, data, here / "a"), fitted(model, data, here / "b")
+    ids, x, y = data.arrays("valid")
+    probability = first.predict_proba(x)
+    assert probability.shape == (len(ids), 3)
+    assert probability.dtype == np.float64
+    assert np.allclose(probability.sum(1), 1, atol=1e-6)
+    assert (probability.argmax(1) == y).mean() > 0.6  # it learned something: chance is 0.33
+    assert np.array_equal(second.predict_proba(x), probability)  # same seed, same result
+
+    predictions = first.predict(data, "valid")
+    assert predictions.table.track_id.tolist() == ids
+    assert np.array_equal(predictions.probabilities(), probability)
+    assert predictions.groups() == data.tracks.group[data.tracks.split == "valid"].tolist()
+
+    saved = here / "saved"
+    saved.mkdir()
+    first.save(saved)
+    again = load(saved)
+    assert again.meta == first.meta
+    assert np.array_equal(again.predict_proba(x), probability)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_balanced_classes(model, here):
+    frame = make_frame(240)
+    rare = frame[(frame.label != "rock") | (frame.index % 15 == 2)]  # one rock track in five stays
+    assert 0 < (rare.label == "rock").sum() < 25
+    rare.to_csv("rare.csv", index=False)
+    data = TableFile("rare.csv", {"protocol": "auto"})
+    data.setup()
+    _, x, _ = data.arrays("train")
+    plain = fitted(model, data, here / "a").predict_proba(x)[:, 2].mean()
+    balanced = fitted(model, data, here / "b", "class_weight=balanced").predict_proba(x)[:, 2].mean()
+    assert balanced > plain
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_class_without_training_tracks_gets_no_probability(model, here):
+    frame = make_frame(60)
+    frame["split"] = np.where(frame.index % 4 == 3, "valid", "train")
+    frame.loc[(frame.label == "jazz"), "split"] = "valid"
+    frame.to_csv("t.csv", index=False)
+    data = TableFile("t.csv", {"protocol": "auto"}, split_column="split")
+    data.setup()
+    assert any("no train tracks of jazz" in note for note in data.notes)
+    probability = fitted(model, data, here / "a").predict_proba(data.arrays("valid")[1])
+    assert probability.shape[1] == 3
+    if model != "mlp":  # a network keeps an output for it, which it learns to leave alone
+        assert (probability[:, 1] == 0).all()
+
+
+def test_seeds_differ(data, here):
+    x = data.arrays("valid")[1]
+    one, two = (fitted("mlp", data, here / str(s), f"seed={s}").predict_proba(x) for s in (1, 2))
+    assert not np.allclose(one, two)
+
+
+def test_micro_batches_change_nothing(data, here):
+    x = data.arrays("valid")[1]
+    whole = fitted("mlp", data, here / "a", "model.dropout=0.0").predict_proba(x)
+    parts = fitted("mlp", data, here / "b", "model.dropout=0.0", "hardware.micro_batch=3").predict_proba(x)
+    assert np.allclose(whole, parts, atol=1e-5)
+    weighted = [
+        fitted("mlp", data, here / f"c{m}", "model.dropout=0.0", "class_weight=balanced", f"hardware.micro_batch={m}")
+        for m in (16, 5)
+    ]
+    assert np.allclose(weighted[0].predict_proba(x), weighted[1].predict_proba(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "plateau", "cosine", "onecycle"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
+    rates: list[float] = []
+    overrides = [f"model={'mlp'}", f"scheduler={scheduler}", f"optimizer={optimizer}", "trainer.max_epochs=6"]
+    cfg = compose("train", [*overrides, "trainer.batch_size=16", "early_stopping=none"])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    classifier = build(config, Profile.of(config["hardware"]), data)
+    classifier.fit(data, Workspace(here / "a", lambda epoch, values: rates.append(values["lr"])))
+    top = config["optimizer"]["lr"]
+    assert len(rates) == 6
+    if scheduler == "none":
+        assert set(rates) == {top}
+    if scheduler == "cosine":
+        assert rates[0] == top
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < top / 4
+    if scheduler == "onecycle":
+        assert rates[-1] < 1e-3 * top  # it came down again on the very last step
+        assert max(rates) > 0.5 * top
+
+
+def test_early_stopping_ends_a_fit(data, here):
+    epochs: list[int] = []
+    cfg = compose("train", ["trainer.max_epochs=200", "optimizer.lr=0.03", "early_stopping.patience=2"])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    classifier = build(config, Profile.of(config["hardware"]), data)
+    classifier.fit(data, Workspace(here / "a", lambda epoch, values: epochs.append(epoch)))
+    assert 3 <= len(epochs) < 200
+
+
+def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
+    losses: list[float] = []
+    cfg = compose("train", ["model=xgboost", "model.early_stopping_rounds=5", "model.learning_rate=0.3"])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    classifier = build(config, Profile.of(config["hardware"]), data)
+    classifier.fit(data, Workspace(here, lambda epoch, values: losses.append(values["valid/loss"])))
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 6 < 500
+    truth, probability = data.arrays("valid")[2], classifier.predict_proba(data.arrays("valid")[1])
+    loss = -np.log(probability[np.arange(len(truth)), truth]).mean()
+    assert loss == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_predicting_other_features_is_refused(data, here):
+    from musicreclass.errors import DataError
+
+    classifier = fitted("logreg", data, here / "a")
+    frame = make_frame(features=5)
+    frame.to_csv("u.csv", index=False)
+    other = TableFile("u.csv", {"protocol": "auto"})
+    other.setup()
+    with pytest.raises(DataError, match=r"1 are missing \(f5\)"):
+        classifier.predict(other, "valid")

@@ -1,0 +1,66 @@
+"""A model that is loaded predicts the same, and executes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicreclass.runs.folder import Run
+from tests.conftest import MODELS, only_run, sum_again, table_overrides
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_loaded_run_predicts_the_same(model, run, table, here):
+    run("train", *table_overrides(table), f"model={model}")
+    loaded = Run.open(only_run(here))
+    frame = pd.read_csv(table)
+    valid = frame[frame.split == "valid"]
+    x = valid[loaded.classifier().meta.columns].to_numpy(np.float32)
+    assert np.array_equal(loaded.classifier().predict_proba(x), loaded.predictions("valid").probabilities())
+
+
+def test_a_loaded_model_executes_nothing(run, table, here):
+    """A pickle where weights or an estimator should be is refused, and its payload does not run."""
+    import pickle
+
+    class Payload:
+        def __reduce__(self):
+            return (Path("owned").touch, ())
+
+    from musicreclass.errors import RunError
+
+    for model, name in (
+        ("mlp", "weights.pt"),
+        ("logreg", "pipeline.skops"),
+        ("xgboost", "trees.ubj"),
+        ("xgboost", "present.npy"),
+    ):
+        assert run("train", *table_overrides(table), f"model={model}", f"run_dir={model}", "force=true").code == 0
+        (here / model / "model" / name).write_bytes(pickle.dumps(Payload()))
+        with pytest.raises(RunError, match="it has changed since it was written"):
+            Run.open(here / model).classifier()
+        sum_again(here / model / "model")
+        with pytest.raises(RunError):
+            Run.open(here / model).classifier()
+    meta = here / "mlp" / "model" / "meta.json"
+    honest = meta.read_text()
+    crafted = {
+        "musicreclass.models.mlp.MLP": [
+            "os.system",
+            "musicreclass.models.mlp.nn.Linear",
+            "musicreclass.training.module.torch.load",
+        ],
+        '"dropout": 0.3': ['"dropout": {"_target_": "pathlib.Path.touch", "self": "owned"}', '"_target_": "os.mkdir"'],
+        '"kind": "network"': ['"kind": ["network"]', '"kind": "pickle"'],
+    }
+    for old, news in crafted.items():
+        for new in news:
+            meta.write_text(honest.replace(old, new))
+            sum_again(meta.parent)
+            assert meta.read_text() != honest
+            with pytest.raises(RunError):
+                Run.open(here / "mlp").classifier()
+    assert not Path("owned").exists()

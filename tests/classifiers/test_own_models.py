@@ -1,0 +1,196 @@
+"""Models of one's own: they train, and what they do wrong is told."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicreclass.runs.folder import Run
+from tests.conftest import make_frame, only_run, table_overrides
+
+
+def test_ones_own_experiment_and_network_train(run, here):
+    make_frame().to_csv("t.csv", index=False)
+    for folder in ("model", "experiment"):
+        (here / "my_conf" / folder).mkdir(parents=True)
+    (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Mine\ninput: table\nwidth: 12\n")
+    (here / "my_conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: table\n  - override /model: mine\n"
+        "data:\n  path: t.csv\ntrainer:\n  max_epochs: 2\nmodel:\n  width: 7\n"
+    )
+    (here / "my_network_1.py").write_text(
+        "from torch import nn\n\n\nclass Mine(nn.Sequential):\n"
+        "    def __init__(self, in_features, num_classes, width):\n"
+        "        super().__init__(nn.Linear(in_features, width), nn.Tanh(), nn.Linear(width, num_classes))\n"
+    )
+    result = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert result.code == 0, result.err
+    found = Run.open(only_run(here))
+    assert found.folder.name.startswith("table-mine-s0-")
+    from musicreclass.errors import RunError
+
+    with pytest.raises(RunError, match="--trust my_network_1"):
+        found.classifier()
+    assert found.classifier(trust=("my_network_1",)).meta.arguments == {"width": 7}
+
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
+    assert (wrong.code, wrong.lines) == (2, ["+model.depth: no such key; did you mean model.width?"])
+    (here / "my_conf" / "model" / "mine.yaml").write_text(
+        "_target_: my_network_1.Mine\ninput: table\nwidth: 12\nheight: 1\n"
+    )
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert wrong.code == 2
+    assert "height" in wrong.lines[0]
+    (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Missing\ninput: table\nwidth: 1\n")
+    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert wrong.code == 2
+    assert len(wrong.lines) == 1
+    assert "my_network_1.Missing" in wrong.lines[0]
+
+
+OWN = """
+import random
+import sys
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn, tensor
+
+
+class Nearest(ClassifierMixin, BaseEstimator):
+    def fit(self, x, y):
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([x[y == k].mean(0) for k in self.classes_])
+        return self
+
+    def predict_proba(self, x):
+        p = np.exp(-np.square(x[:, None] - self.means_).mean(2))
+        return p / p.sum(1, keepdims=True)
+
+
+class Reversed(Nearest):
+    def fit(self, x, y):
+        super().fit(x, y)
+        self.classes_, self.means_ = self.classes_[::-1], self.means_[::-1]
+        return self
+
+
+class Rolling(Nearest):
+    def fit(self, x, y):
+        super().fit(x + random.random(), y)
+        self.means_ = self.means_ + np.random.normal(size=self.means_.shape)
+        return self
+
+
+class Drawn(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+        self.weight.data = tensor(np.random.normal(size=(num_classes, in_features)) + random.random()).float()
+
+
+def spoilt(change):
+    class Spoilt(Nearest):
+        def predict_proba(self, x):
+            return change(super().predict_proba(x))
+
+    return Spoilt
+
+
+TooFew = spoilt(lambda p: p[:, :2])
+TooMany = spoilt(lambda p: np.c_[p, p])
+Flat = spoilt(lambda p: p[:, 0])
+RowsMissing = spoilt(lambda p: p[1:])
+Negative = spoilt(lambda p: p + [[-1, 0.5, 0.5]])
+Unsummed = spoilt(lambda p: 2 * p)
+NoNumbers = spoilt(lambda p: p * np.nan)
+
+
+class Leaving(Nearest):
+    def fit(self, x, y):
+        sys.exit(0)
+
+"""
+
+
+@pytest.fixture
+def own(run, table, here):
+    """Trains a model of one's own, from a module beside the configuration."""
+    (here / "own_models_1.py").write_text(OWN)
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_1.Nearest\ninput: table\n")
+
+    def train(name: str, *words: str):
+        target = f"model._target_=own_models_1.{name}"
+        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", target, *words)
+
+    return train
+
+
+def test_an_estimators_order_of_classes_is_its_own(own, here):
+    found = []
+    for name in ("Nearest", "Reversed"):
+        assert own(name, f"run_dir={name}").code == 0
+        found.append(Run.open(here / name).predictions("valid").table)
+    pd.testing.assert_frame_equal(*found)
+    assert Run.open(here / "Reversed").metrics["valid"]["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    {
+        "TooFew": "ValueError: own_models_1.TooFew gives (2,) probabilities for 3 classes",
+        "TooMany": "ValueError: own_models_1.TooMany gives (6,) probabilities for 3 classes",
+        "Flat": "ValueError: own_models_1.Flat gives () probabilities for 3 classes",
+        "RowsMissing": "ValueError: the model gives (17, 3) probabilities for 18 rows and 3 classes",
+        "Negative": "ValueError: what the model gives are no probabilities",
+        "Unsummed": "ValueError: what the model gives are no probabilities",
+        "NoNumbers": "FloatingPointError: the model gives probabilities that are not numbers",
+    }.items(),
+)
+def test_what_are_no_probabilities_is_a_failed_run(name, words, own, here):
+    result = own(name)
+    assert result.code == 1
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(words)
+    found = Run.open(only_run(here))
+    assert found.state == "failed"
+    assert found.metrics == {}
+
+
+def test_an_estimator_that_ends_the_process_is_a_failed_run(own, here):
+    result = own("Leaving")
+    assert result.code == 1
+    assert len(result.lines) == 1, result.err
+    assert "SystemExit" in result.lines[0]
+    assert Run.open(only_run(here)).state == "failed"
+
+
+def test_a_module_that_ends_the_process_is_no_silent_end(run, table, here):
+    (here / "own_models_2.py").write_text("import sys\n\nsys.exit(0)\n")
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_2.Leaving\ninput: table\n")
+    words = ["train", "--config-dir", "mine", *table_overrides(table), "model=own"]
+    result = run(*words)
+    assert (result.code, len(result.lines)) == (1, 1)
+    assert "ended the process (0)" in result.lines[0]
+    result = run(*words, "+model.depth=3")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "own_models_2.Leaving cannot be imported" in result.lines[0]
+    result = run(*words, "-m", "seed=1,2")
+    assert result.code == 1
+    assert "job 1 failed: the job's own code ended it (0)" in result.out
+
+
+@pytest.mark.parametrize("name", ["Rolling", "Drawn"])
+def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, own, here):
+    found = []
+    for place, seed in (("one", 0), ("two", 0), ("three", 1)):
+        random.seed()
+        np.random.seed()  # noqa: NPY002
+        assert own(name, f"run_dir={place}", f"seed={seed}").code == 0
+        found.append(Run.open(here / place).predictions("valid").probabilities())
+    assert np.array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2])

@@ -1,0 +1,253 @@
+"""What becomes a row, how rows differ, what is ranked, what is paired with what."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from musicreclass.compare.entries import read_runs
+from musicreclass.compare.tables import TESTED, tables_of
+from musicreclass.compare.wording import notes
+from musicreclass.runs.find import find_runs
+from musicreclass.runs.folder import Run
+from tests.made_runs import made_run
+
+
+@pytest.fixture
+def tables(here):
+    """The tables of the runs under outputs."""
+    return lambda each=False: tables_of(read_runs(find_runs(here / "outputs"))[0], each)
+
+
+@pytest.fixture
+def outputs(here):
+    return here / "outputs"
+
+
+def f1(folder, split):
+    from sklearn.metrics import f1_score
+
+    found = Run.open(folder).predictions(split)
+    return f1_score(found.y_true(), found.probabilities().argmax(1), average="macro")
+
+
+def test_seeds_are_one_row(outputs, tables):
+    folders = [made_run(outputs, f"r{seed}", seed=seed, right=0.6 + 0.1 * seed) for seed in range(3)]
+    made_run(outputs, "other", model="svm", seed=1, right=0.5)
+    (table,) = tables()
+    row = next(row for row in table.rows if row.model == "mlp")
+    assert (row.seeds, row.label, len(table.rows)) == ([0, 1, 2], "mlp", 2)
+    for split in ("valid", "test"):
+        each = [f1(folder, split) for folder in folders]
+        found = row.scores[split, "macro_f1"]
+        assert (found.mean, found.sd) == (pytest.approx(np.mean(each)), pytest.approx(np.std(each, ddof=1)))
+        assert found.low < found.mean < found.high
+    assert [pair.method for pair in table.pairs["valid"]] == ["t test over seeds (3, 1) and 120 tracks"] * 2
+    (apart,) = tables(each=True)
+    assert sorted(row.label for row in apart.rows) == ["mlp seed=0", "mlp seed=1", "mlp seed=2", "svm"]
+    assert {pair.method for pair in apart.pairs["valid"]} >= {"permutation over 120 tracks"}
+    assert len(apart.pairs["test"]) == 2 * 6
+
+
+def test_folds_are_pooled_before_scoring(outputs, tables):
+    folds = {
+        (seed, fold): made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold, groups=8, split="artist_folds")
+        for seed in (0, 1)
+        for fold in range(3)
+    }
+    (table,) = tables()
+    (row,) = table.rows
+    assert (row.seeds, row.folds, len(row.scored["test"])) == ([0, 1], [0, 1, 2], 2)
+    y_true, y_pred = [], []
+    for fold in range(3):
+        found = Run.open(folds[1, fold]).predictions("test")
+        y_true.append(found.y_true())
+        y_pred.append(found.probabilities().argmax(1))
+    seen = row.scored["test"][1]
+    assert sorted(zip(seen.y_true, seen.y_pred, strict=True)) == sorted(
+        zip(np.concatenate(y_true), np.concatenate(y_pred), strict=True)
+    )
+    assert table.sizes["test"] == "n = 360 in 8 groups"
+    assert notes(table)[0] == "folds 0, 1, 2 of 5 pooled into one table before scoring"
+    apart = tables(each=True)  # then a fold is a set of tracks of its own
+    assert [table.split for table in apart] == [f"artist_folds, fold {fold}" for fold in range(3)]
+
+
+def test_seeds_on_other_folds_are_not_averaged(outputs, tables):
+    for seed, fold in ((0, 0), (0, 1), (1, 0)):
+        made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold)
+    found = tables()
+    assert sorted((table.rows[0].seeds, table.sizes["valid"]) for table in found) == [
+        ([0], "n = 240"),
+        ([1], "n = 120"),
+    ]
+    assert not any(table.pairs for table in found)
+
+
+def test_a_fold_that_means_nothing_is_a_setting(outputs, tables):
+    for fold in (0, 1):
+        folder = made_run(outputs, f"f{fold}", fold=fold)
+        source = outputs / "f0" / "predictions"
+        if fold:
+            for file in source.glob("*"):
+                (folder / "predictions" / file.name).write_bytes(file.read_bytes())
+            (folder / "metrics.json").write_bytes((outputs / "f0" / "metrics.json").read_bytes())
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == ["mlp fold=0", "mlp fold=1"]
+
+
+def test_only_what_differs_is_shown_and_under_short_names(outputs, tables):
+    made_run(outputs, "a", settings={"hidden": 64, "dropout": 0.5})
+    made_run(outputs, "b", settings={"hidden": 128, "dropout": 0.5}, lr=0.01)
+    made_run(outputs, "c", model="svm", settings={"C": 1.0})
+    made_run(outputs, "d", model="svm", settings={"C": 10.0})
+    made_run(outputs, "e", model="forest", settings={"depth": 3})
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == [
+        "forest",
+        "mlp hidden=128 lr=0.01",
+        "mlp hidden=64 lr=0.002",
+        "svm C=1",
+        "svm C=10",
+    ]
+
+
+def test_features_of_recordings_tell_rows_apart(outputs, tables):
+    made_run(outputs, "a")
+    made_run(outputs, "b", features="openjmla")
+    (table,) = tables()
+    assert {row.label: row.marks for row in table.rows} == {
+        "mlp features=none": [],
+        "mlp features=openjmla": ["random encoder"],
+    }
+
+
+def test_leaky_and_random_rows_are_never_ranked_nor_tested(run, outputs, tables, here):
+    made_run(outputs, "honest", right=0.6)
+    made_run(outputs, "svm", model="svm", right=0.5)
+    made_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
+    made_run(outputs, "encoder", model="cnn", right=0.9, settings={"checkpoint": "random"})
+    made_run(outputs, "untried", model="late", right=0.95, splits=("test",))
+    (table,) = tables()
+    assert [row.label for row in table.ranked] == ["mlp", "svm"]
+    assert {row.model: row.marks for row in table.unranked} == {
+        "leak": ["leaky"],
+        "cnn": ["random encoder"],
+        "late": ["not scored on validation"],
+    }
+    assert {(pair.first, pair.second) for pairs in table.pairs.values() for pair in pairs} == {(0, 1)}
+    result = run("compare", "outputs", "--output", "t.csv", "--output", "t.md")
+    assert "- leak leaky" in " ".join(result.out.split())
+    assert "not ranked" in result.out
+    rows = list(csv.DictReader((here / "t.csv").open()))
+    assert {row["model"]: row["rank"] for row in rows} == {"mlp": "1", "svm": "2", "leak": "", "cnn": "", "late": ""}
+    assert {row["model"] for row in rows if row["random encoder"] == "yes"} == {"cnn"}
+    assert "| - | leak (leaky) |" in (here / "t.md").read_text()
+
+
+def test_runs_on_other_tracks_are_never_paired(outputs, tables):
+    made_run(outputs, "a")
+    made_run(outputs, "b", model="svm", tracks="u")
+    made_run(outputs, "c", model="cnn", classes=("blues", "jazz", "rap"))
+    found = tables()
+    assert len(found) == 3
+    assert not any(table.pairs for table in found)
+
+
+def test_rows_tested_on_other_tracks_share_validation_alone(outputs, tables):
+    made_run(outputs, "a")
+    made_run(outputs, "b", model="svm")
+    for source, other in (("a", "c"), ("b", "d")):
+        made_run(outputs, other, model=f"{other}net", tracks="u")
+        file = "predictions/valid.parquet"
+        (outputs / other / file).write_bytes((outputs / source / file).read_bytes())
+    (table,) = tables()
+    assert len(table.ranked) == 4
+    names = [row.model for row in table.ranked]
+    tested = {frozenset((names[pair.first], names[pair.second])) for pair in table.pairs["test"]}
+    assert tested == {frozenset(("mlp", "svm")), frozenset(("cnet", "dnet"))}
+    assert len(table.pairs["valid"]) == 2 * 6
+    assert table.mixed == ["test"]
+
+
+def test_the_order_of_tracks_and_classes_changes_nothing(outputs, tables):
+    made_run(outputs, "a", groups=10)
+    made_run(outputs, "b", model="svm", groups=10)
+    (before,) = tables()
+    for name, model in (("a", "mlp"), ("b", "svm")):
+        predictions = Run.open(outputs / name).predictions("valid")
+        table = predictions.table
+        table[[*table.columns[:3], *table.columns[:2:-1]]].sample(frac=1, random_state=0).to_parquet(
+            outputs / name / "predictions" / "valid.parquet"
+        )
+        assert model
+    (after,) = tables()
+    assert after.pairs["valid"] == before.pairs["valid"]
+
+
+def test_the_same_run_twice_is_one(run, outputs):
+    made_run(outputs, "a")
+    made_run(outputs, "b")
+    result = run("compare", "outputs")
+    assert "left out: outputs/b (the same run as outputs/a)" in result.out
+
+
+def test_of_many_rows_the_best_are_tested(outputs, tables):
+    for i in range(TESTED + 2):
+        made_run(outputs, f"r{i}", model="svm", settings={"C": i}, right=0.4 + 0.03 * i, splits=("valid",), n=60)
+    (table,) = tables()
+    assert len(table.ranked) == TESTED + 2
+    assert len(table.pairs["valid"]) == TESTED * (TESTED - 1)  # two metrics
+    assert max(pair.second for pair in table.pairs["valid"]) == TESTED - 1
+
+
+def test_cost(outputs, tables):
+    made = {"hardware": {"gpu": "H100"}, "seconds": {"fit": 10}, "peak_memory_mib": 900, "model": {"parameters": 5}}
+    made_run(outputs, "a", provenance=made)
+    made_run(outputs, "b", seed=1, provenance={**made, "seconds": {"fit": 20}, "peak_memory_mib": 800})
+    made_run(outputs, "c", model="svm", provenance=made)
+    made_run(
+        outputs,
+        "d",
+        model="forest",
+        provenance={"seconds": "no", "model": [], "hardware": None, "peak_memory_mib": float("nan")},
+    )
+    cost = {row.model: row.cost for row in tables()[0].rows}
+    assert (cost["mlp"].seconds, cost["mlp"].memory, cost["mlp"].parameters, cost["mlp"].device) == (15, 900, 5, "H100")
+    assert cost["svm"].device == "CPU"  # a GPU that nothing used
+    assert (cost["forest"].seconds, cost["forest"].memory, cost["forest"].parameters) == (None, None, None)
+
+
+def test_torch_is_not_imported(outputs, here):
+    made_run(outputs, "a")
+    made_run(outputs, "b", model="svm")
+    code = (
+        "import sys; from musicreclass.cli.main import main; assert main(['compare', 'outputs', '--output', 'p.html']) == 0; "
+        "print([m for m in ('torch', 'sklearn', 'matplotlib', 'hydra', 'librosa') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_hostile_names_stay_names(run, outputs, here):
+    made_run(outputs, "a\x1b]0;taken\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
+    made_run(outputs, "b", settings={"note": "plain"})
+    made_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # no name that pyarrow can open
+    result = run("compare", "outputs", "--output", "t.md", "--output", "t.csv", "--output", "t.html")
+    assert (result.code, result.err) == (0, "")
+    assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 4
+    assert not set((here / "t.csv").read_text()) & {"\x1b", "\x07"}
+    assert result.out.count("left out: outputs/c") == 1
+    assert not set(result.out) & {"\x1b", "\x07"}
+    lines = (here / "t.md").read_text().splitlines()
+    cells = {
+        line.replace("\\|", "").count("|")
+        for line in lines
+        if line.startswith("| ") and "configuration" not in line and "mlp" in line
+    }
+    assert len(cells) == 1
+    assert "<img>" not in "".join(lines).replace("\\<", "")

@@ -1,0 +1,226 @@
+"""Sensors that fail, lie or are not there, and the task that shows them."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from musicreclass.cli import monitor as task
+from musicreclass.hardware.monitor import Monitor
+from musicreclass.hardware.sensors import GpuSensors, HostSensors, brief, gpu_count, open_nvml
+from musicreclass.runs.folder import Run
+from tests.conftest import table_overrides
+from tests.hardware.test_profile import fake
+
+GIB = 2**30
+QUERIES = {
+    "nvmlInit": None,
+    "nvmlDeviceGetCount": 2,
+    "nvmlDeviceGetHandleByIndex": "handle",
+    "nvmlDeviceGetHandleByUUID": "handle",
+    "nvmlDeviceGetName": b"NVIDIA GeForce RTX 3090",
+    "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=24 * GIB, used=6 * GIB, free=18 * GIB),
+    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=97, memory=40),
+    "nvmlDeviceGetTemperature": 61,
+    "nvmlDeviceGetPowerUsage": 214_500,
+}
+
+
+class NVMLError_NotSupported(Exception):
+    pass
+
+
+def zeroed(answer):
+    return SimpleNamespace(**dict.fromkeys(vars(answer), 0)) if isinstance(answer, SimpleNamespace) else 0
+
+
+def made(**ways: str) -> SimpleNamespace:
+    """An NVML of which some queries fail, answer zeros, or answer nonsense."""
+
+    def query(name: str):
+        def answer(*_):
+            way = ways.get(name)
+            if way == "unsupported":
+                raise NVMLError_NotSupported("Not Supported")
+            if way == "broken":
+                raise OSError("the driver went away")
+            return {None: QUERIES[name], "zero": zeroed(QUERIES[name]), "nonsense": float("nan")}[way]
+
+        return answer
+
+    return SimpleNamespace(NVML_TEMPERATURE_GPU=0, **{name: query(name) for name in QUERIES})
+
+
+JETSON = {
+    "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+    "proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 2097152 kB\n",
+    "proc/stat": "cpu 100 0 100 800 0 0 0 0 0 0\n",
+    "sys/devices/platform/gpu.0/load": "873\n",
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    "sys/class/thermal/thermal_zone0/temp": "50000\n",
+    "sys/class/thermal/thermal_zone1/type": "gpu-thermal\n",
+    "sys/class/thermal/thermal_zone1/temp": "47500\n",
+    "sys/class/hwmon/hwmon0/name": "nct1008\n",
+    "sys/class/hwmon/hwmon1/name": "ina3221\n",
+    "sys/class/hwmon/hwmon1/in1_input": "5000\n",
+    "sys/class/hwmon/hwmon1/curr1_input": "1500\n",
+}
+
+
+def test_what_a_card_tells(tmp_path):
+    nvml = open_nvml(made())
+    assert gpu_count(nvml) == 2
+    sensors = GpuSensors(0, nvml, root=tmp_path)
+    assert sensors.name() == "NVIDIA GeForce RTX 3090"
+    assert sensors.read() == {"gpu_memory_used_mib": 6144.0, "gpu_memory_total_mib": 24576.0, "gpu_percent": 97.0,
+                              "gpu_celsius": 61.0, "gpu_watts": 214.5}  # fmt: skip
+    assert brief(sensors.read()) == "GPU 97 % 6.0/24.0 GiB 61 °C 214 W"
+
+
+def test_a_jetson_whose_driver_answers_nothing_of_use(tmp_path):
+    root = fake(tmp_path, JETSON)
+    expected = {
+        "gpu_memory_used_mib": 6144.0,
+        "gpu_memory_total_mib": 8192.0,
+        "gpu_percent": 87.3,
+        "gpu_celsius": 47.5,
+        "gpu_watts": 7.5,
+    }
+    silent = [
+        None,
+        *(
+            made(**dict.fromkeys([n for n in QUERIES if n.startswith("nvmlDeviceGet")], way))
+            for way in ("unsupported", "zero", "nonsense")
+        ),
+    ]
+    for nvml in silent:
+        found = GpuSensors(0, nvml, root=root).read()
+        assert found == pytest.approx(expected)
+    assert GpuSensors(0, None, root=root).name() == "NVIDIA Jetson Orin Nano"
+
+
+def test_no_failing_query_hides_another_or_raises(tmp_path):
+    """Any number of queries fail in any way."""
+    names = {"nvmlDeviceGetMemoryInfo": {"gpu_memory_used_mib", "gpu_memory_total_mib"}, "nvmlDeviceGetUtilizationRates": {"gpu_percent"},
+             "nvmlDeviceGetTemperature": {"gpu_celsius"}, "nvmlDeviceGetPowerUsage": {"gpu_watts"}}  # fmt: skip
+    everything = set().union(*names.values())
+    for query, readings in names.items():
+        for way in ("unsupported", "broken", "nonsense"):
+            assert set(GpuSensors(0, made(**{query: way}), root=tmp_path).read()) == everything - readings
+    draw = random.Random(0)
+    for _ in range(60):
+        ways = {
+            name: draw.choice(["unsupported", "broken", "zero", "nonsense"]) for name in QUERIES if draw.random() < 0.5
+        }
+        nvml = open_nvml(made(**ways))
+        assert gpu_count(nvml) in (0, 2)
+        root = fake(tmp_path / "j", JETSON) if draw.random() < 0.5 else tmp_path / "nothing"
+        sensors = GpuSensors(draw.randrange(3), nvml, root=root)
+        assert sensors.name()
+        assert all(value >= 0 for value in sensors.read().values())
+    assert HostSensors(tmp_path / "gone", tmp_path / "nothing").read() == {}
+    assert open_nvml(made(nvmlInit="broken")) is None
+
+
+def test_torch_is_asked_where_the_driver_says_nothing(tmp_path):
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        mem_get_info=lambda i: (3 * GIB, 4 * GIB),
+        memory_allocated=lambda i: GIB,
+        memory_reserved=lambda i: 1 / 0,
+        get_device_properties=lambda i: 1 / 0,
+    )
+    found = GpuSensors(0, None, SimpleNamespace(cuda=cuda), tmp_path).read()
+    assert found == {"gpu_memory_used_mib": 1024.0, "gpu_memory_total_mib": 4096.0, "gpu_allocated_mib": 1024.0}
+
+
+def test_a_monitor_sums_up_what_it_saw(tmp_path):
+    root = fake(tmp_path, JETSON)
+    with Monitor(0.1, tmp_path, nvml=made(), root=root) as monitor:
+        for _ in range(100):
+            if monitor.latest:
+                break
+            time.sleep(0.02)
+        (root / "sys/devices/platform/gpu.0/load").write_text("0\n")
+        monitor.look()
+        first, second = monitor.epoch(), monitor.epoch()
+    assert first["hardware/gpu_celsius"] == 61
+    assert 0 < first["hardware/gpu_percent"] < 87.3
+    assert len(second) < len(first)
+    assert monitor.summary()["gpu_percent"]["max"] == 87.3
+    assert "61 °C" in monitor.status()
+    assert monitor._thread is not None
+    assert not monitor._thread.is_alive()
+    with Monitor(None) as idle:
+        assert (idle.epoch(), idle.summary(), idle.status()) == ({}, {}, "")
+
+
+def test_a_sensor_that_hangs_does_not_keep_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("musicreclass.hardware.monitor.PATIENCE", 0.1)
+    hung = made()
+    hung.nvmlDeviceGetPowerUsage = lambda _: time.sleep(3)
+    start = time.perf_counter()
+    with Monitor(0.1, tmp_path, nvml=hung, root=tmp_path):
+        time.sleep(0.3)
+    assert time.perf_counter() - start < 2
+
+
+def test_a_run_tells_how_the_machine_did(run, table):
+    words = [*table_overrides(table), "hardware.monitor_interval=0.1", "trainer.max_epochs=10", "run_dir=r"]
+    assert run("train", *words, "model=mlp", "hardware=cpu").code == 0
+    found = Run(Path("r"))
+    seen = found.provenance["monitor"]
+    assert seen["process_mib"]["max"] >= seen["process_mib"]["mean"] > 50
+    assert "hardware" not in (found.folder / "history.csv").read_text()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(found.folder / "tensorboard"))
+    events.Reload()
+    assert "hardware/ram_used_mib" in events.Tags()["scalars"]
+    json.dumps(found.provenance, allow_nan=False)
+
+
+def test_the_task_looks_once_where_there_is_no_terminal(run, tmp_path, capfd):
+    result = run("monitor")
+    assert result.code == 0
+    assert "CPU and memory" in result.out
+    root = fake(tmp_path / "root", JETSON)
+    assert task.main(["--once"], made(nvmlDeviceGetName="broken", nvmlDeviceGetMemoryInfo="zero"), root) == 0
+    told = capfd.readouterr().out
+    assert told.count("NVIDIA Jetson Orin Nano") == 2  # the made-up driver counts two
+    assert "87 %" in told
+    assert task.main([], made(nvmlInit="broken"), tmp_path / "nothing") == 0
+    assert "no GPU that NVML knows" in capfd.readouterr().out
+
+
+def test_a_suggestion_for_a_model(run):
+    result = run("monitor", "mlp", "trainer.batch_size=32", "hardware=cpu")
+    assert result.code == 0, result.err
+    assert "a table of 518 features, 32-true, on cpu" in result.out
+    assert "trainer.batch_size=32 fits as a whole" in result.out
+    sound = run("monitor", "cnn_small", "data.clip_seconds=1", "trainer.batch_size=4", "hardware=cpu")
+    assert "clips of 1 s at 22050 Hz" in sound.out
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["xgboost"], "model=xgboost: an estimator is fitted on all tracks at once"),
+        (["cnnn"], "model=cnnn: no such option; did you mean cnn?"),
+        (["mlp", "seed=x"], "seed=x: must be a whole number"),
+        (["--interval", "0"], "--interval 0.0: must be above 0"),
+        (["seed=1"], "seed=1: name a model first"),
+        (["--often"], "monitor: unrecognized arguments: --often"),
+    ],
+)
+def test_a_mistake_is_one_line(run, words, line):
+    result = run("monitor", *words)
+    assert result.code == 2
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(line)

@@ -1,0 +1,267 @@
+"""Profiles on machines that are not at hand: fakes of /proc, /sys and the GPU."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from musicreclass.config.check import compose
+from musicreclass.config.locations import CONF
+from musicreclass.errors import ConfigError
+from musicreclass.hardware import machine
+from musicreclass.hardware.machine import Gpu, Machine
+from musicreclass.hardware.profile import Profile
+from musicreclass.runs.folder import Run
+from tests.conftest import table_overrides
+
+PROFILES = sorted(file.stem for file in (CONF / "hardware").glob("*.yaml"))
+GIB = 2**30
+LAPTOP = Machine(cores=8, cores_why="8 of 8", memory=12 * GIB, shared_memory=6 * GIB, compiler="/usr/bin/g++")
+ORIN = replace(
+    LAPTOP, jetson="NVIDIA Jetson Orin Nano", gpus=(Gpu("Orin", (8, 7), 8 * GIB, integrated=True),), triton=True
+)
+RTX = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 3090", (8, 6), 24 * GIB),), triton=True)
+TURING = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 2080", (7, 5), 8 * GIB),), triton=True)
+SERVER = replace(LAPTOP, gpus=(Gpu("NVIDIA H100 80GB HBM3", (9, 0), 80 * GIB),) * 2, triton=True)
+APPLE = replace(LAPTOP, mps=True)
+BARE = Machine(cores=1, cores_why="1 of 1", memory=0)
+MACHINES = {
+    "laptop": LAPTOP,
+    "orin": ORIN,
+    "rtx": RTX,
+    "turing": TURING,
+    "server": SERVER,
+    "apple": APPLE,
+    "bare": BARE,
+}
+
+
+@pytest.fixture(autouse=True)
+def settings_of_torch():
+    """Profiles set these for the whole process."""
+    threads, matmul, cudnn = (
+        torch.get_num_threads(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+    )
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+@cache
+def node(profile: str, *words: str) -> dict:
+    cfg = compose("train", [f"hardware={profile}", *words])
+    return OmegaConf.to_container(cfg, resolve=True)["hardware"]  # type: ignore[call-overload, index, return-value]
+
+
+def resolved(profile: str, where: Machine, *words: str) -> Profile:
+    return Profile.of(node(profile, *words), machine=where)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_resolves_on_every_machine(profile):
+    settings = node(profile)
+    for name, where in MACHINES.items():
+        found = Profile.of(settings, machine=where)
+        told = found.told()
+        assert "auto" not in [value for key, value in told.items() if key != "micro_batch"], name
+        explained = {line.partition("=")[0] for line in found.why}
+        assert {"accelerator", "threads", "workers", "compile", "micro_batch", "tf32", "memory_margin"} <= explained
+        assert found.threads == where.cores
+        if found.accelerator != "cuda":
+            assert (found.pin_memory, found.tf32, found.channels_last) == (False, False, False)
+    assert Profile.of(settings).threads >= 1  # on the machine that runs this
+
+
+def test_auto_never_lowers_precision():
+    for where in MACHINES.values():
+        found = resolved("auto", where)
+        assert (found.precision, found.tf32, found.warnings) == ("32-true", False, ())
+
+
+def test_what_is_found_decides():
+    orin, rtx, server = resolved("auto", ORIN), resolved("rtx", RTX), resolved("datacenter", SERVER)
+    assert (orin.kind, orin.accelerator, orin.empty_cache_every, orin.pin_memory, orin.prefetch) == (
+        "jetson",
+        "cuda",
+        20,
+        False,
+        2,
+    )
+    assert (rtx.kind, rtx.precision, rtx.tf32, rtx.channels_last, rtx.pin_memory) == (
+        "rtx",
+        "bf16-mixed",
+        True,
+        True,
+        True,
+    )
+    assert (server.kind, server.compile, server.empty_cache_every, server.memory_margin) == (
+        "datacenter",
+        True,
+        None,
+        0.05,
+    )
+    assert resolved("jetson", ORIN).empty_cache_every == 20
+    assert resolved("auto", APPLE).accelerator == "mps"
+    assert resolved("cpu", SERVER).accelerator == "cpu"
+    named = resolved("auto", SERVER, "hardware.threads=3", "hardware.empty_cache_every=5", "hardware.memory_margin=0.5")
+    assert (named.threads, named.empty_cache_every, named.memory_margin) == (3, 5, 0.5)
+
+
+def test_what_a_profile_wants_and_is_not_there_is_left_out_with_a_warning():
+    turing = resolved("rtx", TURING)
+    assert turing.precision == "32-true"
+    assert any("RTX 2080 has no bfloat16" in line for line in turing.warnings)
+    bare = resolved("datacenter", replace(SERVER, compiler=None))
+    assert not bare.compile
+    assert any("no C++ compiler" in line for line in bare.warnings)
+    assert any("another kind (cpu)" in line for line in resolved("jetson", LAPTOP).warnings)
+    half = resolved("auto", LAPTOP, "hardware.precision=16-mixed")
+    assert half.precision == "32-true"
+    assert half.warnings
+
+
+@pytest.mark.parametrize(
+    ("where", "words", "precision", "line"),
+    [
+        (RTX, ["hardware.devices=2"], "32-true", "hardware.devices=2: torch sees 1 here"),
+        (LAPTOP, ["hardware.devices=2"], "32-true", "hardware.devices=2, hardware.nodes=1: torch sees no GPU here"),
+        (LAPTOP, ["hardware.accelerator=gpu"], "32-true", "hardware.accelerator=gpu: torch"),
+        (RTX, ["hardware.accelerator=mps"], "32-true", "hardware.accelerator=mps: torch"),
+        (TURING, [], "bf16-mixed", "trainer.precision=bf16-mixed: NVIDIA GeForce RTX 2080 has no bfloat16"),
+        (LAPTOP, [], "16-mixed", "trainer.precision=16-mixed: needs a CUDA GPU"),
+        (BARE, ["hardware.compile=true"], "32-true", "hardware.compile=true: there is no C++ compiler"),
+        (LAPTOP, ["hardware.pin_memory=true"], "32-true", "hardware.pin_memory=true: needs a CUDA GPU"),
+    ],
+)
+def test_what_is_asked_for_by_name_and_is_not_there_is_refused(where, words, precision, line):
+    with pytest.raises(ConfigError) as error:
+        Profile.of(node("auto", *words), precision, named=True, machine=where)
+    assert len(error.value.problems) == 1
+    assert error.value.problems[0].startswith(line)
+
+
+def test_a_mistake_in_the_settings_is_told(run):
+    result = run("train", "hardware.threads=some", "hardware.micro_batch=0", "hardware.memory_margin=1")
+    assert result.code == 2
+    assert result.lines == [
+        "hardware.threads=some: must be a whole number, at least 1, or auto",
+        "hardware.micro_batch=0: must be a whole number, at least 1, or auto, or null",
+        "hardware.memory_margin=1: must be a number, at least 0, at most 0.9, or auto",
+    ]
+    if not torch.cuda.is_available():
+        result = run("train", "trainer.precision=16-mixed")
+        assert (result.code, len(result.lines)) == (2, 1)
+        assert result.lines[0].startswith("trainer.precision=16-mixed: needs a CUDA GPU")
+
+
+def fake(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+def test_limits_of_control_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert machine.cores(tmp_path / "nothing") == (16, f"it may use 16 of {os.cpu_count()} processors")
+    meminfo = {"proc/meminfo": "MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n"}
+    two = fake(tmp_path / "v2", {
+        **meminfo, "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000",
+        "sys/fs/cgroup/a/b/memory.max": str(2 * GIB), "sys/fs/cgroup/a/b/memory.current": str(GIB),
+        "sys/fs/cgroup/a/b/memory.stat": f"anon 5\ninactive_file {GIB // 2}\n",
+    })  # fmt: skip
+    assert machine.cores(two)[0] == 3  # the outer group's limit holds for the inner one
+    assert machine.available_memory(two) == GIB + GIB // 2
+    one = fake(tmp_path / "v1", {
+        **meminfo, "proc/self/cgroup": "3:cpu,cpuacct:/x\n2:memory:/docker/x\n", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000",
+        "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000", "sys/fs/cgroup/memory/memory.limit_in_bytes": str(3 * GIB),
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": str(GIB), "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 0\n",
+    })  # fmt: skip
+    assert machine.cores(one)[0] == 1
+    assert machine.available_memory(one) == 2 * GIB
+    free = fake(tmp_path / "free", {
+        **meminfo, "proc/self/cgroup": "4:memory:/\n1:cpu:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": "5",
+    })  # fmt: skip
+    assert machine.cores(free)[0] == 16
+    assert machine.available_memory(free) == 8 * GIB
+    odd = fake(
+        tmp_path / "odd",
+        {"proc/self/cgroup": "0::/../..\nnonsense\n", "sys/fs/cgroup/cpu.max": "soon 0", "proc/meminfo": "?"},
+    )
+    assert machine.cores(odd)[0] == 16
+    assert machine.available_memory(odd) == 0
+
+
+def test_a_jetson_is_known_by_its_device_tree(tmp_path):
+    tree = "proc/device-tree/"
+    orin = fake(
+        tmp_path / "orin",
+        {
+            tree + "model": "NVIDIA Jetson Orin Nano Developer Kit\0",
+            tree + "compatible": "nvidia,p3768\0nvidia,tegra234\0",
+        },
+    )
+    assert machine.jetson_model(orin) == "NVIDIA Jetson Orin Nano Developer Kit"
+    assert machine.jetson_model(fake(tmp_path / "pi", {tree + "model": "Raspberry Pi 5\0"})) is None
+    assert machine.jetson_model(tmp_path) is None
+
+
+def test_a_gpu_that_cannot_be_asked_is_left_out():
+    def properties(index: int):
+        if index == 0:
+            raise RuntimeError("CUDA error: unknown error")
+        return SimpleNamespace(name="NVIDIA L4", major=8, minor=9, total_memory=GIB)
+
+    cuda = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2, get_device_properties=properties)
+    assert machine.cuda_gpus(cuda) == (Gpu("NVIDIA L4", (8, 9), GIB),)
+    broken = SimpleNamespace(is_available=lambda: 1 / 0)
+    assert machine.cuda_gpus(broken) == ()
+
+
+def test_a_run_is_the_same_under_every_profile(run, table):
+    if torch.cuda.is_available():
+        pytest.skip("profiles round differently on a GPU")
+    found = {}
+    for profile in PROFILES:
+        words = [
+            *table_overrides(table),
+            "model=mlp",
+            "logger=none",
+            f"hardware={profile}",
+            f"run_dir={profile}",
+            "trainer.max_epochs=1",
+        ]
+        precise = [] if profile in ("auto", "cpu") else ["trainer.precision=32-true"]
+        result = run("train", *words, *precise)
+        assert result.code == 0, result.err
+        assert "Traceback" not in result.err
+        done = Run(Path(profile))
+        found[profile] = (done.identity["signature"], done.metrics["valid"]["log_loss"])
+        assert done.provenance["profile"]["threads"] >= 1
+        assert "hardware: accelerator=cpu" in (done.folder / "run.log").read_text()
+    assert len(set(found.values())) == 1, found
+    assert math.isfinite(found["auto"][1])
+    half = run(
+        "train",
+        *table_overrides(table),
+        "model=mlp",
+        "logger=none",
+        "hardware=rtx",
+        "run_dir=half",
+        "trainer.max_epochs=1",
+    )
+    assert half.code == 0
+    assert Run(Path("half")).config["trainer"]["precision"] == "bf16-mixed"
+    assert Run(Path("half")).identity["signature"] != found["auto"][0]

@@ -1,0 +1,173 @@
+"""Scoring a finished run on another split, or on other data with the same classes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from musicreclass.runs.folder import Run
+from tests.conftest import make_frame, only_run, table_overrides
+
+
+@pytest.fixture
+def finished(run, table, here) -> Run:
+    assert run("train", *table_overrides(table), "model=logreg").code == 0
+    return Run.open(only_run(here))
+
+
+def test_a_split_is_scored_into_the_run(run, finished):
+    assert "test" not in finished.metrics
+    result = run("evaluate", str(finished.folder), "--split", "test")
+    assert result.code == 0, result.err
+    assert finished.metrics["test"]["n"] == 18
+    assert (finished.folder / "figures" / "confusion_matrix_test.png").exists()
+    assert len(finished.predictions("test")) == 18
+    again = run("evaluate", str(finished.folder))
+    assert "test is scored already" in again.out
+
+
+def test_other_data_is_recorded_beside_the_runs_own(run, finished, here):
+    before = finished.metrics["valid"]
+    make_frame(30, seed=0).to_csv("other.csv", index=False)
+    result = run(
+        "evaluate", str(finished.folder), "--split", "all", f"data.path={here}/other.csv", "data.split_column=null"
+    )
+    assert result.code == 0, result.err
+    (name,) = finished.metrics["elsewhere"]
+    assert name.startswith("all@")
+    assert finished.metrics["elsewhere"][name]["n"] == 30
+    assert finished.metrics["elsewhere"][name]["protocol"]["leaky"] == "unknown"
+    assert finished.metrics["valid"] == before
+    assert len(pd.read_parquet(finished.folder / "predictions" / f"{name}.parquet")) == 30
+
+
+def test_all_of_ones_own_table(run, finished):
+    before = finished.metrics
+    result = run("evaluate", str(finished.folder), "--split", "all")
+    assert result.code == 0, result.err
+    (name,) = finished.metrics["elsewhere"]
+    found = finished.metrics["elsewhere"][name]
+    assert (found["n"], found["protocol"]["leaky"]) == (90, "yes")
+    assert found["protocol"]["why"] == ["the run's own training tracks are among them"]
+    assert {key: value for key, value in finished.metrics.items() if key != "elsewhere"} == before
+
+
+@pytest.mark.parametrize(("artists", "leaky", "told"), [
+    ("mine-{}", "no", None),
+    ("jazz-{}", "yes", "2 of the 10 artists in test are in train too (6 of 30 test tracks)"),
+])  # fmt: skip
+def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, told):
+    make_frame(90, groups=6).to_csv("features.csv", index=False)
+    words = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
+    assert run(*words).code == 0
+    finished = Run.open(only_run(here))
+    tracks = pd.read_parquet(finished.folder / "tracks.parquet")
+    trained = sorted(set(tracks.group[tracks.split == "train"]))
+    other = make_frame(30, seed=5)
+    other["artist"] = [
+        trained[i % 10] if leaky == "yes" and i % 10 < 2 else artists.format(100 + i % 10) for i in range(30)
+    ]
+    other.to_csv("other.csv", index=False)
+    result = run("evaluate", str(finished.folder), "--split", "all", f"data.path={here}/other.csv")
+    assert result.code == 0, result.err
+    (name,) = finished.metrics["elsewhere"]
+    protocol = finished.metrics["elsewhere"][name]["protocol"]
+    assert protocol["leaky"] == leaky
+    assert told is None or told in protocol["why"]
+
+
+@pytest.mark.parametrize("typed", ["features.csv", '"~/features.csv"'])
+def test_a_run_is_scored_from_any_working_directory(run, table, here, monkeypatch, typed):
+    monkeypatch.setenv("HOME", str(here))
+    assert run("train", *table_overrides(typed), "model=logreg").code == 0
+    finished = Run.open(only_run(here))
+    assert finished.config["data"]["path"] == str(table)
+    assert run("train", *table_overrides(table), "model=logreg").code == 0
+    assert only_run(here) == finished.folder  # the signature knows no path
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    result = run("evaluate", str(finished.folder))
+    assert result.code == 0, result.err
+    assert finished.metrics["test"]["n"] == 18
+
+
+def test_a_run_folder_names_no_code(run, finished, here):
+    """Neither is the named function called, nor the named module imported."""
+    (here / "foreign_tracks.py").write_text("from pathlib import Path\n\nPath('owned').touch()\n")
+    path = finished.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for target, module in {"os.system": "os", "foreign_tracks.Tracks": "foreign_tracks"}.items():
+        path.write_text(yaml.safe_dump({**config, "data": {"_target_": target, "command": "touch owned"}}))
+        result = run("evaluate", str(finished.folder))
+        assert result.code == 2
+        assert len(result.lines) == 1, result.err
+        assert f"config.yaml: its data comes from {target}" in result.lines[0]
+        assert result.lines[0].endswith(f"--trust {module}")
+    assert not (here / "owned").exists()
+
+
+GTZAN = {"_target_": "musicreclass.data.sources.gtzan.GTZANFeatures", "root": ".", "split": {"protocol": "random"}}
+DAMAGE = {
+    "no data": lambda c: c.pop("data"),
+    "no seed": lambda c: c.pop("seed"),
+    "no choices": lambda c: c.pop("choices"),
+    "data is a number": lambda c: c.update(data=3),
+    "model is a list": lambda c: c.update(model=[]),
+    "no target": lambda c: c["data"].pop("_target_"),
+    "target is a number": lambda c: c["data"].update(_target_=3),
+    "target is no class": lambda c: c["data"].update(_target_="musicreclass.data.sources.table_file.read_frame"),
+    "target is abstract": lambda c: c["data"].update(_target_="musicreclass.data.table_source.TableSource"),
+    "no path": lambda c: c["data"].pop("path"),
+    "path is a number": lambda c: c["data"].update(path=3),
+    "split is a number": lambda c: c["data"].update(split=3),
+    "an unknown key": lambda c: c["data"].update(pth="x.csv"),
+    "a key is a number": lambda c: c["data"].update({3: 3}),
+    "limit is text": lambda c: c["data"].update(min_class_tracks="few"),
+    "no such table": lambda c: c.update(data={**GTZAN, "seconds": 7}),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_configuration_is_one_line_that_names_it(name, run, finished):
+    path = finished.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    DAMAGE[name](config)
+    path.write_text(yaml.safe_dump(config))
+    result = run("evaluate", str(finished.folder))
+    assert result.code == 2
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("text", ["", "3", "data: [", "[" * 5000, "\udcff"])
+def test_a_configuration_that_is_none_is_one_line_that_names_it(text, run, finished):
+    (finished.folder / "config.yaml").write_bytes(text.encode(errors="surrogateescape"))
+    for words in ([], ["data.path=features.csv"]):
+        result = run("evaluate", str(finished.folder), *words)
+        assert result.code == 2
+        assert len(result.lines) == 1, result.err
+        assert result.lines[0].startswith(f"{finished.folder}/config.yaml: ")
+
+
+def test_mistakes(run, finished, here):
+    folder = str(finished.folder)
+    frame = make_frame(30)
+    frame.loc[0, "label"] = "polka"
+    frame.to_csv("polka.csv", index=False)
+    cases = {
+        ("nowhere",): "nowhere: there is no such folder",
+        (folder, "model=mlp"): "model=mlp: only data can be overridden here; the model is as it was trained",
+        (folder, "data.pth=x"): "data.pth: no such key; did you mean data.path?",
+        (folder, "--split", "all", f"data.path={here}/polka.csv", "data.split_column=null"):
+            "the data has classes that the model does not know: polka; it knows blues, jazz, rock",
+        (folder, "--split", "all", "data.path=gone.csv"): "data.path=gone.csv: there is no such file",
+    }  # fmt: skip
+    for words, line in cases.items():
+        result = run("evaluate", *words)
+        assert (result.code, result.lines) == (2, [line])
+    make_frame(30, features=5).to_csv("narrow.csv", index=False)
+    result = run("evaluate", folder, "--split", "all", f"data.path={here}/narrow.csv", "data.split_column=null")
+    assert result.code == 2
+    assert "1 are missing (f5)" in result.lines[0]
+    assert "elsewhere" not in finished.metrics

@@ -1,0 +1,150 @@
+"""Weights, recordings and features made ready ahead of training; an encoder of one's own; what pretraining has heard."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from musicreclass.data.sources.gtzan import index
+from musicreclass.runs.folder import Run
+from tests.conftest import only_run
+from tests.library import write_tone
+
+RATE = 16000
+OWN = '''
+import torch
+from musicreclass.models.encoder import Encoder
+
+
+class Loudness(Encoder):
+    """Mean power in four bands of each second: no weights, but an encoder all the same."""
+
+    overlaps = [{"dataset": "gtzan", "what": "it was made while listening to GTZAN", "source": "its author"}]
+
+    def __init__(self, bands=4):
+        super().__init__()
+        self.sample_rate = 16000
+        self.columns = [f"band_{i}" for i in range(bands)]
+        self.settings = {"version": 1, "bands": bands}
+
+    def windows(self, waveform):
+        return waveform[: len(waveform) // 16000 * 16000].reshape(-1, 16000)
+
+    def embed(self, windows):
+        power = torch.fft.rfft(windows).abs().square()
+        return torch.stack([part.mean(1).log() for part in power.chunk(len(self.columns), 1)], 1)
+'''
+YAML = """
+_target_: loudness.Loudness
+sample_rate: 16000
+precision: 32-true
+cache: none
+batch_size: 8
+bands: 4
+"""
+
+
+@pytest.fixture
+def own(here: Path) -> Path:
+    """An encoder of one's own: a module and a YAML file."""
+    (here / "loudness.py").write_text(OWN)
+    (here / "mine" / "features").mkdir(parents=True)
+    (here / "mine" / "features" / "loudness.yaml").write_text(YAML)
+    return here / "mine"
+
+
+@pytest.fixture
+def music(here: Path) -> Path:
+    """Two genres, eight tones each."""
+    for genre, frequency in (("high", 3000), ("low", 300)):
+        for i in range(8):
+            write_tone(here / "music" / genre / f"{i}.wav", frequency, i, seconds=2.2, rate=RATE)
+    return here / "music"
+
+
+def test_features_are_computed_ahead_and_written_as_a_table(run, here, own, music):
+    words = ["--config-dir", own, "data=folder", f"data.root={music}", "features=loudness"]
+    result = run("prepare", *words, "table=out/loudness.csv")
+    assert result.code == 0, result.err
+    assert "folder: 16 tracks" in result.out
+    assert "features: 4 of each track" in result.out
+    table = pd.read_csv(here / "out/loudness.csv")
+    assert table.columns.tolist() == ["track_id", "path", "target", "split", "group", *(f"band_{i}" for i in range(4))]
+    assert sorted(table.target.unique()) == ["high", "low"]
+    assert table[["band_0", "band_1"]].notna().all().all()
+    assert not list(here.glob("outputs/*/status.json"))
+    trained = run("train", *words, "model=logreg")
+    assert trained.code == 0, trained.err
+    assert "embedding" not in trained.err
+    assert Run.open(only_run(here)).metrics["valid"]["accuracy"] == 1
+    again = run("train", "data=table", "data.path=out/loudness.csv", "data.id_column=track_id", "data.label_column=target",
+                "data.ignore_columns=[path,split,group]", "model=logreg", "run_dir=table")  # fmt: skip
+    assert again.code == 0, again.err
+
+
+def test_recordings_are_decoded_ahead(run, music):
+    result = run("prepare", "data=folder", f"data.root={music}")
+    assert result.code == 0, result.err
+    assert "decoding 16 recordings at 22,050 Hz" in result.err
+    assert "recordings: decoded, in the cache" in result.out
+    assert "decoding" not in run("prepare", "data=folder", f"data.root={music}").err
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ([], "prepare: say what: features=NAME"),
+    (["data=folder"], r"data\.root"),
+    (["data=demo", "features=openjmla"], "data=demo is a table already"),
+    (["features=openjmla"], r"features\.checkpoint=.*epoch_20\.pth: there is no such file"),
+    (["model=mlp"], "prepare takes no model; its groups are data, features, hardware"),
+    (["features=opnjmla"], "did you mean openjmla"),
+    (["tabel=x.csv", "features=musicnn"], "tabel: no such key; did you mean table"),
+    (["-m", "features=musicnn,openjmla"], "-m is not supported"),
+    (["features=musicnn", "features.layer=middle", "data=demo_audio"], r"features\.layer=middle"),
+])  # fmt: skip
+def test_what_cannot_be_prepared_is_one_line(run, words, told):
+    result = run("prepare", *words)
+    assert result.code == 2, result.out
+    assert len(result.lines) == 1, result.err
+    assert re.search(told, result.lines[0]), result.lines
+
+
+def test_a_table_of_recordings_is_refused(run, here, music):
+    result = run("prepare", "data=folder", f"data.root={music}", "table=x.csv")
+    assert result.code == 2
+    assert "recordings are no table; choose features=NAME too" in result.err
+    assert not (here / "x.csv").exists()
+
+
+def test_what_an_encoder_has_heard_is_told_beside_every_score(run, here, own):
+    known = index()
+    names = [n for split in ("train", "valid", "test") for n in known.index[known.fault_filtered == split][::25]]
+    for i, name in enumerate(names):
+        write_tone(
+            here / "GTZAN/genres" / name[:-6] / f"{name}.wav", 200 + 97 * (sum(map(ord, name[:-6])) % 17), i, 1.2, RATE
+        )
+    result = run(
+        "train", "--config-dir", own, "data=gtzan", f"data.root={here / 'GTZAN'}", "features=loudness", "model=logreg"
+    )
+    assert result.code == 0, result.err
+    assert "pretraining overlap" in result.out
+    protocol = json.loads((only_run(here) / "metrics.json").read_text())["protocol"]
+    assert protocol["pretraining_overlap"] == ["it was made while listening to GTZAN (its author)"]
+    told = run("compare", "outputs", "--output", "table.md").out
+    assert "pretraining overlap" in told
+    assert "pretraining overlap: it was made while listening to GTZAN" in (here / "table.md").read_text()
+    assert run("evaluate", only_run(here), "--split", "all", "--trust", "loudness").code == 0
+    (elsewhere,) = Run.open(only_run(here)).metrics["elsewhere"].values()
+    assert elsewhere["protocol"]["pretraining_overlap"] == protocol["pretraining_overlap"]
+
+
+def test_an_encoder_that_listens_to_another_dataset_has_no_such_mark(run, here, own, music):
+    assert (
+        run("train", "--config-dir", own, "data=folder", f"data.root={music}", "features=loudness", "model=logreg").code
+        == 0
+    )
+    assert Run.open(only_run(here)).metrics["protocol"]["pretraining_overlap"] == []
+    assert "pretraining overlap" not in run("compare", "outputs").out

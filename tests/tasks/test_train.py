@@ -1,0 +1,237 @@
+"""Config in, run folder out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.cbook import is_math_text
+
+from musicreclass.report.figures import confusion_figure
+from musicreclass.runs.folder import Run
+from tests.conftest import MODELS, make_frame, only_run, table_overrides
+
+
+def test_a_run_folder_holds_everything(run, table, here):
+    result = run("train", *table_overrides(table), "evaluate=[valid,test]")
+    assert result.code == 0, result.err
+    folder = only_run(here)
+    made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "tfevents" not in p.name}
+    assert made == {
+        "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
+        "predictions/valid.parquet", "predictions/test.parquet", "tracks.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "model/meta.json", "model/weights.pt", "model/SHA256SUMS",
+        "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
+    }  # fmt: skip
+    assert len(list((folder / "tensorboard").glob("*tfevents*"))) == 1
+    assert str(folder.relative_to(here)) in result.out
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 5
+    assert config["choices"]["model"] == "mlp"
+    assert "hydra" not in config
+    assert "${" not in (folder / "config.yaml").read_text()
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["classes"] == ["blues", "jazz", "rock"]
+    assert metrics["protocol"]["split"] == "column"
+    assert metrics["protocol"]["leaky"] == "unknown"
+    for split, n in (("valid", 18), ("test", 18)):
+        found = metrics[split]
+        assert found["n"] == n == len(pd.read_parquet(folder / "predictions" / f"{split}.parquet"))
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "ece"):
+            assert 0 <= found[name] <= 1
+        assert found["accuracy_ci95"][0] <= found["accuracy"] <= found["accuracy_ci95"][1]
+        assert set(found["per_class"]) == set(metrics["classes"])
+
+    identity = json.loads((folder / "identity.json").read_text())
+    assert folder.name == f"table-mlp-s0-{identity['signature']}"
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {"versions", "hardware", "command", "seconds", "peak_memory_mib", "dropped", "tracks"} <= set(provenance)
+    assert provenance["tracks"] == {"train": 54, "valid": 18, "test": 18}
+    assert json.loads((folder / "status.json").read_text())["state"] == "done"
+    history = pd.read_csv(folder / "history.csv")
+    assert history.epoch.tolist() == [0, 1, 2, 3, 4]
+    assert history["valid/loss"].iloc[-1] < history["valid/loss"].iloc[0]
+
+
+def test_the_terminal_shows_classes_mistakes_and_the_protocol(run, table):
+    out = run("train", *table_overrides(table), "trainer.max_epochs=1").out
+    for word in ("valid", "accuracy", "macro-F1", "precision", "blues", "support", "most confused:", "leaks unknown"):
+        assert word in out
+
+
+def test_test_is_not_scored_unless_asked(run, table, here):
+    run("train", *table_overrides(table), "model=logreg")
+    assert "test" not in json.loads((only_run(here) / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_command_twice_gives_the_same_predictions(model, run, table, here):
+    words = ["train", *table_overrides(table), f"model={model}", "hardware=cpu", "force=true"]
+    run(*words)
+    first = pd.read_parquet(only_run(here) / "predictions" / "valid.parquet")
+    run(*words)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(only_run(here) / "predictions" / "valid.parquet"), first, check_exact=True
+    )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here):
+    """Outliers and holes in the test rows leave every validation prediction as it is, bit for bit."""
+    frame = pd.read_csv(table)
+    changed = frame.copy()
+    rows = changed.index[changed.split == "test"]
+    features = [c for c in frame if c.startswith("f")]
+    changed.loc[rows[::2], features] = 1e12
+    changed.loc[rows[1::2], features[:3]] = np.nan
+    changed.to_csv("changed.csv", index=False)
+    found = []
+    for place, path in (("one", table), ("two", here / "changed.csv")):
+        assert run("train", *table_overrides(path), f"model={model}", f"run_dir={place}").code == 0
+        found.append(pd.read_parquet(here / place / "predictions" / "valid.parquet"))
+    pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+
+
+def test_the_name_is_signed_by_what_was_asked_and_by_the_data(run, table, here):
+    def name(*overrides: str, path: Path = table) -> str:
+        before = set((here / "outputs").glob("table-*"))
+        assert run("train", "model=logreg", *table_overrides(path), *overrides).code == 0
+        (new,) = set((here / "outputs").glob("table-*")) - before or {None}
+        return new.name if new else "the same"
+
+    name()
+    frame = pd.read_csv(table)
+    (here / "elsewhere").mkdir()
+    frame.to_csv("elsewhere/other_name.csv", index=False)
+    assert name(path=here / "elsewhere" / "other_name.csv") == "the same"
+    assert name("hardware=cpu", "logger=none", "evaluate=[valid,test]") == "the same"
+    frame.loc[0, "f0"] += 1
+    frame.to_csv("elsewhere/features.csv", index=False)
+    assert name(path=here / "elsewhere" / "features.csv") != "the same"
+    assert name("seed=1") != "the same"
+    assert name("model.C=3.0") != "the same"
+    assert name("class_weight=balanced") != "the same"
+
+
+def test_run_dir_names_the_folder(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=my runs/größe").code == 2  # needs quotes
+    assert run("train", *table_overrides(table), "model=logreg", 'run_dir="my runs/größe"').code == 0
+    assert Run.open(here / "my runs" / "größe").state == "done"
+    assert not (here / "outputs").exists()
+
+
+def test_a_multirun_goes_on_after_a_failed_job(run, table, here):
+    result = run("train", "-m", *table_overrides(table), "optimizer.lr=0.001,1e30,0.002", "model=mlp")
+    assert result.code == 1
+    (listed,) = (here / "outputs" / "sweeps").glob("*/runs.csv")
+    jobs = pd.read_csv(listed)
+    assert jobs.state.tolist() == ["done", "failed", "done"]
+    assert "FloatingPointError" in jobs.error[1]
+    assert "2 of 3 jobs done" in result.out
+    assert "job 1 failed: FloatingPointError" in result.out
+    assert len(result.lines) == 1
+    failed = [p.parent for p in (here / "outputs").glob("table-*/status.json") if "failed" in p.read_text()]
+    assert len(failed) == 1
+    assert "Traceback" in (failed[0] / "run.log").read_text()
+
+
+def test_a_failed_run_is_exit_code_1_and_one_line(run, table, here):
+    result = run("train", *table_overrides(table), "optimizer.lr=1e30")
+    assert result.code == 1
+    assert len(result.lines) == 1
+    assert "FloatingPointError: the training loss is" in result.lines[0]
+    assert "run.log" in result.lines[0]
+    status = json.loads((only_run(here) / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "lower optimizer.lr" in status["error"]
+
+
+def test_metrics_json_is_strict_json(run, table, here):
+    run("train", *table_overrides(table), "model=logreg")
+    text = (only_run(here) / "metrics.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(text, parse_constant=refuse)
+
+
+def test_the_kaggle_table_trains_every_model(run, real_data, here):
+    kaggle = real_data / "GTZAN" / "Data" / "features_30_sec.csv"
+    for model in MODELS:
+        words = ["data=table", f"data.path={kaggle}", "data.id_column=filename", "trainer.max_epochs=15"]
+        result = run("train", *words, f"model={model}", f"run_dir=runs/{model}")
+        assert result.code == 0, result.err
+        metrics = Run.open(here / "runs" / model).metrics
+        assert metrics["protocol"]["split"] == "random"
+        assert metrics["protocol"]["leaky"] == "unknown"
+        assert metrics["valid"]["n"] == 107
+        assert metrics["valid"]["accuracy"] > 0.5
+        assert math.isfinite(metrics["valid"]["log_loss"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_force_touches_nothing_before_training_can_start(run, table, here):
+    words = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*words, "model=mlp").code == 0
+    before = contents(here / "r")
+    pd.read_csv(table).assign(label="blues").to_csv("one_class.csv", index=False)
+    mistakes = {
+        "model=mpl": "no such option",
+        "data.path=gone.csv": "there is no such file",
+        "data.path=one_class.csv": "every track is of one class",
+        "data.label_column=gone": "no column 'gone'",
+        "+optimizer.betas=[2,2]": "optimizer: ",
+        "model.dropout=7": "model: ",
+    }
+    for override, told in mistakes.items():
+        result = run(*words, "force=true", override)
+        assert result.code == 2
+        assert told in result.lines[0]
+        assert contents(here / "r") == before, override
+    result = run(*words, "force=true", "model=logreg", "model.C=-1")
+    assert (result.code, contents(here / "r") == before) == (2, True)
+    assert run(*words, "force=true", "model=logreg").code == 0
+    assert contents(here / "r") != before
+
+
+def test_dollars_in_names_stand_as_they_are(run, here):
+    frame = make_frame()
+    classes = ["$frac{$", "R$B", "a$b$c"]
+    frame["label"] = frame.label.map(dict(zip(["blues", "jazz", "rock"], classes, strict=True)))
+    frame = frame.rename(columns={"f0": "$f_{0}$"})
+    frame.to_csv("t.csv", index=False)
+    words = ["data=table", "data.path=t.csv", "trainer.max_epochs=2", 'run_dir="r$x_{$"']
+    result = run("train", *words)
+    assert result.code == 0, result.err
+    found = Run.open(here / "r$x_{$")
+    assert found.metrics["classes"] == found.predictions("valid").classes == classes
+    assert set(found.predictions("valid").table.target) == set(classes)
+    assert "$f_{0}$" in found.classifier().meta.columns
+    assert all(name in result.out for name in classes)
+    assert (found.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
+    labels = confusion_figure(found.predictions("valid"), found.folder.name).axes[0].get_yticklabels()
+    assert [label.get_text().replace(r"\$", "$") for label in labels] == classes
+    assert not any(is_math_text(label.get_text()) for label in labels)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_cache_of_ones_own_it_lies_among_the_outputs(value, run, table, here, monkeypatch):
+    if value is None:
+        monkeypatch.delenv("MUSICRECLASS_CACHE")
+    else:
+        monkeypatch.setenv("MUSICRECLASS_CACHE", value)
+    assert run("train", *table_overrides(table), "model=logreg").code == 0
+    assert (here / "outputs" / "cache" / "fingerprints").is_dir()
+    assert sorted(p.name for p in here.iterdir()) == ["features.csv", "outputs"]
+    assert "found finished" in run("train", *table_overrides(table), "model=logreg").out
