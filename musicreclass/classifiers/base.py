@@ -124,11 +124,11 @@ class Classifier(ABC):
     """Fits on the training split, watches the validation split, never sees the test split.
 
     Attributes:
-        meta: what this is.
+        card: what this is.
         facts: what a fit has to tell: the best epoch, how many there were.
     """
 
-    meta: ModelCard
+    card: ModelCard
     fit_summary: dict[str, Any]
 
     @abstractmethod
@@ -141,7 +141,7 @@ class Classifier(ABC):
 
     def save(self, folder: Path) -> None:
         """Write all that prediction needs into an empty folder: meta.json, the model's own files, and SHA256SUMS of them."""
-        self.meta.save(folder)
+        self.card.save(folder)
         self.write(folder)
         sums = [f"{digest(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
         (folder / SUMS).write_text("".join(sums), encoding="utf-8")
@@ -152,7 +152,7 @@ class Classifier(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> Classifier:
+    def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> Classifier:
         """Read back what `save` wrote, executing nothing that it brings; `classifiers.load` finds the class."""
 
     def predict(self, data: TrackData, split: str) -> Predictions:
@@ -163,11 +163,11 @@ class Classifier(ABC):
         """
         if not isinstance(data, TableData):
             raise DataError(f"this model reads a table, the data gives {' and '.join(data.provides)}")
-        if data.columns != self.meta.columns:
-            missing = [c for c in self.meta.columns if c not in data.columns]
+        if data.columns != self.card.columns:
+            missing = [c for c in self.card.columns if c not in data.columns]
             what = (
                 f"{len(missing)} are missing ({', '.join(missing[:3])})" if missing else "their order or number differs"
             )
             raise DataError(f"the data's features are not those of the model: {what}")
         ids, x, _ = data.arrays(split)
-        return Predictions.of(ids, self.predict_proba(x), self.meta.classes, data.labels())
+        return Predictions.of(ids, self.predict_proba(x), self.card.classes, data.labels())

@@ -43,7 +43,7 @@ class BoostedClassifier(EstimatorClassifier):
         assert isinstance(data, TableData)
         settings: dict[str, Any] = self.estimator.get_params()
         x, y = self._begin(data)
-        self.pipeline = Pipeline(preprocessing_steps(self.meta.scale))
+        self.pipeline = Pipeline(preprocessing_steps(self.card.scale))
         x = self.pipeline.fit_transform(x)
         _, x_valid, y_valid = data.arrays("valid")
         known = np.isin(y_valid, self.present)  # a class that cannot be predicted cannot say when to stop
@@ -96,13 +96,13 @@ class BoostedClassifier(EstimatorClassifier):
         self.booster.save_model(folder / "trees.ubj")
 
     @classmethod
-    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> BoostedClassifier:
+    def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> BoostedClassifier:
         """See `classifiers.build.load`."""
         import xgboost
 
-        if meta.target not in TARGETS:
-            raise RunError(f"{folder}/meta.json: {meta.target} is not XGBoost's classifier")
-        found = cls(meta, None)
+        if card.target not in TARGETS:
+            raise RunError(f"{folder}/meta.json: {card.target} is not XGBoost's classifier")
+        found = cls(card, None)
         found._load_preprocessing(folder, trust)
         with refusing(folder / "trees.ubj"):
             found.booster = xgboost.Booster(model_file=folder / "trees.ubj")

@@ -26,13 +26,13 @@ class EstimatorClassifier(Classifier):
     """Imputation, scaling and an estimator, all fitted on the training split.
 
     Args:
-        meta: what this is.
+        card: what this is.
         estimator: has `fit` and `predict_proba`.
         weighted: whether classes weigh the same.
     """
 
-    def __init__(self, meta: ModelCard, estimator: Any, weighted: bool = False) -> None:
-        self.meta = meta
+    def __init__(self, card: ModelCard, estimator: Any, weighted: bool = False) -> None:
+        self.card = card
         self.estimator = estimator
         self.weighted = weighted
         self.fit_summary = {}
@@ -57,7 +57,7 @@ class EstimatorClassifier(Classifier):
     def _make_pipeline(self) -> Any:
         from sklearn.pipeline import Pipeline
 
-        return Pipeline([*preprocessing_steps(self.meta.scale), ("classify", self.estimator)])
+        return Pipeline([*preprocessing_steps(self.card.scale), ("classify", self.estimator)])
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`; a class without training tracks has probability 0."""
@@ -68,9 +68,9 @@ class EstimatorClassifier(Classifier):
         """Columns of the classes that an estimator knows, by its own numbers, to columns of all classes."""
         if probability.shape[1:] != (len(columns),) or len(columns) != len(self.present):
             raise ValueError(
-                f"{self.meta.target} gives {probability.shape[1:]} probabilities for {len(self.present)} classes"
+                f"{self.card.target} gives {probability.shape[1:]} probabilities for {len(self.present)} classes"
             )
-        full = np.zeros((len(probability), len(self.meta.classes)))
+        full = np.zeros((len(probability), len(self.card.classes)))
         full[:, self.present[columns]] = probability
         return full
 
@@ -82,9 +82,9 @@ class EstimatorClassifier(Classifier):
         io.dump(self.pipeline, folder / "pipeline.skops")
 
     @classmethod
-    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> EstimatorClassifier:
+    def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> EstimatorClassifier:
         """See `classifiers.build.load`."""
-        found = cls(meta, None)
+        found = cls(card, None)
         found._load_preprocessing(folder, trust)
         found.estimator = found.pipeline[-1]
         return found
@@ -92,7 +92,7 @@ class EstimatorClassifier(Classifier):
     def _load_preprocessing(self, folder: Path, trust: tuple[str, ...]) -> None:
         with refusing(folder / "present.npy"):
             self.present = np.load(folder / "present.npy", allow_pickle=False)
-            known = range(len(self.meta.classes))
+            known = range(len(self.card.classes))
             if self.present.dtype.kind != "i" or self.present.ndim != 1 or not set(self.present.tolist()) <= set(known):
                 raise ValueError("not the numbers of classes")
             if len(set(self.present.tolist())) != len(self.present):

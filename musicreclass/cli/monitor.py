@@ -52,11 +52,11 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
     if args.model is not None:
         if "=" in args.model:
             raise UserError(f"{args.model}: name a model first: musicreclass monitor cnn {args.model}")
-        from musicreclass.tasks.batch_size import checked_config, try_model
+        from musicreclass.tasks.batch_size import checked_settings, try_model
 
-        config = checked_config(args.model, args.overrides)
+        settings = checked_settings(args.model, args.overrides)
         print("measuring ...", file=sys.stderr, flush=True)
-        print(try_model(args.model, config))
+        print(try_model(args.model, settings))
         return 0
     console = Console(highlight=False)
     sources = Sources(nvml, root)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from musicreclass.config.schema import SPLITS
+from musicreclass.config.settings import SPLITS
 from musicreclass.data.splits import group_of
 
 TOLERATED = 0.2  # the share of tracks of unknown artist up to which a split may be called free of leaks

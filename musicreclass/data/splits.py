@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from musicreclass.config.schema import SPLITS
+from musicreclass.config.settings import SPLITS
 from musicreclass.errors import DataError
 
 SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning import LightningDataModule
 
-from musicreclass.config.schema import SPLITS
+from musicreclass.config.settings import SPLITS
 from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError

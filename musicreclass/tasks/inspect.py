@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from musicreclass.classifiers.base import ModelCard
-from musicreclass.classifiers.factory import read_meta
+from musicreclass.classifiers.factory import read_card
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.torch_files import flattened, foreign_objects, prefixes, read
@@ -54,21 +54,21 @@ def inspect_run(folder: Path, console: Console) -> None:
                 )
     model = folder / "model"
     if model.is_dir():
-        meta = read_meta(model)
-        rows += about_model(meta)
+        card = read_card(model)
+        rows += about_model(card)
     show_rows(rows, console)
     if (model / "weights.pt").is_file():
         inspect_file(model / "weights.pt", console)
 
 
-def about_model(meta: ModelCard) -> list[tuple[str, str]]:
+def about_model(card: ModelCard) -> list[tuple[str, str]]:
     """What a saved model is and reads."""
-    if meta.input == "table":
-        reads = f"a table of {len(meta.columns)} features"
+    if card.input == "table":
+        reads = f"a table of {len(card.columns)} features"
     else:
-        reads = f"{meta.eval_crops} clips of {meta.clip_seconds} s at {meta.sample_rate} Hz of each track"
-    arguments = ", ".join(f"{name}={value}" for name, value in meta.arguments.items())
-    return [("model", f"{meta.target}({arguments})"), ("reads", reads)]
+        reads = f"{card.eval_crops} clips of {card.clip_seconds} s at {card.sample_rate} Hz of each track"
+    arguments = ", ".join(f"{name}={value}" for name, value in card.arguments.items())
+    return [("model", f"{card.target}({arguments})"), ("reads", reads)]
 
 
 def inspect_file(path: Path, console: Console) -> None:

@@ -34,7 +34,7 @@ def test_ones_own_experiment_and_network_train(run, here):
 
     with pytest.raises(RunError, match="--trust my_network_1"):
         found.classifier()
-    assert found.classifier(trust=("my_network_1",)).meta.arguments == {"width": 7}
+    assert found.classifier(trust=("my_network_1",)).card.arguments == {"width": 7}
 
     wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
     assert (wrong.code, wrong.lines) == (2, ["+model.depth: no such key; did you mean model.width?"])

@@ -217,7 +217,7 @@ def test_dollars_in_names_stand_as_they_are(run, here):
     found = Run.open(here / "r$x_{$")
     assert found.metrics["classes"] == found.predictions("valid").classes == classes
     assert set(found.predictions("valid").table.target) == set(classes)
-    assert "$f_{0}$" in found.classifier().meta.columns
+    assert "$f_{0}$" in found.classifier().card.columns
     assert all(name in result.out for name in classes)
     assert (found.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
     labels = confusion_figure(found.predictions("valid"), found.folder.name).axes[0].get_yticklabels()

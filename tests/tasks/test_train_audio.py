@@ -87,7 +87,7 @@ def test_a_network_that_reads_the_waveform_itself(run, library, here):
     words = [w for w in SMALL if not w.startswith("model")]
     result = run("train", "--config-dir", "conf", "data=folder", f"data.root={library}", "model=wave", *words)
     assert result.code == 0, result.err
-    assert Run.open(only_run(here)).classifier(trust=("my_wave",)).meta.frontend is None
+    assert Run.open(only_run(here)).classifier(trust=("my_wave",)).card.frontend is None
 
 
 def test_impossible_settings_are_one_line(run, library):
