@@ -1,8 +1,7 @@
-"""From a configuration, or from a saved model, to a Classifier."""
+"""From settings, or from a saved model, to a Classifier."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,21 @@ from hydra.utils import get_object, instantiate
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from musicreclass.classifiers.base import Classifier, ModelCard, check_sums, refusing
+from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
+from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier, TrainerSettings
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, Problem, RunError
+from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
-KINDS: dict[str, type[Classifier]] = {
+CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
     "estimator": EstimatorClassifier,
     "boosted": BoostedClassifier,
@@ -129,35 +129,12 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
 
     Args:
         folder: the `model/` folder of a run.
-        trust: modules of your own that a model may be made from, as `my_networks`.
+        trust: modules of your own that a model may be created from, as `my_networks`.
 
     Raises:
-        RunError: if the folder is incomplete or foreign, or needs code that is not trusted.
+        RunError: if the folder is incomplete or damaged, or needs code that is not trusted.
     """
     card = read_card(folder)
-    check_sums(folder)
-    with refusing(folder / "meta.json"):
-        return KINDS[card.kind].load(folder, card, trust)
-
-
-def read_card(folder: Path) -> ModelCard:
-    """What a saved model says of itself.
-
-    Raises:
-        RunError: if the folder is incomplete or foreign.
-    """
-    try:
-        fields = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder}: no meta.json: not a model, or one whose run did not finish") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
-    if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
-        raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
-    with refusing(folder / "meta.json"):
-        names = fields.get("classes")
-        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
-            raise ValueError("classes must be a list of different names")
-        if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
-            raise ValueError("columns must be a list, and scale true or false")
-        return ModelCard(**fields)
+    verify_checksums(folder)
+    with reading(folder / CARD):
+        return CLASSES[card.kind].load(folder, card, trust)

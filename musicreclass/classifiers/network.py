@@ -14,8 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from musicreclass.classifiers.base import Classifier, ModelCard, Workspace, refusing
+from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
+from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.classifiers.network_builder import (
     fit_standardize,
     make_augmentation,
@@ -271,11 +272,11 @@ class NetworkClassifier(Classifier):
         if not (module.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
             told = f"if that is your own code, load it with --trust {module}"
             raise RunError(f"{folder}: made from {card.target}; {told}")
-        with refusing(folder / "meta.json"):
+        with reading(folder / "meta.json"):
             found_class = getattr(importlib.import_module(module), name)
             if found_class.__module__ != module or not plain_arguments(card.arguments):
                 raise RunError(f"{folder}/meta.json: {card.target} is not a network of {module} made from plain values")
-        with refusing(folder / "weights.pt"):
+        with reading(folder / "weights.pt"):
             later = {WEIGHTS: None} if WEIGHTS in card.arguments else {}  # they are in weights.pt, with everything else
             found = cls(replace(card, arguments={**card.arguments, **later}))
             found.card = card

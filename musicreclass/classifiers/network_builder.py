@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 from torch import nn
 
 from musicreclass.augmentation.augmentation import Augmentation
-from musicreclass.classifiers.base import ModelCard
+from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, UserError
 from musicreclass.models.frontend import LogMel, Standardize

@@ -14,7 +14,7 @@ from musicreclass.errors import Problem
 
 SEVERAL = "hardware.devices, hardware.nodes"
 ALONE = Problem(
-    f"{SEVERAL}: several processes cannot train one network in a multirun: run musicreclass train once for each job, without -m",
+    f"{SEVERAL}: several processes cannot train one network in a multirun; run musicreclass train once for each job, without -m",
     "processes_in_multirun",
     "hardware.devices",
 )
@@ -61,7 +61,7 @@ class Choices:
         if self.multirun and (several or self.swept & {"hardware.devices", "hardware.nodes"}):
             return [ALONE]
         if several and is_estimator(cfg):
-            line = f"{SEVERAL}: model={choices.get('model')} trains in one process: set both to 1"
+            line = f"{SEVERAL}: model={choices.get('model')} trains in one process; set both to 1"
             return [Problem(line, "processes_for_estimator", "hardware.devices")]
         missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
         if missing:
@@ -89,10 +89,10 @@ class Choices:
         """Features that the data does not allow."""
         if features and "waveform" not in gives:
             sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
-            line = f"features={features} reads recordings, and data={choices['data']} is a table: features=none, or data={sources}"
+            line = f"features={features} reads recordings, and data={choices['data']} is a table; use features=none, or data={sources}"
             return [Problem(line, "features_of_table", "features", features, "features=none")]
         if features and cfg.data.get("sampler", "none") != "none":
-            line = f"data.sampler={cfg.data.sampler} draws clips, and features={features} makes a table: class_weight=balanced"
+            line = f"data.sampler={cfg.data.sampler} draws clips, and features={features} makes a table; use class_weight=balanced"
             return [Problem(line, "sampler_of_table", "data.sampler", cfg.data.sampler, "class_weight=balanced")]
         return []
 
@@ -104,18 +104,18 @@ class Choices:
             line = f"model={model}: its file must say what it reads: input: table, or input: waveform"
             return [Problem(line, "missing_input", "model.input", needs)]
         if needs in gives and needs == "table" and augmentation != "none":
-            line = f"augmentation={augmentation} augments audio, and model={model} reads a table: augmentation=none"
+            line = f"augmentation={augmentation} augments audio, and model={model} reads a table; use augmentation=none"
             return [Problem(line, "augmentation_of_table", "augmentation", augmentation, "augmentation=none")]
         if needs in gives:
             return []
         models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
         if features != "none":
-            line = f"features={features} gives a table, and model={model} reads a {needs}: model={models}, or features=none"
+            line = f"features={features} gives a table, and model={model} reads a {needs}; use model={models}, or features=none"
             return [Problem(line, "input_mismatch", "model", model, "features=none")]
         encoders = "|".join(option for option in self.tree.groups["features"] if option != "none")
         ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
-        line = f"data={data} gives a {' and a '.join(gives)}, and model={model} reads a {needs}: {', '.join(ways)}, or data={sources}"
+        line = f"data={data} gives a {' and a '.join(gives)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
         return [Problem(line, "input_mismatch", "model", model, ways[0])]
 
 
@@ -130,7 +130,7 @@ def untrainable(cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
     plans_ahead = str(cfg.scheduler.get("_target_")).endswith(WHOLE_RUN_SCHEDULES)
     stops = cfg.early_stopping.get("patience") is not None and stopping != "none"
     if plans_ahead and stops and not is_estimator(cfg):
-        line = f"early_stopping={stopping}: scheduler={scheduler} plans the whole run; scheduler=plateau|none, or early_stopping=none"
+        line = f"early_stopping={stopping}: scheduler={scheduler} plans the whole run; use scheduler=plateau|none, or early_stopping=none"
         return [Problem(line, "schedule_with_early_stopping", "early_stopping", stopping, "early_stopping=none")]
     clips = cfg.trainer.gradient_clip_norm is not None and cfg.trainer.precision == "16-mixed"
     if clips and not cfg.optimizer.get("fused"):

@@ -29,6 +29,6 @@ def one_line(error: BaseException) -> str:
     """The message of a Hydra, OmegaConf or YAML error on one line."""
     cause = error.__cause__ if isinstance(error.__cause__, (OmegaConfBaseException, YAMLError)) else None
     text = str(cause or error) or type(error).__name__
-    text = re.sub(r"See https?://\S+.*", "", text)
+    text = re.sub(r"See https?://\S+.*|(?s:Config search path:.*)", "", text)
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from musicreclass.classifiers.base import ModelCard
+from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network_builder import make_augmentation, make_network
 from musicreclass.config.check import compose, settings_of
 from musicreclass.config.settings import TrainSettings

@@ -12,8 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from musicreclass.classifiers.base import ModelCard
-from musicreclass.classifiers.factory import read_card
+from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.torch_files import flattened, foreign_objects, prefixes, read
