@@ -203,6 +203,7 @@ def compare(*runs: Run | str | Path, each: bool = False) -> pd.DataFrame:
         >>> len(mrc.compare(run))
         1
     """
-    from musicreclass.compare.tables import frame_of
+    from musicreclass.tasks.compare import compare as compare_runs
+    from musicreclass.tasks.compare import frame
 
-    return frame_of([run.folder if isinstance(run, Run) else Path(run) for run in runs], each)
+    return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in runs], each))

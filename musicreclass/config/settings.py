@@ -227,6 +227,18 @@ class OpenJMLASettings(ModelSettings):
     unfreeze_every: Count | None = setting("epochs until the next block is unfrozen; null: all from the start")
 
 
+class XGBoostSettings(ModelSettings):
+    """Boosted trees; XGBoost itself checks most of these only while it trains, and some not at all."""
+
+    n_estimators: Count | None = setting("boosting rounds at most; the best round on the validation split counts")
+    learning_rate: Annotated[float, Gt(0), Le(1)] | None = setting("shrinkage of each tree")
+    max_depth: Natural | None = setting("depth of a tree; 0: no limit")
+    max_bin: Annotated[int, Ge(2)] | None = setting("histogram bins of a feature")
+    subsample: Annotated[float, Gt(0), Le(1)] | None = setting("share of the tracks that each tree sees")
+    colsample_bytree: Annotated[float, Gt(0), Le(1)] | None = setting("share of the features that each tree sees")
+    early_stopping_rounds: Count | None = setting("rounds without a better validation loss; null: never stop early")
+
+
 class FeatureSettings(Target):
     """What turns recordings into a table."""
 
@@ -413,5 +425,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
+    "xgboost.XGBClassifier": XGBoostSettings,
+    "xgboost.sklearn.XGBClassifier": XGBoostSettings,
 }
 TASKS: dict[str, type[Settings]] = {"train": TrainSettings, "prepare": PrepareSettings}
