@@ -16,7 +16,7 @@ from hydra.utils import get_object
 
 from musicreclass.config.messages import one_line
 from musicreclass.config.science import weights_file
-from musicreclass.data.audio import decoding as audio
+from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
@@ -105,7 +105,7 @@ class EmbeddedTracks(TableData):
 
     def key(self) -> str:
         """What vectors depend on beside the recording: 24 hexadecimal digits."""
-        parts = (self.encoder_fingerprint, self.precision, audio.VERSION)
+        parts = (self.encoder_fingerprint, self.precision, decoding.VERSION)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
     def embedded(self) -> np.ndarray:
