@@ -18,7 +18,7 @@ TELLING = 6  # so many features are not shared by two recordings by chance
 
 
 @dataclass
-class Table:
+class FeatureTable:
     """What a file of features says, before any policy.
 
     Attributes:
@@ -60,7 +60,7 @@ class TableSource(TableData):
         self.min_class_tracks = min_class_tracks
 
     @abstractmethod
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The table as it stands on disk."""
 
     def setup(self, stage: str | None = None) -> None:
@@ -87,7 +87,7 @@ class TableSource(TableData):
                 f"{len(copies)} tracks repeat another's features ({named}): a drawn split keeps copies together"
             )
 
-    def _apply_policies(self, table: Table) -> np.ndarray:
+    def _apply_policies(self, table: FeatureTable) -> np.ndarray:
         """Which rows stay, bool (rows,); those that do not are counted. Infinite features become missing ones."""
         target, ids = text(table.target), text(table.track_id)
         finite = np.isfinite(table.x)

@@ -13,7 +13,7 @@ from musicreclass.data.parallel import show_progress
 from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips
 from musicreclass.data.sources.demo_synthesis import RATE, VERSION
 from musicreclass.data.sources.table_file import TableFile
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.features import fma518
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.store import Store
@@ -47,7 +47,7 @@ class Demo(TableSource):
         """The feature table."""
         return [] if self.file is None else [self.file]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The demo's feature table."""
         return TableFile(str(self.file), {"protocol": "auto"}, label_column="genre", group_column="artist").read()
 

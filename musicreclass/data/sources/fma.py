@@ -16,7 +16,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from musicreclass.data.sources.fma_columns import SERIES
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
@@ -69,7 +69,7 @@ class FMAFeatures(TableSource):
         folder = find_metadata(self.root)
         return [folder / "tracks.csv", folder / "features.csv"]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The labelled tracks of the subset, with their features.
 
         Raises:
@@ -100,7 +100,7 @@ class FMAFeatures(TableSource):
             raise DataError(
                 f"{tracks_csv.parent}: no track of data.subset={self.subset} is in both tracks.csv and features.csv"
             )
-        return Table(
+        return FeatureTable(
             track_id=chosen.index,
             target=chosen.genre,
             x=features.values[rows][:, columns] if len(columns) < len(features.columns) else features.values[rows],

@@ -17,7 +17,7 @@ import pandas as pd
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import dataset_root, make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
@@ -84,7 +84,7 @@ class GTZANFeatures(TableSource):
         """The feature table."""
         return [find_table(self.root, TABLES[self.seconds])]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The table's rows, with artists and splits from the index.
 
         Raises:
@@ -112,7 +112,7 @@ class GTZANFeatures(TableSource):
             keep = np.array([place is not None for place in split])
             dropped["outside the fault-filtered lists"] = named.track[~keep].nunique()
             split = [place for place in split if place is not None]
-        return Table(
+        return FeatureTable(
             track_id=named.track[keep],
             target=frame.label[keep],
             x=frame.loc[keep, columns].to_numpy(np.float32, copy=True),

@@ -14,7 +14,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import some, text
 from musicreclass.errors import DataError, DatasetNotFoundError
 
@@ -59,7 +59,7 @@ class TableFile(TableSource):
         """The table's file."""
         return [self.path]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The file's rows.
 
         Raises:
@@ -94,7 +94,7 @@ class TableFile(TableSource):
         known = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
-        return Table(
+        return FeatureTable(
             track_id=frame[self.id_column],
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
             x=np.array(x),
