@@ -189,7 +189,7 @@ def test_force_touches_nothing_before_training_can_start(run, table, here):
     mistakes = {
         "model=mpl": "no such option",
         "data.path=gone.csv": "there is no such file",
-        "data.path=one_class.csv": "every track is of one class",
+        "data.path=one_class.csv": "only one class",
         "data.label_column=gone": "no column 'gone'",
         "+optimizer.betas=[2,2]": "optimizer: ",
         "model.dropout=7": "model: ",
