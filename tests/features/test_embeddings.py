@@ -375,7 +375,7 @@ def test_inspect_survives_odd_tensors_and_names(run, here):
     torch.save(cyclic, here / "cyclic.pth")
     result = run("inspect", here / "cyclic.pth")
     assert result.code == 2, result.err
-    assert "no checkpoint" in result.lines[0]
+    assert result.problems[0].kind == "damaged_file"
     torch.save({"\x1b[31mred": torch.zeros(3).to_sparse(), "note": "\x1b[2Jgone"}, here / "odd.pth")
     result = run("inspect", here / "odd.pth")
     assert result.code == 0, result.err
