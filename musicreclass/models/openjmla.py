@@ -28,7 +28,7 @@ from musicreclass.models.openjmla_layers import (
     PatchEmbedding,
     TransformerBlock,
 )
-from musicreclass.models.weights.torch_files import find, read_tensors
+from musicreclass.models.weights.torch_files import find_prefix, read_tensors
 
 FRAMES = 2992  # of the spectrograms used in pretraining, 29.92 s
 PATCH_ROWS, PATCH_COLUMNS = N_MELS // PATCH_SIZE, FRAMES // PATCH_SIZE  # of these spectrograms
@@ -94,7 +94,7 @@ class OpenJMLAEncoder(Encoder):
         path = Path(checkpoint).expanduser()
         tensors = read_tensors(path)
         shapes = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
-        prefix = find(path, tensors, shapes, "OpenJMLA encoder", prefix)
+        prefix = find_prefix(path, tensors, shapes, "OpenJMLA encoder", prefix)
         encoder.load_state_dict({name: tensors.pop(prefix + name).float() for name in shapes}, strict=True, assign=True)
         unused = ", ".join(list(tensors)[:5]) + (", ..." if len(tensors) > 5 else "")
         log.info("%s: loaded the encoder under %r; unused tensors: %s", path, prefix, unused or "none")

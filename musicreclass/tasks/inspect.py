@@ -16,7 +16,7 @@ from musicreclass.classifiers.base import ModelCard
 from musicreclass.classifiers.factory import read_meta
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.openjmla import OpenJMLAEncoder
-from musicreclass.models.weights.torch_files import flattened, foreign_objects, prefixes, read
+from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
 from musicreclass.runs.folder import Run
 
 PLAIN_SHOWN = 8  # plain values of a checkpoint that are shown
@@ -78,7 +78,7 @@ def inspect_file(path: Path, console: Console) -> None:
         WeightsError: if it is no checkpoint, or damaged.
     """
     try:
-        found = read(path)
+        found = load_checkpoint(path)
     except WeightsError:
         brought = foreign_objects(path)
         if not brought:
@@ -87,7 +87,7 @@ def inspect_file(path: Path, console: Console) -> None:
                    ("brings", f"objects of {', '.join(brought)}: not opened")], console)  # fmt: skip
         console.print("its tensors can be used once their state_dict alone was saved, where it was made")
         return
-    tensors = dict(flattened(found))
+    tensors = dict(flatten_tensors(found))
     total = sum(tensor.numel() for tensor in tensors.values())
     show_rows([("file", f"{path}, {size(path.stat().st_size)}"), ("format", file_format(path)),
                *plain_values(found)], console)  # fmt: skip
@@ -119,7 +119,7 @@ def uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
     """What can be done with a checkpoint, one line each."""
     wanted = {name: tensor.shape for name, tensor in OpenJMLAEncoder().state_dict().items()}
     lines = []
-    found = prefixes(tensors, wanted)
+    found = matching_prefixes(tensors, wanted)
     for prefix in found:
         choice = f" features.prefix={prefix!r}" if len(found) > 1 else ""
         lines.append(f"an OpenJMLA encoder under {prefix!r}: features=openjmla features.checkpoint={path}{choice}")

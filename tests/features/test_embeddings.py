@@ -209,7 +209,7 @@ def test_a_run_over_embeddings_is_scored_on_another_library(run, here, runs):
 
 @pytest.mark.parametrize("features", [
     {"_target_": "musicreclass.storage.atomic.remove", "path": "precious"},
-    {"_target_": "musicreclass.models.weights.torch_files.read", "path": "precious"},
+    {"_target_": "musicreclass.models.weights.torch_files.load_checkpoint", "path": "precious"},
     {"_target_": "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint",
      "checkpoint": {"_target_": "musicreclass.storage.atomic.remove", "path": "precious"}},
 ])  # fmt: skip

@@ -23,14 +23,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: if the file is missing or damaged, is not a checkpoint, or contains objects that would execute code.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in flattened(read(path)):
+    for name, tensor in flatten_tensors(load_checkpoint(path)):
         if name in tensors:
             raise WeightsError(f"{path}: contains two tensors named {name!r}", "duplicate_tensor", path, name)
         tensors[name] = tensor
     return tensors
 
 
-def read(path: Path) -> Any:
+def load_checkpoint(path: Path) -> Any:
     """The content of a checkpoint: tensors and plain values in dictionaries and lists.
 
     Raises:
@@ -50,7 +50,7 @@ def read(path: Path) -> Any:
 
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
-        flattened(content)  # fails on objects that contain themselves
+        flatten_tensors(content)  # fails on objects that contain themselves
         return content
     except Exception as error:
         objects = foreign_objects(path)
@@ -94,7 +94,7 @@ def foreign_objects(path: Path) -> list[str]:
         return []
 
 
-def flattened(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
+def flatten_tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
     """Every tensor in nested dictionaries and lists, with its full name."""
     if isinstance(value, torch.Tensor):
         return [(name, value)]
@@ -104,25 +104,27 @@ def flattened(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
         items = [(str(number), child) for number, child in enumerate(value)]
     else:
         return []
-    return [named for key, child in items for named in flattened(child, f"{name}.{key}" if name else key)]
+    return [named for key, child in items for named in flatten_tensors(child, f"{name}.{key}" if name else key)]
 
 
-def prefixes(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> list[str]:
+def matching_prefixes(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> list[str]:
     """Every prefix p under which all tensors `p + name` exist with the expected shapes, sorted."""
     first = next(iter(shapes))
     candidates = {name.removesuffix(first) for name in tensors if name.endswith(first)}
     return sorted(
-        p for p in candidates if all(p + name in tensors and fits(tensors[p + name], shapes[name]) for name in shapes)
+        p
+        for p in candidates
+        if all(p + name in tensors and matches_shape(tensors[p + name], shapes[name]) for name in shapes)
     )
 
 
-def fits(tensor: torch.Tensor, shape: Sequence[int]) -> bool:
+def matches_shape(tensor: torch.Tensor, shape: Sequence[int]) -> bool:
     """Whether a tensor has the shape, is dense, holds real floating-point numbers and has data."""
     real = tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
     return real and tuple(tensor.shape) == tuple(shape)
 
 
-def find(
+def find_prefix(
     path: Path, tensors: Mapping[str, torch.Tensor], shapes: Shapes, network: str, prefix: str | None = None
 ) -> str:
     """The prefix under which a checkpoint contains the tensors of a network.
@@ -137,7 +139,7 @@ def find(
     Raises:
         WeightsError: if there is none, or several and `prefix` is None.
     """
-    matches = prefixes(tensors, shapes)
+    matches = matching_prefixes(tensors, shapes)
     available = ", ".join(map(repr, matches))
     if prefix is not None:
         if prefix in matches:
@@ -168,7 +170,7 @@ def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> st
     mismatched = [
         f"{name} is {describe_tensor(tensors[prefix + name])}, expected {tuple(shapes[name])}"
         for name in shapes
-        if prefix + name in tensors and not fits(tensors[prefix + name], shapes[name])
+        if prefix + name in tensors and not matches_shape(tensors[prefix + name], shapes[name])
     ]
     clauses = [f"{len(missing)} of {len(shapes)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
     clauses += [f"{len(mismatched)} do not match ({'; '.join(mismatched[:3])})"] if mismatched else []
@@ -177,5 +179,11 @@ def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> st
 
 def describe_tensor(tensor: torch.Tensor) -> str:
     """A tensor's shape, and what makes it unusable as weights."""
-    dtype = "" if fits(tensor, tensor.shape) else " without data" if tensor.is_meta else f" of {str(tensor.dtype)[6:]}"
+    dtype = (
+        ""
+        if matches_shape(tensor, tensor.shape)
+        else " without data"
+        if tensor.is_meta
+        else f" of {str(tensor.dtype)[6:]}"
+    )
     return f"{tuple(tensor.shape)}{dtype}" + ("" if tensor.layout == torch.strided else ", sparse")
