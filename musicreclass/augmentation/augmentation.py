@@ -104,12 +104,12 @@ class Augmentation(nn.Module):
         self.mixup_alpha = mixup_alpha
 
     @property
-    def longest(self) -> float:
+    def crop_factor(self) -> float:
         """Required length of a training crop relative to the clip, so that the fastest rate still fills the clip."""
         return max([1.0, *self.stretch_rates]) if self.stretch_p > 0 else 1.0
 
     @property
-    def masks(self) -> bool:
+    def has_masks(self) -> bool:
         """Whether spectrograms are augmented."""
         return self.time_masks > 0 or self.freq_masks > 0
 
@@ -118,7 +118,7 @@ class Augmentation(nn.Module):
         """Apply stretch and shift, gain and polarity, then noise.
 
         Args:
-            x: (B, m) float32, m at least `n * longest`; not modified.
+            x: (B, m) float32, m at least `n * crop_factor`; not modified.
             keys: one integer per sample.
             n: samples in a clip.
 
@@ -128,8 +128,8 @@ class Augmentation(nn.Module):
         Raises:
             ValueError: if the crops are too short, or the numbers of keys and samples differ.
         """
-        if x.shape[1] < math.floor(n * self.longest):
-            raise ValueError(f"crops of {x.shape[1]} samples are too short for clips of {n} at rate {self.longest}")
+        if x.shape[1] < math.floor(n * self.crop_factor):
+            raise ValueError(f"crops of {x.shape[1]} samples are too short for clips of {n} at rate {self.crop_factor}")
         int_keys = as_int_keys(keys, len(x))
         values = np.array([random_stream(key, WAVEFORM).random(10) for key in int_keys]).reshape(len(x), 10)
         with torch.autocast(x.device.type, enabled=False):

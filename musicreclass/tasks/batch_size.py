@@ -91,7 +91,7 @@ def made_up(config: dict[str, Any], profile: Profile, features: int, classes: in
     module.to(device).train()
     x = torch.zeros(n, features, device=device)
     if augment is not None:
-        x = torch.zeros(n, math.ceil(samples * augment.longest), dtype=torch.int16, device=device)
+        x = torch.zeros(n, math.ceil(samples * augment.crop_factor), dtype=torch.int16, device=device)
     return module, (x, torch.arange(n, device=device) % classes, torch.arange(n))
 
 

@@ -20,7 +20,7 @@ def test_samples_without_an_effect_are_exactly_their_crops(effect):
     unchanged = (Augmentation(**options).waveform(x, KEYS, N) == x[:, :N]).all(1)
     assert 8 < unchanged.sum() < 32
     never = Augmentation(**{k: 0 if k.endswith("_p") else v for k, v in options.items()})
-    assert never.longest == 1.0
+    assert never.crop_factor == 1.0
     assert torch.equal(never.waveform(x, KEYS, N), x[:, :N])
 
 

@@ -80,7 +80,7 @@ def test_long_clips_keep_high_frequencies():
 def test_crops_of_the_required_length_fill_the_clip(n, low, high, steps):
     """For any clip length, the last samples are not silent."""
     augmentation = Augmentation(stretch_rate=[low, high], stretch_p=1, pitch_semitones=[-steps, steps], pitch_p=1)
-    x = crops(4, int(n * augmentation.longest))
+    x = crops(4, int(n * augmentation.crop_factor))
     y = augmentation.waveform(x, KEYS[:4], n)
     assert y.shape == (4, n)
     assert torch.isfinite(y).all()

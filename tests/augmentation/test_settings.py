@@ -44,7 +44,7 @@ def test_seed_v2_has_the_values_of_the_earlier_script():
     assert augmentation.pitch_shifts == [-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2]
     assert (augmentation.stretch_p, augmentation.pitch_p) == (0.5, 0.5)
     assert (augmentation.noise_amplitude, augmentation.noise_amplitude_p) == (0.005, 0.3)
-    assert augmentation.longest == 1.1
+    assert augmentation.crop_factor == 1.1
 
 
 @pytest.mark.parametrize("name", ["waveform", "spectrogram", "full", "seed_v2"])
@@ -63,7 +63,7 @@ def test_every_file_changes_its_input_but_not_in_place(name):
 
 def test_none_changes_nothing():
     augmentation, x, z = augmentation_of("none"), crops(5), spectrograms(5)
-    assert augmentation.longest == 1.0
+    assert augmentation.crop_factor == 1.0
     assert torch.equal(augmentation.waveform(x, KEYS[:5], N), x[:, :N])
     assert torch.equal(augmentation.spectrogram(z, KEYS[:5]), z)
     mixed, targets = augmentation.mixup(x, torch.tensor([0, 1, 2, 0, 1]), KEYS[:5], 3)
