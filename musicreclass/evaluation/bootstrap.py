@@ -20,12 +20,12 @@ class Clusters:
     Attributes:
         codes: the cluster of each track, (n,) int64.
         count: number of clusters.
-        known: whether the group of any track is known.
+        has_groups: whether the group of any track is known.
     """
 
     codes: np.ndarray
     count: int
-    known: bool
+    has_groups: bool
 
     @classmethod
     def of(cls, groups: list[str | None]) -> Clusters:
@@ -36,7 +36,7 @@ class Clusters:
         return cls(codes, int(codes.max()) + 1, len(names) > 0)
 
     def __str__(self) -> str:
-        return f"{self.count} groups" if self.known else f"{self.count} tracks"
+        return f"{self.count} groups" if self.has_groups else f"{self.count} tracks"
 
     def class_counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
         """Hits, predictions and tracks of each class by cluster, (count, 3 C); accuracy and macro-F1 depend on nothing else."""
