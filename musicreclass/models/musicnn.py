@@ -206,9 +206,7 @@ class VGG(nn.Module):
         x = self.input_norm(x.unsqueeze(1))
         for block in self.blocks:
             x = block(x)
-        pooled = x.permute(0, 2, 3, 1).flatten(
-            1
-        )  # frames, bands, channels: the order that the weights of `tags` expect
+        pooled = x.permute(0, 2, 3, 1).flatten(1)  # frames, bands, channels: the order of the weights of `tags`
         return {"tags": self.tags(pooled).sigmoid(), "pooled": pooled}
 
 

@@ -179,11 +179,9 @@ def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> st
 
 def describe_tensor(tensor: torch.Tensor) -> str:
     """A tensor's shape, and what makes it unusable as weights."""
-    dtype = (
-        ""
-        if matches_shape(tensor, tensor.shape)
-        else " without data"
-        if tensor.is_meta
-        else f" of {str(tensor.dtype)[6:]}"
-    )
-    return f"{tuple(tensor.shape)}{dtype}" + ("" if tensor.layout == torch.strided else ", sparse")
+    description = str(tuple(tensor.shape))
+    if tensor.is_meta:
+        description += " without data"
+    elif not matches_shape(tensor, tensor.shape):
+        description += f" of {str(tensor.dtype)[6:]}"
+    return description if tensor.layout == torch.strided else f"{description}, sparse"
