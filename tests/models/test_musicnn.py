@@ -1,15 +1,9 @@
-"""musicnn's taggers: outputs match TensorFlow, log-mel matches librosa, weights are installed completely or not at all."""
+"""musicnn's taggers: outputs match TensorFlow, log-mel matches librosa."""
 
 from __future__ import annotations
 
-import errno
-import io
 import json
-import os
-import signal
-import zipfile
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import librosa
@@ -17,85 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import save_file
 
 from musicreclass.errors import ConfigError, WeightsError
 from musicreclass.models.musicnn import HOP, PATCH_FRAMES, PATCH_SAMPLES, PATCH_STEP, MusiCNNEncoder
-from musicreclass.models.weights import musicnn_wheel
-from musicreclass.models.weights.musicnn import TAGS, install_weights, read_weights
-from musicreclass.models.weights.musicnn_wheel import CHECKPOINTS, WHEEL
-from tests import tensorflow_bundle as bundle
+from musicreclass.models.weights.musicnn import TAGS
+from musicreclass.models.weights.musicnn_wheel import CHECKPOINTS
 from tests.conftest import Result, only_run
-from tests.make_musicnn_outputs import make_patches, make_variables
-
-EXPECTED = np.load(Path(__file__).parents[1] / "files" / "musicnn_outputs.npz")
-MODELS = os.environ.get("MUSICRECLASS_MODELS")  # read before conftest.py removes it
-REAL_WHEEL = os.environ.get("MUSICRECLASS_TEST_MUSICNN")  # musicnn's wheel from PyPI
-
-
-def seeded_name(checkpoint: str) -> str:
-    """The name under which the outputs of a network with seeded weights are recorded."""
-    return "seeded_" + checkpoint.rpartition("_")[2]
-
-
-def seeded_bundle(checkpoint: str) -> tuple[bytes, bytes]:
-    """Index and data of a checkpoint with seeded weights, including a few variables of an optimizer."""
-    variables = make_variables(json.loads(str(EXPECTED[f"{seeded_name(checkpoint)}/shapes"])))
-    variables |= {"dense/bias/Adam": variables["dense/bias"], "beta1_power": np.array(0.5, np.float32)}
-    blocks, last_keys, data = bundle.bundle(variables)
-    return bundle.table(blocks, last_keys), data
-
-
-def write_wheel(path: Path, members: dict[str, bytes | None], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write a wheel and make its SHA-256 the known one."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, data in members.items():
-            if data is not None:
-                archive.writestr(name, data)
-    monkeypatch.setattr(musicnn_wheel, "SHA256", sha256(content.getvalue()).hexdigest())
-    path.write_bytes(content.getvalue())
-    return path
-
-
-@pytest.fixture(scope="session")
-def members() -> dict[str, bytes]:
-    """The files of a package like musicnn's, with seeded weights."""
-    files: dict[str, bytes] = {"musicnn/__init__.py": b"raise SystemExit('imported')"}
-    for name in CHECKPOINTS:
-        files[f"musicnn/{name}/.index"], files[f"musicnn/{name}/.data-00000-of-00001"] = seeded_bundle(name)
-    return files
-
-
-@pytest.fixture
-def make_wheel(members: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes the wheel with some members replaced, or removed where None."""
-
-    def make(**changes: bytes | None) -> Path:
-        return write_wheel(tmp_path / WHEEL, {**members, **changes}, monkeypatch)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def seeded(members: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with seeded weights, installed from a wheel."""
-    folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        install_weights(folder / "musicnn", write_wheel(folder / WHEEL, {**members}, monkeypatch))
-    return folder / "musicnn"
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with musicnn's published weights; skips the test if there are none."""
-    if MODELS and (Path(MODELS) / "musicnn" / f"{CHECKPOINTS[0]}.safetensors").is_file():
-        return Path(MODELS) / "musicnn"
-    if not REAL_WHEEL:
-        pytest.skip("needs musicnn's weights in MUSICRECLASS_MODELS, or its wheel in MUSICRECLASS_TEST_MUSICNN")
-    folder = tmp_path_factory.mktemp("published")
-    install_weights(folder, Path(REAL_WHEEL))
-    return folder
+from tests.make_musicnn_outputs import make_patches
+from tests.models.conftest import EXPECTED, seeded_name
 
 
 def check_outputs(folder: Path, checkpoint: str, recorded: str) -> None:
@@ -204,123 +127,6 @@ def test_unknown_layers_and_checkpoints_and_missing_weights(seeded: Path, tmp_pa
         MusiCNNEncoder(folder=str(tmp_path))
     assert (missing.value.kind, missing.value.key) == ("file_not_found", str(tmp_path / "MSD_musicnn.safetensors"))
     assert "musicreclass prepare features=musicnn" in str(missing.value)
-
-
-def install_error(folder: Path, wheel: Path | None) -> tuple[str, str]:
-    """Kind and key of the error that keeps weights from being installed."""
-    with pytest.raises(WeightsError) as caught:
-        install_weights(folder, wheel)
-    assert "\n" not in str(caught.value)
-    assert not folder.exists()
-    return caught.value.kind, caught.value.key
-
-
-def test_only_the_known_wheel_is_accepted(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
-    wheel, folder = make_wheel(), tmp_path / "models"
-    content = bytearray(wheel.read_bytes())
-    content[len(content) // 2] ^= 1
-    for damaged in (content, content[:1000]):
-        wheel.write_bytes(damaged)
-        assert install_error(folder, wheel) == ("wrong_checksum", str(wheel))
-    for path in (tmp_path / "musicnn-0.2.0-py3-none-any.whl", tmp_path):  # a missing file, a folder
-        assert install_error(folder, path) == ("unreadable_file", str(path))
-
-
-def test_wheels_with_other_content_are_rejected(
-    make_wheel: Callable[..., Path], members: dict[str, bytes], tmp_path: Path
-) -> None:
-    folder, index, data = tmp_path / "models", "musicnn/MTT_vgg/.index", "musicnn/MTT_vgg/.data-00000-of-00001"
-    wheel = make_wheel(**{index: None})
-    assert install_error(folder, wheel) == ("not_the_package", str(wheel))
-    for name, content in ((data, members[data][:-1]), (index, members[index][:-9])):
-        wheel = make_wheel(**{name: content})
-        assert install_error(folder, wheel) == ("damaged_file", f"{wheel}/{name}")
-    for variables, kind in (
-        ({"other/kernel": np.zeros(3, np.float32)}, "unknown_variable"),
-        (make_variables({"dense/bias": [50]}), "missing_variables"),
-    ):
-        blocks, last_keys, content = bundle.bundle(variables)
-        wheel = make_wheel(**{index: bundle.table(blocks, last_keys), data: content})
-        assert install_error(folder, wheel) == (kind, "MTT_vgg")
-    wheel = make_wheel()
-    wheel.write_bytes(b"not an archive")
-    musicnn_wheel.SHA256 = sha256(b"not an archive").hexdigest()  # the monkeypatch of make_wheel restores it
-    assert install_error(folder, wheel) == ("not_the_package", str(wheel))
-
-
-def test_download_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    assert install_error(tmp_path / "models", None) == ("download_failed", "features.wheel")
-
-
-def test_no_file_is_partially_installed(
-    make_wheel: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wheel, folder, calls = make_wheel(), tmp_path / "models", []
-
-    def fail_on_second_file(file: int) -> None:
-        calls.append(file)
-        if len(calls) == 2:
-            os.ftruncate(file, 1000)
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail_on_second_file)
-    with pytest.raises(WeightsError) as caught:
-        install_weights(folder, wheel)
-    assert (caught.value.kind, caught.value.key) == ("unwritable_folder", str(folder))
-    assert [path.name for path in folder.iterdir()] == [f"{CHECKPOINTS[0]}.safetensors"]
-    read_weights(folder, CHECKPOINTS[0])
-    monkeypatch.undo()
-    monkeypatch.setattr(musicnn_wheel, "SHA256", sha256(wheel.read_bytes()).hexdigest())
-    assert sorted(install_weights(folder, wheel)) == sorted(folder.iterdir())
-    unused = tmp_path / "unused.whl"  # not read when all weights are installed
-    assert len({path.stat().st_mtime_ns for path in install_weights(folder, unused)}) == 4
-
-
-def test_a_killed_installation_leaves_only_complete_files(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
-    wheel, folder = make_wheel(), tmp_path / "models"
-    if (child := os.fork()) == 0:
-        actions = iter([lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL)])
-        os.fsync = lambda file: next(actions)()
-        install_weights(folder, wheel)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    assert [path.name for path in folder.glob("*.safetensors")] == [f"{CHECKPOINTS[0]}.safetensors"]
-    read_weights(folder, CHECKPOINTS[0])
-    assert all(path.is_file() for path in install_weights(folder, wheel))
-
-
-def test_damaged_weights_are_reported_and_replaced(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
-    wheel, folder = make_wheel(), tmp_path / "models"
-    install_weights(folder, wheel)
-    path = folder / "MSD_vgg.safetensors"
-    content = path.read_bytes()
-
-    def read_error() -> str:
-        with pytest.raises(WeightsError) as caught:
-            read_weights(folder, "MSD_vgg")
-        assert caught.value.key == str(path)
-        assert "musicreclass prepare" in str(caught.value)
-        return caught.value.kind
-
-    for damaged in (content[:-4], content[:50], b"", bytes(300)):
-        path.write_bytes(damaged)
-        assert read_error() == "damaged_file"
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert read_error() == "wrong_checksum"
-    install_weights(folder, wheel)
-    assert path.read_bytes() == content
-    weights, card = read_weights(folder, "MSD_vgg")
-    for change in ({"tags": ["rock"]}, {"tags": None}, {"overlaps": ["gtzan"]}, {"overlaps": [{"dataset": "gtzan"}]}):
-        save_file(weights, path, {"card": json.dumps({**card, **change})})
-        assert read_error() == "invalid_card"
-    save_file({"w": torch.zeros(3)}, path)  # another program's file, without a card
-    assert read_error() == "damaged_file"
-    with pytest.raises(WeightsError):
-        MusiCNNEncoder("MSD_vgg", "tags", str(folder))
 
 
 def test_prepare_and_train(make_wheel: Callable[..., Path], run: Callable[..., Result], here: Path) -> None:

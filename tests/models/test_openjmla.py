@@ -1,4 +1,4 @@
-"""OpenJMLA's encoder matches its specification and is found in checkpoints of several layouts."""
+"""OpenJMLA's encoder matches its specification."""
 
 from __future__ import annotations
 
@@ -10,40 +10,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from musicreclass.errors import ConfigError, WeightsError
+from musicreclass.errors import ConfigError
 from musicreclass.models.openjmla import OpenJMLAEncoder, crop_or_repeat
-from musicreclass.models.openjmla_finetune import OpenJMLA
-
-SHORT = 1.12  # window length in seconds: 7 columns of patches
-
-
-def published_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
-    """The 150 tensors of the specification, with random weights large enough for every layer to matter."""
-    shapes = {"cls_token": (1, 1, 768), "pos_embed": (1, 936, 768), "patch_embed.projection.weight": (768, 3, 16, 16),
-              "patch_embed.projection.bias": (768,)}  # fmt: skip
-    for i in range(12):
-        for name, shape in {
-            "ln1.weight": (768,), "ln1.bias": (768,), "attn.qkv.weight": (2304, 768), "attn.qkv.bias": (2304,),
-            "attn.proj.weight": (768, 768), "attn.proj.bias": (768,), "ln2.weight": (768,), "ln2.bias": (768,),
-            "ffn.layers.0.0.weight": (3072, 768), "ffn.layers.0.0.bias": (3072,),
-            "ffn.layers.1.weight": (768, 3072), "ffn.layers.1.bias": (768,),
-        }.items():  # fmt: skip
-            shapes[f"layers.{i}.{name}"] = shape
-    shapes |= {"ln1.weight": (768,), "ln1.bias": (768,)}
-    rng = torch.Generator().manual_seed(seed)
-    tensors = {name: 0.05 * torch.randn(shape, generator=rng) for name, shape in shapes.items()}
-    for name in tensors:
-        if name.endswith(("ln1.weight", "ln2.weight")):
-            tensors[name] += 1
-    return tensors
+from tests.openjmla import SHORT_WINDOW, music, published_tensors, save_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    """A file with the layout of the published epoch_20.pth."""
-    path = tmp_path_factory.mktemp("models") / "epoch_20.pth"
-    torch.save({"state_dict": published_tensors(), "author": "MMSelfSup"}, path)
-    return path
+    return save_checkpoint(tmp_path_factory.mktemp("models") / "epoch_20.pth")
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +55,6 @@ def reference(tensors: dict[str, torch.Tensor], mel: torch.Tensor) -> torch.Tens
         hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
         x = x + hidden @ w[p + "ffn.layers.1.weight"].T + w[p + "ffn.layers.1.bias"]
     return norm(x, "ln1")
-
-
-def music(seconds: float, seed: int = 0) -> torch.Tensor:
-    """Tones over quiet noise, (1, n) at 16 kHz."""
-    t = torch.arange(round(16000 * seconds)) / 16000
-    rng = torch.Generator().manual_seed(seed)
-    tones = sum(torch.sin(2 * math.pi * f * t) for f in (220.0 + seed, 523.0, 1760.0, 5000.0))
-    return (0.1 * tones * (1 + torch.sin(3 * t)) + 0.01 * torch.randn(len(t), generator=rng)).unsqueeze(0)
 
 
 @torch.inference_mode()
@@ -163,7 +129,7 @@ def test_long_recordings_are_cut_into_evenly_spaced_windows(encoder):
 @torch.inference_mode()
 def test_other_window_lengths_cut_or_interpolate_the_positions(checkpoint):
     x = music(2)
-    cut = OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT)
+    cut = OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT_WINDOW)
     assert cut(x)[1].shape == (1, 35, 768)
     grid = published_tensors()["pos_embed"][0, 1:].reshape(5, 187, 768)
     assert torch.equal(cut.positions()[0, 1:], grid[:, :7].reshape(35, 768))
@@ -185,10 +151,10 @@ def test_other_window_lengths_cut_or_interpolate_the_positions(checkpoint):
 @torch.inference_mode()
 def test_pooling(checkpoint):
     x = music(1.2)
-    cls, patches = OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT)(x)
+    cls, patches = OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT_WINDOW)(x)
     pooled = {}
     for pooling in ("cls", "mean", "cls_mean"):
-        encoder = OpenJMLAEncoder.from_checkpoint(checkpoint, pooling=pooling, window_seconds=SHORT)
+        encoder = OpenJMLAEncoder.from_checkpoint(checkpoint, pooling=pooling, window_seconds=SHORT_WINDOW)
         pooled[pooling] = encoder.embed(encoder.windows(x[0]))
         assert pooled[pooling].shape == (1, len(encoder.columns))
     assert torch.allclose(pooled["cls"], cls, atol=1e-5)
@@ -198,82 +164,9 @@ def test_pooling(checkpoint):
 
 def test_fingerprint_depends_on_weights_and_settings(checkpoint, encoder):
     others = [OpenJMLAEncoder.from_checkpoint(checkpoint, pooling="cls"), OpenJMLAEncoder.from_checkpoint("random"),
-              OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT)]  # fmt: skip
+              OpenJMLAEncoder.from_checkpoint(checkpoint, window_seconds=SHORT_WINDOW)]  # fmt: skip
     assert len({e.fingerprint() for e in (encoder, *others)}) == 4
     assert OpenJMLAEncoder.from_checkpoint("random").fingerprint() == others[1].fingerprint()
-
-
-SMALL = {"cls_token": torch.zeros(1, 1, 768)}
-
-
-def save(path: Path, value: object) -> Path:
-    torch.save(value, path)
-    return path
-
-
-def test_encoder_is_found_under_any_prefix(tmp_path):
-    tensors = published_tensors()
-    nested = {f"audio_encoder.vit.{name}": tensor.half() for name, tensor in tensors.items()}
-    path = save(tmp_path / "big.pth", {"model": {"module": {**nested, "lm.ln1.weight": torch.ones(768)}}, "epoch": 4})
-    encoder = OpenJMLAEncoder.from_checkpoint(path)
-    assert torch.equal(encoder.ln1.bias, tensors["ln1.bias"].half().float())
-    assert encoder.ln1.bias.dtype == torch.float32
-
-
-def test_a_file_with_two_encoders_needs_a_prefix(tmp_path):
-    tensors = published_tensors()
-    path = save(tmp_path / "ema.pth", {"state_dict": tensors, "ema": tensors})  # shared storage is saved once
-    for prefix, kind in ((None, "ambiguous_prefix"), ("other.", "unknown_prefix")):
-        with pytest.raises(WeightsError) as caught:
-            OpenJMLAEncoder.from_checkpoint(path, prefix=prefix)
-        assert (caught.value.kind, caught.value.key) == (kind, str(path))
-        assert "'ema.', 'state_dict.'" in str(caught.value)
-    assert OpenJMLAEncoder.from_checkpoint(path, prefix="ema.").ln1.bias.shape == (768,)
-
-
-def bad_files(folder: Path, checkpoint: Path) -> list[tuple[Path, str, str]]:
-    """Files that do not contain the encoder, each with the kind of error and a name that the message contains."""
-    import argparse
-
-    # Expanded tensors: one number each on disk.
-    tensors = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in published_tensors().items()}
-    with checkpoint.open("rb") as file:
-        truncated = file.read(1_000_000)
-    contents = {
-        "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 345\n", "git_lfs_pointer"),
-        "page": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "web_page"),
-        "empty": (b"", "empty_file"),
-        "text": (b"hello, world", "damaged_file"),
-        "zip": (b"PK\x03\x04 and nothing more", "damaged_file"),
-        "truncated": (truncated, "damaged_file"),
-    }
-    files = [(folder / "absent.pth", "file_not_found", "")]
-    for name, (content, kind) in contents.items():
-        (folder / f"{name}.pth").write_bytes(content)
-        files.append((folder / f"{name}.pth", kind, ""))
-    missing = {name: tensor for name, tensor in tensors.items() if "layers.3.ffn" not in name}
-    complex_bias = torch.zeros(768, dtype=torch.complex64)
-    for name, value, kind, named in (
-        ("missing", {"state_dict": missing}, "wrong_tensors", "layers.3.ffn.layers.0.0.weight"),
-        ("shape", {**tensors, "pos_embed": torch.zeros(1, 197, 768)}, "wrong_tensors", "pos_embed is (1, 197, 768)"),
-        ("foreign", {"state_dict": SMALL, "args": argparse.Namespace(a=1)}, "foreign_objects", "argparse.Namespace"),
-        ("meta", {**tensors, "cls_token": torch.empty(1, 1, 768, device="meta")}, "wrong_tensors", "cls_token"),
-        ("complex", {**tensors, "ln1.bias": complex_bias}, "wrong_tensors", "complex64"),
-        ("duplicate", {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}, "duplicate_tensor", "'a.b'"),
-        ("unrelated", {"conv": torch.zeros(3)}, "wrong_tensors", "conv"),
-    ):
-        files.append((save(folder / f"{name}.pth", value), kind, named))
-    return files
-
-
-def test_bad_files_are_reported_in_one_line(tmp_path, checkpoint):
-    for path, kind, named in bad_files(tmp_path, checkpoint):
-        with pytest.raises(WeightsError) as caught:
-            OpenJMLAEncoder.from_checkpoint(path)
-        assert (caught.value.kind, caught.value.key) == (kind, str(path))
-        assert "\n" not in str(caught.value), path
-        assert str(caught.value).startswith(f"{path}: ")
-        assert named in str(caught.value)
 
 
 @pytest.mark.parametrize(("settings", "kind"), [
@@ -286,35 +179,3 @@ def test_invalid_settings(settings, kind):
     ((key, value),) = settings.items()
     (problem,) = caught.value.problems
     assert (problem.kind, problem.key, problem.value) == (kind, key, value)
-
-
-HEAD = 768 * 256 + 256 + 256 * 10 + 10
-BLOCK = 7_087_872
-
-
-@pytest.mark.parametrize(("trainable", "count"), [
-    ({"trainable": "head"}, HEAD), ({"trainable": "head", "hidden": 0}, 768 * 10 + 10),
-    ({"trainable": "last_blocks"}, HEAD + 2 * BLOCK + 1536), ({"trainable": "all"}, HEAD + 86_366_208),
-])  # fmt: skip
-def test_trainable_parameters(trainable, count):
-    network = OpenJMLA(10, "random", window_seconds=SHORT, **trainable).train()
-    trained = [p for group in network.parameter_groups() for p in group["params"]]
-    assert sum(p.numel() for p in trained) == count
-    assert {id(p) for p in network.parameters() if p.requires_grad} == {id(p) for p in trained}
-    assert not any(module.training for module in network.encoder.modules())
-    assert network.head.training
-    F.cross_entropy(network(music(1.2)), torch.tensor([3])).backward()
-    assert all((p.grad is not None) == p.requires_grad for p in network.parameters())
-
-
-def test_gradual_unfreezing_and_layer_decay():
-    network = OpenJMLA(
-        4, "random", window_seconds=SHORT, trainable="last_blocks", last_blocks=3, layer_decay=0.5, unfreeze_every=2
-    )
-    assert [group["lr_scale"] for group in network.parameter_groups()] == [1.0, 1.0, 0.5, 0.25]
-    for epoch, blocks in enumerate([0, 0, 1, 1, 2, 2, 3, 3, 3, 3]):
-        network.begin_epoch(epoch)
-        unfrozen = [i for i, block in enumerate(network.encoder.layers) if next(block.parameters()).requires_grad]
-        assert unfrozen == list(range(12 - blocks, 12)), epoch
-        assert network.encoder.ln1.weight.requires_grad == (blocks > 0)
-        assert not network.encoder.pos_embed.requires_grad
