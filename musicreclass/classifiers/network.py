@@ -104,7 +104,7 @@ class NetworkClassifier(Classifier):
         if settings is not None:
             torch.manual_seed(derive_seed(settings.plan.seed))
             self.augment = make_augmentation(settings.augmentation) if card.input == "waveform" else None
-            if self.augment is not None and self.augment.masks and card.frontend is None:
+            if self.augment is not None and self.augment.has_masks and card.frontend is None:
                 told = "the model reads the waveform itself, and there is no spectrogram to mask"
                 raise ConfigError([f"augmentation.time_masks, augmentation.freq_masks: {told}: set both to 0"])
         self.network = make_network(card)
@@ -204,7 +204,7 @@ class NetworkClassifier(Classifier):
         assert self.augment is not None
         front, network = self.network
         _, _, y = data.numbers("train")
-        data.longer = self.augment.longest
+        data.longer = self.augment.crop_factor
         short = data.short()
         if short:
             log.warning(

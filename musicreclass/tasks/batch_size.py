@@ -94,5 +94,5 @@ def synthetic(settings: TrainSettings, profile: Profile) -> tuple[GenreModule, B
     module.to(device).train()
     x = torch.zeros(batch_size, FEATURES, device=device)
     if augment is not None:
-        x = torch.zeros(batch_size, math.ceil(samples * augment.longest), dtype=torch.int16, device=device)
+        x = torch.zeros(batch_size, math.ceil(samples * augment.crop_factor), dtype=torch.int16, device=device)
     return module, (x, torch.arange(batch_size, device=device) % CLASSES, torch.arange(batch_size))

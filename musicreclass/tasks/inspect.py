@@ -15,7 +15,7 @@ from rich.table import Table
 from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.openjmla import OpenJMLAEncoder
-from musicreclass.models.weights.torch_files import flattened, foreign_objects, prefixes, read
+from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
 from musicreclass.runs.folder import Run
 
 PLAIN_SHOWN = 8  # plain values of a checkpoint that are shown
@@ -77,7 +77,7 @@ def inspect_file(path: Path, console: Console) -> None:
         WeightsError: if it is no checkpoint, or damaged.
     """
     try:
-        found = read(path)
+        found = load_checkpoint(path)
     except WeightsError:
         brought = foreign_objects(path)
         if not brought:
@@ -86,7 +86,7 @@ def inspect_file(path: Path, console: Console) -> None:
                    ("brings", f"objects of {', '.join(brought)}: not opened")], console)  # fmt: skip
         console.print("its tensors can be used once their state_dict alone was saved, where it was made")
         return
-    tensors = dict(flattened(found))
+    tensors = dict(flatten_tensors(found))
     total = sum(tensor.numel() for tensor in tensors.values())
     show_rows([("file", f"{path}, {size(path.stat().st_size)}"), ("format", file_format(path)),
                *plain_values(found)], console)  # fmt: skip
@@ -118,7 +118,7 @@ def uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
     """What can be done with a checkpoint, one line each."""
     wanted = {name: tensor.shape for name, tensor in OpenJMLAEncoder().state_dict().items()}
     lines = []
-    found = prefixes(tensors, wanted)
+    found = matching_prefixes(tensors, wanted)
     for prefix in found:
         choice = f" features.prefix={prefix!r}" if len(found) > 1 else ""
         lines.append(f"an OpenJMLA encoder under {prefix!r}: features=openjmla features.checkpoint={path}{choice}")
