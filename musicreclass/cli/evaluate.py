@@ -65,7 +65,7 @@ def show(run: Run, name: str) -> int:
     """Print one split's scores."""
     from rich.console import Console
 
-    from musicreclass.report.summary import show as show_run
+    from musicreclass.report.summary import summary
 
-    show_run(run, Console(highlight=False), [name])
+    Console(highlight=False).print(summary(run, [name]))
     return 0
