@@ -1,4 +1,4 @@
-"""What is known of each experiment apart from its runs: experiments/baselines.yaml."""
+"""experiments/baselines.yaml: seeds, protocols, requirements and published scores of each experiment."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import yaml
 
 from musicreclass.errors import UserError
 
-TOLERANCE = 0.01  # by which a split's size may differ from the published one, as bad clips are left out
+SIZE_TOLERANCE = 0.01  # relative; unreadable clips are dropped, so complete data may have a few tracks less
 
 
 @dataclass(frozen=True)
-class Published:
-    """A figure that somebody else has published.
+class PublishedScore:
+    """A score from a publication.
 
     Attributes:
         accuracy: percent, on test.
-        what: of which model.
-        source: where, in Markdown.
+        what: the model.
+        source: a reference, in Markdown.
     """
 
     accuracy: float
@@ -33,13 +33,13 @@ class Baseline:
     """An experiment of conf/experiment.
 
     Attributes:
-        name: its name there.
-        protocol: data and split in words.
-        seeds: it is run with each.
-        sizes: how many tracks each split has where the data is complete; empty where nothing is published.
-        classes: how many there are then.
-        needs: what must be at hand to run it.
-        published: figures to put beside ours.
+        name: of its file.
+        protocol: data and split, in words.
+        seeds: a run each.
+        sizes: the number of tracks per split of the complete data; empty if there is no published number.
+        classes: the number of classes of the complete data.
+        needs: data, weights and hardware that it requires.
+        published: scores to compare with.
     """
 
     name: str
@@ -48,32 +48,37 @@ class Baseline:
     sizes: dict[str, int] = field(default_factory=dict)
     classes: int | None = None
     needs: str = "nothing"
-    published: tuple[Published, ...] = ()
+    published: tuple[PublishedScore, ...] = ()
 
     @property
     def command(self) -> str:
-        """What trains it, all seeds."""
+        """The command that trains all seeds."""
         seeds = ",".join(map(str, self.seeds))
-        many = "-m " if len(self.seeds) > 1 else ""
-        return f"musicreclass train {many}experiment={self.name}" + ("" if seeds == "0" else f" seed={seeds}")
+        multirun = "-m " if len(self.seeds) > 1 else ""
+        return f"musicreclass train {multirun}experiment={self.name}" + ("" if seeds == "0" else f" seed={seeds}")
 
-    def is_whole(self, split: str, tracks: dict[str, int]) -> bool:
-        """Whether a score on a split is under the protocol: what was trained on, chosen by and scored on is complete."""
-        return all(
-            abs(tracks.get(name, 0) - self.sizes[name]) <= TOLERANCE * self.sizes[name]
-            for name in ("train", "valid", split)
-            if name in self.sizes
-        )
+    def is_complete(self, split: str, tracks: dict[str, int]) -> bool:
+        """Whether the data behind a score is complete: the training, validation and scored splits.
 
-    def lacking(self, tracks: dict[str, int]) -> str:
-        """Which splits are not complete: `150 of 290 test tracks`; empty if none is."""
-        short = [name for name, size in self.sizes.items() if abs(tracks.get(name, 0) - size) > TOLERANCE * size]
-        return ", ".join(f"{tracks.get(name, 0):,} of {self.sizes[name]:,} {name} tracks" for name in short)
+        Args:
+            split: the scored split.
+            tracks: the number of tracks per split.
+        """
+        return all(self._has_published_size(name, tracks) for name in ("train", "valid", split) if name in self.sizes)
+
+    def missing_data(self, tracks: dict[str, int]) -> str:
+        """The incomplete splits: `150 of 290 test tracks`; empty if all are complete."""
+        incomplete = [name for name in self.sizes if not self._has_published_size(name, tracks)]
+        return ", ".join(f"{tracks.get(name, 0):,} of {self.sizes[name]:,} {name} tracks" for name in incomplete)
+
+    def _has_published_size(self, split: str, tracks: dict[str, int]) -> bool:
+        size = self.sizes[split]
+        return abs(tracks.get(split, 0) - size) <= SIZE_TOLERANCE * size
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What somebody expected of an experiment, in words."""
+    """The accuracy that was expected of an experiment before it was run."""
 
     what: str
     expected: str
@@ -81,44 +86,50 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All of baselines.yaml."""
+class Catalog:
+    """The contents of baselines.yaml: experiments by name, and expectations."""
 
     baselines: dict[str, Baseline]
     expectations: tuple[Expectation, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> Facts:
-        """The facts in a folder of experiments.
+    def load(cls, folder: Path) -> Catalog:
+        """Read the catalog of a folder of experiments.
 
         Raises:
-            UserError: if the file is not there or says something that cannot be.
+            UserError: if the file is missing or invalid.
         """
         path = folder / "baselines.yaml"
         try:
-            found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UserError(
-                f"{path}: cannot be read ({error.strerror}); run this in the project's own folder"
-            ) from error
+            message = f"{path}: cannot be read ({error.strerror}); run this in the root of the repository"
+            raise UserError(message, "unreadable_file", path) from error
         except (ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not YAML ({' '.join(str(error).split())[:120]})") from error
+            raise UserError(f"{path}: not YAML ({' '.join(str(error).split())[:120]})", "not_yaml", path) from error
         try:
-            baselines = {name: baseline(name, node, found) for name, node in found["experiments"].items()}
-            expectations = tuple(Expectation(**node) for node in found["expectations"])
+            baselines = {name: read_baseline(name, node, content) for name, node in content["experiments"].items()}
+            expectations = tuple(Expectation(**node) for node in content["expectations"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+            raise UserError(f"{path}: {type(error).__name__}: {error}", "invalid_catalog", path) from error
         unknown = [e.experiment for e in expectations if e.experiment not in baselines]
         if unknown:
-            raise UserError(f"{path}: expectations name {unknown[0]}, which is no experiment")
+            raise UserError(f"{path}: expectations: unknown experiment {unknown[0]}", "unknown_experiment", unknown[0])
         return cls(baselines, expectations)
 
 
-def baseline(name: str, node: dict[str, Any], facts: dict[str, Any]) -> Baseline:
-    """One experiment's facts, its protocol and its sources looked up."""
-    protocol = facts["protocols"][node["protocol"]]
+def read_baseline(name: str, node: dict[str, Any], content: dict[str, Any]) -> Baseline:
+    """Read one experiment.
+
+    Args:
+        name: of the experiment.
+        node: its entry.
+        content: the whole file, with protocols and sources.
+    """
+    protocol = content["protocols"][node["protocol"]]
     published = tuple(
-        Published(float(p["accuracy"]), p["what"], facts["sources"][p["source"]]) for p in node.get("published", [])
+        PublishedScore(float(p["accuracy"]), p["what"], content["sources"][p["source"]])
+        for p in node.get("published", [])
     )
     return Baseline(
         name,
