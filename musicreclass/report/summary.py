@@ -87,8 +87,8 @@ def split_parts(split: str, scores: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text.from_markup(
             f"[bold]{split}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
-            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}  "
-            f"[dim]%, {scores['ci95_over']}[/]"
+            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}\n"
+            f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
         ),
         class_table(scores["per_class"]),
     ]
