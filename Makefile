@@ -1,5 +1,5 @@
-# TORCH=system keeps the torch that is there (a Jetson's own build). XGBOOST=gpu takes XGBoost's CUDA build.
-# Both are remembered in .venv; another choice later needs `make clean` first.
+# TORCH=system keeps the installed torch (such as the Jetson build). XGBOOST=gpu installs XGBoost's CUDA build.
+# Both choices are stored in .venv; run `make clean` before changing them.
 VENV := .venv
 CHOICE := $(VENV)/choice.mk
 -include $(CHOICE)
@@ -25,9 +25,9 @@ help:  ## print these targets
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
-		{ echo "musicreclass needs Python 3.10 to 3.13; give one with: make PYTHON=python3.12 ..."; exit 2; }
+		{ echo "musicreclass requires Python 3.10 to 3.13; choose one with: make PYTHON=python3.12 ..."; exit 2; }
 	@$(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || \
-		{ rm -rf $(VENV); echo "no virtual environment could be made; on Debian: apt install python3-venv"; exit 2; }
+		{ rm -rf $(VENV); echo "the virtual environment could not be created; on Debian: apt install python3-venv"; exit 2; }
 	@printf 'TORCH := $(TORCH)\nXGBOOST := $(XGBOOST)\n' > $(CHOICE)
 
 $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
@@ -35,7 +35,7 @@ $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
 
 $(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) | $(VENV)/bin/python
 	@grep -qx "TORCH := $(TORCH)" $(CHOICE) && grep -qx "XGBOOST := $(XGBOOST)" $(CHOICE) || \
-		{ echo "$(VENV) was made with other choices ($$(paste -sd' ' $(CHOICE))): make clean first"; exit 2; }
+		{ echo "$(VENV) was created with other choices ($$(paste -sd' ' $(CHOICE))); run make clean first"; exit 2; }
 	$(PIP) -c $(PINS) -e '.[$(XGBOOST)]' $(TORCH_PIN)
 	@touch $@
 
@@ -43,27 +43,27 @@ $(VENV)/.installed-dev-$(TORCH)-$(XGBOOST): $(VENV)/.installed-$(TORCH)-$(XGBOOS
 	$(PIP) -c $(PINS) -e '.[$(XGBOOST),dev]'
 	@touch $@
 
-install: $(VENV)/.installed-$(TORCH)-$(XGBOOST)  ## make .venv with everything a run needs
+install: $(VENV)/.installed-$(TORCH)-$(XGBOOST)  ## create .venv with everything needed to train
 dev: $(VENV)/.installed-dev-$(TORCH)-$(XGBOOST)
 
-demo: install  ## three models on synthetic genres, compared (minutes)
+demo: install  ## train and compare three models on synthetic genres (minutes)
 	$(RUN) train -m experiment=demo model=mlp,xgboost,logreg
 	@echo
 	$(RUN) compare outputs
-	@echo "Look next: outputs/*/figures/*.png, make tensorboard, $(RUN) train --help, and README.md"
+	@echo "Next: outputs/*/figures/*.png, make tensorboard, $(RUN) train --help, and README.md"
 
 test: dev  ## run the tests
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-slow: dev  ## run the tests that take minutes
+test-slow: dev  ## run the slow tests (minutes)
 	$(VENV)/bin/python -m pytest -m slow
 
-lint: dev  ## check style, and that folders import only from those below them
+lint: dev  ## check style and import layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache
 
-format: dev  ## mend style
+format: dev  ## fix style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
@@ -72,24 +72,24 @@ types: dev  ## check types
 
 check: lint types test  ## all of the above
 
-bench: dev  ## measure here what benchmarks/README.md records
+bench: dev  ## run the benchmarks recorded in benchmarks/README.md
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done
 
-# DATA=DIR holds GTZAN/ and FMA/; PARTIAL=1 runs on data that is not complete too, and NOTE says what it is.
+# DATA=DIR contains GTZAN/ and FMA/; PARTIAL=1 also runs on partial data, and NOTE describes that data.
 DATA ?= $(MUSICRECLASS_DATA)
 BASELINES := MUSICRECLASS_DATA='$(DATA)' $(VENV)/bin/python -m tools.baselines $(if $(PARTIAL),--partial) $(if $(NOTE),--note '$(NOTE)')
 
-baselines: install  ## run the experiments whose data is there (DATA=DIR); one: make baseline-NAME
+baselines: install  ## run the experiments with available data (DATA=DIR); one: make baseline-NAME
 	$(BASELINES)
 
 baseline-%: install
 	$(BASELINES) $*
 
-userclaim: install  ## a leaky figure beside its honest twin, on FMA's features (DATA=DIR)
+userclaim: install  ## compare a leaky protocol with the official one, on FMA features (DATA=DIR)
 	$(BASELINES) userclaim_77 userclaim_honest
 
 tensorboard: install  ## open all runs at http://localhost:6006
 	$(RUN) tensorboard outputs --port 6006
 
-clean:  ## remove .venv and build leftovers; runs and data stay
+clean:  ## remove .venv and build files; keep runs and data
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""A real browser, driven over the WebDriver protocol with nothing but the standard library."""
+"""A browser driven over the WebDriver protocol with the standard library."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ FLAGS = (
 
 
 def programs() -> tuple[str, str] | None:
-    """The browser and its driver, if both are installed."""
+    """The paths of the browser and its driver, None unless both are installed."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     return (browser, driver) if browser and driver else None
 
 
 class Browser:
-    """One window."""
+    """A browser window."""
 
     def __init__(self, address: str, binary: str, profile: Path) -> None:
         self.address = address
         options = {"binary": binary, "args": [*FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        session = self._send("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self._send("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
         self.address += f"/session/{session['sessionId']}"
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answer:
-            return json.load(answer)["value"]
+        with opener.open(request, timeout=60) as response:
+            return json.load(response)["value"]
 
     def open(self, file: Path) -> None:
         self._send("POST", "/url", {"url": file.absolute().as_uri()})
 
     def run(self, script: str) -> Any:
-        """The value that a script returns."""
+        """Run a script and return its value."""
         return self._send("POST", "/execute/sync", {"script": script, "args": []})
 
-    def tell(self, command: str, **parameters: Any) -> Any:
-        """A command of the DevTools protocol."""
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the DevTools protocol."""
         return self._send("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
-    def look(self, width: int, height: int = 900, dark: bool = False, javascript: bool = True) -> None:
-        """How the next page is shown."""
-        self.tell(
+    def emulate(self, width: int, height: int = 900, dark: bool = False, javascript: bool = True) -> None:
+        """Set the size, colour scheme and scripting of the next page."""
+        self.devtools(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.tell("Emulation.setEmulatedMedia", features=[scheme])
-        self.tell("Emulation.setScriptExecutionDisabled", value=not javascript)
+        self.devtools("Emulation.setEmulatedMedia", features=[scheme])
+        self.devtools("Emulation.setScriptExecutionDisabled", value=not javascript)
 
     def messages(self) -> list[str]:
-        """What the console said since it was last asked."""
+        """Console messages since the last call."""
         return [entry["message"] for entry in self._send("POST", "/se/log", {"type": "browser"})]
 
-    def picture(self, file: Path) -> None:
-        """A screenshot of the whole page."""
-        file.write_bytes(base64.b64decode(self.tell("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+    def screenshot(self, file: Path) -> None:
+        """Write a screenshot of the whole page."""
+        file.write_bytes(base64.b64decode(self.devtools("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
     def close(self) -> None:
         self._send("DELETE", "")
@@ -78,20 +78,20 @@ class Browser:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser with a fresh profile; it and its driver are gone afterwards."""
-    found = programs()
-    assert found is not None
+    """Open a browser with an empty profile; it and its driver are closed afterwards."""
+    paths = programs()
+    assert paths is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    driver = subprocess.Popen([found[1], f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen([paths[1], f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        window = Browser(f"http://127.0.0.1:{port}", found[0], folder / "profile")
+        window = Browser(f"http://127.0.0.1:{port}", paths[0], folder / "profile")
         try:
             yield window
         finally:

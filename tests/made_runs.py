@@ -1,4 +1,4 @@
-"""Finished run folders, made up without training anything."""
+"""Synthetic finished run folders, written without training."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def made_run(
     order: int = 1,
     features: str | None = None,
 ) -> Path:
-    """A run that is right on about a share of its tracks, which tracks depends on model, seed and fold.
+    """Write a run with a given accuracy; model, seed and fold determine which tracks are predicted correctly.
 
     Args:
-        outputs: where the folder goes.
-        name: the folder's name.
-        model: the chosen model; mlp and cnn have settings of an optimizer too.
+        outputs: the parent folder.
+        name: the name of the run folder.
+        model: the chosen model; mlp and cnn are networks.
         settings: of the model.
-        right: the share.
-        n: tracks in a split.
-        groups: how many groups each split's tracks fall into; 0 where they are unknown.
-        tracks: begins the ids of its tracks.
-        fold: the fold, whose tracks are its own.
-        features: what made its table, of recordings.
-        order: -1 writes the predictions in the opposite order.
+        right: the accuracy on each split.
+        n: the number of tracks per split.
+        groups: the number of groups per split; 0 if unknown.
+        tracks: a prefix of the track ids.
+        fold: the fold; folds share no tracks.
+        features: the features that turn recordings into a table.
+        order: -1 writes the predictions in reverse order.
     """
     folder = outputs / name
     (folder / "predictions").mkdir(parents=True)
@@ -96,7 +96,7 @@ def made_run(
         Predictions(table[::order]).save(folder / "predictions" / f"{part}.parquet")
         metrics[part] = {"accuracy": float(hit.mean()), "n": n}
     identity = {"signature": signature(config, fingerprint), "fingerprint": fingerprint, "code": code_version(config)}
-    made = {
+    default_provenance = {
         "seconds": {"fit": 2.0},
         "peak_memory_mib": 700,
         "model": {"parameters": 1234} if network else {},
@@ -105,7 +105,7 @@ def made_run(
     for file, content in (
         ("metrics", metrics),
         ("identity", {**identity, "choices": config["choices"], "source": ""}),
-        ("provenance", made if provenance is None else provenance),
+        ("provenance", default_provenance if provenance is None else provenance),
         ("status", {"state": "done"}),
     ):
         (folder / f"{file}.json").write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""`musicreclass compare`: find runs, make tables, show and write them. Nothing heavy is imported until there are runs."""
+"""`musicreclass compare`: find runs, print comparison tables and write them to files. Heavy imports wait until runs are found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.options import Options
-from musicreclass.errors import UserError
+from musicreclass.errors import RunError, UserError, printable
 from musicreclass.runs.find import find_runs
 from musicreclass.storage.atomic import write_text
 
@@ -20,48 +20,53 @@ def main(arguments: list[str]) -> int:
     """`musicreclass compare RUN_OR_DIR ... [--each] [--output FILE]`."""
     parser = Options(
         "musicreclass compare",
-        description="Tables of runs on the same tracks, the best on validation first; seeds of one configuration are one row.",
+        description="Compare runs on the same tracks, ranked by validation. Seeds of one configuration share a row.",
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some"
+        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that contains run folders"
     )
-    parser.add_argument("--each", action="store_true", help="a row for every run: neither seeds nor folds together")
+    parser.add_argument("--each", action="store_true", help="one row per run: do not join seeds or pool folds")
     parser.add_argument(
-        "--output", type=Path, action="append", default=[], metavar="FILE", help="write it too, as .csv, .md or .html"
+        "--output", type=Path, action="append", default=[], metavar="FILE", help="also write a .csv, .md or .html file"
     )
     args = parser.parse_args(arguments)
     for file in args.output:
         if file.suffix not in FORMATS:
-            raise UserError(f"--output {file}: a table is written as .csv, .md or .html")
-    runs = [run for place in args.runs for run in find_runs(place)]
+            raise UserError(
+                f"--output {file}: unknown format; use .csv, .md or .html", "unknown_format", "--output", str(file)
+            )
+    runs = [run for path in args.runs for run in find_runs(path)]
+
+    from rich.console import Console
 
     from musicreclass.compare.entries import read_runs
-    from musicreclass.compare.render.terminal import show
-    from musicreclass.compare.tables import tables_of
-    from musicreclass.errors import printable
+    from musicreclass.compare.render.terminal import render_tables
+    from musicreclass.compare.tables import build_tables
 
-    entries, left_out = read_runs(runs)
+    entries, skipped = read_runs(runs)
     if not entries:
-        named = "".join(f"; {printable(line)}" for line in left_out[:3])
-        raise UserError(f"no finished runs under {', '.join(map(str, args.runs))}; train one first{named}")
-    tables = tables_of(entries, args.each)
-    show(tables)
-    for line in left_out:
-        print(f"left out: {printable(line)}")
+        paths = ", ".join(map(str, args.runs))
+        examples = "".join(f"; skipped {printable(line)}" for line in skipped[:3])
+        raise RunError(f"no finished runs under {paths}; train one first{examples}", "no_finished_runs", paths)
+    tables = build_tables(entries, args.each)
+    Console(highlight=False).print(render_tables(tables))
+    for line in skipped:
+        print(f"skipped: {printable(line)}")
     for file in args.output:
         try:
-            write_text(file, written(tables, file.suffix))
+            write_text(file, format_tables(tables, file.suffix))
         except OSError as error:
-            raise UserError(f"--output {file}: cannot be written ({error.strerror})") from error
+            message = f"--output {file}: cannot be written ({error.strerror})"
+            raise UserError(message, "unwritable_output", "--output", str(file)) from error
     return 0
 
 
-def written(tables: list[Table], suffix: str) -> str:
-    """Tables in the form that a file's name asks for."""
+def format_tables(tables: list[Table], suffix: str) -> str:
+    """Tables as CSV, Markdown or HTML, by the suffix of a file."""
     if suffix == ".html":
-        from musicreclass.compare.render.page import page
+        from musicreclass.compare.render.page import render_page
 
-        return page(tables)
+        return render_page(tables)
     from musicreclass.compare.render.text import as_csv, as_markdown
 
     return as_csv(tables) if suffix == ".csv" else as_markdown(tables)

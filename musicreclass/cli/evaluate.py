@@ -46,6 +46,6 @@ def show(run: Run, name: str) -> None:
     """Print the scores of one split."""
     from rich.console import Console
 
-    from musicreclass.report.summary import show as show_run
+    from musicreclass.report.summary import summary
 
-    show_run(run, Console(highlight=False), [name])
+    Console(highlight=False).print(summary(run, [name]))

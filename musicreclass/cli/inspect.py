@@ -1,28 +1,52 @@
-"""`musicreclass inspect`: show what a checkpoint or a run folder holds."""
+"""`musicreclass inspect`: describe a checkpoint or a run folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from musicreclass.cli.options import Options
-from musicreclass.tasks.inspect import inspect_file, inspect_run
+from musicreclass.errors import printable
+from musicreclass.tasks.inspect import Inspection, inspect_file, inspect_run
 
 
 def main(arguments: list[str]) -> int:
     """`musicreclass inspect PATH`."""
     parser = Options(
         "musicreclass inspect",
-        description="Show what a checkpoint or a run folder holds, and what can be done with it.",
+        description="Show what a checkpoint or a run folder contains, and how it can be used.",
     )
     parser.add_argument(
         "path", type=Path, metavar="PATH", help="a .pth, .pt, .ckpt or .safetensors file, or a run folder"
     )
     path = parser.parse_args(arguments).path.expanduser()
     console = Console(highlight=False, markup=False)
-    if path.is_dir():
-        inspect_run(path, console)
-    else:
-        inspect_file(path, console)
+    for inspection in inspect_run(path) if path.is_dir() else [inspect_file(path)]:
+        print_inspection(inspection, console)
     return 0
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Print facts, modules and uses, in this order."""
+    width = max(len(name) for name, _ in inspection.facts)
+    for name, value in inspection.facts:
+        console.print(printable(f"{name:<{width}}  {value}"), soft_wrap=True)
+    if inspection.modules:
+        console.print(module_table(inspection.modules))
+    for line in inspection.uses:
+        console.print(printable(line), soft_wrap=True)
+
+
+def module_table(modules: list[tuple[str, str, str, str, str]]) -> Table:
+    """The tensors of a checkpoint, a row per module and one for all."""
+    table = Table("module", "tensors", "shapes", "values", "size", box=None, header_style="bold")
+    table.columns[0].overflow, table.columns[0].no_wrap = "fold", True
+    for column in (1, 3, 4):
+        table.columns[column].justify = "right"
+    *rows, total = modules
+    for name, *cells in rows:
+        table.add_row(printable(name), *cells)
+    table.add_row(*total, style="bold")
+    return table

@@ -75,7 +75,7 @@ def train_and_show(cfg: DictConfig) -> None:
     from rich.console import Console
 
     from musicreclass.hardware.launch import is_worker_rank
-    from musicreclass.report.summary import show
+    from musicreclass.report.summary import summary
 
     quiet = is_worker_rank(cfg)  # type: ignore[arg-type]
     if not quiet:
@@ -89,7 +89,7 @@ def train_and_show(cfg: DictConfig) -> None:
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from None
     if not quiet:
-        show(run, Console(highlight=False))
+        Console(highlight=False).print(summary(run))
 
 
 def end_process_on_error(work: Callable[[], None]) -> None:

@@ -12,10 +12,12 @@ def main(arguments: list[str]) -> int:
     """`musicreclass tensorboard RUN_OR_DIR ... [--port PORT] [--host HOST]`."""
     parser = Options("musicreclass tensorboard", description="Open runs in TensorBoard, under readable names.")
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that holds some"
+        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that contains run folders"
     )
     parser.add_argument("--port", default="6006", help="default: 6006")
-    parser.add_argument("--host", default="localhost", help="default: localhost; 0.0.0.0 serves other machines too")
+    parser.add_argument(
+        "--host", default="localhost", help="default: localhost; 0.0.0.0 accepts connections from other machines"
+    )
     args = parser.parse_args(arguments)
-    print("stop with Ctrl-C; new runs are added while it runs", flush=True)
+    print("press Ctrl-C to stop; new runs are added automatically", flush=True)
     return serve(args.runs, args.host, args.port)

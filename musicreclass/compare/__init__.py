@@ -1,4 +1,4 @@
-"""Tables of many runs: read, grouped into rows, tested against each other; `render` shows them.
+"""Comparison tables of finished runs: read runs, group seeds and folds into rows, test rows pair by pair, render the result.
 
-Reads run folders only. The statistics are in `evaluation`.
+Reads run folders only; the statistics are in `evaluation`.
 """

@@ -1,99 +1,111 @@
-"""In what the rows of a table differ: only the settings that do, under names as short as they can be."""
+"""The settings in which the rows of a table differ, under the shortest names that are unique."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from musicreclass.compare.rows import Row
 from musicreclass.config.science import CLIPS
 
-LAST = 60  # characters of a value that are shown
+MAX_VALUE_LENGTH = 60  # characters
 
 
-def describe(rows: list[Row]) -> None:
-    """Fill in each row's model and how it differs; the settings of a model, say, are compared among rows of that model."""
-    facts = [sections(row) for row in rows]
-    held: dict[str, dict[int, str]] = defaultdict(dict)  # setting -> row -> value, of the settings that differ
-    for section in dict.fromkeys(name for found in facts for name in found):
-        having = [i for i, found in enumerate(facts) if section in found]
-        names = {i: facts[i][section][0] for i in having}
-        if section != "model" and len(set(names.values())) > 1:
-            held[section].update(names)
-        for name in dict.fromkeys(names.values()):
-            same = [i for i in having if names[i] == name]
-            for leaf in dict.fromkeys(leaf for i in same for leaf in facts[i][section][1]):
-                clips = section == "data" and leaf in CLIPS  # of which a table of features has none
-                values = {
-                    i: facts[i][section][1].get(leaf, "-") for i in same if not clips or leaf in facts[i][section][1]
-                }
-                taken_over = any(values == other for key, other in held.items() if not key.startswith(f"{section}."))
-                if len(set(values.values())) > 1 and not taken_over:  # as a schedule's peak is the learning rate
-                    held[f"{section}.{leaf}"].update(values)
-    short = short_names(list(held))
+def label_rows(rows: list[Row]) -> None:
+    """Set the model and the differences of each row. Settings of an option are compared among the rows that chose it."""
+    sections_of_rows = [row_sections(row) for row in rows]
+    differing: defaultdict[str, dict[int, str]] = defaultdict(dict)  # dotted setting -> row -> value
+    for section in dict.fromkeys(name for sections in sections_of_rows for name in sections):
+        chosen = {i: sections[section][0] for i, sections in enumerate(sections_of_rows) if section in sections}
+        if section != "model" and len(set(chosen.values())) > 1:
+            differing[section].update(chosen)
+        for option in dict.fromkeys(chosen.values()):
+            settings = {i: sections_of_rows[i][section][1] for i in chosen if chosen[i] == option}
+            add_differing_settings(section, settings, differing)
+    short = shortest_unique_names(list(differing))
     for i, row in enumerate(rows):
-        row.model = facts[i]["model"][0]
-        row.differs = {short[key]: values[i] for key, values in held.items() if i in values}
-    tell_apart(rows)
+        row.model = sections_of_rows[i]["model"][0]
+        row.differences = {short[name]: values[i] for name, values in differing.items() if i in values}
+    separate_equal_labels(rows)
 
 
-def tell_apart(rows: list[Row]) -> None:
-    """Rows that read alike get what still differs: seed, fold, code, data."""
-    facts: dict[str, Any] = {
+def add_differing_settings(
+    section: str, settings: dict[int, dict[str, str]], differing: defaultdict[str, dict[int, str]]
+) -> None:
+    """Add the settings of one option of a section in which rows differ.
+
+    Args:
+        section: the name of the section.
+        settings: row -> dotted name -> value.
+        differing: dotted setting -> row -> value; modified in place.
+    """
+    for name in dict.fromkeys(name for values in settings.values() for name in values):
+        optional = section == "data" and name in CLIPS  # a table of features has no clips
+        values = {i: leaves.get(name, "-") for i, leaves in settings.items() if not optional or name in leaves}
+        # skip a setting that copies one of another section, as the peak of a schedule copies the learning rate
+        copied = any(values == other for key, other in differing.items() if not key.startswith(f"{section}."))
+        if len(set(values.values())) > 1 and not copied:
+            differing[f"{section}.{name}"].update(values)
+
+
+def separate_equal_labels(rows: list[Row]) -> None:
+    """Add what still differs to rows of equal labels: seeds, folds, data fingerprint, run folder."""
+    properties: dict[str, Callable[[Row], str]] = {
         "seed": lambda row: ",".join(map(str, row.seeds)),
         "fold": lambda row: ",".join(str(fold) for fold in dict.fromkeys(run.fold for run in row.runs)),
         "data": lambda row: row.runs[0].identity["fingerprint"][:6],
         "run": lambda row: row.runs[0].folder.name,
     }
-    for name, value in facts.items():
-        alike = defaultdict(list)
+    for name, value in properties.items():
+        by_label = defaultdict(list)
         for row in rows:
-            alike[row.label].append(row)
-        for same in alike.values():
-            if len({value(row) for row in same}) > 1:
-                for row in same:
-                    row.differs = {**row.differs, name: value(row)}
+            by_label[row.label].append(row)
+        for same_label in by_label.values():
+            if len({value(row) for row in same_label}) > 1:
+                for row in same_label:
+                    row.differences = {**row.differences, name: value(row)}
 
 
-def sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
-    """A row's settings: section -> (what was chosen for it, its leaves as dotted name -> value)."""
+def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
+    """The settings of a row: section -> (the chosen option, its leaves as dotted name -> value)."""
     run = row.runs[0]
-    found: dict[str, tuple[str, dict[str, str]]] = {}
+    sections: dict[str, tuple[str, dict[str, str]]] = {}
     for section, node in run.settings.items():
         if section == "seed":
             continue
         if not isinstance(node, dict):
-            found[section] = (text(node), {})
+            sections[section] = (value_text(node), {})
             continue
-        chosen = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
-        found[section] = (str(chosen), leaves(node))
-    return {"features": ("none", {}), **found}  # a section that not every run has, and that tells where one has it
+        option = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
+        sections[section] = (str(option), leaves(node))
+    return {"features": ("none", {}), **sections}  # runs without this section differ from runs with it
 
 
 def leaves(node: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """The leaves of a tree under dotted names, as text."""
-    found: dict[str, str] = {}
+    """The leaves of a tree as dotted name -> text."""
+    texts: dict[str, str] = {}
     for name, value in node.items():
         if isinstance(value, dict):
-            found |= leaves(value, f"{prefix}{name}.")
+            texts |= leaves(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = text(value)
-    return found
+            texts[f"{prefix}{name}"] = value_text(value)
+    return texts
 
 
-def text(value: Any) -> str:
-    """A setting as it is shown."""
-    shown = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-    return shown if len(shown) <= LAST else shown[: LAST - 1] + "…"
+def value_text(value: Any) -> str:
+    """The value of a setting as text, shortened to `MAX_VALUE_LENGTH`."""
+    text = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 
-def short_names(names: list[str]) -> dict[str, str]:
-    """Dotted names by their last parts, as few as tell them apart."""
-    found: dict[str, str] = {}
+def shortest_unique_names(names: list[str]) -> dict[str, str]:
+    """Shorten dotted names to their last parts, as few as keep them unique."""
+    short: dict[str, str] = {}
     for name in names:
         parts = name.split(".")
         for n in range(1, len(parts) + 1):
-            found[name] = ".".join(parts[-n:])
-            if Counter(".".join(other.split(".")[-n:]) for other in names)[found[name]] == 1:
+            short[name] = ".".join(parts[-n:])
+            if Counter(".".join(other.split(".")[-n:]) for other in names)[short[name]] == 1:
                 break
-    return found
+    return short

@@ -1,4 +1,4 @@
-"""What compare reads of a run folder."""
+"""Finished runs as compare needs them: settings, protocol, and the predicted class of every track."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from musicreclass.runs.signature import scientific
 if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
 
-LEAKS = ("no", "unknown", "yes")  # from best to worst
+LEAK_LEVELS = ("no", "unknown", "yes")  # from best to worst
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Predictions of one split, or of several folds' splits together, in the order of track ids.
+class PredictedClasses:
+    """True and predicted classes of one split, or of the same split of several folds, sorted by track id.
 
     Attributes:
         ids: track ids, (n,).
-        y_true, y_pred: numbers of classes, (n,) int64.
-        groups: each track's group, None where unknown.
+        y_true, y_pred: indices into `classes`, (n,) int64.
+        groups: the group of each track, None where unknown.
         classes: the class names, sorted.
     """
 
@@ -37,51 +37,50 @@ class Scored:
     classes: tuple[str, ...]
 
     @classmethod
-    def of(cls, predictions: Predictions) -> Scored:
-        """A table of predictions, as far as compare needs it.
+    def from_predictions(cls, predictions: Predictions) -> PredictedClasses:
+        """Take the most probable class of each track.
 
         Raises:
-            ValueError: if it holds a track twice, a target that is no class, or probabilities that are no numbers.
+            ValueError: if a track id is duplicated, a target is not a class, or a probability is not finite.
         """
         table, names = predictions.table, predictions.classes
         probability = predictions.probabilities()
         classes = tuple(sorted(names))
-        number = {name: i for i, name in enumerate(classes)}
+        class_index = {name: i for i, name in enumerate(classes)}
         if table["track_id"].duplicated().any() or not len(table):
-            raise ValueError("predictions without tracks, or with a track more than once")
+            raise ValueError("predictions are empty or contain duplicate track ids")
         if not table["target"].isin(names).all() or not np.isfinite(probability).all():
-            raise ValueError("predictions with a target that is no class, or probabilities that are no numbers")
+            raise ValueError("predictions contain a target that is not a class, or a probability that is not finite")
         ids = table["track_id"].astype(str).to_numpy(object)
         order = np.argsort(ids, kind="stable")
-        y_pred = np.array([number[name] for name in names])[
-            probability.argmax(1)
-        ]  # among equals the first, as in scores
-        y_true = np.array([number[name] for name in table["target"]])
+        # argmax runs over the columns as stored, so that ties are resolved as they are in metrics.json
+        y_pred = np.array([class_index[name] for name in names])[probability.argmax(1)]
+        y_true = np.array([class_index[name] for name in table["target"]])
         groups = predictions.groups()
         return cls(ids[order], y_true[order], y_pred[order], [groups[i] for i in order], classes)
 
     @classmethod
-    def pooled(cls, parts: list[Scored]) -> Scored:
-        """Several folds' predictions as one table.
+    def concatenate(cls, folds: list[PredictedClasses]) -> PredictedClasses:
+        """Join the predictions of several folds.
 
         Raises:
-            ValueError: if a track lies in two of them, or they know different classes.
+            ValueError: if folds share tracks or differ in their classes.
         """
-        if len(parts) == 1:
-            return parts[0]
-        ids = np.concatenate([part.ids for part in parts])
-        if len(set(ids)) < len(ids) or len({part.classes for part in parts}) > 1:
-            raise ValueError("these are not folds of one table")
+        if len(folds) == 1:
+            return folds[0]
+        ids = np.concatenate([fold.ids for fold in folds])
+        if len(set(ids)) < len(ids) or len({fold.classes for fold in folds}) > 1:
+            raise ValueError("folds share tracks or differ in their classes")
         order = np.argsort(ids, kind="stable")
         y_true, y_pred = (
-            np.concatenate([getattr(part, name) for part in parts])[order] for name in ("y_true", "y_pred")
+            np.concatenate([getattr(fold, name) for fold in folds])[order] for name in ("y_true", "y_pred")
         )
-        groups = [group for part in parts for group in part.groups]
-        return cls(ids[order], y_true, y_pred, [groups[i] for i in order], parts[0].classes)
+        groups = [group for fold in folds for group in fold.groups]
+        return cls(ids[order], y_true, y_pred, [groups[i] for i in order], folds[0].classes)
 
     @property
-    def tracks(self) -> str:
-        """A hash of the tracks, their targets and the classes: scores compare where it is the same."""
+    def tracks_hash(self) -> str:
+        """A hash of track ids, targets and classes; scores are comparable only where it is equal."""
         text = "\0".join([*self.ids, "", *map(str, self.y_true), "", *self.classes])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -91,13 +90,13 @@ class Entry:
     """A finished run.
 
     Attributes:
-        folder: where it is.
-        config, identity, provenance: what its files say.
-        settings: what identifies it, but for its seed and its fold.
-        split, leaky: its protocol, and what that is worth.
-        overlap: where its pretrained encoder is known to have heard recordings of this dataset.
-        stale: whether other code made it.
-        scored: its predictions by split.
+        folder: the run folder.
+        config, identity, provenance: the contents of these files.
+        settings: the settings that define the experiment, without seed and fold.
+        split, leaky: the protocol, and whether it leaks.
+        overlap: known overlaps of this dataset with the pretraining data of the encoder, one line each.
+        stale: whether the code has changed since the run was trained.
+        predictions: the predicted classes by split.
     """
 
     folder: Path
@@ -109,78 +108,78 @@ class Entry:
     leaky: str
     overlap: list[str]
     stale: bool
-    scored: dict[str, Scored]
+    predictions: dict[str, PredictedClasses]
 
     @property
     def seed(self) -> int:
-        """Its seed."""
+        """The seed."""
         return int(self.config["seed"])
 
     @property
     def fold(self) -> int | str | None:
-        """Its fold, where the data is read in folds."""
-        found = self.config["data"].get("fold")
-        return found if found is None or isinstance(found, int) else str(found)
+        """The fold, None where the data has none."""
+        fold = self.config["data"].get("fold")
+        return fold if fold is None or isinstance(fold, int) else str(fold)
 
     @property
     def choices(self) -> dict[str, Any]:
-        """The names of the configuration's groups that were chosen."""
+        """The option chosen for each group of the configuration."""
         return dict(self.identity["choices"])
 
     @property
     def data(self) -> str:
-        """What it was trained on, by name."""
+        """The name of the dataset, with its source where it has one."""
         return " ".join(str(part) for part in (self.choices.get("data"), self.identity.get("source")) if part)
 
     @property
     def random_encoder(self) -> bool:
-        """Whether what should have been pretrained was drawn at random."""
-        parts = [self.config.get(name) for name in ("model", "features")]
-        return any(isinstance(part, dict) and part.get("checkpoint") == "random" for part in parts)
+        """Whether a pretrained encoder was replaced by random weights."""
+        sections = [self.config.get(name) for name in ("model", "features")]
+        return any(isinstance(section, dict) and section.get("checkpoint") == "random" for section in sections)
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
-    """The finished runs, each once.
+    """Read finished runs, each signature once.
 
     Returns:
-        the runs, and a line for each that is left out.
+        the runs, and a line for each run that was skipped.
     """
-    found: dict[str, Entry] = {}
-    left_out = []
+    entries: dict[str, Entry] = {}
+    skipped = []
     for run in {run.folder.resolve(): run for run in runs}.values():
         try:
             if run.state != "done":
-                left_out.append(f"{run.folder} ({run.state})")
+                skipped.append(f"{run.folder} ({run.state})")
                 continue
             entry = read_run(run)
         except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            left_out.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")
+            skipped.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")
             continue
-        same = found.setdefault(entry.identity["signature"], entry)
-        if same is not entry:
-            left_out.append(f"{run.folder} (the same run as {same.folder})")
-    return list(found.values()), left_out
+        first = entries.setdefault(entry.identity["signature"], entry)
+        if first is not entry:
+            skipped.append(f"{run.folder} (the same run as {first.folder})")
+    return list(entries.values()), skipped
 
 
 def read_run(run: Run) -> Entry:
-    """What compare needs of a run.
+    """Read a finished run, and check its predictions against its metrics.
 
     Raises:
-        RunError, KeyError, TypeError, ValueError: if its files do not say what a run's files say.
+        RunError, KeyError, TypeError, ValueError: if a file is damaged or inconsistent with the others.
     """
     metrics, identity, provenance = run.metrics, run.identity, run.provenance
     protocol = metrics["protocol"]
-    scored: dict[str, Scored] = {}
+    predictions: dict[str, PredictedClasses] = {}
     for split in ("valid", "test"):
         if split in metrics:
-            found = scored[split] = Scored.of(run.predictions(split))
-            said, n = float(metrics[split]["accuracy"]), int(metrics[split]["n"])
-            if n != len(found.ids) or abs(said - float(np.mean(found.y_true == found.y_pred))) > 1e-6:
-                raise ValueError(f"metrics.json and predictions/{split}.parquet do not agree")
-    if not scored or protocol["leaky"] not in LEAKS:
-        raise ValueError("metrics.json holds no scores")
+            predicted = predictions[split] = PredictedClasses.from_predictions(run.predictions(split))
+            accuracy, n = float(metrics[split]["accuracy"]), int(metrics[split]["n"])
+            if n != len(predicted.ids) or abs(accuracy - float(np.mean(predicted.y_true == predicted.y_pred))) > 1e-6:
+                raise ValueError(f"metrics.json and predictions/{split}.parquet disagree")
+    if not predictions or protocol["leaky"] not in LEAK_LEVELS:
+        raise ValueError("metrics.json contains no scores, or no valid protocol")
     if not all(isinstance(identity[name], str) for name in ("signature", "fingerprint")):
-        raise ValueError("identity.json holds no signature")
+        raise ValueError("identity.json contains no signature or no fingerprint")
     dict(identity["choices"])
     config = run.config
     return Entry(
@@ -188,24 +187,24 @@ def read_run(run: Run) -> Entry:
         config=config,
         identity=identity,
         provenance=provenance,
-        settings=settings_of(config),
+        settings=experiment_settings(config),
         split=str(protocol["split"]),
         leaky=protocol["leaky"],
         overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
         stale=run.is_stale,
-        scored=scored,
+        predictions=predictions,
     )
 
 
-def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What identifies a run, but for its seed and its fold."""
+def experiment_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that define an experiment, without seed and fold."""
     science = scientific(config)
     data = {name: value for name, value in science["data"].items() if name != "fold"}
-    return {**science, "data": data, "model": without_seeds(science["model"]), "seed": None}
+    return {**science, "data": data, "model": without_random_states(science["model"]), "seed": None}
 
 
-def without_seeds(node: Any) -> Any:
-    """A model's settings without its random states, which follow the run's seed."""
+def without_random_states(node: Any) -> Any:
+    """Settings of a model without `random_state`, which follows the seed of the run."""
     if isinstance(node, dict):
-        return {name: without_seeds(value) for name, value in node.items() if name != "random_state"}
+        return {name: without_random_states(value) for name, value in node.items() if name != "random_state"}
     return node

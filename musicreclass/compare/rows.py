@@ -1,14 +1,15 @@
-"""From runs to rows: seeds of one configuration together, folds pooled, what differs named."""
+"""Rows of a comparison table: seeds of one configuration together, folds pooled."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from musicreclass.compare.entries import LEAKS, Entry, Scored
+from musicreclass.compare.entries import LEAK_LEVELS, Entry, PredictedClasses
 from musicreclass.config.science import is_estimator
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.runs.signature import hashed
@@ -16,90 +17,90 @@ from musicreclass.runs.signature import hashed
 
 @dataclass
 class Row:
-    """Runs that agree in everything scientific but the seed, and but the fold where folds were pooled.
+    """Runs of one experiment that differ only in seed, and in fold where folds were pooled.
 
     Attributes:
-        runs: they.
-        scored: for each split, the predictions of each seed.
-        scores: (split, metric) -> the estimate, filled in by the table the row stands in.
-        model: the model's name.
-        differs: the settings in which the table's rows differ, as `short name -> value`, filled in by the table.
+        runs: the runs.
+        predictions: for each split, the predicted classes of each seed.
+        scores: (split, metric) -> estimate; set by `tables.build_table`.
+        model: the name of the model; set by `differences.label_rows`.
+        differences: short name -> value of the settings in which rows of a table differ; set by `differences.label_rows`.
     """
 
     runs: list[Entry]
-    scored: dict[str, list[Scored]]
+    predictions: dict[str, list[PredictedClasses]]
     scores: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     model: str = ""
-    differs: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """The row in words: its model, and how it differs from others."""
-        return " ".join([self.model, *(f"{name}={value}" for name, value in self.differs.items())])
+        """The model and the settings in which the row differs from others: `mlp lr=0.01`."""
+        return " ".join([self.model, *(f"{name}={value}" for name, value in self.differences.items())])
 
     @property
-    def tracks(self) -> str:
-        """The tracks that decide where it ranks."""
-        return self.scored.get("valid", self.scored.get("test", []))[0].tracks
+    def tracks_hash(self) -> str:
+        """The hash of the validation tracks, or of the test tracks if validation was not scored."""
+        return self.predictions.get("valid", self.predictions.get("test", []))[0].tracks_hash
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, each once."""
+        """The seeds, sorted, without duplicates."""
         return sorted({run.seed for run in self.runs})
 
     @property
     def folds(self) -> list[Any]:
-        """The folds, if there is more than one."""
-        found = sorted({run.fold for run in self.runs}, key=str)
-        return found if len(found) > 1 else []
+        """The pooled folds; empty for a single one."""
+        folds = sorted({run.fold for run in self.runs}, key=str)
+        return folds if len(folds) > 1 else []
 
     @property
     def leaky(self) -> str:
-        """The worst that is known of its runs' protocols."""
-        return max((run.leaky for run in self.runs), key=LEAKS.index)
+        """The worst leak level of the runs: `no`, `unknown` or `yes`."""
+        return max((run.leaky for run in self.runs), key=LEAK_LEVELS.index)
 
     @property
-    def marks(self) -> list[str]:
-        """Why it cannot stand beside honest, pretrained models that were scored on validation; empty if it can."""
-        found = ["leaky"] if self.leaky == "yes" else []
-        found += ["random encoder"] if any(run.random_encoder for run in self.runs) else []
-        return found + ([] if "valid" in self.scored else ["not scored on validation"])
+    def exclusions(self) -> list[str]:
+        """Why the row is not ranked; empty if it is."""
+        reasons = ["leaky"] if self.leaky == "yes" else []
+        reasons += ["random encoder"] if any(run.random_encoder for run in self.runs) else []
+        return reasons + ([] if "valid" in self.predictions else ["not scored on validation"])
 
     @property
     def overlap(self) -> list[str]:
-        """Where a pretrained encoder is known to have heard recordings of this dataset, a line each."""
+        """Known overlaps of the dataset with the pretraining data of the encoder, one line each."""
         return list(dict.fromkeys(line for run in self.runs for line in run.overlap))
 
     @property
     def stale(self) -> int:
-        """How many of its runs other code has made."""
+        """The number of stale runs."""
         return sum(run.stale for run in self.runs)
 
     @property
     def micro_batches(self) -> list[int]:
-        """How many tracks passed through a network at once, where its batch statistics are of so many and not of the batch."""
+        """Micro-batch sizes that affected the batch statistics of a network."""
         return sorted({size for run in self.runs if (size := micro_batch(run)) is not None})
 
     @property
-    def name(self) -> str:
-        """Its run folders' names."""
+    def folder_names(self) -> str:
+        """The names of the run folders."""
         return "; ".join(run.folder.name for run in self.runs)
 
     @property
     def cost(self) -> Cost:
-        """What it took."""
-        return Cost.of(self.runs)
+        """Fit time, memory, parameters and device."""
+        return Cost.of_runs(self.runs)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row took, None where it is not recorded.
+    """The cost of a row, None where it is not recorded.
 
     Attributes:
-        seconds: of fitting, the mean over its runs.
-        memory: the largest peak of main memory, MiB.
+        seconds: fit time, the mean over runs.
+        memory: the highest peak of main memory, MiB.
         parameters: of the network.
-        device: what fitted it: `CPU`, or the GPU's name.
+        device: `CPU`, or the name of the GPU that was used.
     """
 
     seconds: float | None
@@ -108,94 +109,99 @@ class Cost:
     device: str
 
     @classmethod
-    def of(cls, runs: list[Entry]) -> Cost:
-        """What runs took, from their provenance."""
-        seconds = [number(run.provenance, "seconds", "fit") for run in runs]
-        memory = [number(run.provenance, "peak_memory_mib") for run in runs]
-        sizes = [number(run.provenance, "model", "parameters") for run in runs]
-        known = [value for value in seconds if value is not None]
+    def of_runs(cls, runs: list[Entry]) -> Cost:
+        """Read the cost of runs from their provenance."""
+        seconds = [number_at(run.provenance, "seconds", "fit") for run in runs]
+        memory = [number_at(run.provenance, "peak_memory_mib") for run in runs]
+        parameters = [number_at(run.provenance, "model", "parameters") for run in runs]
+        recorded_seconds = [value for value in seconds if value is not None]
         return cls(
-            float(np.mean(known)) if known else None,
+            float(np.mean(recorded_seconds)) if recorded_seconds else None,
             max((value for value in memory if value is not None), default=None),
-            next((int(value) for value in sizes if value is not None), None),
-            ", ".join(dict.fromkeys(device(run) for run in runs)),
+            next((int(value) for value in parameters if value is not None), None),
+            ", ".join(dict.fromkeys(used_device(run) for run in runs)),
         )
 
 
-def number(node: Any, *path: str) -> float | None:
-    """A number in a tree, None if there is none."""
-    for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
-    known = isinstance(node, (int, float)) and not isinstance(node, bool) and np.isfinite(node)
-    return float(node) if known else None
+def number_at(node: Any, *keys: str) -> float | None:
+    """The finite number at a path of nested dictionaries, None if there is none."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    is_number = isinstance(node, (int, float)) and not isinstance(node, bool) and np.isfinite(node)
+    return float(node) if is_number else None
 
 
 def micro_batch(run: Entry) -> int | None:
-    """Tracks per forward pass, where a whole batch would have given other batch statistics."""
+    """The micro-batch size of a run, None if it did not affect batch statistics."""
     model = run.provenance.get("model")
-    told = model.get("micro_batch") if isinstance(model, dict) else None
-    size = number(run.identity, "micro_batch")
-    return int(size) if size and isinstance(told, dict) and told.get("batch_statistics") is True else None
+    record = model.get("micro_batch") if isinstance(model, dict) else None
+    size = number_at(run.identity, "micro_batch")
+    return int(size) if size and isinstance(record, dict) and record.get("batch_statistics") is True else None
 
 
-def device(run: Entry) -> str:
-    """What fitted a run: the GPU its machine had, unless it was told to use none, or is an estimator and was not told to."""
-    hardware, asked = run.provenance.get("hardware"), run.config.get("hardware")
-    gpu = hardware.get("gpu") if isinstance(hardware, dict) else None
+def used_device(run: Entry) -> str:
+    """The device a run was trained on: networks use the GPU of the machine unless disabled, estimators only if configured."""
+    machine, hardware = run.provenance.get("hardware"), run.config.get("hardware")
+    gpu = machine.get("gpu") if isinstance(machine, dict) else None
     if is_estimator(run.config):
-        used = str(run.config["model"].get("device", "cpu")).startswith(("cuda", "gpu"))
+        uses_gpu = str(run.config["model"].get("device", "cpu")).startswith(("cuda", "gpu"))
     else:
-        used = not (isinstance(asked, dict) and asked.get("accelerator") == "cpu")
-    return str(gpu) if gpu and used else "CPU"
+        uses_gpu = not (isinstance(hardware, dict) and hardware.get("accelerator") == "cpu")
+    return str(gpu) if gpu and uses_gpu else "CPU"
 
 
-def rows_of(runs: list[Entry], each: bool = False) -> list[Row]:
-    """The rows of runs.
+def build_rows(runs: list[Entry], each: bool = False) -> list[Row]:
+    """Group runs into rows.
 
     Args:
-        runs: finished ones.
-        each: a row for every run.
+        runs: finished runs.
+        each: make a row of every run.
     """
     if each:
-        return [Row([run], {split: [found] for split, found in run.scored.items()}) for run in runs]
+        return [Row([run], {split: [predicted] for split, predicted in run.predictions.items()}) for run in runs]
     rows = []
-    for alike in gathered(runs, lambda run: hashed([run.settings, run.split])):
-        folds = {run.fold: run.identity["fingerprint"] for run in alike}
-        whole = len(folds) > 1 and all(run.identity["fingerprint"] == folds[run.fold] for run in alike)
+    for experiment in group_by(runs, lambda run: hashed([run.settings, run.split])):
+        fingerprints = {run.fold: run.identity["fingerprint"] for run in experiment}
+        poolable = len(fingerprints) > 1 and all(
+            run.identity["fingerprint"] == fingerprints[run.fold] for run in experiment
+        )
         try:
-            rows += pooled(alike if whole else [])
-        except ValueError:  # folds that share tracks, as where `fold` means nothing to the split
-            whole = False
-        if not whole:
-            for same in gathered(alike, lambda run: (run.fold, run.identity["fingerprint"])):
-                rows += pooled(same)
+            rows += pool_seeds_and_folds(experiment if poolable else [])
+        except ValueError:  # folds share tracks, as where the split ignores `fold`
+            poolable = False
+        if not poolable:
+            for same_data in group_by(experiment, lambda run: (run.fold, run.identity["fingerprint"])):
+                rows += pool_seeds_and_folds(same_data)
     return rows
 
 
-def gathered(runs: list[Entry], key: Any) -> list[list[Entry]]:
-    """Runs with the same key together, in the order of their first."""
-    found = defaultdict(list)
+def group_by(runs: list[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
+    """Group runs with equal keys, in order of first appearance."""
+    groups = defaultdict(list)
     for run in runs:
-        found[key(run)].append(run)
-    return list(found.values())
+        groups[key(run)].append(run)
+    return list(groups.values())
 
 
-def pooled(runs: list[Entry]) -> list[Row]:
-    """Runs that differ in seed and fold alone: a row for each set of tracks that seeds have covered.
+def pool_seeds_and_folds(runs: list[Entry]) -> list[Row]:
+    """Make a row for each set of tracks: pool the folds of each seed, and join seeds that cover the same tracks.
+
+    Args:
+        runs: runs that differ only in seed and fold.
 
     Raises:
-        ValueError: if folds share tracks.
+        ValueError: if folds share tracks or were scored on different splits.
     """
     rows: dict[str, Row] = {}
-    for same in gathered(runs, lambda run: run.seed):
-        splits = [split for split in ("valid", "test") if all(split in run.scored for run in same)]
+    for folds in group_by(runs, lambda run: run.seed):
+        splits = [split for split in ("valid", "test") if all(split in run.predictions for run in folds)]
         if not splits:
-            raise ValueError("folds that were scored on different splits")
-        scored = {split: Scored.pooled([run.scored[split] for run in same]) for split in splits}
-        row = rows.setdefault(scored[splits[0]].tracks, Row([], {}))
-        row.runs += same
-        for split, found in scored.items():
-            others = row.scored.setdefault(split, [])
-            if not others or others[0].tracks == found.tracks:
-                others.append(found)
+            raise ValueError("folds were scored on different splits")
+        pooled = {split: PredictedClasses.concatenate([run.predictions[split] for run in folds]) for split in splits}
+        row = rows.setdefault(pooled[splits[0]].tracks_hash, Row([], {}))
+        row.runs += folds
+        for split, predicted in pooled.items():
+            seeds = row.predictions.setdefault(split, [])
+            if not seeds or seeds[0].tracks_hash == predicted.tracks_hash:
+                seeds.append(predicted)
     return list(rows.values())

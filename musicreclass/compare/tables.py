@@ -1,40 +1,40 @@
-"""Tables: rows on the same tracks, scored, ranked by validation, tested pair by pair."""
+"""Comparison tables: rows scored on the same tracks, ranked by validation, tested pair by pair."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from musicreclass.compare.differences import describe
+from musicreclass.compare.differences import label_rows
 from musicreclass.compare.entries import Entry
-from musicreclass.compare.rows import Row, rows_of
+from musicreclass.compare.rows import Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.signature import hashed
 
 SPLITS = ("valid", "test")
-TESTED = 10  # so many rows, the best, are tested pair by pair
+MAX_TESTED_ROWS = 10  # paired tests cover only the best rows
 
 
 @dataclass
 class Table:
-    """Rows whose scores compare.
+    """Rows with comparable scores.
 
     Attributes:
-        ranked: by macro-F1 on validation, the best first.
-        unranked: leaky protocols, random encoders, rows without a validation score: never ranked beside the others.
-        sizes: for each split, how many tracks and groups: `n = 36 in 12 groups`.
-        pairs: for each split, the tests of every two of the best ranked rows; `first` and `second` count in `ranked`.
-        looks: how many configurations, seeds and folds aside, have been scored on the test set.
-        mixed: the splits on which some rows were scored on other tracks.
+        ranked: by macro-F1 on validation, best first.
+        unranked: rows with a leaky protocol, a random encoder, or no validation score.
+        sizes: for each split, the number of tracks and groups: `n = 36 in 12 groups`.
+        pairs: for each split, the tests of every pair of the best ranked rows; `first` and `second` are indices into `ranked`.
+        tested_configurations: how many configurations, not counting seeds and folds, have been scored on the test set.
+        split_mismatches: splits on which some rows were scored on other tracks than others.
     """
 
     ranked: list[Row]
     unranked: list[Row]
     sizes: dict[str, str]
     pairs: dict[str, list[Pair]]
-    looks: int
-    mixed: list[str]
+    tested_configurations: int
+    split_mismatches: list[str]
 
     @property
     def rows(self) -> list[Row]:
@@ -43,12 +43,12 @@ class Table:
 
     @property
     def data(self) -> str:
-        """The names of the data its rows were trained on."""
+        """The names of the datasets."""
         return " / ".join(dict.fromkeys(run.data for row in self.rows for run in row.runs))
 
     @property
     def split(self) -> str:
-        """The protocols of its rows, with the fold if all are of one."""
+        """The names of the split protocols, with the fold if all runs share one."""
         runs = [run for row in self.rows for run in row.runs]
         names, folds = dict.fromkeys(run.split for run in runs), {run.fold for run in runs}
         single = len(folds) == 1 and folds != {None} and all("fold" in name for name in names)
@@ -56,71 +56,91 @@ class Table:
 
     @property
     def stale(self) -> int:
-        """How many of its runs other code has made."""
+        """The number of stale runs."""
         return sum(row.stale for row in self.rows)
 
 
-def tables_of(runs: list[Entry], each: bool = False) -> list[Table]:
-    """Every table that finished runs make.
+def build_tables(runs: list[Entry], each: bool = False) -> list[Table]:
+    """Build a table for each set of validation tracks.
 
     Args:
-        runs: finished ones.
-        each: a row for every run, seeds and folds apart.
+        runs: finished runs.
+        each: make a row of every run instead of joining seeds and folds.
     """
-    found: dict[str, list[Row]] = {}
-    for row in sorted(rows_of(runs, each), key=lambda row: "valid" not in row.scored):
-        place = row.tracks
-        if "valid" not in row.scored:  # it joins rows that were tested on the same tracks
-            joined = (key for key, rows in found.items() for other in rows if row.tracks == tested_on(other))
-            place = next(joined, place)
-        found.setdefault(place, []).append(row)
-    return sorted((table_of(rows) for rows in found.values()), key=lambda table: (table.data, table.split))
+    rows_by_tracks: dict[str, list[Row]] = {}
+    for row in sorted(build_rows(runs, each), key=lambda row: "valid" not in row.predictions):
+        key = row.tracks_hash
+        if "valid" not in row.predictions:  # joins the first table with a row scored on the same test tracks
+            matching = (
+                tracks
+                for tracks, rows in rows_by_tracks.items()
+                for other in rows
+                if row.tracks_hash == tracks_hash_on_test(other)
+            )
+            key = next(matching, key)
+        rows_by_tracks.setdefault(key, []).append(row)
+    return sorted((build_table(rows) for rows in rows_by_tracks.values()), key=lambda table: (table.data, table.split))
 
 
-def tested_on(row: Row) -> str | None:
-    """The test tracks a row was scored on."""
-    return row.scored["test"][0].tracks if "test" in row.scored else None
+def tracks_hash_on_test(row: Row) -> str | None:
+    """The hash of the test tracks of a row, None if it was not scored on test."""
+    return row.predictions["test"][0].tracks_hash if "test" in row.predictions else None
 
 
-def table_of(rows: list[Row]) -> Table:
+def build_table(rows: list[Row]) -> Table:
     """Score, rank and test rows on the same tracks."""
-    describe(rows)
-    samples, mixed = [], []
+    label_rows(rows)
+    samples, mismatches = [], []
     sizes: dict[str, str] = {}
     for split in SPLITS:
-        alike: dict[str, list[Row]] = defaultdict(list)
+        by_tracks: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            if split in row.scored:
-                alike[row.scored[split][0].tracks].append(row)
-        for same in alike.values():
-            sample = sample_of(same, split)
-            samples.append((split, same, sample))
-            sizes.setdefault(split, size(sample))
-            for i, row in enumerate(same):
+            if split in row.predictions:
+                by_tracks[row.predictions[split][0].tracks_hash].append(row)
+        for same_tracks in by_tracks.values():
+            sample = build_sample(same_tracks, split)
+            samples.append((split, same_tracks, sample))
+            sizes.setdefault(split, size_text(sample))
+            for i, row in enumerate(same_tracks):
                 row.scores |= {(split, metric): sample.estimate(metric, i) for metric in METRICS}
-        mixed += [split] if len(alike) > 1 else []
+        mismatches += [split] if len(by_tracks) > 1 else []
     ranked = sorted(
-        (row for row in rows if not row.marks), key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label)
+        (row for row in rows if not row.exclusions), key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label)
     )
-    unranked = sorted((row for row in rows if row.marks), key=lambda row: row.label)
+    unranked = sorted((row for row in rows if row.exclusions), key=lambda row: row.label)
+    tested = {hashed(run.settings) for row in rows for run in row.runs if "test" in run.predictions}
+    return Table(ranked, unranked, sizes, compare_pairs(ranked, samples), len(tested), mismatches)
+
+
+def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:
+    """Test every pair of the best ranked rows that were scored on the same tracks.
+
+    Args:
+        ranked: rows, best first.
+        samples: (split, rows, their predictions).
+
+    Returns:
+        for each split with any pairs: tests, with indices into `ranked`.
+    """
     pairs: dict[str, list[Pair]] = defaultdict(list)
-    place = {id(row): i for i, row in enumerate(ranked[:TESTED])}
-    for split, same, sample in samples:
-        among = sorted((i for i, row in enumerate(same) if id(row) in place), key=lambda i: place[id(same[i])])
+    ranks = {id(row): i for i, row in enumerate(ranked[:MAX_TESTED_ROWS])}
+    for split, rows, sample in samples:
+        among = sorted((i for i, row in enumerate(rows) if id(row) in ranks), key=lambda i: ranks[id(rows[i])])
         for pair in paired_tests(sample, among):
-            pairs[split].append(replace(pair, first=place[id(same[pair.first])], second=place[id(same[pair.second])]))
-    tested = {hashed(run.settings) for row in rows for run in row.runs if "test" in run.scored}
-    return Table(ranked, unranked, sizes, {s: found for s, found in pairs.items() if found}, len(tested), mixed)
+            pairs[split].append(replace(pair, first=ranks[id(rows[pair.first])], second=ranks[id(rows[pair.second])]))
+    return dict(pairs)
 
 
-def sample_of(rows: list[Row], split: str) -> Sample:
-    """The predictions of rows on the same tracks; the groups are those of whichever row knows most of them."""
-    first = rows[0].scored[split][0]
-    guesses = [[found.y_pred for found in row.scored[split]] for row in rows]
-    groups = max((row.scored[split][0].groups for row in rows), key=lambda groups: sum(g is not None for g in groups))
-    return Sample(first.y_true, guesses, groups, len(first.classes))
+def build_sample(rows: list[Row], split: str) -> Sample:
+    """The predictions of rows on the same tracks, with the groups of the row that knows most of them."""
+    first = rows[0].predictions[split][0]
+    y_pred = [[predicted.y_pred for predicted in row.predictions[split]] for row in rows]
+    groups = max(
+        (row.predictions[split][0].groups for row in rows), key=lambda groups: sum(g is not None for g in groups)
+    )
+    return Sample(first.y_true, y_pred, groups, len(first.classes))
 
 
-def size(sample: Sample) -> str:
-    """How many tracks and groups."""
+def size_text(sample: Sample) -> str:
+    """The number of tracks, and of groups where they are known."""
     return f"n = {len(sample.y_true)}" + (f" in {sample.clusters}" if sample.clusters.has_groups else "")

@@ -1,123 +1,131 @@
-"""How compare words things, wherever it shows them."""
+"""Labels, numbers and notes as text, shared by the terminal, text files and the page."""
 
 from __future__ import annotations
 
-from musicreclass.compare.rows import Row, number
-from musicreclass.compare.tables import TESTED, Table
+from musicreclass.compare.rows import Row, number_at
+from musicreclass.compare.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
+from musicreclass.evaluation.intervals import Estimate
 from musicreclass.evaluation.paired import Pair
 
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-SPLIT_NAMES = {"valid": "validation", "test": "test"}
-LEAK_NAMES = {"yes": "leaky", "unknown": "leaks unknown", "no": "no leak found"}
-NOT_RANKED = "not ranked: leaky splits and random encoders do not stand beside honest, pretrained runs"
+METRIC_LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+SPLIT_LABELS = {"valid": "validation", "test": "test"}
+LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no leak found"}
+NOT_RANKED = "not ranked: leaky splits, random encoders, and rows without a validation score"
 
 
-def score(row: Row, split: str, metric: str) -> str:
-    """A score in percent: `81.2 ±0.6 [74.0, 88.1]`, mean, standard deviation over seeds, interval; empty if there is none."""
+def interval_text(estimate: Estimate) -> str:
+    """A 95 % interval in percent: `[74.0, 88.1]`."""
+    return f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def score_text(row: Row, split: str, metric: str) -> str:
+    """Mean, standard deviation over seeds and interval in percent: `81.2 ±0.6 [74.0, 88.1]`; empty without a score."""
     if (split, metric) not in row.scores:
         return ""
-    found = row.scores[split, metric]
-    spread = "" if found.sd is None else f" ±{100 * found.sd:.1f}"
-    return f"{100 * found.mean:.1f}{spread} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    estimate = row.scores[split, metric]
+    sd = "" if estimate.sd is None else f" ±{100 * estimate.sd:.1f}"
+    return f"{100 * estimate.mean:.1f}{sd} {interval_text(estimate)}"
 
 
-def gap(pair: Pair) -> str:
-    """A difference in points: `+2.8 [-1.4, 7.0]`."""
+def difference_text(pair: Pair) -> str:
+    """A difference in percentage points with its interval: `+2.8 [-1.4, 7.0]`."""
     return f"{100 * pair.difference:+.1f} [{100 * pair.low:.1f}, {100 * pair.high:.1f}]"
 
 
-def chance(p: float) -> str:
-    """A p value."""
+def p_value_text(p: float) -> str:
+    """A p value with two or three digits."""
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def seconds(value: float | None) -> str:
-    """A duration."""
-    if value is None:
+def duration_text(seconds: float | None) -> str:
+    """A duration in seconds, minutes or hours; a dash for None."""
+    if seconds is None:
         return "-"
-    return (
-        f"{value:.2f} s"
-        if value < 1
-        else f"{value:.1f} s"
-        if value < 100
-        else f"{value / 60:.1f} min"
-        if value < 6000
-        else f"{value / 3600:.1f} h"
-    )
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def count(value: float | None, unit: str = "") -> str:
-    """A whole number, or a dash."""
+def count_text(value: float | None, unit: str = "") -> str:
+    """A whole number with its unit; a dash for None."""
     return "-" if value is None else f"{value:,.0f}{unit}"
 
 
-def scored_seeds(row: Row, split: str) -> str:
-    """How many seeds a score is the mean of; which one, if it is one."""
-    n = len(row.scored.get(split, []))
-    return f"{n}" if n > 1 else f"s{row.seeds[0]}" if len(row.seeds) == 1 else "1"
+def seeds_text(row: Row, split: str) -> str:
+    """The number of seeds that a score averages, or the seed itself if there is one: `3`, `seed 0`."""
+    n = len(row.predictions.get(split, []))
+    return f"{n}" if n > 1 else f"seed {row.seeds[0]}" if len(row.seeds) == 1 else "1"
 
 
-def leaks(table: Table) -> list[str]:
-    """What is known of the protocols of the ranked rows, or of all where none is ranked: `no`, `unknown`, `yes`."""
+def leak_levels(table: Table) -> list[str]:
+    """The leak levels of the ranked rows, or of all rows if none is ranked: `no`, `unknown`, `yes`."""
     return list(dict.fromkeys(row.leaky for row in table.ranked or table.rows))
 
 
-def marks(table: Table, row: Row) -> list[str]:
-    """What sets a row apart."""
-    doubtful = row.leaky == "unknown" and leaks(table) != ["unknown"]
-    return [*row.marks, *(["leaks unknown"] if doubtful else []), *(["pretraining overlap"] if row.overlap else [])]
+def row_marks(table: Table, row: Row) -> list[str]:
+    """Why a row is not ranked, and what else limits its comparison with the other rows."""
+    doubtful = row.leaky == "unknown" and leak_levels(table) != ["unknown"]
+    overlap = ["pretraining overlap"] if row.overlap else []
+    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *overlap]
 
 
-def marked(row: Row) -> str:
-    """A row in words, with what keeps it from being ranked."""
-    return row.label + (f" ({', '.join(row.marks)})" if row.marks else "")
+def label_with_exclusions(row: Row) -> str:
+    """The label of a row, with the reasons why it is not ranked: `cnn (random encoder)`."""
+    return row.label + (f" ({', '.join(row.exclusions)})" if row.exclusions else "")
 
 
 def heading(table: Table) -> tuple[str, str, str]:
-    """What a table is of: the data, the protocol, then leaks and sizes."""
-    told = [" or ".join(LEAK_NAMES[mark] for mark in leaks(table)), *(f"{s} {size}" for s, size in table.sizes.items())]
-    return printable(table.data), printable(table.split), ", ".join(told)
+    """The data of a table, its split protocol, and a text with leak levels and sizes."""
+    leaks = " or ".join(LEAK_LABELS[level] for level in leak_levels(table))
+    sizes = [f"{split} {size}" for split, size in table.sizes.items()]
+    return printable(table.data), printable(table.split), ", ".join([leaks, *sizes])
 
 
-def notes(table: Table) -> list[str]:
-    """What is to be known of a table."""
+def table_notes(table: Table) -> list[str]:
+    """What limits the comparison of a table's rows, one line each."""
     pools = dict.fromkeys(pooled_folds(row) for row in table.rows if row.folds)
-    found = [f"{folds} pooled into one table before scoring" for folds in pools]
-    if table.looks > 1:
-        found.append(f"{table.looks} configurations, seeds and folds aside, have been scored on this test set")
-    if len(table.ranked) > TESTED:
-        found.append(f"paired tests among the first {TESTED} of {len(table.ranked)} rows")
-    if table.mixed:
-        found.append(f"rows were scored on other {' and '.join(table.mixed)} tracks than others: those are not paired")
-    uneven = [
+    notes = [f"{folds}: predictions pooled before scoring" for folds in pools]
+    if table.tested_configurations > 1:
+        notes.append(
+            f"{table.tested_configurations} configurations, not counting seeds and folds, were scored on this test set"
+        )
+    if len(table.ranked) > MAX_TESTED_ROWS:
+        notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
+    if table.split_mismatches:
+        splits = " and ".join(table.split_mismatches)
+        notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
+    notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
+    incomplete = [
         split
         for split in table.sizes
-        if any(len(row.scored.get(split, [])) not in (0, len(row.seeds)) for row in table.rows)
+        if any(len(row.predictions.get(split, [])) not in (0, len(row.seeds)) for row in table.rows)
     ]
-    found += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
-    for row in table.rows:
-        if row.micro_batches:
-            sizes = " or ".join(map(str, row.micro_batches))
-            found.append(
-                f"{printable(row.label)}: {sizes} tracks at a time passed through it, and batch statistics are of so many"
-            )
-    if uneven:
-        found.append(f"not all seeds of each row were scored on {' and '.join(uneven)}")
-    return found
+    if incomplete:
+        notes.append(f"some seeds were not scored on {' and '.join(incomplete)}")
+    return notes
+
+
+def micro_batch_note(row: Row) -> str:
+    """A note on batch statistics that were computed on less than a batch."""
+    sizes = " or ".join(map(str, row.micro_batches))
+    return f"{printable(row.label)}: batch statistics over micro-batches of {sizes} tracks, not over whole batches"
 
 
 def pooled_folds(row: Row) -> str:
-    """Which folds, and of how many where that is known: `folds 0, 1, 2 of 5`."""
-    of = number(row.runs[0].config, "data", "split", "folds")
-    return f"folds {', '.join(map(str, row.folds))}" + (f" of {of:.0f}" if of else "")
+    """The pooled folds, and the total where it is known: `folds 0, 1, 2 of 5`."""
+    total = number_at(row.runs[0].config, "data", "split", "folds")
+    return f"folds {', '.join(map(str, row.folds))}" + (f" of {total:.0f}" if total else "")
 
 
 def stale_note(table: Table) -> str:
-    """What a star means."""
-    return "* stale: made by other code than this; force=true trains it again" if table.stale else ""
+    """The meaning of the star at stale rows; empty if there are none."""
+    return "* stale: trained by a different version of the code; force=true trains it again" if table.stale else ""
 
 
-def methods(table: Table) -> list[str]:
-    """The tests that were used."""
+def statistical_tests(table: Table) -> list[str]:
+    """The statistical tests that were used."""
     return list(dict.fromkeys(pair.method for pairs in table.pairs.values() for pair in pairs))

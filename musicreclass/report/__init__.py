@@ -1,4 +1,4 @@
-"""What a person sees of one run: figures, learning curves, the summary on the terminal.
+"""Reports on one run: figures, learning curves, progress, and the summary on the terminal.
 
-Draws what the other packages computed; computes no metric.
+Presents what other packages compute; no metric is computed here.
 """

@@ -1,4 +1,4 @@
-"""What a fit logs as it goes: history.csv, TensorBoard, and the figure of learning curves, for every kind of model alike."""
+"""The log of a fit, for every kind of model: history.csv and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from musicreclass.storage.atomic import replacing
 
-# of TensorBoard's custom scalars: training and validation in one chart
-LAYOUT = {
+# TensorBoard's custom scalars: training and validation in one chart
+CHART_LAYOUT = {
     "training and validation": {
         title: ["Multiline", [f"^train/{name}$", f"^valid/{name}$"]]
         for name, title in (("loss", "loss"), ("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
@@ -23,8 +23,8 @@ class Curves:
 
     Args:
         folder: the run folder.
-        tensorboard: whether to write event files too.
-        resume: whether to go on from the history that an interrupted fit has left.
+        tensorboard: whether to write event files as well.
+        resume: whether to continue the history of an interrupted fit.
     """
 
     def __init__(self, folder: Path, tensorboard: bool, resume: bool = False) -> None:
@@ -34,7 +34,7 @@ class Curves:
         self.writer: Any = None
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
-        """Take the values of one epoch or round; what was logged of it and later ones before is void."""
+        """Log the values of one epoch or round; earlier values of this and later epochs are discarded."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
         self.rows.append(
             {"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(("speed/", "hardware/"))}}
@@ -46,19 +46,19 @@ class Curves:
                 self.writer.add_scalar(name, value, epoch)
 
     def figure(self, name: str, figure: Any) -> None:
-        """Take a picture of what goes in, ahead of the first epoch."""
+        """Log a figure of the training input, before the first epoch only."""
         if not self.rows:
             self._open(0)
             if self.writer is not None:
                 self.writer.add_figure(name, figure, 0, close=False)
 
     def _open(self, epoch: int) -> None:
-        """Open the event file; what an interrupted fit wrote of this epoch and later ones is not shown again."""
+        """Open the event file, and purge what an interrupted fit wrote for this epoch and later ones."""
         if self.tensorboard and self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch or None)
-            self.writer.add_custom_scalars(LAYOUT)
+            self.writer.add_custom_scalars(CHART_LAYOUT)
 
     def _read(self) -> list[dict[str, float]]:
         try:
@@ -69,17 +69,20 @@ class Curves:
         return [{**row, "epoch": int(row["epoch"])} for row in table if "epoch" in row]
 
     def save(self) -> None:
-        """Write history.csv, if there is any history."""
+        """Write history.csv, unless the history is empty."""
         if not self.rows:
             return
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replacing(self.folder / "history.csv") as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.folder / "history.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.DictWriter(file, names)
             table.writeheader()
             table.writerows(self.rows)
 
     def finish(self, hyperparameters: dict[str, Any], results: dict[str, float], figures: dict[str, Any]) -> None:
-        """Add the final results to TensorBoard: as scalars, beside the hyperparameters, and as pictures.
+        """Add the final results to TensorBoard: hyperparameters with metrics, scalars, and figures.
 
         Args:
             hyperparameters: plain values by name.
@@ -92,10 +95,10 @@ class Curves:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        known = {k: v for k, v in hyperparameters.items() if isinstance(v, (bool, int, float, str))}
-        # Through the run's own writer, since add_hparams would make a sub-run of its own. Without the first of the three, the
-        # list of columns: the HParams tab would take that of whichever run it reads first, and show no other model's settings.
-        for summary in hparams(known, results)[1:]:
+        plain = {k: v for k, v in hyperparameters.items() if isinstance(v, (bool, int, float, str))}
+        # The run's writer is used because add_hparams would create a sub-run. The first of the three summaries, the list of
+        # columns, is skipped: the HParams tab would apply the list of the first run it reads to all, and hide other settings.
+        for summary in hparams(plain, results)[1:]:
             self.writer.file_writer.add_summary(summary)
         for name, value in results.items():
             self.writer.add_scalar(name, value, 0)

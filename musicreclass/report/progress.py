@@ -1,4 +1,4 @@
-"""A line on the terminal that tells how far a fit has come and what it has reached."""
+"""The progress bar of a fit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.text import Text
 
 from musicreclass.classifiers.base import LogEpoch
 
-SHOWN = ("valid/loss", "valid/accuracy", "valid/macro_f1")
+PROGRESS_METRICS = ("valid/loss", "valid/accuracy", "valid/macro_f1")
 
 
-class Status(ProgressColumn):
-    """What a function says at the moment, drawn again with the bar.
+class StatusColumn(ProgressColumn):
+    """A text that is updated whenever the bar is drawn.
 
     Args:
-        status: the function.
+        status: returns the text.
     """
 
     def __init__(self, status: Callable[[], str]) -> None:
@@ -26,7 +26,7 @@ class Status(ProgressColumn):
         self.status = status
 
     def render(self, task: Task) -> Text:
-        """As rich calls it."""
+        """The current text."""
         return Text(self.status(), "dim")
 
 
@@ -34,16 +34,16 @@ class Status(ProgressColumn):
 def progress_bar(
     total: int | None, unit: str, log_epoch: LogEpoch, status: Callable[[], str] = str
 ) -> Iterator[LogEpoch]:
-    """Draw a bar over the epochs or rounds that a fit logs; nothing where there is no terminal.
+    """Draw a bar over the epochs or rounds that a fit logs; without a terminal, only log.
 
     Args:
-        total: how many there will be at most, if that is known.
-        unit: what they are called.
-        log_epoch: also told everything that the bar is told.
-        status: says in a few words how the machine is doing.
+        total: the maximum number of epochs or rounds, None if unknown.
+        unit: `epoch` or `round`.
+        log_epoch: called with the same arguments as the yielded function.
+        status: returns a short text on the state of the machine.
 
     Yields:
-        what to call instead of `log_epoch`.
+        the function to call instead of `log_epoch`.
     """
     console = Console()
     if not console.is_terminal:
@@ -55,14 +55,14 @@ def progress_bar(
         BarColumn(24),
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
-        Status(status),
+        StatusColumn(status),
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
         task = bar.add_task("", total=total)
 
-        def log(epoch: int, values: dict[str, float]) -> None:
+        def log_and_advance(epoch: int, values: dict[str, float]) -> None:
             log_epoch(epoch, values)
-            told = "  ".join(f"{name} {values[name]:.3f}" for name in SHOWN if name in values)
-            bar.update(task, completed=epoch + 1, description=told)
+            metrics = "  ".join(f"{name} {values[name]:.3f}" for name in PROGRESS_METRICS if name in values)
+            bar.update(task, completed=epoch + 1, description=metrics)
 
-        yield log
+        yield log_and_advance

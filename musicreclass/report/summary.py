@@ -1,11 +1,11 @@
-"""What a run comes down to: the lines on the terminal, the rows TensorBoard compares."""
+"""The summary of a finished run on the terminal, and its hyperparameters and final metrics for TensorBoard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -13,102 +13,112 @@ from rich.text import Text
 from musicreclass.config.science import TRAINING, is_estimator
 from musicreclass.runs.folder import Run
 
-MARKS = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
+LEAK_MARKUP = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
 FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
-FIRST = ("accuracy", "macro_f1")  # TensorBoard shows the first few of all names in the order of the alphabet
+MAIN_METRICS = ("accuracy", "macro_f1")  # in a group `final/` of their own, which TensorBoard sorts first
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings worth comparing, flat: `model`, `data`, `seed`, `optimizer.lr`, ..."""
-    found: dict[str, Any] = {
+    """The settings to compare, flat: `model`, `data`, `seed`, `optimizer.lr`, ..."""
+    values: dict[str, Any] = {
         **config.get("choices", {}),
         "seed": config["seed"],
         "class_weight": config["class_weight"],
     }
-    heard: tuple[str, ...] = ("augmentation",) if config["model"].get("input") == "waveform" else ()
-    heard += ("features",) if config.get("features", {}).get("_target_") else ()
-    for section in ("model", *(() if is_estimator(config) else TRAINING), *heard):
-        found.update(flat(config[section], section))
-    found.pop("model.random_state", None)  # the seed again
-    return {n: str(v).lower() if isinstance(v, bool) else v for n, v in found.items() if v is not None}
+    sections = ["model"]
+    if not is_estimator(config):
+        sections += TRAINING
+    if config["model"].get("input") == "waveform":
+        sections.append("augmentation")
+    if config.get("features", {}).get("_target_"):
+        sections.append("features")
+    for section in sections:
+        values.update(flat(config[section], section))
+    values.pop("model.random_state", None)  # equals the seed
+    return {n: str(v).lower() if isinstance(v, bool) else v for n, v in values.items() if v is not None}
 
 
 def flat(node: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The leaves of a tree under dotted names; lists as text."""
-    found: dict[str, Any] = {}
+    """The leaves of a tree under dotted names; lists become text."""
+    values: dict[str, Any] = {}
     for name, value in node.items():
         if isinstance(value, dict):
-            found.update(flat(value, f"{prefix}.{name}"))
+            values.update(flat(value, f"{prefix}.{name}"))
         elif name != "_target_":
-            found[f"{prefix}.{name}"] = str(value) if isinstance(value, list) else value
-    return found
+            values[f"{prefix}.{name}"] = str(value) if isinstance(value, list) else value
+    return values
 
 
 def final_results(metrics: dict[str, Any]) -> dict[str, float]:
     """The final metrics by name: `final/valid_accuracy`, ..., `more/valid_log_loss`, ..."""
     splits = [split for split in ("valid", "test") if split in metrics]
-    return {f"{'final' if m in FIRST else 'more'}/{s}_{m}": metrics[s][m] for s in splits for m in FINAL}
+    return {f"{'final' if m in MAIN_METRICS else 'more'}/{s}_{m}": metrics[s][m] for s in splits for m in FINAL}
 
 
-def percent(value: float, interval: list[float] | None = None) -> str:
-    """A share as a percentage, with its interval: `81.2 [74.0, 88.1]`."""
-    text = f"{100 * value:.1f}"
-    return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+def percent(value: float, interval: list[float]) -> str:
+    """A share as a percentage with its interval, as rich markup: `81.2 [74.0, 88.1]`."""
+    return f"[bold]{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}][/]"
 
 
-def show(run: Run, console: Console, splits: Sequence[str] = ("train", "valid", "test")) -> None:
-    """Print a finished run: scores, classes, mistakes, protocol, folder.
+def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> RenderableType:
+    """Scores, classes and frequent confusions of a finished run, its protocol, and its folder.
 
     Args:
         run: the run.
-        console: where to print.
-        splits: what to show of what was scored; records of other data are named as metrics.json names them.
+        splits: the splits to include if they were scored, or names of other data under `elsewhere` in metrics.json.
     """
-    metrics, provenance = run.metrics, run.provenance
-    own = any(split in metrics for split in splits)
-    parts: list[RenderableType] = [Text.from_markup(headline(run))] if own else []
+    metrics = run.metrics
+    own_split = any(split in metrics for split in splits)
+    parts: list[RenderableType] = [Text.from_markup(headline(run))] if own_split else []
     scored = {**metrics.get("elsewhere", {}), **metrics}
     protocol = metrics.get("protocol", {})
     for split in splits:
-        if split not in scored:
-            continue
-        found = scored[split]
-        protocol = found.get("protocol", protocol)
-        parts.append(Text.from_markup(
-            f"[bold]{split}[/]  accuracy [bold]{percent(found['accuracy'], found['accuracy_ci95'])}[/]  "
-            f"macro-F1 [bold]{percent(found['macro_f1'], found['macro_f1_ci95'])}[/]  "
-            f"[dim]%, {found['ci95_over']}[/]"
-        ))  # fmt: skip
-        parts.append(class_table(found["per_class"]))
-        confused = found.get("most_confused")
-        if confused:
-            told = "; ".join(f"{true} as {y_pred} {n} of {of}" for true, y_pred, n, of in confused)
-            parts.append(Text(f"most confused: {told}\n"))
+        if split in scored:
+            parts += split_parts(split, scored[split])
+            protocol = scored[split].get("protocol", protocol)
     parts.append(Text.from_markup(protocol_lines(protocol)))
-    if not own:
-        console.print(Group(*parts))
-        return
+    if own_split:
+        parts += training_parts(run)
+    return Group(*parts)
+
+
+def split_parts(split: str, scores: dict[str, Any]) -> list[RenderableType]:
+    """The scores of one split: overall, by class, and the most frequent confusions."""
+    parts: list[RenderableType] = [
+        Text.from_markup(
+            f"[bold]{split}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
+            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}\n"
+            f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
+        ),
+        class_table(scores["per_class"]),
+    ]
+    if scores.get("most_confused"):
+        confusions = "; ".join(f"{true} as {pred} {n} of {total}" for true, pred, n, total in scores["most_confused"])
+        parts.append(Text(f"most confused: {confusions}\n"))
+    return parts
+
+
+def training_parts(run: Run) -> list[RenderableType]:
+    """Dropped tracks, notes, fit time, best epoch or round, and the run folder."""
+    provenance = run.provenance
+    parts: list[RenderableType] = []
     dropped = {reason: n for reason, n in provenance.get("dropped", {}).items() if n}
     if dropped:
-        parts.append(Text("left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
+        parts.append(Text("dropped tracks: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
     parts += [Text(note) for note in provenance.get("notes", [])]
-    seconds = provenance.get("seconds", {})
-    facts = provenance.get("model", {})
+    fit = provenance.get("model", {})
     best = [
-        f"best after {facts[f'best_{kind}'] + 1} of {facts[f'{kind}s']} {kind}s"
-        for kind in ("epoch", "round")
-        if f"best_{kind}" in facts
+        f", best {unit} {fit[f'best_{unit}'] + 1} of {fit[f'{unit}s']}"
+        for unit in ("epoch", "round")
+        if f"best_{unit}" in fit
     ]
-    parts.append(
-        Text.from_markup(
-            f"fit in {seconds.get('fit', 0):.1f} s{', ' + best[0] if best else ''}   [bold]{escape(str(run.folder))}[/]"
-        )
-    )
-    console.print(Group(*parts))
+    seconds = provenance.get("seconds", {}).get("fit", 0)
+    parts.append(Text.from_markup(f"fit {seconds:.1f} s{best[0] if best else ''}   [bold]{escape(str(run.folder))}[/]"))
+    return parts
 
 
 def headline(run: Run) -> str:
-    """What was trained on what, as rich markup."""
+    """Model, data and number of tracks, as rich markup."""
     identity, provenance = run.identity, run.provenance
     choices = identity.get("choices", {})
     data = " ".join(filter(None, (choices.get("data"), identity.get("source"))))
@@ -118,13 +128,13 @@ def headline(run: Run) -> str:
 
 
 def protocol_lines(protocol: dict[str, Any]) -> str:
-    """The split and its leak mark, with a line for each reason, as rich markup."""
-    mark = MARKS.get(protocol.get("leaky", "unknown"), "")
-    heard = protocol.get("pretraining_overlap", [])
+    """The split and whether it leaks, with a line for each reason, as rich markup."""
+    leak = LEAK_MARKUP.get(protocol.get("leaky", "unknown"), "")
+    overlap = protocol.get("pretraining_overlap", [])
     return "\n".join(
         [
-            f"split {protocol.get('split')}: {mark}" + (", [bold red]pretraining overlap[/]" if heard else ""),
-            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *heard]),
+            f"split {protocol.get('split')}: {leak}" + (", [bold red]pretraining overlap[/]" if overlap else ""),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *overlap]),
         ]
     )
 
@@ -135,8 +145,8 @@ def class_table(per_class: dict[str, dict[str, float]]) -> Table:
     table.add_column("class")
     for name in ("precision", "recall", "F1", "support"):
         table.add_column(name, justify="right")
-    for name, found in per_class.items():
+    for name, scores in per_class.items():
         table.add_row(
-            Text(name), *(f"{100 * found[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(found["support"]))
+            Text(name), *(f"{100 * scores[k]:.1f}" for k in ("precision", "recall", "f1")), str(int(scores["support"]))
         )
     return table

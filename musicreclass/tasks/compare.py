@@ -11,7 +11,7 @@ import pandas as pd
 
 from musicreclass.compare.entries import read_runs
 from musicreclass.compare.render.text import as_csv
-from musicreclass.compare.tables import Table, tables_of
+from musicreclass.compare.tables import Table, build_tables
 from musicreclass.errors import RunError, printable
 from musicreclass.runs.find import find_runs
 
@@ -38,7 +38,7 @@ def compare(folders: Sequence[Path], each: bool = False) -> Comparison:
         reasons = "".join(f"; {printable(line)}" for line in skipped[:3])
         line = f"no finished runs under {', '.join(map(str, folders))}; train one first{reasons}"
         raise RunError(line, "no_runs", str(folders[0]) if folders else "")
-    return Comparison(tables_of(entries, each), skipped)
+    return Comparison(build_tables(entries, each), skipped)
 
 
 def frame(comparison: Comparison) -> pd.DataFrame:

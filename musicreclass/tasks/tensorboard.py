@@ -1,8 +1,7 @@
-"""TensorBoard over all runs, each under a name that a person can read.
+"""TensorBoard over all runs, under readable names.
 
-TensorBoard names a run by its place below one folder. A run folder's name ends in a hash, which tells two runs apart but not
-in what they differ; so TensorBoard is given a folder of links to the runs' event files, named by data, model,
-seed and what differs.
+TensorBoard names a run by its path below one folder, and the names of run folders end in a hash. TensorBoard is therefore
+given a folder of links to the event files, named by data, model, seed and the settings that differ.
 """
 
 from __future__ import annotations
@@ -16,68 +15,68 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from musicreclass.compare.differences import describe
-from musicreclass.compare.entries import Entry, settings_of
+from musicreclass.compare.differences import label_rows
+from musicreclass.compare.entries import Entry, experiment_settings
 from musicreclass.compare.rows import Row
-from musicreclass.errors import RunError, UserError
+from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
 
-LOOK_AGAIN = 10.0  # seconds
-LONGEST = 100  # characters of a name
+REFRESH_SECONDS = 10
+MAX_LINK_NAME = 100  # characters
 
 
 class Links:
-    """A folder of links, one for each run that has event files.
+    """A folder of links, one for each run with event files.
 
     Args:
-        folder: holds the links, and nothing else.
-        runs: where the runs are.
+        folder: for the links; must be empty.
+        paths: run folders, or folders that contain run folders.
     """
 
-    def __init__(self, folder: Path, runs: list[Path]) -> None:
-        self.folder, self.runs = folder, runs
-        self.known: dict[Path, str] = {}
+    def __init__(self, folder: Path, paths: list[Path]) -> None:
+        self.folder, self.paths = folder, paths
+        self.names: dict[Path, str] = {}  # by run folder
 
     def refresh(self) -> None:
-        """Link what is new. A run keeps the name it was first given, so that nothing is renamed under a reader's eyes."""
-        found = {run.folder.resolve(): run for place in self.runs for run in find_runs(place)}
-        shown = {folder: run for folder, run in found.items() if (folder / "tensorboard").is_dir()}
-        for folder, name in names(shown).items():
-            if folder not in self.known:
-                taken = set(self.known.values())
+        """Link new runs. A link is never renamed, so that names are stable while TensorBoard is open."""
+        runs = {run.folder.resolve(): run for path in self.paths for run in find_runs(path)}
+        with_events = {folder: run for folder, run in runs.items() if (folder / "tensorboard").is_dir()}
+        for folder, name in unique_names(with_events).items():
+            if folder not in self.names:
+                taken = set(self.names.values())
                 while name in taken:
                     name += f" {folder.name[-6:]}"
                 (self.folder / name).symlink_to(folder / "tensorboard", target_is_directory=True)
-                self.known[folder] = name
+                self.names[folder] = name
 
-    def keep(self, stop: threading.Event) -> None:
-        """Look for new runs until told to stop."""
-        while not stop.wait(LOOK_AGAIN):
-            with suppress(OSError, RunError):  # a run that comes or goes just now: the next time
+    def refresh_until(self, stop: threading.Event) -> None:
+        """Link new runs every `REFRESH_SECONDS` until an event is set."""
+        while not stop.wait(REFRESH_SECONDS):
+            with suppress(OSError, RunError):  # a run is being created or removed; retried at the next refresh
                 self.refresh()
 
 
-def names(runs: dict[Path, Run]) -> dict[Path, str]:
-    """A name for each run, no two alike: data, model, seed, the settings in which runs of that model differ."""
+def unique_names(runs: dict[Path, Run]) -> dict[Path, str]:
+    """A unique name for each run: data, model, seed, and the settings in which runs of that model differ."""
     rows: dict[Path, Row] = {}
     for folder, run in runs.items():
-        with suppress(RunError, KeyError, TypeError, ValueError):  # it only begins, or is damaged: its folder's name
-            rows[folder] = Row([described(run)], {})
-    describe(list(rows.values()))
-    found = {folder: readable(rows[folder]) if folder in rows else folder.name for folder in runs}
-    alike = defaultdict(list)
-    for folder, name in found.items():
-        alike[name].append(folder)
-    return {f: name if len(alike[name]) == 1 else f"{name} {f.name[-6:]}" for f, name in found.items()}
+        with suppress(RunError, KeyError, TypeError, ValueError):  # damaged or just created: named by its folder
+            rows[folder] = Row([read_settings(run)], {})
+    label_rows(list(rows.values()))
+    names = {folder: link_name(rows[folder]) if folder in rows else folder.name for folder in runs}
+    folders = defaultdict(list)
+    for folder, name in names.items():
+        folders[name].append(folder)
+    return {f: name if len(folders[name]) == 1 else f"{name} {f.name[-6:]}" for f, name in names.items()}
 
 
-def described(run: Run) -> Entry:
-    """A run as far as its settings describe it, whatever its state and without its scores.
+def read_settings(run: Run) -> Entry:
+    """Read the settings of a run in any state, without its scores.
 
     Raises:
-        RunError, KeyError, TypeError, ValueError: if its files do not say what a run's files say.
+        RunError, KeyError, TypeError, ValueError: if a file is damaged or incomplete.
     """
     config, identity = run.config, run.identity
     identity["choices"]["model"], identity["fingerprint"][:6]
@@ -86,46 +85,47 @@ def described(run: Run) -> Entry:
         config=config,
         identity=identity,
         provenance={},
-        settings=settings_of(config),
+        settings=experiment_settings(config),
         split="",
         leaky="unknown",
         overlap=[],
         stale=False,
-        scored={},
+        predictions={},
     )
 
 
-def readable(row: Row) -> str:
-    """A row of one run in words that can be a folder's name."""
+def link_name(row: Row) -> str:
+    """The name of a row with one run, without characters that are not allowed in file names."""
     run = row.runs[0]
-    differs = [f"{name}={value}" for name, value in row.differs.items() if name not in ("data", "seed", "run")]
-    told = " ".join([run.data, row.model, f"s{run.seed}", *differs])
-    return re.sub(r"[^\w .,=+()\[\]-]", "_", told)[:LONGEST].strip(". ")
+    differences = [f"{name}={value}" for name, value in row.differences.items() if name not in ("data", "seed", "run")]
+    name = " ".join([run.data, row.model, f"s{run.seed}", *differences])
+    return re.sub(r"[^\w .,=+()\[\]-]", "_", name)[:MAX_LINK_NAME].strip(". ")
 
 
-def serve(runs: list[Path], host: str, port: str) -> int:
+def serve(paths: list[Path], host: str, port: str) -> int:
     """Run TensorBoard over run folders until it is stopped.
 
     Args:
-        runs: run folders, or folders that hold some.
-        host, port: where it listens.
+        paths: run folders, or folders that contain run folders.
+        host, port: the address to listen on.
 
     Returns:
         the exit code of TensorBoard.
 
     Raises:
-        UserError: if there are no runs with event files.
+        RunError: if there are no runs with event files.
     """
     with stoppable(), tempfile.TemporaryDirectory(prefix="musicreclass-board-") as folder:
-        links = Links(Path(folder), runs)
+        links = Links(Path(folder), paths)
         links.refresh()
-        if not links.known:
-            raise UserError(f"no runs with event files under {', '.join(map(str, runs))}; train one first")
-        words = ["--logdir", folder, "--port", port, "--host", host, "--reload_interval", "10"]
-        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words])
+        if not links.names:
+            searched = ", ".join(map(str, paths))
+            raise RunError(f"no runs with event files under {searched}; train one first", "no_event_files", searched)
+        options = ["--logdir", folder, "--port", port, "--host", host, "--reload_interval", "10"]
+        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options])
         stop = threading.Event()
-        watch = threading.Thread(target=links.keep, args=(stop,))
-        watch.start()
+        refresher = threading.Thread(target=links.refresh_until, args=(stop,))
+        refresher.start()
         try:
             return server.wait()
         except KeyboardInterrupt:
@@ -134,4 +134,4 @@ def serve(runs: list[Path], host: str, port: str) -> int:
             server.terminate()
             server.wait()
             stop.set()
-            watch.join()
+            refresher.join()

@@ -1,4 +1,4 @@
-"""One table of runs."""
+"""`musicreclass compare`: the terminal, files, damaged runs, errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from musicreclass.compare.entries import read_runs
+from musicreclass.compare.tables import Table, build_tables
+from musicreclass.compare.wording import table_notes
+from musicreclass.runs.find import find_runs
 from tests.conftest import table_overrides
 from tests.made_runs import made_run
 
 
 @pytest.fixture
 def outputs(here):
-    """Two models on the same tracks, one on others, one run that failed."""
+    """Two models on the same tracks, one on other tracks, one failed run."""
     for model, right in (("logreg", 0.8), ("mlp", 0.7)):
         made_run(
             here / "outputs", f"features-{model}-s0", model=model, right=right, leaky="unknown", split="column", n=18
@@ -26,40 +30,47 @@ def outputs(here):
     return here / "outputs"
 
 
-def rows_of(file: Path) -> list[dict[str, str]]:
+def read_csv(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
-def test_the_terminal_has_a_table_for_each_set_of_tracks(run, outputs):
+def read_table(path: Path) -> Table:
+    """The only table of the runs below a folder."""
+    (table,) = build_tables(read_runs(find_runs(path))[0])
+    return table
+
+
+def test_the_terminal_shows_a_table_for_each_set_of_tracks(run, outputs):
     result = run("compare", "outputs")
     assert (result.code, result.err) == (0, "")
-    assert result.out.count("table, split") == 2
-    assert "split column: leaks unknown, valid n = 18, test n = 18" in result.out
-    assert "split grouped: no leak found, valid n = 120 in 5 groups" in result.out
-    assert result.out.count("left out:") == 1
-    assert "failed (failed)" in result.out
+    headings = [line for line in result.out.splitlines() if line.startswith("table, ")]
+    assert [[part in line for part in ("column", "n = 18", "grouped", "n = 120 in 5 groups")] for line in headings] == [
+        [True, True, False, False],
+        [False, False, True, True],
+    ]
+    assert [line.split()[1] for line in result.out.splitlines() if line.startswith("skipped: ")] == ["outputs/failed"]
     assert max(map(len, result.out.splitlines())) <= 80
     assert "…" not in result.out
 
 
-def test_a_micro_batch_is_told_where_it_makes_a_difference(run, here):
+def test_a_micro_batch_is_shown_if_it_affects_batch_statistics(run, here):
     folder = made_run(here / "outputs", "cnn", model="cnn")
-    for name, found in {"identity.json": 8, "provenance.json": {"size": 8, "batch_statistics": False}}.items():
-        told = json.loads((folder / name).read_text())
-        (told if name == "identity.json" else told.setdefault("model", {}))["micro_batch"] = found
-        (folder / name).write_text(json.dumps(told))
-    assert "at a time" not in run("compare", "outputs").out
-    told["model"]["micro_batch"]["batch_statistics"] = True
-    (folder / name).write_text(json.dumps(told))
-    assert "cnn: 8 tracks at a time passed through it" in run("compare", "outputs").out
+    identity, provenance = (json.loads((folder / f"{name}.json").read_text()) for name in ("identity", "provenance"))
+    (folder / "identity.json").write_text(json.dumps({**identity, "micro_batch": 8}))
+    for affected in (False, True):
+        provenance["model"]["micro_batch"] = {"size": 8, "batch_statistics": affected}
+        (folder / "provenance.json").write_text(json.dumps(provenance))
+        table = read_table(here / "outputs")
+        assert table.rows[0].micro_batches == ([8] if affected else [])
+        assert any("cnn" in note and "8" in note for note in table_notes(table)) == affected
 
 
 def test_real_runs(run, here, table):
     for model in ("logreg", "random_forest"):
         assert run("train", *table_overrides(table), f"model={model}", "evaluate=[valid,test]").code == 0
     assert run("compare", "outputs", "--output", "t.csv", "--output", "t.md", "--output", "t.html").code == 0
-    rows = rows_of(here / "t.csv")
+    rows = read_csv(here / "t.csv")
     assert sorted((row["model"], row["scored on"]) for row in rows) == [
         *(("logreg", "test"), ("logreg", "valid"), ("random_forest", "test"), ("random_forest", "valid")),
     ]
@@ -75,38 +86,41 @@ def test_real_runs(run, here, table):
         assert float(row["peak memory MiB"]) == provenance["peak_memory_mib"]
     lines = (here / "t.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("## ")] == ["## table features.csv, split column"]
-    assert len([line for line in lines if line.startswith("| 1 vs 2 |")]) == 4  # two splits, two metrics
+    assert sum(line.startswith("| 1 vs 2 |") for line in lines) == 4  # two splits, two metrics
     assert "random_forest" in (here / "t.html").read_text()
 
 
-def test_looks_at_the_test_set_are_counted_and_stale_runs_marked(run, outputs):
-    told = "2 configurations, seeds and folds aside, have been scored on this test set"
-    assert told in run("compare", "outputs").out
+def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, outputs):
+    def tested_configurations():
+        return [table.tested_configurations for table in build_tables(read_runs(find_runs(outputs))[0])]
+
+    assert tested_configurations() == [2, 0]
     late = made_run(outputs, "late", model="logreg", seed=3, leaky="unknown", split="column", n=18)
+    assert tested_configurations() == [2, 0]  # another seed is not another configuration
     result = run("compare", "outputs")
-    assert told in result.out  # another seed is no other configuration
+    assert any(line.startswith("2 ") for line in result.out.splitlines())
     assert "stale" not in result.out
     (late / "identity.json").write_text(
         json.dumps({**json.loads((late / "identity.json").read_text()), "code": "older"})
     )
     result = run("compare", "outputs", "--each", "--output", "t.csv")
     assert result.out.count("logreg seed=3 *") == 1
-    assert "* stale: made by other code than this" in result.out
-    assert {row["run"] for row in rows_of(outputs.parent / "t.csv") if row["stale"] == "yes"} == {"late"}
-    assert "logreg *" in run("compare", "outputs").out  # a row of several runs, if any of them is
+    assert "* stale" in result.out
+    assert {row["run"] for row in read_csv(outputs.parent / "t.csv") if row["stale"] == "yes"} == {"late"}
+    assert "logreg *" in run("compare", "outputs").out  # a row is marked if any of its runs is stale
 
 
-def test_runs_can_be_named_and_are_ranked_by_validation(run, outputs, here):
+def test_run_folders_are_accepted_and_ranked_by_validation(run, outputs, here):
     made_run(here / "outputs", "third", model="svm", right=0.75, leaky="unknown", split="column", n=18)
     assert run("compare", outputs / "third").code == 0
     assert run("compare", *outputs.glob("*"), "--output", "t.csv").code == 0
-    rows = [row for row in rows_of(here / "t.csv") if row["scored on"] == "valid" and row["table"] == "1"]
+    rows = [row for row in read_csv(here / "t.csv") if row["scored on"] == "valid" and row["table"] == "1"]
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     assert [float(row["macro-F1"]) for row in rows] == sorted((float(row["macro-F1"]) for row in rows), reverse=True)
 
 
 def without(metrics: dict, *keys: str) -> str:
-    """metrics.json with one key fewer."""
+    """metrics.json without one key."""
     node = metrics = json.loads(json.dumps(metrics))
     for key in keys[:-1]:
         node = node[key]
@@ -114,10 +128,10 @@ def without(metrics: dict, *keys: str) -> str:
     return json.dumps(metrics)
 
 
-def test_damaged_runs_are_left_out_with_a_line_each(run, table, here):
-    assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/whole").code == 0
-    metrics = json.loads((here / "runs" / "whole" / "metrics.json").read_text())
-    config = (here / "runs" / "whole" / "config.yaml").read_text()
+def test_damaged_runs_are_skipped_with_a_line_each(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/intact").code == 0
+    metrics = json.loads((here / "runs" / "intact" / "metrics.json").read_text())
+    config = (here / "runs" / "intact" / "config.yaml").read_text()
     assert "\nfeatures:" in config
     damage = {
         "metrics.json": [
@@ -145,41 +159,45 @@ def test_damaged_runs_are_left_out_with_a_line_each(run, table, here):
     for file, texts in damage.items():
         for i, text in enumerate(texts):
             copy = here / "runs" / f"{file.replace('/', '_')}-{i}"
-            shutil.copytree(here / "runs" / "whole", copy)
+            shutil.copytree(here / "runs" / "intact", copy)
             (copy / file).write_text(text)
     result = run("compare", "runs", "--output", "t.csv")
     assert (result.code, result.err) == (0, "")
-    assert [row["run"] for row in csv.DictReader((here / "t.csv").open())] == ["whole"]
-    told = [line for line in result.out.splitlines() if line.startswith("left out: ")]
-    assert len(told) == sum(map(len, damage.values()))
-    shutil.rmtree(here / "runs" / "whole")
-    alone = run("compare", "runs")
-    assert alone.code == 2
-    assert len(alone.lines) == 1
-    assert alone.lines[0].startswith("no finished runs under runs; train one first; runs/")
+    assert [row["run"] for row in read_csv(here / "t.csv")] == ["intact"]
+    skipped = [line for line in result.out.splitlines() if line.startswith("skipped: ")]
+    assert len(skipped) == sum(map(len, damage.values()))
+    shutil.rmtree(here / "runs" / "intact")
+    result = run("compare", "runs")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert [(problem.kind, problem.key) for problem in result.problems] == [("no_finished_runs", "runs")]
+    assert "runs/config.yaml-0" in result.lines[0]  # the first skipped runs are examples
 
 
-def test_an_output_that_cannot_be_written_is_one_line(run, table, here):
+def test_an_unwritable_output_is_a_one_line_error(run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", "run_dir=r").code == 0
     (here / "folder.csv").mkdir()
-    (here / "folder.csv" / "kept").touch()
+    (here / "folder.csv" / "other").touch()
     (here / "file").touch()
-    for place in ("folder.csv", "nowhere/t.csv", "file/t.md"):
-        result = run("compare", "r", "--output", place)
-        assert result.code == 2
-        assert len(result.lines) == 1, result.err
-        assert result.lines[0].startswith(f"--output {place}: cannot be written (")
-    assert (here / "folder.csv" / "kept").exists()
+    for path in ("folder.csv", "nowhere/t.csv", "file/t.md"):
+        result = run("compare", "r", "--output", path)
+        assert (result.code, len(result.lines)) == (2, 1), result.err
+        (problem,) = result.problems
+        assert (problem.kind, problem.key, problem.value) == ("unwritable_output", "--output", path)
+        assert path in result.lines[0]
+    assert (here / "folder.csv" / "other").exists()
 
 
-def test_mistakes(run, here):
-    assert run("compare", "nowhere").lines == ["nowhere: there is no such folder"]
+def test_user_errors(run, here):
+    result = run("compare", "nowhere")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "nowhere" in result.lines[0]
     (here / "empty").mkdir()
-    assert run("compare", "empty").lines == ["no finished runs under empty; train one first"]
+    result = run("compare", "empty")
+    assert [(problem.kind, problem.key) for problem in result.problems] == [("no_finished_runs", "empty")]
     result = run("compare", "empty", "--output", "t.pdf")
-    assert (result.code, result.lines) == (2, ["--output t.pdf: a table is written as .csv, .md or .html"])
+    (problem,) = result.problems
+    assert (result.code, problem.kind, problem.value) == (2, "unknown_format", "t.pdf")
     (here / "foreign").mkdir()
     (here / "foreign" / "status.json").write_text("no json")
     result = run("compare", "foreign")
-    assert result.code == 2
-    assert len(result.lines) == 1
+    assert (result.code, len(result.lines)) == (2, 1)

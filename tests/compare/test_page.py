@@ -1,4 +1,4 @@
-"""The page that compare writes, in a real browser."""
+"""The HTML page of compare, as text and in a browser."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from tests.browser import browser, programs
 from tests.made_runs import made_run
 
 needs_browser = pytest.mark.skipif(
-    programs() is None, reason="a browser is no Python package: apt install chromium chromium-driver"
+    programs() is None, reason="requires a browser: apt install chromium chromium-driver"
 )
-HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">&amp;"
-NASTY = "'\"><b>bold</b>\x1b[31m\u202eevil"
+MARKUP = "</script><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">&amp;"
+CONTROL = "'\"><b>bold</b>\x1b[31m\u202eevil"
+
+TAGS = {
+    "html", "head", "meta", "link", "title", "style", "script", "body", "main", "section", "h1", "h2", "h3", "h4", "p", "b", "i",
+    "u", "br", "small", "span", "div", "details", "summary", "table", "thead", "tbody", "tr", "th", "td",
+}  # fmt: skip
+ATTRIBUTES = {
+    "lang", "charset", "name", "content", "http-equiv", "rel", "href", "class", "style", "title", "role", "tabindex", "scope",
+    "colspan", "id", "open", "aria-label", "data-v", "data-down",
+}  # fmt: skip
 
 
 class Elements(HTMLParser):
@@ -32,17 +41,17 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def page(run, here):
-    """A page of five ranked rows, a leaky one and one of a random encoder; names and classes mean harm."""
-    outputs, classes = here / "outputs", (HOSTILE[:60], "jazz", NASTY)
+    """A page with five ranked rows, a leaky one and one with a random encoder; names and classes contain malicious text."""
+    outputs, classes = here / "outputs", (MARKUP[:60], "jazz", CONTROL)
     for seed in range(3):
         made_run(outputs, f"mlp{seed}", seed=seed, right=0.8 + 0.02 * seed, groups=30, classes=classes)
         made_run(outputs, f"wide{seed}", seed=seed, settings={"hidden": 512}, right=0.74, groups=30, classes=classes)
     made_run(
-        outputs, HOSTILE.replace("/", "_"), model="svm", right=0.6, groups=30, classes=classes, settings={"C": HOSTILE}
+        outputs, MARKUP.replace("/", "_"), model="svm", right=0.6, groups=30, classes=classes, settings={"C": MARKUP}
     )
     made_run(
         outputs,
-        f"x{NASTY}",
+        f"x{CONTROL}",
         model="svm",
         right=0.5,
         groups=30,
@@ -59,66 +68,15 @@ def page(run, here):
     return here / "page.html"
 
 
-def test_nothing_of_it_comes_from_elsewhere_and_names_stay_text(page):
+def test_the_page_is_self_contained_and_names_are_escaped(page):
     text = page.read_text(encoding="utf-8")
-    found = Elements()
-    found.feed(text)
-    assert set(found.tags) <= {
-        *(
-            [
-                "html",
-                "head",
-                "meta",
-                "link",
-                "title",
-                "style",
-                "body",
-                "main",
-                "section",
-                "h1",
-                "h2",
-                "h3",
-                "h4",
-                "p",
-                "b",
-                "i",
-                "u",
-                "br",
-                "small",
-                "span",
-                "div",
-                "details",
-                "summary",
-            ]
-        ),
-        *(["table", "thead", "tbody", "tr", "th", "td", "script"]),
-    }
-    assert found.tags.count("script") == found.tags.count("style") == 1
-    assert {name for name, _ in found.attributes} <= {
-        *(
-            [
-                "lang",
-                "charset",
-                "name",
-                "content",
-                "http-equiv",
-                "rel",
-                "href",
-                "class",
-                "style",
-                "title",
-                "role",
-                "tabindex",
-                "scope",
-                "colspan",
-                "id",
-                "open",
-            ]
-        ),
-        *(["aria-label", "data-v", "data-down"]),
-    }
-    assert [value for name, value in found.attributes if name == "href"] == ["data:,"]
-    styles = {value for name, value in found.attributes if name == "style"}
+    parser = Elements()
+    parser.feed(text)
+    assert set(parser.tags) <= TAGS
+    assert parser.tags.count("script") == parser.tags.count("style") == 1
+    assert {name for name, _ in parser.attributes} <= ATTRIBUTES
+    assert [value for name, value in parser.attributes if name == "href"] == ["data:,"]
+    styles = {value for name, value in parser.attributes if name == "style"}
     assert all(re.fullmatch(r"--v:\d+|left:[\d.]+%(;width:[\d.]+%)?", value) for value in styles)
     assert not re.search(r"@import|url\(|https?://", text)
     assert not set(text) & set("\x1b\u202e")
@@ -127,19 +85,19 @@ def test_nothing_of_it_comes_from_elsewhere_and_names_stay_text(page):
 @needs_browser
 def test_in_a_browser(page, tmp_path):
     with browser(tmp_path) as window:
-        window.look(1250)
+        window.emulate(1250)
         window.open(page)
         assert window.run("return document.title") == "Comparison of runs"
         assert (
             window.run("return document.querySelectorAll('img, script[src], link:not([href=\"data:,\"])').length") == 0
         )
         rows = "[...document.querySelectorAll('table.sortable')[0].tBodies].map(b => [...b.rows].map(r => r.cells[1]?.innerText.split('\\n')[0] ?? ''))"
-        ranked, apart = window.run(f"return {rows}")
+        ranked, unranked = window.run(f"return {rows}")
         assert [name.split()[0] for name in ranked] == ["forest", "mlp", "mlp", "svm", "svm"]
-        assert [name.split()[0] for name in apart[1:]] == ["cnn", "leak"]  # after the line that says why
-        hostile = window.run("return document.body.innerText")
-        assert "</script><script>document.title='taken'" in hostile
-        assert "{{7*7}}$style" in hostile
+        assert [name.split()[0] for name in unranked[1:]] == ["cnn", "leak"]  # the first row contains the reason
+        text = window.run("return document.body.innerText")
+        assert "</script><script>document.title='hacked'" in text
+        assert "{{7*7}}$style" in text
         assert window.run("return document.querySelectorAll('.plot u').length") == 2 * (7 + 6)
         assert window.run("return document.querySelectorAll('.matrices table').length") == 7 + 6
         assert (
@@ -159,28 +117,31 @@ def test_in_a_browser(page, tmp_path):
         values = (
             f"[...document.querySelectorAll('table.sortable')[0].tBodies[0].rows].map(r => r.cells[{column}].dataset.v)"
         )
-        falling = window.run(f"return {values}")
-        assert falling[-1] is None  # scored on validation alone: last, both ways
-        numbers = [float(value) for value in falling[:-1]]
+        descending = window.run(f"return {values}")
+        assert descending[-1] is None  # scored on validation only: last in both directions
+        numbers = [float(value) for value in descending[:-1]]
         assert numbers == sorted(numbers, reverse=True)
         assert window.run(f"return {head}[{column}].getAttribute('aria-sort')") == "descending"
-        assert [name.split()[0] for name in window.run(f"return {rows}")[1][1:]] == ["leak", "cnn"]  # sorted, but apart
+        assert [name.split()[0] for name in window.run(f"return {rows}")[1][1:]] == [
+            "leak",
+            "cnn",
+        ]  # sorted within their block
         window.run(f"{head}[{column}].querySelector('button').click()")
-        rising = window.run(f"return {values}")
-        assert (rising[:-1], rising[-1]) == (falling[-2::-1], None)
+        ascending = window.run(f"return {values}")
+        assert (ascending[:-1], ascending[-1]) == (descending[-2::-1], None)
 
         light = window.run("return getComputedStyle(document.body).backgroundColor")
-        window.look(1250, dark=True)
+        window.emulate(1250, dark=True)
         window.open(page)
         assert window.run("return getComputedStyle(document.body).backgroundColor") != light
-        window.look(390)
+        window.emulate(390)
         window.open(page)
         assert window.run("return document.documentElement.scrollWidth") <= 390
         assert window.messages() == []
 
-        window.look(1250, javascript=False)
+        window.emulate(1250, javascript=False)
         window.open(page)
-        seen = "[document.querySelectorAll('thead button').length, document.querySelector('table').getBoundingClientRect().height]"
-        answer = window.tell("Runtime.evaluate", expression=seen, returnByValue=True)["result"]["value"]
-        assert answer[0] == 0
-        assert answer[1] > 200
+        script = "[document.querySelectorAll('thead button').length, document.querySelector('table').getBoundingClientRect().height]"
+        result = window.devtools("Runtime.evaluate", expression=script, returnByValue=True)["result"]["value"]
+        assert result[0] == 0
+        assert result[1] > 200

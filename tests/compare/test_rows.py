@@ -1,4 +1,4 @@
-"""What becomes a row, how rows differ, what is ranked, what is paired with what."""
+"""Rows and tables: seeds and folds, labels, ranking, pairs, costs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from musicreclass.compare.entries import read_runs
-from musicreclass.compare.tables import TESTED, tables_of
-from musicreclass.compare.wording import notes
+from musicreclass.compare.tables import MAX_TESTED_ROWS, build_tables
+from musicreclass.compare.wording import table_notes
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from tests.made_runs import made_run
@@ -20,7 +20,7 @@ from tests.made_runs import made_run
 @pytest.fixture
 def tables(here):
     """The tables of the runs under outputs."""
-    return lambda each=False: tables_of(read_runs(find_runs(here / "outputs"))[0], each)
+    return lambda each=False: build_tables(read_runs(find_runs(here / "outputs"))[0], each)
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def outputs(here):
 def f1(folder, split):
     from sklearn.metrics import f1_score
 
-    found = Run.open(folder).predictions(split)
-    return f1_score(found.y_true(), found.probabilities().argmax(1), average="macro")
+    predictions = Run.open(folder).predictions(split)
+    return f1_score(predictions.y_true(), predictions.probabilities().argmax(1), average="macro")
 
 
 def test_seeds_are_one_row(outputs, tables):
@@ -43,14 +43,14 @@ def test_seeds_are_one_row(outputs, tables):
     assert (row.seeds, row.label, len(table.rows)) == ([0, 1, 2], "mlp", 2)
     for split in ("valid", "test"):
         each = [f1(folder, split) for folder in folders]
-        found = row.scores[split, "macro_f1"]
-        assert (found.mean, found.sd) == (pytest.approx(np.mean(each)), pytest.approx(np.std(each, ddof=1)))
-        assert found.low < found.mean < found.high
-    assert [pair.method for pair in table.pairs["valid"]] == ["t test over seeds (3, 1) and 120 tracks"] * 2
-    (apart,) = tables(each=True)
-    assert sorted(row.label for row in apart.rows) == ["mlp seed=0", "mlp seed=1", "mlp seed=2", "svm"]
-    assert {pair.method for pair in apart.pairs["valid"]} >= {"permutation over 120 tracks"}
-    assert len(apart.pairs["test"]) == 2 * 6
+        estimate = row.scores[split, "macro_f1"]
+        assert (estimate.mean, estimate.sd) == (pytest.approx(np.mean(each)), pytest.approx(np.std(each, ddof=1)))
+        assert estimate.low < estimate.mean < estimate.high
+    assert len({pair.method for pair in table.pairs["valid"]}) == 1  # over seeds, for both metrics
+    (single,) = tables(each=True)
+    assert sorted(row.label for row in single.rows) == ["mlp seed=0", "mlp seed=1", "mlp seed=2", "svm"]
+    assert not {pair.method for pair in single.pairs["valid"]} & {pair.method for pair in table.pairs["valid"]}
+    assert len(single.pairs["test"]) == 2 * 6
 
 
 def test_folds_are_pooled_before_scoring(outputs, tables):
@@ -61,34 +61,34 @@ def test_folds_are_pooled_before_scoring(outputs, tables):
     }
     (table,) = tables()
     (row,) = table.rows
-    assert (row.seeds, row.folds, len(row.scored["test"])) == ([0, 1], [0, 1, 2], 2)
+    assert (row.seeds, row.folds, len(row.predictions["test"])) == ([0, 1], [0, 1, 2], 2)
     y_true, y_pred = [], []
     for fold in range(3):
-        found = Run.open(folds[1, fold]).predictions("test")
-        y_true.append(found.y_true())
-        y_pred.append(found.probabilities().argmax(1))
-    seen = row.scored["test"][1]
-    assert sorted(zip(seen.y_true, seen.y_pred, strict=True)) == sorted(
+        predictions = Run.open(folds[1, fold]).predictions("test")
+        y_true.append(predictions.y_true())
+        y_pred.append(predictions.probabilities().argmax(1))
+    pooled = row.predictions["test"][1]
+    assert sorted(zip(pooled.y_true, pooled.y_pred, strict=True)) == sorted(
         zip(np.concatenate(y_true), np.concatenate(y_pred), strict=True)
     )
     assert table.sizes["test"] == "n = 360 in 8 groups"
-    assert notes(table)[0] == "folds 0, 1, 2 of 5 pooled into one table before scoring"
-    apart = tables(each=True)  # then a fold is a set of tracks of its own
-    assert [table.split for table in apart] == [f"artist_folds, fold {fold}" for fold in range(3)]
+    assert "0, 1, 2 of 5" in table_notes(table)[0]
+    by_fold = tables(each=True)  # each fold has different tracks
+    assert [table.split for table in by_fold] == [f"artist_folds, fold {fold}" for fold in range(3)]
 
 
 def test_seeds_on_other_folds_are_not_averaged(outputs, tables):
     for seed, fold in ((0, 0), (0, 1), (1, 0)):
         made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold)
-    found = tables()
-    assert sorted((table.rows[0].seeds, table.sizes["valid"]) for table in found) == [
+    results = tables()
+    assert sorted((table.rows[0].seeds, table.sizes["valid"]) for table in results) == [
         ([0], "n = 240"),
         ([1], "n = 120"),
     ]
-    assert not any(table.pairs for table in found)
+    assert not any(table.pairs for table in results)
 
 
-def test_a_fold_that_means_nothing_is_a_setting(outputs, tables):
+def test_a_fold_that_the_split_ignores_is_a_setting(outputs, tables):
     for fold in (0, 1):
         folder = made_run(outputs, f"f{fold}", fold=fold)
         source = outputs / "f0" / "predictions"
@@ -100,7 +100,7 @@ def test_a_fold_that_means_nothing_is_a_setting(outputs, tables):
     assert sorted(row.label for row in table.rows) == ["mlp fold=0", "mlp fold=1"]
 
 
-def test_only_what_differs_is_shown_and_under_short_names(outputs, tables):
+def test_labels_contain_only_differing_settings_under_short_names(outputs, tables):
     made_run(outputs, "a", settings={"hidden": 64, "dropout": 0.5})
     made_run(outputs, "b", settings={"hidden": 128, "dropout": 0.5}, lr=0.01)
     made_run(outputs, "c", model="svm", settings={"C": 1.0})
@@ -116,17 +116,17 @@ def test_only_what_differs_is_shown_and_under_short_names(outputs, tables):
     ]
 
 
-def test_features_of_recordings_tell_rows_apart(outputs, tables):
+def test_labels_contain_features_of_recordings(outputs, tables):
     made_run(outputs, "a")
     made_run(outputs, "b", features="openjmla")
     (table,) = tables()
-    assert {row.label: row.marks for row in table.rows} == {
+    assert {row.label: row.exclusions for row in table.rows} == {
         "mlp features=none": [],
         "mlp features=openjmla": ["random encoder"],
     }
 
 
-def test_leaky_and_random_rows_are_never_ranked_nor_tested(run, outputs, tables, here):
+def test_leaky_and_random_rows_are_never_ranked_or_tested(run, outputs, tables, here):
     made_run(outputs, "honest", right=0.6)
     made_run(outputs, "svm", model="svm", right=0.5)
     made_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
@@ -134,15 +134,14 @@ def test_leaky_and_random_rows_are_never_ranked_nor_tested(run, outputs, tables,
     made_run(outputs, "untried", model="late", right=0.95, splits=("test",))
     (table,) = tables()
     assert [row.label for row in table.ranked] == ["mlp", "svm"]
-    assert {row.model: row.marks for row in table.unranked} == {
+    assert {row.model: row.exclusions for row in table.unranked} == {
         "leak": ["leaky"],
         "cnn": ["random encoder"],
         "late": ["not scored on validation"],
     }
     assert {(pair.first, pair.second) for pairs in table.pairs.values() for pair in pairs} == {(0, 1)}
     result = run("compare", "outputs", "--output", "t.csv", "--output", "t.md")
-    assert "- leak leaky" in " ".join(result.out.split())
-    assert "not ranked" in result.out
+    assert {("1", "mlp"), ("-", "leak"), ("-", "cnn")} <= {tuple(line.split()[:2]) for line in result.out.splitlines()}
     rows = list(csv.DictReader((here / "t.csv").open()))
     assert {row["model"]: row["rank"] for row in rows} == {"mlp": "1", "svm": "2", "leak": "", "cnn": "", "late": ""}
     assert {row["model"] for row in rows if row["random encoder"] == "yes"} == {"cnn"}
@@ -153,12 +152,12 @@ def test_runs_on_other_tracks_are_never_paired(outputs, tables):
     made_run(outputs, "a")
     made_run(outputs, "b", model="svm", tracks="u")
     made_run(outputs, "c", model="cnn", classes=("blues", "jazz", "rap"))
-    found = tables()
-    assert len(found) == 3
-    assert not any(table.pairs for table in found)
+    results = tables()
+    assert len(results) == 3
+    assert not any(table.pairs for table in results)
 
 
-def test_rows_tested_on_other_tracks_share_validation_alone(outputs, tables):
+def test_rows_with_different_test_tracks_are_paired_on_validation_only(outputs, tables):
     made_run(outputs, "a")
     made_run(outputs, "b", model="svm")
     for source, other in (("a", "c"), ("b", "d")):
@@ -171,45 +170,54 @@ def test_rows_tested_on_other_tracks_share_validation_alone(outputs, tables):
     tested = {frozenset((names[pair.first], names[pair.second])) for pair in table.pairs["test"]}
     assert tested == {frozenset(("mlp", "svm")), frozenset(("cnet", "dnet"))}
     assert len(table.pairs["valid"]) == 2 * 6
-    assert table.mixed == ["test"]
+    assert table.split_mismatches == ["test"]
 
 
 def test_the_order_of_tracks_and_classes_changes_nothing(outputs, tables):
     made_run(outputs, "a", groups=10)
     made_run(outputs, "b", model="svm", groups=10)
     (before,) = tables()
-    for name, model in (("a", "mlp"), ("b", "svm")):
+    for name in ("a", "b"):
         predictions = Run.open(outputs / name).predictions("valid")
         table = predictions.table
         table[[*table.columns[:3], *table.columns[:2:-1]]].sample(frac=1, random_state=0).to_parquet(
             outputs / name / "predictions" / "valid.parquet"
         )
-        assert model
     (after,) = tables()
     assert after.pairs["valid"] == before.pairs["valid"]
 
 
-def test_the_same_run_twice_is_one(run, outputs):
+def test_copies_of_a_run_are_skipped(run, outputs):
     made_run(outputs, "a")
     made_run(outputs, "b")
+    entries, skipped = read_runs(find_runs(outputs))
+    assert [entry.folder.name for entry in entries] == ["a"]
+    assert len(skipped) == 1
+    assert str(outputs / "a") in skipped[0]
+    assert str(outputs / "b") in skipped[0]
     result = run("compare", "outputs")
-    assert "left out: outputs/b (the same run as outputs/a)" in result.out
+    assert sum(line.startswith("skipped: outputs/b ") for line in result.out.splitlines()) == 1
 
 
-def test_of_many_rows_the_best_are_tested(outputs, tables):
-    for i in range(TESTED + 2):
+def test_only_the_best_rows_are_tested(outputs, tables):
+    for i in range(MAX_TESTED_ROWS + 2):
         made_run(outputs, f"r{i}", model="svm", settings={"C": i}, right=0.4 + 0.03 * i, splits=("valid",), n=60)
     (table,) = tables()
-    assert len(table.ranked) == TESTED + 2
-    assert len(table.pairs["valid"]) == TESTED * (TESTED - 1)  # two metrics
-    assert max(pair.second for pair in table.pairs["valid"]) == TESTED - 1
+    assert len(table.ranked) == MAX_TESTED_ROWS + 2
+    assert len(table.pairs["valid"]) == MAX_TESTED_ROWS * (MAX_TESTED_ROWS - 1)  # two metrics
+    assert max(pair.second for pair in table.pairs["valid"]) == MAX_TESTED_ROWS - 1
 
 
 def test_cost(outputs, tables):
-    made = {"hardware": {"gpu": "H100"}, "seconds": {"fit": 10}, "peak_memory_mib": 900, "model": {"parameters": 5}}
-    made_run(outputs, "a", provenance=made)
-    made_run(outputs, "b", seed=1, provenance={**made, "seconds": {"fit": 20}, "peak_memory_mib": 800})
-    made_run(outputs, "c", model="svm", provenance=made)
+    provenance = {
+        "hardware": {"gpu": "H100"},
+        "seconds": {"fit": 10},
+        "peak_memory_mib": 900,
+        "model": {"parameters": 5},
+    }
+    made_run(outputs, "a", provenance=provenance)
+    made_run(outputs, "b", seed=1, provenance={**provenance, "seconds": {"fit": 20}, "peak_memory_mib": 800})
+    made_run(outputs, "c", model="svm", provenance=provenance)
     made_run(
         outputs,
         "d",
@@ -218,7 +226,7 @@ def test_cost(outputs, tables):
     )
     cost = {row.model: row.cost for row in tables()[0].rows}
     assert (cost["mlp"].seconds, cost["mlp"].memory, cost["mlp"].parameters, cost["mlp"].device) == (15, 900, 5, "H100")
-    assert cost["svm"].device == "CPU"  # a GPU that nothing used
+    assert cost["svm"].device == "CPU"  # an estimator does not use the GPU
     assert (cost["forest"].seconds, cost["forest"].memory, cost["forest"].parameters) == (None, None, None)
 
 
@@ -233,15 +241,15 @@ def test_torch_is_not_imported(outputs, here):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_hostile_names_stay_names(run, outputs, here):
-    made_run(outputs, "a\x1b]0;taken\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
+def test_malicious_names_are_escaped(run, outputs, here):
+    made_run(outputs, "a\x1b]0;hacked\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
     made_run(outputs, "b", settings={"note": "plain"})
-    made_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # no name that pyarrow can open
+    made_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # pyarrow cannot open this name
     result = run("compare", "outputs", "--output", "t.md", "--output", "t.csv", "--output", "t.html")
     assert (result.code, result.err) == (0, "")
     assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 4
     assert not set((here / "t.csv").read_text()) & {"\x1b", "\x07"}
-    assert result.out.count("left out: outputs/c") == 1
+    assert result.out.count("skipped: outputs/c") == 1
     assert not set(result.out) & {"\x1b", "\x07"}
     lines = (here / "t.md").read_text().splitlines()
     cells = {

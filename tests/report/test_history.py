@@ -1,4 +1,4 @@
-"""What TensorBoard makes of a run: read from its files, and from a real server."""
+"""Event files of runs, read from the files and from a TensorBoard server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import table_overrides
 
 @pytest.fixture
 def runs(run, table, here) -> dict[str, Run]:
-    """A network and an estimator, side by side."""
+    """A network and an estimator."""
     for model in ("mlp", "xgboost"):
         result = run(
             "train", *table_overrides(table), f"model={model}", f"run_dir=outputs/{model}", "evaluate=[valid,test]"
@@ -31,35 +31,34 @@ def runs(run, table, here) -> dict[str, Run]:
 def events(folder: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    accumulator.Reload()
+    return accumulator
 
 
-def test_event_files_hold_curves_hparams_and_pictures(runs):
+def test_event_files_contain_curves_hparams_and_figures(runs):
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    for model, made in runs.items():
-        folders = {p.parent for p in made.folder.rglob("*tfevents*")}
-        assert folders == {made.folder / "tensorboard"}  # no sub-runs
-        found = events(made.folder / "tensorboard")
-        scalars = set(found.Tags()["scalars"])
+    for model, model_run in runs.items():
+        folders = {p.parent for p in model_run.folder.rglob("*tfevents*")}
+        assert folders == {model_run.folder / "tensorboard"}  # no sub-runs
+        accumulator = events(model_run.folder / "tensorboard")
+        scalars = set(accumulator.Tags()["scalars"])
         assert {"train/loss", "valid/loss", "final/valid_accuracy", "final/test_macro_f1"} <= scalars
-        assert len(found.Scalars("valid/loss")) > 1
-        final = found.Scalars("final/valid_accuracy")[-1].value
-        assert final == pytest.approx(made.metrics["valid"]["accuracy"])
-        assert {"confusion_matrix/valid", "confusion_matrix/test"} <= set(found.Tags()["images"])
+        assert len(accumulator.Scalars("valid/loss")) > 1
+        final = accumulator.Scalars("final/valid_accuracy")[-1].value
+        assert final == pytest.approx(model_run.metrics["valid"]["accuracy"])
+        assert {"confusion_matrix/valid", "confusion_matrix/test"} <= set(accumulator.Tags()["images"])
 
-        content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-        told = HParamsPluginData.FromString(content).session_start_info.hparams
-        assert told["model"].string_value == model
-        assert told["seed"].number_value == 0
-        assert told["leaky"].string_value == "unknown"
-        assert not {"model.random_state", "random_state"} & set(told)
-        assert (
-            "_hparams_/experiment" not in found.summary_metadata
-        )  # or its columns would be all that is shown of others
-        (layout,) = found.Tensors("custom_scalars__config__")
+        content = accumulator.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert hparams["model"].string_value == model
+        assert hparams["seed"].number_value == 0
+        assert hparams["leaky"].string_value == "unknown"
+        assert not {"model.random_state", "random_state"} & set(hparams)
+        # a list of columns would hide the other settings of other models
+        assert "_hparams_/experiment" not in accumulator.summary_metadata
+        (layout,) = accumulator.Tensors("custom_scalars__config__")
         assert b"^train/loss$" in layout.tensor_proto.string_val[0]
 
 
@@ -78,22 +77,23 @@ def free_port() -> int:
 def fetch(url: str, body: dict | None = None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read())
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())
 
 
-def wait_for(what, seconds: float = 60):
+def wait_for(function, seconds: float = 60):
+    """Call a function until it succeeds, and return its result."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError, AssertionError, KeyError):
-            return what()
+            return function()
         time.sleep(0.3)
-    return what()
+    return function()
 
 
 def test_a_server_shows_scalars_and_hparams(runs, here):
     port = free_port()
-    words = [
+    command = [
         sys.executable,
         "-m",
         "tensorboard.main",
@@ -104,30 +104,30 @@ def test_a_server_shows_scalars_and_hparams(runs, here):
         "--host",
         "127.0.0.1",
     ]
-    server = subprocess.Popen([*words, "--load_fast", "false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*command, "--load_fast", "false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}/data/"
 
-        def listed():
+        def run_names():
             names = set(fetch(url + "runs"))
             assert names == {"mlp/tensorboard", "xgboost/tensorboard"}
             return names
 
-        wait_for(listed)
+        wait_for(run_names)
         points = fetch(url + "plugin/scalars/scalars?run=mlp/tensorboard&tag=valid/loss")
         assert [step for _, step, _ in points] == [0, 1, 2, 3, 4]
         columns = [{"hparam": "model", "includeInResult": True}]
         metrics = [{"metric": {"tag": "final/valid_accuracy"}, "includeInResult": True}]
-        question = {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
-                    "colParams": columns + metrics, "startIndex": 0, "sliceSize": 10}  # fmt: skip
-        groups = fetch(url + "plugin/hparams/session_groups", question)["sessionGroups"]
-        shown = {
+        query = {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
+                 "colParams": columns + metrics, "startIndex": 0, "sliceSize": 10}  # fmt: skip
+        groups = fetch(url + "plugin/hparams/session_groups", query)["sessionGroups"]
+        accuracies = {
             group["hparams"]["model"]: {m["name"]["tag"]: m["value"] for m in group["metricValues"]}[
                 "final/valid_accuracy"
             ]
             for group in groups
         }
-        assert shown == {m: pytest.approx(r.metrics["valid"]["accuracy"]) for m, r in runs.items()}
+        assert accuracies == {m: pytest.approx(r.metrics["valid"]["accuracy"]) for m, r in runs.items()}
         columns = fetch(url + "plugin/hparams/experiment", {"experimentName": ""})
         assert {"optimizer.lr", "model.max_depth"} <= {
             column["name"] for column in columns["hparamInfos"]

@@ -14,64 +14,67 @@ from tests.made_runs import made_run
 from tests.report.test_history import fetch, free_port, wait_for
 
 
-def linked(folder):
+def link_targets(folder):
+    """Link name -> name of the run folder."""
     return {link.name: link.resolve().parent.name for link in folder.iterdir()}
 
 
-def made(outputs, name, **settings):
+def made_run_with_events(outputs, name, **settings):
     (made_run(outputs, name, **settings) / "tensorboard").mkdir()
 
 
-def test_names_tell_data_model_seed_and_what_differs(here):
-    made(here / "o", "a", lr=0.01, seed=1)
-    made(here / "o", "b", lr=0.002, seed=1)
-    made(here / "o", "c", model="logreg", seed=2)
+def test_names_contain_data_model_seed_and_differing_settings(here):
+    made_run_with_events(here / "o", "a", lr=0.01, seed=1)
+    made_run_with_events(here / "o", "b", lr=0.002, seed=1)
+    made_run_with_events(here / "o", "c", model="logreg", seed=2)
     made_run(here / "o", "without-events", model="logreg", seed=3)
     (here / "links").mkdir()
     links = Links(here / "links", [here / "o"])
     links.refresh()
-    assert linked(here / "links") == {"table mlp s1 lr=0.01": "a", "table mlp s1 lr=0.002": "b", "table logreg s2": "c"}
+    assert link_targets(here / "links") == {
+        "table mlp s1 lr=0.01": "a",
+        "table mlp s1 lr=0.002": "b",
+        "table logreg s2": "c",
+    }
 
-    made(here / "o", "d", model="logreg", seed=2, settings={"C": "a/b"})
+    made_run_with_events(here / "o", "d", model="logreg", seed=2, settings={"C": "a/b"})
     links.refresh()
-    found = linked(here / "links")
-    assert found["table logreg s2"] == "c"  # as it was first called
-    assert found["table logreg s2 C=a_b"] == "d"
+    targets = link_targets(here / "links")
+    assert targets["table logreg s2"] == "c"  # links are never renamed
+    assert targets["table logreg s2 C=a_b"] == "d"
 
 
-def test_runs_that_cannot_be_read_or_read_alike_are_shown_all_the_same(here):
-    made(here / "o", "a-111111")
+def test_damaged_runs_and_copies_are_linked(here):
+    made_run_with_events(here / "o", "a-111111")
     shutil.copytree(here / "o" / "a-111111", here / "o" / "a-222222")
-    made(here / "o", "broken")
+    made_run_with_events(here / "o", "broken")
     (here / "o" / "broken" / "config.yaml").write_text("[")
     (here / "links").mkdir()
     Links(here / "links", [here / "o"]).refresh()
-    found = linked(here / "links")
-    assert sorted(found.values()) == ["a-111111", "a-222222", "broken"]
-    assert found["broken"] == "broken"
+    targets = link_targets(here / "links")
+    assert sorted(targets.values()) == ["a-111111", "a-222222", "broken"]
+    assert targets["broken"] == "broken"
 
 
-def test_no_runs_is_one_line(here):
+def test_a_folder_without_event_files_is_a_user_error(run, here):
     (here / "o").mkdir()
-    told = subprocess.run(
-        [sys.executable, "-m", "musicreclass", "tensorboard", "o"], capture_output=True, text=True, check=False
-    )
-    assert told.returncode == 2
-    assert told.stderr == "musicreclass: no runs with event files under o; train one first\n"
+    result = run("tensorboard", "o")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert [(problem.kind, problem.key) for problem in result.problems] == [("no_event_files", "o")]
 
 
-def test_it_answers_and_leaves_nothing_behind(here):
+def test_the_server_responds_and_removes_its_links(here):
     (here / "scratch").mkdir()
-    made(here / "o", "a", lr=0.01)
-    words = [sys.executable, "-m", "musicreclass", "tensorboard", "o", "--port", str(free_port())]
-    board = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(here / "scratch")}, stderr=subprocess.DEVNULL)
+    made_run_with_events(here / "o", "a", lr=0.01)
+    command = [sys.executable, "-m", "musicreclass", "tensorboard", "o", "--port", str(free_port())]
+    board = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(here / "scratch")}, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: fetch(f"http://localhost:{words[-1]}/data/environment"))
-        (place,) = (here / "scratch").glob("musicreclass-board-*")
-        assert linked(place) == {"table mlp s0": "a"}
+        wait_for(lambda: fetch(f"http://localhost:{command[-1]}/data/environment"))
+        (folder,) = (here / "scratch").glob("musicreclass-board-*")
+        assert link_targets(folder) == {"table mlp s0": "a"}
     finally:
         board.terminate()
         assert board.wait(30) == 0
     assert not list((here / "scratch").glob("musicreclass-board-*"))
     with pytest.raises(OSError):
-        fetch(f"http://localhost:{words[-1]}/data/environment")
+        fetch(f"http://localhost:{command[-1]}/data/environment")

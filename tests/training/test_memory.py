@@ -302,7 +302,7 @@ def test_audio_with_batch_statistics_and_augmentation(library, run, monkeypatch)
         "batch_statistics": True,
         "measured": None,
     }
-    assert "4 tracks at a time" in " ".join(run("compare", "small").out.split())
+    assert "micro-batches of 4 tracks" in " ".join(run("compare", "small").out.split())
 
 
 def test_an_optimizer_that_runs_out_of_memory_ends_the_run(run, table, monkeypatch):

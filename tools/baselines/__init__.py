@@ -1,1 +1,1 @@
-"""Reproducing the experiments of conf/experiment, and the record of what came out."""
+"""Reproduce the experiments of conf/experiment, record their results, and write the tables of the documentation."""

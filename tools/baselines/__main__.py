@@ -1,4 +1,4 @@
-"""`python -m tools.baselines [NAME ...]`: run experiments whose data is at hand, record them, write the tables anew."""
+"""`python -m tools.baselines [NAME ...]`: run experiments with available data, record their results, update the tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,100 +19,114 @@ from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
 from musicreclass.runs.folder import Run, finished_run
 from musicreclass.tasks.find_or_train import refuse_missing_weights
-from tools.baselines.facts import Baseline, Facts
-from tools.baselines.record import load, results, save
-from tools.baselines.tables import shown, write_tables
+from tools.baselines.catalog import Baseline, Catalog
+from tools.baselines.record import collect_results, load_results, save_results
+from tools.baselines.tables import terminal_table, write_tables
 
-WIDTH = 110  # columns of the table on the terminal, at least
+MIN_TABLE_WIDTH = 110  # columns of the terminal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of an experiment: `recorded`, `not recorded`, `skipped` or `failed`, and the reason."""
+
+    state: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Reproduce experiments.
+    """Reproduce experiments and print their results.
 
     Returns:
         0; 1 if a run failed.
 
     Raises:
-        UserError: for an experiment that is not there, or facts that cannot be read.
+        UserError: for an unknown experiment or an invalid catalog.
     """
-    parser = Options("python -m tools.baselines", description="Run experiments, record them, write the tables.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments of conf/experiment; all, unless named")
-    parser.add_argument("--partial", action="store_true", help="run on partial data too; its figures stand apart")
-    parser.add_argument("--note", default="", help="what is to be known of this data, kept with the figures")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the tables from what is recorded")
-    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="where the record is")
+    parser = Options("python -m tools.baselines", description="Run experiments, record results, update tables.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments of conf/experiment; default: all")
+    parser.add_argument(
+        "--partial", action="store_true", help="also run on partial data; results are listed separately"
+    )
+    parser.add_argument("--note", default="", help="a note on the data, recorded with the results")
+    parser.add_argument("--tables", action="store_true", help="run nothing, only update the tables from the record")
+    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="the folder of the record")
     args = parser.parse_args(arguments)
     for name in VARIABLES:
-        if os.environ.get(name) == "":  # as good as unset, as `make` has it without DATA=
+        if os.environ.get(name) == "":  # set to an empty value by make without DATA=
             del os.environ[name]
-    facts = Facts.load(args.experiments)
-    known = [name for name in Tree().groups["experiment"] if name in facts.baselines]
+    catalog = Catalog.load(args.experiments)
+    available = [name for name in Tree().groups["experiment"] if name in catalog.baselines]
     for name in args.names:
-        if name not in known:
-            raise UserError(f"{name}: no such experiment; {nearest(name, known)}")
-    states = {}
-    for name in [] if args.tables else args.names or known:
-        states[name] = reproduce(facts.baselines[name], args.experiments / name, args.partial, args.note)
-        print(f"{name}: {states[name]}", flush=True)
-    write_tables(args.experiments, facts)
+        if name not in available:
+            message = f"{name}: unknown experiment; {nearest(name, available)}"
+            raise UserError(message, "unknown_experiment", name)
+    outcomes = {}
+    for name in [] if args.tables else args.names or available:
+        outcomes[name] = reproduce(catalog.baselines[name], args.experiments / name, args.partial, args.note)
+        print(f"{name}: {outcomes[name]}", flush=True)
+    write_tables(args.experiments, catalog)
     console = Console(highlight=False)
-    console.width = max(console.width, WIDTH)
-    console.print(shown(args.experiments, facts, args.names or known, states))
-    return 1 if any(state.startswith("failed") for state in states.values()) else 0
+    console.width = max(console.width, MIN_TABLE_WIDTH)
+    states = {name: outcome.state for name, outcome in outcomes.items()}
+    console.print(terminal_table(args.experiments, catalog, args.names or available, states))
+    return 1 if "failed" in states.values() else 0
 
 
-def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> str:
-    """Run an experiment with each of its seeds and record what came out; what is finished already is not run again.
+def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> Outcome:
+    """Run an experiment with each of its seeds, unless finished, and record the results.
 
     Args:
         baseline: the experiment.
-        folder: takes results.csv.
-        partial: whether to run it where the data is not complete.
-        note: kept with the figures.
-
-    Returns:
-        how it went, in words: `recorded ...`, `skipped: ...` or `failed: ...`.
+        folder: for results.csv.
+        partial: whether to run on partial data.
+        note: recorded with the results.
     """
     runs: list[Run] = []
     for seed in baseline.seeds:
         overrides = [f"experiment={baseline.name}", f"seed={seed}"]
         try:
-            config = configuration(overrides)
+            config = resolved_config(overrides)
             refuse_missing_weights(config)
             run = finished_run(config)
             if not partial and not runs:
-                lacking = partial_data(baseline, config)
-                if lacking:
-                    return f"skipped: partial data, {lacking} (--partial, or PARTIAL=1 of make, runs it all the same)"
+                missing = missing_data(baseline, config)
+                if missing:
+                    reason = f"partial data, {missing} (to run anyway: --partial, or make with PARTIAL=1)"
+                    return Outcome("skipped", reason)
         except UserError as error:
-            return f"skipped: {' '.join(str(error).split())}"
+            return Outcome("skipped", " ".join(str(error).split()))
         if run is None:
             print(f"{baseline.name}: seed {seed}", flush=True)
-            code, told = train(overrides)
+            code, last_line = train(overrides)
             run = finished_run(config)
             if run is None:
-                return f"{'skipped' if code == 2 else 'failed'}: {told.removeprefix('musicreclass: ') or f'exit code {code}'}"
+                reason = last_line.removeprefix("musicreclass: ") or f"exit code {code}"
+                return Outcome("skipped" if code == 2 else "failed", reason)
         runs.append(run)
-    return recorded(baseline, folder, runs, note)
+    return record_results(baseline, folder, runs, note)
 
 
-def recorded(baseline: Baseline, folder: Path, runs: list[Run], note: str) -> str:
-    """Write down what runs came to, unless that would replace figures on complete data by others."""
+def record_results(baseline: Baseline, folder: Path, runs: list[Run], note: str) -> Outcome:
+    """Record the results of runs; results on partial data never replace those on complete data."""
     try:
-        found = results(baseline, runs, note)
+        results = collect_results(baseline, runs, note)
     except RunError as error:
-        return f"failed: {error}"
-    if any(old.whole for old in load(folder)) and not any(new.whole for new in found):
-        return f"not recorded: {folder} holds figures on complete data, and these are not"
-    save(folder, found)
-    return "recorded" + ("" if all(new.whole for new in found) else ", on partial data")
+        return Outcome("failed", str(error))
+    if any(old.is_complete for old in load_results(folder)) and not any(new.is_complete for new in results):
+        return Outcome("not recorded", f"these results are on partial data, and {folder} has results on complete data")
+    save_results(folder, results)
+    return Outcome("recorded", "" if all(new.is_complete for new in results) else "partial data")
 
 
-def configuration(overrides: list[str]) -> dict[str, Any]:
-    """A resolved configuration of train.
+def resolved_config(overrides: list[str]) -> dict[str, Any]:
+    """Compose and resolve a configuration of train.
 
     Raises:
-        ConfigError: if it lacks something, as `data.root` of one's own library.
+        ConfigError: if a required value is missing, such as `data.root` of the user's library.
     """
     from omegaconf import OmegaConf
 
@@ -121,46 +136,50 @@ def configuration(overrides: list[str]) -> dict[str, Any]:
     return dict(config)
 
 
-def partial_data(baseline: Baseline, config: dict[str, Any]) -> str:
-    """What the data lacks for any figure under the protocol; empty if there will be one.
+def missing_data(baseline: Baseline, config: dict[str, Any]) -> str:
+    """What is missing of the data; empty if at least one split can be scored on complete data.
 
     Raises:
-        DataError: if the data is not there.
+        DataError: if the data is not found.
     """
     from musicreclass.tasks.open_data import open_data
 
     if not baseline.sizes:
         return ""
-    data = dict(config["data"])
-    if "cache" in data:
-        data["cache"] = "none"  # looked at, not decoded
-    found = open_data({**config, "data": data, "features": {}})
-    tracks = {split: found.size(split) for split in baseline.sizes}
+    data_config = dict(config["data"])
+    if "cache" in data_config:
+        data_config["cache"] = "none"  # only count tracks, decode nothing
+    data = open_data({**config, "data": data_config, "features": {}})
+    tracks = {split: data.size(split) for split in baseline.sizes}
     scored = [split for split in config["evaluate"] if split in baseline.sizes]
-    classes = f", {len(found.classes)} of {baseline.classes} classes"
-    whole = any(baseline.is_whole(split, tracks) for split in scored) and len(found.classes) == baseline.classes
-    return "" if whole else baseline.lacking(tracks) + (classes if len(found.classes) != baseline.classes else "")
+    has_all_classes = len(data.classes) == baseline.classes
+    if has_all_classes and any(baseline.is_complete(split, tracks) for split in scored):
+        return ""
+    classes = "" if has_all_classes else f", {len(data.classes)} of {baseline.classes} classes"
+    return baseline.missing_data(tracks) + classes
 
 
 def train(overrides: list[str]) -> tuple[int, str]:
-    """One run, in a process of its own so that its peak memory is its own.
+    """Train one run in a separate process, so that its peak memory is measured alone.
 
     Returns:
-        its exit code, and the last line it complained with.
+        the exit code, and the last line of standard error.
     """
-    words = [sys.executable, "-m", "musicreclass", "train", *overrides]
+    arguments = [sys.executable, "-m", "musicreclass", "train", *overrides]
     last = ""
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as run:
-        assert run.stderr is not None
+    with subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        assert process.stderr is not None
         try:
-            for line in run.stderr:
+            for line in process.stderr:
                 print(line, end="", file=sys.stderr)
                 last = line.strip() or last
         except KeyboardInterrupt:
             with suppress(KeyboardInterrupt):
-                run.wait()
+                process.wait()
             raise
-    return run.returncode, last
+    return process.returncode, last
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Comparison tables on the terminal, as text, and as an HTML page. Nothing here computes a number."""
+"""Comparison tables on the terminal, as CSV or Markdown, and as an HTML page. No number is computed here."""

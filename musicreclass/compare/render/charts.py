@@ -1,143 +1,172 @@
-"""Pictures on the page, of nothing but elements and style: they follow the reader's colours and width."""
+"""Interval plots and heat maps of the page, drawn with HTML elements and CSS so that they follow its colours and width."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from musicreclass.compare.entries import Scored
-from musicreclass.compare.render.markup import Element, scrolling, tag
+from musicreclass.compare.entries import PredictedClasses
+from musicreclass.compare.render.markup import Element, scroll_box, tag
 from musicreclass.compare.rows import Row
 from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import METRIC_NAMES, SPLIT_NAMES, marked
+from musicreclass.compare.wording import METRIC_LABELS, SPLIT_LABELS, interval_text, label_with_exclusions
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.intervals import METRICS
 
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # between the marks of an axis
-CELLS = 25_000  # of confusion matrices, at most so many on a table's part of the page
+TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # the first that gives at most six is used
+MAX_CONFUSION_CELLS = 25_000  # of all confusion matrices of a table
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The range of scores that a plot covers.
+
+    Attributes:
+        start, end: between 0 and 1.
+        ticks: the scores with a grid line.
+    """
+
+    start: float
+    end: float
+    ticks: np.ndarray
+
+    @classmethod
+    def covering(cls, low: float, high: float) -> Axis:
+        """The axis from the tick below `low` to the tick above `high`."""
+        step = next((step for step in TICK_STEPS if (high - low) / step <= 6), TICK_STEPS[-1])
+        start, end = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
+        end = max(end, start + step)
+        return cls(start, end, np.arange(start, end + step / 2, step))
+
+    def percent(self, score: float) -> float:
+        """The position of a score along the axis, in percent."""
+        return 100 * (score - self.start) / (self.end - self.start)
 
 
 def interval_plots(table: Table) -> list[Element]:
-    """A plot for each metric: a line per row, a mark and an interval per split."""
+    """A plot for each metric: a line per row, a point with an interval per split."""
     splits = list(table.sizes)
-    key = tag("div", *(tag("span", SPLIT_NAMES[split], class_=split) for split in splits), class_="key")
-    return [key, tag("div", *(interval_plot(table, metric, splits) for metric in METRICS), class_="plots")]
+    legend = tag("div", *(tag("span", SPLIT_LABELS[split], class_=split) for split in splits), class_="legend")
+    return [legend, tag("div", *(interval_plot(table, metric, splits) for metric in METRICS), class_="plots")]
 
 
 def interval_plot(table: Table, metric: str, splits: list[str]) -> Element:
-    """One metric of all rows; those that are not ranked are pale."""
-    shown = [row.scores[split, metric] for row in table.rows for split in splits if (split, metric) in row.scores]
-    low, high = min(found.low for found in shown), max(found.high for found in shown)
-    step = next((step for step in STEPS if (high - low) / step <= 6), STEPS[-1])
-    start, end = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
-    end = max(end, start + step)
-
-    def place(value: float) -> float:
-        return 100 * (value - start) / (end - start)
-
-    marks = np.arange(start, end + step / 2, step)
-    lines = [tag("i", style=f"left:{place(mark):.2f}%") for mark in marks]
-    rows = []
+    """One metric of all rows; unranked rows are pale."""
+    estimates = [row.scores[split, metric] for row in table.rows for split in splits if (split, metric) in row.scores]
+    axis = Axis.covering(min(e.low for e in estimates), max(e.high for e in estimates))
+    lines = []
     for row in table.rows:
-        track = [*(tag("i", style=line.get("style")) for line in lines)]
-        for split, where in zip(splits, ("one", "two") if len(splits) > 1 else ("",), strict=True):
-            if (split, metric) in row.scores:
-                found = row.scores[split, metric]
-                told = f"{SPLIT_NAMES[split]}: {100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-                width = place(found.high) - place(found.low)
-                track.append(
-                    tag("b", class_=f"{split} {where}", style=f"left:{place(found.low):.2f}%;width:{width:.2f}%")
-                )
-                track.append(tag("u", class_=f"{split} {where}", style=f"left:{place(found.mean):.2f}%", title=told))
-        pale = " aside" if row.marks else ""
-        line = tag("div", *track, class_=f"track{pale}", role="img", aria_label=alternative(row, metric, splits))
-        rows.append(tag("div", tag("span", marked(row)), line, class_="row"))
-    axis = tag(
-        "div", *(tag("span", f"{100 * mark:.0f}", style=f"left:{place(mark):.2f}%") for mark in marks), class_="axis"
+        line = tag(
+            "div",
+            *(tag("i", style=f"left:{axis.percent(tick):.2f}%") for tick in axis.ticks),
+            *plot_points(row, metric, splits, axis),
+            class_="track unranked" if row.exclusions else "track",
+            role="img",
+            aria_label=plot_description(row, metric, splits),
+        )
+        lines.append(tag("div", tag("span", label_with_exclusions(row)), line, class_="row"))
+    tick_labels = [tag("span", f"{100 * tick:.0f}", style=f"left:{axis.percent(tick):.2f}%") for tick in axis.ticks]
+    plot = tag("div", *lines, tag("span"), tag("div", *tick_labels, class_="axis"), class_="plot")
+    return tag("div", tag("h4", METRIC_LABELS[metric], ", %"), plot)
+
+
+def plot_points(row: Row, metric: str, splits: list[str], axis: Axis) -> list[Element]:
+    """The interval and the point of each split that was scored."""
+    elements = []
+    for split, position in zip(splits, ("upper", "lower") if len(splits) > 1 else ("",), strict=True):
+        if (split, metric) in row.scores:
+            estimate = row.scores[split, metric]
+            title = f"{SPLIT_LABELS[split]}: {100 * estimate.mean:.1f} {interval_text(estimate)}"
+            left = axis.percent(estimate.low)
+            width = axis.percent(estimate.high) - left
+            elements += [
+                tag("b", class_=f"{split} {position}", style=f"left:{left:.2f}%;width:{width:.2f}%"),
+                tag("u", class_=f"{split} {position}", style=f"left:{axis.percent(estimate.mean):.2f}%", title=title),
+            ]
+    return elements
+
+
+def plot_description(row: Row, metric: str, splits: list[str]) -> str:
+    """A line of a plot as text, for screen readers."""
+    estimates = [(SPLIT_LABELS[split], row.scores[split, metric]) for split in splits if (split, metric) in row.scores]
+    return "; ".join(
+        f"{label} {100 * e.mean:.1f}, interval {100 * e.low:.1f} to {100 * e.high:.1f}" for label, e in estimates
     )
-    return tag("div", tag("h4", METRIC_NAMES[metric], ", %"), tag("div", *rows, tag("span"), axis, class_="plot"))
 
 
-def alternative(row: Row, metric: str, splits: list[str]) -> str:
-    """A line of a plot in words."""
-    found = [(SPLIT_NAMES[split], row.scores[split, metric]) for split in splits if (split, metric) in row.scores]
-    return "; ".join(f"{split} {100 * s.mean:.1f}, {100 * s.low:.1f} to {100 * s.high:.1f}" for split, s in found)
-
-
-def matrices(seeds: list[Scored]) -> np.ndarray:
+def confusion_matrices(seeds: list[PredictedClasses]) -> np.ndarray:
     """The confusion matrix of each seed, (seeds, C, C)."""
-    return np.stack([confusion_matrix(found.y_true, found.y_pred, len(found.classes)) for found in seeds])
+    return np.stack([confusion_matrix(seed.y_true, seed.y_pred, len(seed.classes)) for seed in seeds])
 
 
-def class_heat(table: Table, split: str) -> list[Element]:
-    """F1 of each class, the mean over seeds, for every row that was scored on a split."""
-    rows = [row for row in table.rows if split in row.scored]
-    classes = rows[0].scored[split][0].classes
+def class_f1_table(table: Table, split: str) -> Element:
+    """F1 of each class, averaged over seeds, for every row that was scored on a split."""
+    rows = [row for row in table.rows if split in row.predictions]
+    classes = rows[0].predictions[split][0].classes
     lines = []
     for row in rows:
-        found = class_scores(matrices(row.scored[split]))["f1"].mean(0)
+        f1 = class_scores(confusion_matrices(row.predictions[split]))["f1"].mean(0)
         cells = [
-            heat(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
-            for name, value in zip(classes, found, strict=True)
+            heat_cell(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
+            for name, value in zip(classes, f1, strict=True)
         ]
-        lines.append(tag("tr", tag("th", marked(row), scope="row"), *cells))
-    grid = tag(
-        "table",
-        tag("thead", tag("tr", tag("th"), *(tag("th", name) for name in classes))),
-        tag("tbody", *lines),
-        class_="heat slant",
-    )
-    opened = {"open": "open"} if split == "valid" or "valid" not in table.sizes else {}
-    label = f"F1 by class on {SPLIT_NAMES[split]}"
-    return [tag("details", tag("summary", f"on {SPLIT_NAMES[split]}, %"), scrolling(grid, label), **opened)]
+        lines.append(tag("tr", tag("th", label_with_exclusions(row), scope="row"), *cells))
+    is_open = {"open": "open"} if split == "valid" or "valid" not in table.sizes else {}
+    label = f"F1 by class on {SPLIT_LABELS[split]}"
+    grid = scroll_box(heat_table(classes, lines), label)
+    return tag("details", tag("summary", f"on {SPLIT_LABELS[split]}, %"), grid, **is_open)
 
 
-def confusions(table: Table) -> list[Element]:
-    """A row's confusion matrices, all seeds together, as far as there is room on a page."""
-    parts, room = [], CELLS
+def confusion_sections(table: Table) -> list[Element]:
+    """The confusion matrices of each row, summed over seeds, up to a limit of cells."""
+    sections, free_cells = [], MAX_CONFUSION_CELLS
     for number, row in enumerate(table.rows):
-        cells = sum(len(found[0].classes) ** 2 for found in row.scored.values())
-        if cells > room:
-            told = f"The matrices of {len(table.rows) - number} more rows are in their run folders, under figures/."
-            parts.append(tag("p", told, class_="note"))
+        cells = sum(len(seeds[0].classes) ** 2 for seeds in row.predictions.values())
+        if cells > free_cells:
+            note = f"{len(table.rows) - number} more rows are not shown; see figures/ in their run folders."
+            sections.append(tag("p", note, class_="note"))
             break
-        room -= cells
-        drawn = [
-            tag("div", tag("h4", SPLIT_NAMES[split]), scrolling(matrix(found), f"confusions on {SPLIT_NAMES[split]}"))
-            for split, found in row.scored.items()
-        ]
-        opened = {"open": "open"} if number == 0 else {}
-        parts.append(tag("details", tag("summary", marked(row)), tag("div", *drawn, class_="matrices"), **opened))
-    if parts:
-        parts.insert(
-            0,
+        free_cells -= cells
+        matrices = [
             tag(
-                "p",
-                "Rows are true classes, columns are guesses; cells are the share of the true class in percent.",
-                class_="note",
-            ),
-        )
-    return parts
+                "div",
+                tag("h4", SPLIT_LABELS[split]),
+                scroll_box(confusion_table(seeds), f"confusion matrix on {SPLIT_LABELS[split]}"),
+            )
+            for split, seeds in row.predictions.items()
+        ]
+        is_open = {"open": "open"} if number == 0 else {}
+        summary = tag("summary", label_with_exclusions(row))
+        sections.append(tag("details", summary, tag("div", *matrices, class_="matrices"), **is_open))
+    caption = "Rows are true classes, columns are predicted classes; cells are percentages of the true class."
+    return [tag("p", caption, class_="note"), *sections] if sections else []
 
 
-def matrix(seeds: list[Scored]) -> Element:
-    """A confusion matrix."""
-    counts, classes = matrices(seeds).sum(0), seeds[0].classes
+def confusion_table(seeds: list[PredictedClasses]) -> Element:
+    """A confusion matrix, summed over seeds."""
+    counts, classes = confusion_matrices(seeds).sum(0), seeds[0].classes
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     lines = []
     for i, name in enumerate(classes):
         cells = [
-            heat(
+            heat_cell(
                 share[i, j],
                 f"{share[i, j]:.0f}" if counts[i, j] else "",
-                f"{name} as {other}: {counts[i, j]} of {counts[i].sum()}",
+                f"{name} predicted as {other}: {counts[i, j]} of {counts[i].sum()}",
             )
             for j, other in enumerate(classes)
         ]
         lines.append(tag("tr", tag("th", name, scope="row"), *cells))
-    heads = [tag("th", name) for name in classes]
-    return tag("table", tag("thead", tag("tr", tag("th"), *heads)), tag("tbody", *lines), class_="heat slant")
+    return heat_table(classes, lines)
 
 
-def heat(percent: float, text: str, title: str) -> Element:
-    """A cell as dark as its value is high."""
-    return tag("td", text, class_="hi" if percent > 65 else None, style=f"--v:{percent:.0f}", title=title)
+def heat_table(classes: tuple[str, ...], lines: list[Element]) -> Element:
+    """A table of heat cells with a column per class."""
+    head = tag("tr", tag("th"), *(tag("th", name) for name in classes))
+    return tag("table", tag("thead", head), tag("tbody", *lines), class_="heat slant")
+
+
+def heat_cell(percent: float, text: str, title: str) -> Element:
+    """A cell that is darker for higher values."""
+    return tag("td", text, class_="dark" if percent > 65 else None, style=f"--v:{percent:.0f}", title=title)

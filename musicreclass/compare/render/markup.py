@@ -1,4 +1,4 @@
-"""HTML from elements, so that no text can become markup."""
+"""HTML built from elements, so that no text is ever parsed as markup."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Element = ElementTree.Element
 
 
 def tag(name: str, *children: Element | str | None, **attributes: object) -> Element:
-    """An element.
+    """Create an element.
 
     Args:
-        name: as in HTML.
-        children: text, which is escaped, and elements; None is left out.
-        attributes: `class_` is `class`, `data_v` is `data-v`; None is left out.
+        name: the HTML tag.
+        children: elements, and text to be escaped; None is skipped.
+        attributes: `class_` becomes `class`, `data_v` becomes `data-v`; None is skipped.
     """
-    found = Element(
+    element = Element(
         name,
         {
             key.rstrip("_").replace("_", "-"): printable(str(value))
@@ -31,20 +31,26 @@ def tag(name: str, *children: Element | str | None, **attributes: object) -> Ele
             continue
         if isinstance(child, str):
             if last is None:
-                found.text = (found.text or "") + printable(child)
+                element.text = (element.text or "") + printable(child)
             else:
                 last.tail = (last.tail or "") + printable(child)
         else:
-            found.append(child)
+            element.append(child)
             last = child
-    return found
+    return element
 
 
-def html(element: Element) -> str:
-    """An element as HTML."""
+def to_html(element: Element) -> str:
+    """Serialize an element."""
     return ElementTree.tostring(element, encoding="unicode", method="html")
 
 
-def scrolling(table: Element, label: str, tall: bool = False) -> Element:
-    """A table in a box of its own to scroll; a tall one up and down too."""
+def scroll_box(table: Element, label: str, tall: bool = False) -> Element:
+    """Wrap a table in a box that scrolls sideways; a tall one has a limited height too.
+
+    Args:
+        table: the table.
+        label: its name for screen readers.
+        tall: whether to limit the height.
+    """
     return tag("div", table, class_="scroll tall" if tall else "scroll", tabindex="0", role="region", aria_label=label)

@@ -13,11 +13,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const key = (row) => row.cells[column].dataset.v ?? "";
-      for (const body of table.tBodies) {  // unranked rows stay apart
-        const rows = [...body.rows].filter((row) => !row.classList.contains("apart"));
+      for (const body of table.tBodies) {  // unranked rows stay below the ranked ones
+        const rows = [...body.rows].filter((row) => !row.classList.contains("block-title"));
         rows.sort((a, b) => {
           const [x, y] = [key(a), key(b)];
-          if (x === "" || y === "") return (x === "") - (y === "");  // what is missing comes last either way
+          if (x === "" || y === "") return (x === "") - (y === "");  // missing values come last in both directions
           const order = number ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
           return up ? order : -order;
         });

@@ -1,4 +1,4 @@
-"""One self-contained page of all tables: nothing is fetched, and only sorting needs JavaScript."""
+"""All tables as one self-contained HTML page: nothing is loaded from elsewhere, and only sorting needs JavaScript."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import hashlib
 from pathlib import Path
 from string import Template
 
-from musicreclass.compare.render.charts import class_heat, confusions, interval_plots
-from musicreclass.compare.render.markup import Element, html, scrolling, tag
-from musicreclass.compare.render.page_tables import badge, paired_tables, score_table, spaced
+from musicreclass.compare.render.charts import class_f1_table, confusion_sections, interval_plots
+from musicreclass.compare.render.markup import Element, scroll_box, tag, to_html
+from musicreclass.compare.render.page_tables import badge, pair_section, score_table, with_spaces
 from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import LEAK_NAMES, SPLIT_NAMES, leaks, notes, stale_note
+from musicreclass.compare.wording import LEAK_LABELS, SPLIT_LABELS, leak_levels, stale_note, table_notes
 from musicreclass.version import __version__
 
-PARTS = Path(__file__).parent
-COLOURS = {"no": "good", "unknown": "warn", "yes": "bad"}
+TEMPLATES = Path(__file__).parent
+LEAK_COLOURS = {"no": "good", "unknown": "warn", "yes": "bad"}
 
 
-def page(tables: list[Table]) -> str:
-    """The page's HTML."""
-    style, script = ((PARTS / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+def render_page(tables: list[Table]) -> str:
+    """The HTML of the page."""
+    style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     script_hash = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     runs = len({run.folder for table in tables for row in table.rows for run in row.runs})
     body = tag(
@@ -28,34 +28,37 @@ def page(tables: list[Table]) -> str:
         tag("h1", "Comparison of runs"),
         tag(
             "p",
-            f"{runs} finished runs. Ranked by macro-F1 on validation, never by test. Scores are percentages, ± is the standard "
-            "deviation over seeds, brackets are 95 % intervals over tracks, whole groups at a time where groups are known, and over seeds.",
-            class_="soft",
+            f"{runs} finished runs, ranked by macro-F1 on validation, never by test scores. Scores are percentages; ± is the "
+            "standard deviation over seeds, and brackets are 95 % intervals over tracks and seeds (over whole groups of tracks "
+            "where groups are known).",
+            class_="muted",
         ),
-        *(section(table, number) for number, table in enumerate(tables, start=1)),
+        *(table_section(table, number) for number, table in enumerate(tables, start=1)),
         tag("p", f"musicreclass {__version__}", class_="note"),
     )
-    template = Template((PARTS / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(hash=f"sha256-{script_hash}", style=style, script=script, body=html(body))
+    template = Template((TEMPLATES / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(hash=f"sha256-{script_hash}", style=style, script=script, body=to_html(body))
 
 
-def section(table: Table, number: int) -> Element:
-    """Everything about one table."""
-    told = [*notes(table), *filter(None, [stale_note(table)])]
+def table_section(table: Table, number: int) -> Element:
+    """The section of one table."""
+    notes = [*table_notes(table), *filter(None, [stale_note(table)])]
+    badges = [badge(LEAK_LABELS[level], LEAK_COLOURS[level]) for level in leak_levels(table)]
+    folders = [tag("p", tag("b", row.label), f" {row.folder_names}", class_="note") for row in table.rows]
     return tag(
         "section",
-        tag("h2", f"{table.data}, split {table.split}", *spaced([badge(LEAK_NAMES[mark], COLOURS[mark]) for mark in leaks(table)])),
-        tag("p", "; ".join(f"{SPLIT_NAMES[split]} {size}" for split, size in table.sizes.items()), class_="soft"),
-        scrolling(score_table(table), "scores"),
-        *(tag("p", note, class_="note") for note in told),
+        tag("h2", f"{table.data}, split {table.split}", *with_spaces(badges)),
+        tag("p", "; ".join(f"{SPLIT_LABELS[split]} {size}" for split, size in table.sizes.items()), class_="muted"),
+        scroll_box(score_table(table), "scores"),
+        *(tag("p", note, class_="note") for note in notes),
         tag("h3", "Scores with 95 % intervals"),
         *interval_plots(table),
-        *paired_tables(table),
+        *pair_section(table),
         tag("h3", "F1 by class"),
-        *(element for split in table.sizes for element in class_heat(table, split)),
+        *(class_f1_table(table, split) for split in table.sizes),
         tag("h3", "Confusion matrices"),
-        *confusions(table),
+        *confusion_sections(table),
         tag("h3", "Run folders"),
-        tag("details", tag("summary", "names"), *(tag("p", tag("b", row.label), f" {row.name}", class_="note") for row in table.rows)),
+        tag("details", tag("summary", "names"), *folders),
         id=f"table-{number}",
-    )  # fmt: skip
+    )

@@ -1,46 +1,48 @@
-"""The tables on the page: scores, paired tests."""
+"""The sortable tables of the page: scores and paired tests."""
 
 from __future__ import annotations
 
-from musicreclass.compare.render.markup import Element, scrolling, tag
+from musicreclass.compare.render.markup import Element, scroll_box, tag
 from musicreclass.compare.rows import Row
 from musicreclass.compare.tables import Table
 from musicreclass.compare.wording import (
-    METRIC_NAMES,
+    METRIC_LABELS,
     NOT_RANKED,
-    SPLIT_NAMES,
-    chance,
-    count,
-    gap,
-    marks,
-    methods,
-    scored_seeds,
-    seconds,
+    SPLIT_LABELS,
+    count_text,
+    difference_text,
+    duration_text,
+    interval_text,
+    p_value_text,
+    row_marks,
+    seeds_text,
+    statistical_tests,
 )
 from musicreclass.evaluation.intervals import METRICS
+from musicreclass.evaluation.paired import Pair
 
-MANY = 15  # more lines of paired tests scroll in a box of their own
+MAX_PAIRS_UNFOLDED = 15  # longer tables of paired tests get a scroll box
 
 
 def badge(text: str, colour: str) -> Element:
-    """A mark."""
+    """A coloured label."""
     return tag("span", text, class_=f"badge {colour}")
 
 
-def spaced(elements: list[Element]) -> list[Element | str]:
-    """Elements with a space before each."""
+def with_spaces(elements: list[Element]) -> list[Element | str]:
+    """Put a space before each element."""
     return [part for element in elements for part in (" ", element)]
 
 
 def score_table(table: Table) -> Element:
-    """The rows, ranked ones first, the others in a block of their own, which sorting leaves apart."""
+    """Ranked rows, then unranked rows in a block that sorting keeps separate."""
     scored = [(split, metric) for split in table.sizes for metric in METRICS]
-    settings = list(dict.fromkeys(name for row in table.rows for name in row.differs))
+    settings = list(dict.fromkeys(name for row in table.rows for name in row.differences))
     heads = [
         tag("th", "#", class_="n"),
         tag("th", "configuration"),
         tag("th", "seeds", class_="n"),
-        *(tag("th", SPLIT_NAMES[s], tag("br"), METRIC_NAMES[m], class_="n", data_down="") for s, m in scored),
+        *(tag("th", SPLIT_LABELS[s], tag("br"), METRIC_LABELS[m], class_="n", data_down="") for s, m in scored),
         tag("th", "fit", class_="n"),
         tag("th", "peak", tag("br"), "memory", class_="n"),
         tag("th", "parameters", class_="n"),
@@ -50,85 +52,97 @@ def score_table(table: Table) -> Element:
     ranked = [score_line(table, row, str(rank), scored, settings) for rank, row in enumerate(table.ranked, start=1)]
     bodies = [tag("tbody", *ranked)] if ranked else []
     if table.unranked:
-        why = tag("tr", tag("th", NOT_RANKED, colspan=len(heads)), class_="apart")
-        bodies.append(tag("tbody", why, *(score_line(table, row, "", scored, settings) for row in table.unranked)))
+        reason = tag("tr", tag("th", NOT_RANKED, colspan=len(heads)), class_="block-title")
+        bodies.append(tag("tbody", reason, *(score_line(table, row, "", scored, settings) for row in table.unranked)))
     return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="sortable")
 
 
 def score_line(table: Table, row: Row, rank: str, scored: list[tuple[str, str]], settings: list[str]) -> Element:
-    """A row."""
+    """The cells of one row."""
     cost = row.cost
     return tag(
         "tr",
-        number(rank, float(rank) if rank else None),
-        tag("th", *configuration(table, row), class_="name", scope="row", data_v=row.label),
-        number(scored_seeds(row, next(iter(row.scored))), len(row.seeds)),
+        number_cell(rank, float(rank) if rank else None),
+        tag("th", *configuration_parts(table, row), class_="name", scope="row", data_v=row.label),
+        number_cell(seeds_text(row, next(iter(row.predictions))), len(row.seeds)),
         *(score_cell(row, split, metric) for split, metric in scored),
-        number(seconds(cost.seconds), cost.seconds),
-        number(count(cost.memory, " MiB"), cost.memory),
-        number(count(cost.parameters), cost.parameters),
-        word(cost.device),
-        *(word(row.differs.get(name, "")) for name in settings),
+        number_cell(duration_text(cost.seconds), cost.seconds),
+        number_cell(count_text(cost.memory, " MiB"), cost.memory),
+        number_cell(count_text(cost.parameters), cost.parameters),
+        text_cell(cost.device),
+        *(text_cell(row.differences.get(name, "")) for name in settings),
     )
 
 
-def configuration(table: Table, row: Row) -> list[Element | str]:
-    """A row's model and marks, and below how it differs."""
-    found = [badge(mark, "bad" if mark in row.marks else "warn") for mark in marks(table, row)]
-    differs = ", ".join(f"{name}={value}" for name, value in row.differs.items())
+def configuration_parts(table: Table, row: Row) -> list[Element | str]:
+    """The model and marks of a row, and its differences below."""
+    badges = [badge(mark, "bad" if mark in row.exclusions else "warn") for mark in row_marks(table, row)]
+    differences = ", ".join(f"{name}={value}" for name, value in row.differences.items())
     name = row.model + (" *" if row.stale else "")
-    return [name, *spaced(found), *([tag("small", differs)] if differs else [])]
+    return [name, *with_spaces(badges), *([tag("small", differences)] if differences else [])]
 
 
-def word(text: str) -> Element:
-    """A cell that sorts by its text."""
+def text_cell(text: str) -> Element:
+    """A cell that is sorted by its text."""
     return tag("td", text, data_v=text)
 
 
-def number(text: str, value: float | None) -> Element:
-    """A cell that sorts by its value."""
+def number_cell(text: str, value: float | None) -> Element:
+    """A cell that is sorted by its value; None comes last."""
     return tag("td", text, class_="n", data_v=value)
 
 
 def score_cell(row: Row, split: str, metric: str) -> Element:
-    """A score."""
+    """A score with its deviation and interval below; empty without a score."""
     if (split, metric) not in row.scores:
-        return number("", None)
-    found = row.scores[split, metric]
-    spread = "" if found.sd is None else f"±{100 * found.sd:.1f} "
-    interval = tag("small", f"{spread}[{100 * found.low:.1f}, {100 * found.high:.1f}]")
-    return tag("td", f"{100 * found.mean:.1f}", interval, class_="n", data_v=found.mean)
+        return number_cell("", None)
+    estimate = row.scores[split, metric]
+    sd = "" if estimate.sd is None else f"±{100 * estimate.sd:.1f} "
+    interval = tag("small", f"{sd}{interval_text(estimate)}")
+    return tag("td", f"{100 * estimate.mean:.1f}", interval, class_="n", data_v=estimate.mean)
 
 
-def paired_tables(table: Table) -> list[Element]:
-    """The paired tests, split by split."""
+def pair_section(table: Table) -> list[Element]:
+    """The paired tests, a table per split; empty if there are none."""
     if not table.pairs:
         return []
-    told = (
-        "Differences in points, the first row's score over the second's, with intervals of each pair alone. Bold: p by Holm's method, over all pairs of a split and "
-        f"metric, is at most 0.05. Tests: {'; '.join(methods(table))}."
+    note = (
+        "Differences in percentage points, first row minus second, with unadjusted 95 % intervals. "
+        "p (Holm) is adjusted over all pairs of a split and metric; bold if at most 0.05. "
+        f"Tests: {'; '.join(statistical_tests(table))}."
     )
-    parts = [tag("h3", "Paired tests"), tag("p", told, class_="note")]
-    titles = [title for metric in METRICS for title in (METRIC_NAMES[metric], "p", "p by Holm")]
-    heads = [tag("th", "first"), tag("th", "second"), *(tag("th", title, class_="n") for title in titles)]
+    parts = [tag("h3", "Paired tests"), tag("p", note, class_="note")]
     for split, pairs in table.pairs.items():
-        lines = []
-        for first, second in dict.fromkeys((pair.first, pair.second) for pair in pairs):
-            cells = [
-                tag("th", f"{row + 1} {table.ranked[row].label}", class_="name", scope="row", data_v=row)
-                for row in (first, second)
-            ]
-            for metric in METRICS:
-                pair = next(p for p in pairs if (p.first, p.second, p.metric) == (first, second, metric))
-                holm = chance(pair.adjusted)
-                cells += [number(gap(pair), pair.difference), number(chance(pair.p), pair.p)]
-                cells.append(
-                    tag("td", tag("b", holm) if pair.adjusted <= 0.05 else holm, class_="n", data_v=pair.adjusted)
-                )
-            lines.append(tag("tr", *cells))
-        grid = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_="sortable")
-        summary = tag("summary", f"on {SPLIT_NAMES[split]}")
-        opened = {"open": "open"} if len(lines) <= MANY or split == "valid" else {}
-        box = scrolling(grid, f"paired tests on {SPLIT_NAMES[split]}", tall=len(lines) > MANY)
-        parts.append(tag("details", summary, box, **opened))
+        lines = [
+            pair_line(table, [pair for pair in pairs if (pair.first, pair.second) == rows])
+            for rows in dict.fromkeys((pair.first, pair.second) for pair in pairs)
+        ]
+        is_open = {"open": "open"} if len(lines) <= MAX_PAIRS_UNFOLDED or split == "valid" else {}
+        label = f"paired tests on {SPLIT_LABELS[split]}"
+        box = scroll_box(pair_table(lines), label, tall=len(lines) > MAX_PAIRS_UNFOLDED)
+        parts.append(tag("details", tag("summary", f"on {SPLIT_LABELS[split]}"), box, **is_open))
     return parts
+
+
+def pair_table(lines: list[Element]) -> Element:
+    """A table of paired tests."""
+    titles = [title for metric in METRICS for title in (METRIC_LABELS[metric], "p", "p (Holm)")]
+    heads = [tag("th", "first"), tag("th", "second"), *(tag("th", title, class_="n") for title in titles)]
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_="sortable")
+
+
+def pair_line(table: Table, pairs: list[Pair]) -> Element:
+    """Two rows, compared by each metric."""
+    cells = [
+        tag("th", f"{index + 1} {table.ranked[index].label}", class_="name", scope="row", data_v=index)
+        for index in (pairs[0].first, pairs[0].second)
+    ]
+    by_metric = {pair.metric: pair for pair in pairs}
+    for pair in (by_metric[metric] for metric in METRICS):
+        adjusted = p_value_text(pair.adjusted)
+        cells += [
+            number_cell(difference_text(pair), pair.difference),
+            number_cell(p_value_text(pair.p), pair.p),
+            tag("td", tag("b", adjusted) if pair.adjusted <= 0.05 else adjusted, class_="n", data_v=pair.adjusted),
+        ]
+    return tag("tr", *cells)

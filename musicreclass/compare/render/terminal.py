@@ -1,113 +1,129 @@
-"""Tables on the terminal, in a hundred columns."""
+"""Comparison tables for the terminal, readable from 80 columns on."""
 
 from __future__ import annotations
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
+from musicreclass.compare.rows import Row
 from musicreclass.compare.tables import Table
 from musicreclass.compare.wording import (
-    METRIC_NAMES,
+    METRIC_LABELS,
     NOT_RANKED,
-    chance,
-    count,
-    gap,
+    count_text,
+    difference_text,
+    duration_text,
     heading,
-    marks,
-    methods,
-    notes,
-    score,
-    scored_seeds,
-    seconds,
+    p_value_text,
+    row_marks,
+    score_text,
+    seeds_text,
     stale_note,
+    statistical_tests,
+    table_notes,
 )
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import METRICS
 
-FEW = 3  # up to so many ranked rows all pairs are shown, else those with the best
+MAX_ROWS_ALL_PAIRS = 3  # with more ranked rows only pairs with the best one are shown
+SCORES_NOTE = "scores in percent: mean ±standard deviation over seeds [95 % interval]"
+PAIRS_NOTE = (
+    "differences in percentage points, first row minus second, with unadjusted 95 % intervals; p adjusted by Holm's method "
+    "over all pairs of a split and metric; tests: "
+)
 
 
-def show(tables: list[Table]) -> None:
-    """Print tables."""
-    parts = [part for table in tables for part in shown(table)]
+def render_tables(tables: list[Table]) -> RenderableType:
+    """All tables, with a legend below."""
+    parts = [part for table in tables for part in table_parts(table)]
+    parts.append(Text(SCORES_NOTE, "dim"))
     if any(table.unranked for table in tables):
         parts.append(Text(f"- {NOT_RANKED}", "dim"))
-    Console(highlight=False).print(Group(*parts))
+    return Group(*parts)
 
 
-def shown(table: Table) -> list[RenderableType]:
-    """A table of scores, one of costs, one of paired tests."""
+def table_parts(table: Table) -> list[RenderableType]:
+    """The heading of a table, its scores, notes, costs and paired tests."""
     data, split, facts = heading(table)
     parts: list[RenderableType] = [
         Text.from_markup(f"[bold]{escape(data)}[/], split {escape(split)}: {escape(facts)}"),
-        scores(table),
-        *(Text(note, "dim") for note in notes(table)),
+        score_grid(table),
+        *(Text(note, "dim") for note in table_notes(table)),
     ]
     if table.stale:
         parts.append(Text(stale_note(table), "yellow"))
-    parts += ["", costs(table)]
+    parts += ["", cost_grid(table)]
     if table.pairs:
-        parts += ["", tests(table)]
-        parts.append(
-            Text(
-                f"points by which the first row is better; its interval, of this pair alone; p by Holm's method over all pairs; {'; '.join(methods(table))}",
-                "dim",
-            )
-        )
+        parts += ["", pair_grid(table), Text(PAIRS_NOTE + "; ".join(statistical_tests(table)), "dim")]
     return [*parts, ""]
 
 
-def grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
-    """An empty table; numbers stand to the right."""
-    found = Grid(box=None, header_style="dim", pad_edge=False)
+def empty_grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
+    """A table without borders; columns not in `left` are right-aligned."""
+    grid = Grid(box=None, header_style="dim", pad_edge=False)
     for name in columns:
         wraps = name in ("configuration", "run", "device")
-        found.add_column(name, justify="left" if name in left else "right", no_wrap=not wraps, overflow="fold")
-    return found
+        grid.add_column(name, justify="left" if name in left else "right", no_wrap=not wraps, overflow="fold")
+    return grid
 
 
-def scores(table: Table) -> Grid:
-    """A row's scores, a line for each split; percent, ± over seeds, with 95 % intervals."""
-    found = grid("", "configuration", "seeds", "on", "accuracy", "macro-F1", left=("configuration", "on"))
-    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("-" for _ in table.unranked)]
-    for rank, row in zip(ranks, table.rows, strict=True):
+def ranked_rows(table: Table) -> list[tuple[str, Row]]:
+    """All rows with their ranks, a dash for rows that are not ranked."""
+    return [
+        *((str(rank), row) for rank, row in enumerate(table.ranked, start=1)),
+        *(("-", row) for row in table.unranked),
+    ]
+
+
+def score_grid(table: Table) -> Grid:
+    """The scores of each row, one line per split."""
+    grid = empty_grid("", "configuration", "seeds", "set", "accuracy", "macro-F1", left=("configuration", "set"))
+    for rank, row in ranked_rows(table):
         name = Text(printable(row.label) + (" *" if row.stale else ""))
-        if told := marks(table, row):
-            name.append(" " + ", ".join(told), "bold red" if row.marks else "yellow")
-        columns = [[scored_seeds(row, split), split, *(score(row, split, m) for m in METRICS)] for split in row.scored]
-        found.add_row(rank, name, *(stacked(lines) for lines in zip(*columns, strict=True)))
-    return found
+        if marks := row_marks(table, row):
+            name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "yellow")
+        lines = [
+            [seeds_text(row, split), split, *(score_text(row, split, m) for m in METRICS)] for split in row.predictions
+        ]
+        grid.add_row(rank, name, *(multiline_cell(cells) for cells in zip(*lines, strict=True)))
+    return grid
 
 
-def stacked(lines: tuple[str, ...]) -> Text:
-    """Lines in one cell, all but the first dim."""
+def multiline_cell(lines: tuple[str, ...]) -> Text:
+    """A cell of several lines, all but the first dim."""
     return Text("\n").join(Text(line, "dim" if i else "") for i, line in enumerate(lines))
 
 
-def costs(table: Table) -> Grid:
-    """What each row took, and where it lies."""
-    found = grid("", "fit", "peak memory", "parameters", "device", "run", left=("device", "run"))
-    ranks = [*(str(i) for i, _ in enumerate(table.ranked, start=1)), *("-" for _ in table.unranked)]
-    for rank, row in zip(ranks, table.rows, strict=True):
+def cost_grid(table: Table) -> Grid:
+    """The cost and the run folder of each row."""
+    grid = empty_grid("", "fit", "peak memory", "parameters", "device", "run", left=("device", "run"))
+    for rank, row in ranked_rows(table):
         cost, folder = row.cost, row.runs[0].folder
-        more = f" and {len(row.runs) - 1} more" if len(row.runs) > 1 else ""
-        values = (seconds(cost.seconds), count(cost.memory, " MiB"), count(cost.parameters), printable(cost.device))
-        found.add_row(rank, *values, Text(printable(folder.name) + more, "dim"))
-    return found
+        others = f" and {len(row.runs) - 1} more" if len(row.runs) > 1 else ""
+        cells = (
+            duration_text(cost.seconds),
+            count_text(cost.memory, " MiB"),
+            count_text(cost.parameters),
+            printable(cost.device),
+        )
+        grid.add_row(rank, *cells, Text(printable(folder.name) + others, "dim"))
+    return grid
 
 
-def tests(table: Table) -> Grid:
-    """The paired tests; of many rows, those with the best."""
-    names = [name for metric in METRICS for name in (METRIC_NAMES[metric], "p")]
-    found = grid("rows", "on", *names, left=("rows", "on"))
+def pair_grid(table: Table) -> Grid:
+    """The paired tests; with many rows, only those with the best."""
+    names = [name for metric in METRICS for name in (METRIC_LABELS[metric], "p")]
+    grid = empty_grid("rows", "set", *names, left=("rows", "set"))
     for split, pairs in table.pairs.items():
         for first, second in dict.fromkeys((pair.first, pair.second) for pair in pairs):
-            if first and len(table.ranked) > FEW:
+            if first and len(table.ranked) > MAX_ROWS_ALL_PAIRS:
                 continue
-            here = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
-            values = [text for m in METRICS for text in (gap(here[m]), chance(here[m].adjusted))]
-            certain = min(pair.adjusted for pair in here.values()) <= 0.05
-            found.add_row(f"{first + 1} vs {second + 1}", split, *values, style="bold" if certain else "")
-    return found
+            by_metric = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
+            cells = [
+                text for m in METRICS for text in (difference_text(by_metric[m]), p_value_text(by_metric[m].adjusted))
+            ]
+            significant = min(pair.adjusted for pair in by_metric.values()) <= 0.05
+            grid.add_row(f"{first + 1} vs {second + 1}", split, *cells, style="bold" if significant else "")
+    return grid

@@ -1,4 +1,4 @@
-"""Tables as CSV, for programs, and as Markdown, for people."""
+"""Comparison tables as CSV, for programs, and as Markdown, for people."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import Any
 from musicreclass.compare.rows import Row
 from musicreclass.compare.tables import Table
 from musicreclass.compare.wording import (
-    METRIC_NAMES,
+    METRIC_LABELS,
     NOT_RANKED,
-    SPLIT_NAMES,
-    chance,
-    count,
-    gap,
+    SPLIT_LABELS,
+    count_text,
+    difference_text,
+    duration_text,
     heading,
-    marks,
-    methods,
-    notes,
-    score,
-    scored_seeds,
-    seconds,
+    p_value_text,
+    row_marks,
+    score_text,
+    seeds_text,
     stale_note,
+    statistical_tests,
+    table_notes,
 )
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import METRICS
 
 
 def as_csv(tables: list[Table]) -> str:
-    """A line per row and split; scores between 0 and 1, the intervals' ends in columns of their own."""
+    """A line per row and split: scores between 0 and 1, interval bounds in separate columns."""
     lines = []
     for number, table in enumerate(tables, start=1):
         for rank, row in [*enumerate(table.ranked, start=1), *(("", row) for row in table.unranked)]:
-            lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.scored]
+            lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.predictions]
     lines = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in line.items()} for line in lines]
-    names = list(dict.fromkeys(name for line in lines for name in line))
+    columns = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
 
 
 def csv_line(row: Row, split: str) -> dict[str, Any]:
-    """A row's scores on one split."""
+    """The scores of a row on one split, as column -> value."""
     run, cost = row.runs[0], row.cost
     line: dict[str, Any] = {
-        "run": row.name,
+        "run": row.folder_names,
         "configuration": row.label,
         "data": run.data,
         "split": run.split,
@@ -59,60 +59,95 @@ def csv_line(row: Row, split: str) -> dict[str, Any]:
         "seeds": " ".join(map(str, row.seeds)),
         "folds": " ".join(map(str, row.folds)),
         "scored on": split,
-        "n seeds": len(row.scored[split]),
-        "n": len(row.scored[split][0].ids),
+        "n seeds": len(row.predictions[split]),
+        "n": len(row.predictions[split][0].ids),
         "stale": "yes" if row.stale else "no",
     }
-    for metric, name in METRIC_NAMES.items():
-        found = row.scores[split, metric]
-        line |= {name: found.mean, f"{name} sd": found.sd, f"{name} low": found.low, f"{name} high": found.high}
+    for metric, name in METRIC_LABELS.items():
+        estimate = row.scores[split, metric]
+        line |= {name: estimate.mean, f"{name} sd": estimate.sd}
+        line |= {f"{name} low": estimate.low, f"{name} high": estimate.high}
     line |= {"fit seconds": cost.seconds, "peak memory MiB": cost.memory, "parameters": cost.parameters}
     line["device"] = cost.device
-    return {**line, **{f"setting {name}": value for name, value in row.differs.items()}}
+    return {**line, **{f"setting {name}": value for name, value in row.differences.items()}}
 
 
 def as_markdown(tables: list[Table]) -> str:
-    """A section per table: scores in percent with 95 % intervals, costs, paired tests, notes."""
-    return "\n".join(line for table in tables for line in [*section(table), ""])
+    """A section per table: scores in percent with 95 % intervals, costs, notes, paired tests, run folders."""
+    return "\n".join(line for table in tables for line in [*markdown_section(table), ""])
 
 
-def section(table: Table) -> list[str]:
-    """One table's lines."""
+def markdown_section(table: Table) -> list[str]:
+    """The lines of one table."""
     data, split, facts = heading(table)
-    lines = [f"## {safe(data)}, split {safe(split)}", "", f"{facts}. Percent, ± over seeds, with 95 % intervals.", ""]
-    splits = [split for split in SPLIT_NAMES if split in table.sizes]
+    return [
+        f"## {escape_markdown(data)}, split {escape_markdown(split)}",
+        "",
+        f"{facts}. Scores are percentages: mean ± standard deviation over seeds \\[95 % interval\\].",
+        "",
+        *markdown_scores(table),
+        *markdown_notes(table),
+        *markdown_pairs(table),
+        "",
+        "Runs:",
+        "",
+        *(f"- {escape_markdown(row.label)}: {escape_markdown(row.folder_names)}" for row in table.rows),
+    ]
+
+
+def markdown_scores(table: Table) -> list[str]:
+    """The scores and costs of each row."""
+    splits = [split for split in SPLIT_LABELS if split in table.sizes]
     scored = [(split, metric) for split in splits for metric in METRICS]
-    titles = [f"{SPLIT_NAMES[split]} {METRIC_NAMES[metric]}" for split, metric in scored]
-    lines += head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
+    titles = [f"{SPLIT_LABELS[split]} {METRIC_LABELS[metric]}" for split, metric in scored]
+    lines = table_head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
     for rank, row in [*enumerate(table.ranked, start=1), *(("-", row) for row in table.unranked)]:
-        told = [*marks(table, row), *(["stale"] if row.stale else [])]
-        name = row.label + (f" ({', '.join(told)})" if told else "")
-        cost = [seconds(row.cost.seconds), count(row.cost.memory, " MiB"), count(row.cost.parameters), row.cost.device]
-        lines.append(
-            line(rank, name, scored_seeds(row, next(iter(row.scored))), *(score(row, *s) for s in scored), *cost)
-        )
-    told = [*notes(table), stale_note(table).replace("* ", ""), NOT_RANKED if table.unranked else ""]
-    lines += ["", *(f"- {note}" for note in told if note)] if any(told) else []
+        marks = [*row_marks(table, row), *(["stale"] if row.stale else [])]
+        name = row.label + (f" ({', '.join(marks)})" if marks else "")
+        scores = [score_text(row, split, metric) for split, metric in scored]
+        cost = [
+            duration_text(row.cost.seconds),
+            count_text(row.cost.memory, " MiB"),
+            count_text(row.cost.parameters),
+            row.cost.device,
+        ]
+        lines.append(table_line(rank, name, seeds_text(row, next(iter(row.predictions))), *scores, *cost))
+    return lines
+
+
+def markdown_notes(table: Table) -> list[str]:
+    """The notes as a list, after an empty line; nothing without notes."""
+    notes = [*table_notes(table), stale_note(table).removeprefix("* "), NOT_RANKED if table.unranked else ""]
+    return ["", *(f"- {note}" for note in notes if note)] if any(notes) else []
+
+
+def markdown_pairs(table: Table) -> list[str]:
+    """The paired tests, a table per split."""
+    lines = []
     for split, pairs in table.pairs.items():
-        lines += ["", f"Paired tests on {SPLIT_NAMES[split]}, differences in points; {'; '.join(methods(table))}.", ""]
-        lines += head("rows", "metric", "difference", "p", "p by Holm")
+        lines += [
+            "",
+            f"Paired tests on {SPLIT_LABELS[split]}, differences in percentage points; {'; '.join(statistical_tests(table))}.",
+            "",
+            *table_head("rows", "metric", "difference", "p", "p (Holm)"),
+        ]
         for pair in pairs:
             rows = f"{pair.first + 1} vs {pair.second + 1}"
-            lines.append(line(rows, METRIC_NAMES[pair.metric], gap(pair), chance(pair.p), chance(pair.adjusted)))
-    lines += ["", "Runs:", ""]
-    return lines + [f"- {safe(row.label)}: {safe(row.name)}" for row in table.rows]
+            p_values = (p_value_text(pair.p), p_value_text(pair.adjusted))
+            lines.append(table_line(rows, METRIC_LABELS[pair.metric], difference_text(pair), *p_values))
+    return lines
 
 
-def head(*names: str) -> list[str]:
-    """A Markdown table's first two lines."""
-    return [line(*names), "|" + " --- |" * len(names)]
+def table_head(*names: str) -> list[str]:
+    """The first two lines of a Markdown table."""
+    return [table_line(*names), "|" + " --- |" * len(names)]
 
 
-def line(*cells: object) -> str:
+def table_line(*cells: object) -> str:
     """A line of a Markdown table."""
-    return "| " + " | ".join(safe(str(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(escape_markdown(str(cell)) for cell in cells) + " |"
 
 
-def safe(text: str) -> str:
-    """Text that Markdown shows as it stands."""
+def escape_markdown(text: str) -> str:
+    """Escape the characters that Markdown or HTML would interpret."""
     return re.sub(r"([\\|<>&`*\[\]])", r"\\\1", printable(text))
