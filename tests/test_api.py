@@ -81,7 +81,7 @@ def test_errors_name_what_is_wrong(here, table):
         mrc.load(here / "nowhere")
     with pytest.raises(UserError) as caught:
         mrc.compare(here)
-    assert caught.value.kind == "no_runs"
+    assert caught.value.kind == "no_finished_runs"
     run = mrc.train([*table_overrides(table), "model=logreg"])
     with pytest.raises(RunError):
         run.predictions("train")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.options import Options
-from musicreclass.errors import RunError, UserError, printable
+from musicreclass.errors import UserError, printable
 from musicreclass.runs.find import find_runs
 from musicreclass.storage.atomic import write_text
 
 if TYPE_CHECKING:
-    from musicreclass.compare.tables import Table
+    from musicreclass.comparison.tables import Table
 
 FORMATS = (".csv", ".md", ".html")
 
@@ -35,20 +35,15 @@ def main(arguments: list[str]) -> int:
             raise UserError(
                 f"--output {file}: unknown format; use .csv, .md or .html", "unknown_format", "--output", str(file)
             )
-    runs = [run for path in args.runs for run in find_runs(path)]
+    for path in args.runs:
+        find_runs(path)  # a wrong path is reported before anything heavy is imported
 
     from rich.console import Console
 
-    from musicreclass.compare.entries import read_runs
-    from musicreclass.compare.render.terminal import render_tables
-    from musicreclass.compare.tables import build_tables
+    from musicreclass.comparison.render.terminal import render_tables
+    from musicreclass.tasks.compare import compare
 
-    entries, skipped = read_runs(runs)
-    if not entries:
-        paths = ", ".join(map(str, args.runs))
-        examples = "".join(f"; skipped {printable(line)}" for line in skipped[:3])
-        raise RunError(f"no finished runs under {paths}; train one first{examples}", "no_finished_runs", paths)
-    tables = build_tables(entries, args.each)
+    tables, skipped = compare(args.runs, args.each)
     Console(highlight=False).print(render_tables(tables))
     for line in skipped:
         print(f"skipped: {printable(line)}")
@@ -64,9 +59,9 @@ def main(arguments: list[str]) -> int:
 def format_tables(tables: list[Table], suffix: str) -> str:
     """Tables as CSV, Markdown or HTML, by the suffix of a file."""
     if suffix == ".html":
-        from musicreclass.compare.render.page import render_page
+        from musicreclass.comparison.render.page import render_page
 
         return render_page(tables)
-    from musicreclass.compare.render.text import as_csv, as_markdown
+    from musicreclass.comparison.render.text import as_csv, as_markdown
 
     return as_csv(tables) if suffix == ".csv" else as_markdown(tables)

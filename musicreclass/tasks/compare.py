@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from musicreclass.compare.entries import read_runs
-from musicreclass.compare.render.text import as_csv
-from musicreclass.compare.tables import Table, build_tables
+from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.render.text import as_csv
+from musicreclass.comparison.tables import Table, build_tables
 from musicreclass.errors import RunError, printable
 from musicreclass.runs.find import find_runs
 
@@ -37,7 +37,7 @@ def compare(folders: Sequence[Path], each: bool = False) -> Comparison:
     if not entries:
         reasons = "".join(f"; {printable(line)}" for line in skipped[:3])
         line = f"no finished runs under {', '.join(map(str, folders))}; train one first{reasons}"
-        raise RunError(line, "no_runs", str(folders[0]) if folders else "")
+        raise RunError(line, "no_finished_runs", str(folders[0]) if folders else "")
     return Comparison(build_tables(entries, each), skipped)
 
 

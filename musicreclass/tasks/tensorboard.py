@@ -15,9 +15,9 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from musicreclass.compare.differences import label_rows
-from musicreclass.compare.entries import Entry, experiment_settings
-from musicreclass.compare.rows import Row
+from musicreclass.comparison.differences import label_rows
+from musicreclass.comparison.entries import Entry, experiment_settings
+from musicreclass.comparison.rows import Row
 from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musicreclass.compare.entries import Entry, read_runs
-from musicreclass.compare.rows import Row, build_rows
-from musicreclass.compare.tables import build_table
+from musicreclass.comparison.entries import Entry, read_runs
+from musicreclass.comparison.rows import Row, build_rows
+from musicreclass.comparison.tables import build_table
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 from musicreclass.storage.atomic import write_text

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.compare.render.text import table_head, table_line
-from musicreclass.compare.wording import SPLIT_LABELS, count_text, duration_text
+from musicreclass.comparison.render.text import table_head, table_line
+from musicreclass.comparison.wording import SPLIT_LABELS, count_text, duration_text
 from musicreclass.errors import UserError
 from musicreclass.storage.atomic import write_text
 from tools.baselines.catalog import Baseline, Catalog

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.compare.entries import LEAK_LEVELS, Entry, PredictedClasses
+from musicreclass.comparison.entries import LEAK_LEVELS, Entry, PredictedClasses
 from musicreclass.config.science import is_estimator
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.runs.signature import hashed

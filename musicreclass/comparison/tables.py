@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from musicreclass.compare.differences import label_rows
-from musicreclass.compare.entries import Entry
-from musicreclass.compare.rows import Row, build_rows
+from musicreclass.comparison.differences import label_rows
+from musicreclass.comparison.entries import Entry
+from musicreclass.comparison.rows import Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.signature import hashed

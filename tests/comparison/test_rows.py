@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from musicreclass.compare.entries import read_runs
-from musicreclass.compare.tables import MAX_TESTED_ROWS, build_tables
-from musicreclass.compare.wording import table_notes
+from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.tables import MAX_TESTED_ROWS, build_tables
+from musicreclass.comparison.wording import table_notes
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from tests.made_runs import made_run

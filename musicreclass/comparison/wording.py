@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from musicreclass.compare.rows import Row, number_at
-from musicreclass.compare.tables import MAX_TESTED_ROWS, Table
+from musicreclass.comparison.rows import Row, number_at
+from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.evaluation.paired import Pair

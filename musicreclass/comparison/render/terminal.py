@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from musicreclass.compare.rows import Row
-from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import (
+from musicreclass.comparison.rows import Row
+from musicreclass.comparison.tables import Table
+from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
     count_text,

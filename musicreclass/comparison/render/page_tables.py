@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from musicreclass.compare.render.markup import Element, scroll_box, tag
-from musicreclass.compare.rows import Row
-from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import (
+from musicreclass.comparison.render.markup import Element, scroll_box, tag
+from musicreclass.comparison.rows import Row
+from musicreclass.comparison.tables import Table
+from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
     SPLIT_LABELS,

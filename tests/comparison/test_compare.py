@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.compare.entries import read_runs
-from musicreclass.compare.tables import Table, build_tables
-from musicreclass.compare.wording import table_notes
+from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.tables import Table, build_tables
+from musicreclass.comparison.wording import table_notes
 from musicreclass.runs.find import find_runs
 from tests.conftest import table_overrides
 from tests.made_runs import made_run

@@ -7,11 +7,11 @@ import hashlib
 from pathlib import Path
 from string import Template
 
-from musicreclass.compare.render.charts import class_f1_table, confusion_sections, interval_plots
-from musicreclass.compare.render.markup import Element, scroll_box, tag, to_html
-from musicreclass.compare.render.page_tables import badge, pair_section, score_table, with_spaces
-from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import LEAK_LABELS, SPLIT_LABELS, leak_levels, stale_note, table_notes
+from musicreclass.comparison.render.charts import class_f1_table, confusion_sections, interval_plots
+from musicreclass.comparison.render.markup import Element, scroll_box, tag, to_html
+from musicreclass.comparison.render.page_tables import badge, pair_section, score_table, with_spaces
+from musicreclass.comparison.tables import Table
+from musicreclass.comparison.wording import LEAK_LABELS, SPLIT_LABELS, leak_levels, stale_note, table_notes
 from musicreclass.version import __version__
 
 TEMPLATES = Path(__file__).parent

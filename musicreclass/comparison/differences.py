@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from musicreclass.compare.rows import Row
+from musicreclass.comparison.rows import Row
 from musicreclass.config.science import CLIPS
 
 MAX_VALUE_LENGTH = 60  # characters

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicreclass.compare.entries import PredictedClasses
-from musicreclass.compare.render.markup import Element, scroll_box, tag
-from musicreclass.compare.rows import Row
-from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import METRIC_LABELS, SPLIT_LABELS, interval_text, label_with_exclusions
+from musicreclass.comparison.entries import PredictedClasses
+from musicreclass.comparison.render.markup import Element, scroll_box, tag
+from musicreclass.comparison.rows import Row
+from musicreclass.comparison.tables import Table
+from musicreclass.comparison.wording import METRIC_LABELS, SPLIT_LABELS, interval_text, label_with_exclusions
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.intervals import METRICS
 

@@ -7,9 +7,9 @@ import io
 import re
 from typing import Any
 
-from musicreclass.compare.rows import Row
-from musicreclass.compare.tables import Table
-from musicreclass.compare.wording import (
+from musicreclass.comparison.rows import Row
+from musicreclass.comparison.tables import Table
+from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
     SPLIT_LABELS,
