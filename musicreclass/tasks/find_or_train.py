@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from musicreclass.errors import DatasetNotFoundError, WeightsError
 from musicreclass.hardware.launch import is_worker_rank
-from musicreclass.runs.folder import Run, finished_run
+from musicreclass.runs.find import finished_run
+from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
