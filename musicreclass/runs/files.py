@@ -153,4 +153,4 @@ def unreadable(path: Path, cause: Exception | str) -> RunError:
         message = f"cannot be read ({cause.strerror})"
     else:
         message = f"damaged ({' '.join(str(cause).split())[:120]}); remove the folder and train again"
-    return RunError(f"{path}: {message}", "unreadable_file", path)
+    return RunError(f"{path}: {message}", "unreadable", path)

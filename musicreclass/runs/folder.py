@@ -187,4 +187,4 @@ class Run(RunFiles):
 
     def _write_error(self, error: OSError) -> RunError:
         message = f"{self.folder}: the run folder cannot be written ({error.strerror})"
-        return RunError(message, "not_writable", self.folder)
+        return RunError(message, "unwritable", self.folder)

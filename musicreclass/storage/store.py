@@ -84,10 +84,10 @@ class Store:
         if error.errno in DISK_FULL:
             size = f"about {mib:.0f} MiB of " if mib else ""
             message = f"{self.root}: no room for {size}{kind} on this disk; free some space, or {self.remedy}"
-            return DataError(message, "disk_full", self.root, mib or None)
+            return DataError(message, "no_space", self.root, mib or None)
         path = error.filename or self.root
         return DataError(
-            f"{path}: cannot be written ({error.strerror}) to store {kind}; {self.remedy}", "not_writable", path
+            f"{path}: cannot be written ({error.strerror}) to store {kind}; {self.remedy}", "unwritable", path
         )
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
         return  # nothing that these files lack
     with pytest.raises(RunError) as caught:
         getattr(run, attribute)
-    assert (caught.value.kind, caught.value.key) == ("unreadable_file", str(tmp_path / name))
+    assert (caught.value.kind, caught.value.key) == ("unreadable", str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_list_of_runs_is_named(tmp_path):
     (tmp_path / "runs.csv").write_bytes(b"run\n\xff\n")
     with pytest.raises(RunError) as caught:
         find_runs(tmp_path)
-    assert (caught.value.kind, caught.value.key) == ("unreadable_file", str(tmp_path / "runs.csv"))
+    assert (caught.value.kind, caught.value.key) == ("unreadable", str(tmp_path / "runs.csv"))
 
 
 @pytest.mark.parametrize("content", ["missing", "empty", "notes"])
@@ -337,7 +337,7 @@ def test_a_git_lfs_pointer_is_reported(run, table, here):
 def test_read_only_outputs(run, table, here):
     (here / "outputs").mkdir(mode=0o555)
     result = powerless(lambda: run("train", *table_overrides(table), "model=logreg"))
-    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["not_writable"])
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["unwritable"])
 
 
 def test_long_and_non_ascii_names(run, table, here):
@@ -345,7 +345,7 @@ def test_long_and_non_ascii_names(run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", f'run_dir="{name}"').code == 0
     assert run("compare", name).code == 0
     result = run("train", *table_overrides(table), "model=logreg", f"run_dir={'x' * 300}")
-    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["unreadable_file"])
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["unreadable"])
     assert "too long" in result.lines[0]  # the system's own words
     frame = make_frame()
     frame["label"] = frame["label"].map({"blues": "Блюз", "jazz": "ジャズ", "rock": "a/b ro$ck"})

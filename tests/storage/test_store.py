@@ -97,7 +97,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path):
 
     with pytest.raises(DataError, match=r"30 MiB.*paths\.cache=DIR") as caught:
         Store(tmp_path).entry("tables", KEY, full, mib=30)
-    assert (caught.value.kind, caught.value.key) == ("disk_full", str(tmp_path))
+    assert (caught.value.kind, caught.value.key) == ("no_space", str(tmp_path))
     assert list((tmp_path / "tables").iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_a_store_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"paths\.cache=DIR") as caught:
         Store(tmp_path / "file").entry("k", KEY, write_pieces)
-    assert caught.value.kind == "not_writable"
+    assert caught.value.kind == "unwritable"
     assert caught.value.key.startswith(str(tmp_path / "file"))
 
 
