@@ -100,8 +100,10 @@ class Sources:
 
 def readings_table(title: str, readings: Readings) -> Table:
     """Readings as a table; those that are not available are left out."""
-    style: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "min_width": len(title)}  # one line
-    table = Table(box=None, show_header=False, title=title, pad_edge=False, **style)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False,
+        min_width=len(title),
+    )  # fmt: skip
     for name, (label, unit, divisor, decimals) in ROWS.items():
         if name in readings:
             table.add_row(f"  {label}", f"{readings[name] / divisor:.{decimals}f} {unit}")
