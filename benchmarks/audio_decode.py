@@ -20,8 +20,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from musicreclass.data.audio import decoding as audio
-from musicreclass.data.audio import header
+from musicreclass.data.audio import decoding, header
 from musicreclass.data.waveforms import Waveforms, open_waveforms
 from musicreclass.storage.store import Store
 
@@ -58,13 +57,13 @@ def typical(values: Iterable[float]) -> float:
 def decode(paths: list[Path], workers: int = 1) -> None:
     """Every file whole."""
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda path: audio.gathered(path, RATE, 0, audio.probe(path, RATE)), paths))
+        list(pool.map(lambda path: decoding.decode_examined(path, RATE, 0, decoding.probe(path, RATE)), paths))
 
 
 def first_time(path: Path) -> None:
     """A file of which nothing is remembered yet."""
-    header._header.cache_clear()
-    audio.read(path, RATE)
+    header._read_header.cache_clear()
+    decoding.decode(path, RATE)
 
 
 def epoch(waves: Waveforms, seed: int) -> None:

@@ -21,12 +21,12 @@ TRACKS, ROUNDS = 106_574, 3
 LOAD = """
     import resource, sys, time
     from pathlib import Path
-    from musicreclass.data.cache import Store
-    from musicreclass.data.fma import Features
+    from musicreclass.data.sources.fma_features_csv import FeaturesCSV
+    from musicreclass.storage.store import Store
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    found = Features.load(Path(sys.argv[1]), Store(Path(sys.argv[2])))
-    found.values[::1000].sum()
+    table = FeaturesCSV.load(Path(sys.argv[1]), Store(Path(sys.argv[2])))
+    table.values[::1000].sum()
     took = time.perf_counter() - start
     print(took, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """

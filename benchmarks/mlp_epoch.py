@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build
 from musicreclass.config.check import compose
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.mlp import MLP
 
@@ -38,13 +38,15 @@ class MadeUp(TableSource):
     def files(self) -> list[Path]:
         return []
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         rng = np.random.default_rng(0)
         n = TRAIN + VALID
         y = rng.integers(0, CLASSES, n)
         x = (rng.standard_normal((n, FEATURES)) + 0.3 * rng.standard_normal((CLASSES, FEATURES))[y]).astype(np.float32)
         split = np.where(np.arange(n) < TRAIN, "train", "valid")
-        return Table(np.arange(n), [f"c{k:02d}" for k in y], x, [f"f{i}" for i in range(FEATURES)], {"split": split})
+        return FeatureTable(
+            np.arange(n), [f"c{k:02d}" for k in y], x, [f"f{i}" for i in range(FEATURES)], {"split": split}
+        )
 
 
 class Rows(Dataset):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from musicreclass.models.musicnn import VGG, MusiCNN, MusiCNNEncoder
-from musicreclass.models.weights.musicnn import NAMES, read_weights, write_weights
+from musicreclass.models.weights.musicnn import read_weights, write_weights
+from musicreclass.models.weights.musicnn_wheel import CHECKPOINTS
 
 ROUNDS, SECONDS, RATE = 9, 30, 16000
 
@@ -26,10 +27,10 @@ def weights(scratch: Path) -> Path:
     """A folder with weights."""
     folder = Path(os.environ.get("MUSICRECLASS_MODELS", "models")) / "musicnn"
     try:
-        for name in NAMES:
+        for name in CHECKPOINTS:
             read_weights(folder, name)
     except Exception:
-        for name in NAMES:
+        for name in CHECKPOINTS:
             state = (VGG() if name.endswith("vgg") else MusiCNN()).state_dict()
             write_weights(scratch, name, {key: value for key, value in state.items() if "batches" not in key})
         return scratch

@@ -1,5 +1,209 @@
-"""Music genre classification experiments whose numbers can be believed."""
+"""Music genre classification experiments whose numbers can be believed.
+
+The Python API does what the command line does, with the same overrides and the same run folders:
+
+>>> import musicreclass as mrc
+>>> run = mrc.train(["data=demo", "model=logreg"])
+>>> run.metrics["valid"]["n"]
+36
+>>> mrc.compare(run.folder).loc[0, "model"]
+'logreg'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from musicreclass.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+__all__ = ["Run", "__version__", "compare", "evaluate", "load", "train"]
+
+
+class Run:
+    """A finished run. `train` and `load` return it.
+
+    Args:
+        folder: the run folder.
+        trust: modules of your own that the model is made from; code of any other module is never run.
+
+    Raises:
+        RunError: if the folder holds no run.
+
+    Example:
+        >>> run = mrc.train(["data=demo", "model=logreg"])
+        >>> sorted(run.predictions("valid").columns)[:3]
+        ['group', 'p/ambient', 'p/chiptune']
+    """
+
+    def __init__(self, folder: str | Path, trust: Sequence[str] = ()) -> None:
+        from musicreclass.runs.folder import Run as RunFolder
+
+        self._run = RunFolder.open(Path(folder))
+        self._trust = tuple(trust)
+        self._classifier: Any = None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._run.folder
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return self._run.config
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds: the metrics of each scored split, `classes` and `protocol`."""
+        return self._run.metrics
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of the probabilities."""
+        return list(self.metrics["classes"])
+
+    def predictions(self, split: str) -> pd.DataFrame:
+        """The predictions of a split, one row per track.
+
+        Args:
+            split: `train`, `valid` or `test`, if the run was scored on it.
+
+        Returns:
+            `track_id`, `target`, `group` (None if unknown) and one column `p/<class>` per class; probabilities sum to 1.
+
+        Raises:
+            RunError: if the run was not scored on the split.
+        """
+        return self._run.predictions(split).table
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Class probabilities of arrays.
+
+        Args:
+            x: features (n, F) float32 with NaN where missing, in the order of the model's columns; or for a model over
+                waveforms clips (n, samples) or several clips of each track (n, crops, samples), int16 or float32 in [-1, 1].
+
+        Returns:
+            (n, C) float64, in the order of `classes`; rows sum to 1.
+
+        Raises:
+            RunError: if the model is missing or damaged, or needs code that is not trusted.
+
+        Example:
+            >>> run = mrc.train(["data=demo", "model=logreg"])
+            >>> import numpy as np
+            >>> run.predict_proba(np.zeros((2, 518), np.float32)).shape
+            (2, 6)
+        """
+        if self._classifier is None:
+            self._classifier = self._run.classifier(self._trust)
+        return self._classifier.predict_proba(x)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+
+def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Run:
+    """Fit a model, score it, and write a run folder; a finished run of the same configuration and data is found again.
+
+    Args:
+        overrides: as on the command line, `["data=demo", "model=mlp", "seed=2"]`.
+        config_dir: your own folder of configuration.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: for invalid overrides, data or models.
+        RunFailedError: for an error during training or scoring.
+
+    Example:
+        >>> mrc.train(["data=demo", "model=logreg", "seed=2"]).metrics["protocol"]["split"]
+        'grouped'
+    """
+    from musicreclass.config.check import compose, settings_of
+    from musicreclass.config.settings import TrainSettings
+    from musicreclass.tasks.find_or_train import find_or_train
+
+    cfg = compose("train", list(overrides), None if config_dir is None else str(config_dir))
+    settings = settings_of("train", cfg)
+    assert isinstance(settings, TrainSettings)
+    return Run(find_or_train(settings).run.folder, trust=[str(settings.model.target).rpartition(".")[0]])
+
+
+def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
+    """A run folder that exists. Nothing that the folder brings is executed.
+
+    Args:
+        folder: the run folder.
+        trust: modules of your own that the model is made from.
+
+    Raises:
+        RunError: if the folder holds no run.
+
+    Example:
+        >>> run = mrc.train(["data=demo", "model=logreg"])
+        >>> mrc.load(run.folder).classes[0]
+        'ambient'
+    """
+    return Run(folder, trust)
+
+
+def evaluate(
+    run: Run | str | Path, split: str = "test", overrides: Sequence[str] = (), trust: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Score a finished run on a split of its data, or on other data with the same classes.
+
+    Args:
+        run: the run or its folder.
+        split: `train`, `valid`, `test` or `all`.
+        overrides: of `data`, for other data: `["data.path=other.csv"]`.
+        trust: modules of your own that the model is made from.
+
+    Returns:
+        the metrics, as metrics.json holds them.
+
+    Raises:
+        UserError: for a run or data that cannot be used.
+
+    Example:
+        >>> run = mrc.train(["data=demo", "model=logreg"])
+        >>> sorted(mrc.evaluate(run, "test"))[:3]
+        ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
+    """
+    from musicreclass.tasks.evaluate import evaluate as evaluate_run
+
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    scored = evaluate_run(folder, split, list(overrides), trust=tuple(trust))
+    metrics = scored.run.metrics
+    return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
+
+
+def compare(*runs: Run | str | Path, each: bool = False) -> pd.DataFrame:
+    """Finished runs side by side, the best on validation first; seeds of one configuration are one row.
+
+    Args:
+        runs: runs, run folders, or folders that hold some.
+        each: a row for every run instead.
+
+    Returns:
+        what `musicreclass compare --output table.csv` writes, one row per table row.
+
+    Raises:
+        UserError: if there are no finished runs.
+
+    Example:
+        >>> run = mrc.train(["data=demo", "model=logreg"])
+        >>> len(mrc.compare(run))
+        1
+    """
+    from musicreclass.tasks.compare import compare as compare_runs
+    from musicreclass.tasks.compare import frame
+
+    return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in runs], each))

@@ -1,4 +1,4 @@
-"""A small library of recordings, and what is read from it."""
+"""A small library of recordings, and helpers to open it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TONES = {"blues": 300, "jazz": 900, "rock": 2000}
 
 
 def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, rate: int = RATE, **options) -> None:
-    """A tone with noise."""
+    """Write a tone with noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
@@ -31,15 +31,15 @@ def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, ra
     soundfile.write(path, sound, rate, **options)
 
 
-def opened(root: Path, *words: str) -> AudioData:
-    """The library as a run opens it."""
+def opened(root: Path, *overrides: str) -> AudioData:
+    """The library, opened as in a run."""
     from omegaconf import OmegaConf
 
     from musicreclass.config.check import compose
     from musicreclass.data.recordings import AudioData
     from musicreclass.tasks.train import open_data
 
-    cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *words])
+    cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *overrides])
     data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     assert isinstance(data, AudioData)
     data.batch_size = 8
@@ -53,9 +53,9 @@ def batches(data: AudioData, split: str, epoch: int = 0) -> list[list[torch.Tens
     return [list(batch) for batch in loader]
 
 
-def same(one: list[list[torch.Tensor]], two: list[list[torch.Tensor]]) -> bool:
+def same(first: list[list[torch.Tensor]], second: list[list[torch.Tensor]]) -> bool:
     import torch
 
-    return len(one) == len(two) and all(
-        torch.equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y, strict=True)
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
     )

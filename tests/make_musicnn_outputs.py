@@ -1,11 +1,11 @@
-"""Makes tests/data/musicnn_outputs.npz: what TensorFlow itself makes of a few patches with the networks of musicnn 0.1.0.
+"""Creates tests/files/musicnn_outputs.npz: TensorFlow's outputs for a few patches, with the networks of musicnn 0.1.0.
 
-Twice: with the weights of the package, which a test can compare only where they are, and with weights from a seed, which the
-default tests take. In an environment of its own, which is thrown away afterwards (tests need none of it):
+Outputs are recorded twice: with the published weights, for tests that run only where these are installed, and with seeded random
+weights, for the default tests. Run in a separate environment, which the tests do not need:
 
     python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 tf_keras==2.21.0
     tf/bin/pip download musicnn==0.1.0 --no-deps
-    tf/bin/python tests/make_musicnn_outputs.py musicnn-0.1.0-py3-none-any.whl tests/data/musicnn_outputs.npz
+    tf/bin/python tests/make_musicnn_outputs.py musicnn-0.1.0-py3-none-any.whl tests/files/musicnn_outputs.npz
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = ("MTT_musicnn", "MSD_musicnn", "MTT_vgg", "MSD_vgg")
+CHECKPOINTS = ("MTT_musicnn", "MSD_musicnn", "MTT_vgg", "MSD_vgg")
 SEEDED = {"seeded_musicnn": "MSD_musicnn", "seeded_vgg": "MSD_vgg"}
 
 
-def patches() -> np.ndarray:
-    """Log-mel patches (4, 187, 96) float32 from a seed: even noise, sparse noise, slow and broad changes, silence."""
+def make_patches() -> np.ndarray:
+    """Log-mel patches (4, 187, 96) float32 from a seed: uniform noise, sparse noise, slow and broad changes, silence."""
     noise = np.random.default_rng(0).random((3, 187, 96))
     broad = np.repeat(np.repeat(noise[2, ::17, ::12], 17, axis=0), 12, axis=1)[:187]
     return np.stack([4 * noise[0], 4 * noise[1] ** 4, 4 * broad, 0 * broad]).astype(np.float32)
 
 
-def variables(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
-    """Weights from a seed, by TensorFlow's names, such that the outputs neither vanish nor saturate."""
-    rng, found = np.random.default_rng(1), {}
+def make_variables(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Random weights from a seed, by TensorFlow's names, scaled so that outputs neither vanish nor saturate."""
+    rng, variables = np.random.default_rng(1), {}
     for name, shape in sorted(shapes.items()):
-        even = rng.random(shape) - 0.5
+        values = rng.random(shape) - 0.5
         if name.endswith("kernel"):
-            even *= 4 / np.sqrt(np.prod(shape[:-1]))
+            values *= 4 / np.sqrt(np.prod(shape[:-1]))
         elif name.endswith("gamma"):
-            even = 2 * even + 0.5  # some negative
+            values = 2 * values + 0.5  # some negative
         elif name.endswith("variance"):
-            even = even + 1
-        found[name] = even.astype(np.float32)
-    return found
+            values = values + 1
+        variables[name] = values.astype(np.float32)
+    return variables
 
 
 def main(wheel: str, output: str) -> None:
-    """Build each network with the package's own code, restore or set its weights and keep what it gives."""
+    """Build each network with the package's own code, restore or set its weights, and save its outputs."""
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}  # without oneDNN: smaller rounding errors
     import tensorflow as tf
 
-    tf1, found = tf.compat.v1, {}
+    tf1, arrays = tf.compat.v1, {}
     tf1.disable_eager_execution()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
         sys.path.insert(0, folder)
         from musicnn import models
 
-        for name in (*NAMES, *SEEDED):
+        for name in (*CHECKPOINTS, *SEEDED):
             tf1.reset_default_graph()
             x = tf1.placeholder(tf.float32, [None, 187, 96])
             with tf.name_scope("model"):
@@ -69,16 +69,16 @@ def main(wheel: str, output: str) -> None:
                 graph |= {"embedding": outputs[8], "mean": outputs[6], "max": outputs[7]}
             with tf1.Session() as session:
                 if name in SEEDED:
-                    own = {v.op.name: v for v in tf1.global_variables()}
-                    shapes = {key: v.shape.as_list() for key, v in own.items()}
-                    for key, value in variables(shapes).items():
-                        own[key].load(value, session)
-                    found[f"{name}/shapes"] = np.array(json.dumps(shapes))
+                    variables = {v.op.name: v for v in tf1.global_variables()}
+                    shapes = {key: v.shape.as_list() for key, v in variables.items()}
+                    for key, value in make_variables(shapes).items():
+                        variables[key].load(value, session)
+                    arrays[f"{name}/shapes"] = np.array(json.dumps(shapes))
                 else:
                     tf1.train.Saver().restore(session, str(Path(folder, "musicnn", name)) + "/")
-                given = session.run(graph, {x: patches()})
-            found |= {f"{name}/{part}": value.reshape(len(value), -1) for part, value in given.items()}
-    np.savez_compressed(output, tensorflow=tf.__version__, **found)
+                values = session.run(graph, {x: make_patches()})
+            arrays |= {f"{name}/{layer}": value.reshape(len(value), -1) for layer, value in values.items()}
+    np.savez_compressed(output, tensorflow=tf.__version__, **arrays)
 
 
 if __name__ == "__main__":

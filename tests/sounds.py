@@ -1,4 +1,4 @@
-"""Recordings to decode, good and cut."""
+"""Writes the recordings that tests decode."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ LOSSY = ("ogg", "opus", "mp3", "vbr.mp3")
 
 
 def music(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """A sweep with noise that comes and goes: (n,) or (n, channels)."""
+    """A sweep with noise of varying level, (n,) or (n, channels)."""
     rng, t = np.random.default_rng(seed), np.arange(round(seconds * rate)) / rate
     sweep = 0.3 * np.sin(2 * np.pi * (100 + 20 * t) * t)
     noise = 0.1 * rng.standard_normal((len(t), channels)) * (1 + np.sin(2 * np.pi * 0.7 * t))[:, None]
     return (sweep[:, None] + noise).squeeze()
 
 
-def write(path: Path, sound: np.ndarray, rate: int, **words: object) -> Path:
-    soundfile.write(path, sound, rate, **words)
+def write(path: Path, sound: np.ndarray, rate: int, **options: object) -> Path:
+    soundfile.write(path, sound, rate, **options)
     return path
 
 
-def cut(path: Path, share: float) -> Path:
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+def cut(path: Path, fraction: float) -> Path:
+    """Truncate a file to a fraction of its size."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     return path

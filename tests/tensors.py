@@ -1,4 +1,4 @@
-"""Batches to augment, and effects that are certain to come."""
+"""Batches to augment, and settings that apply one effect to every sample."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hypothesis import settings
 
 from musicreclass.data.sampling import derive_seed
 
-RATE = 22050
+SAMPLE_RATE = 22050
 N = 8000  # samples of a short clip
 KEYS = [derive_seed(0, 1, row) for row in range(40)]
-FEW = settings(max_examples=15, deadline=None)
-CERTAIN = {
+FEW_EXAMPLES = settings(max_examples=15, deadline=None)
+ALWAYS_ON = {
     "gain": {"gain_db": [3, 6], "gain_p": 1},
     "polarity": {"polarity_p": 1},
     "stretch": {"stretch_rate": [0.8, 1.25], "stretch_step": 0.15, "stretch_p": 1},
@@ -23,15 +23,17 @@ CERTAIN = {
 
 
 def crops(count: int, samples: int = 11000) -> torch.Tensor:
+    """White noise, (count, samples)."""
     return torch.randn(count, samples, generator=torch.Generator().manual_seed(3)) * 0.1
 
 
-def pictures(count: int, bands: int = 40, frames: int = 60) -> torch.Tensor:
+def spectrograms(count: int, bands: int = 40, frames: int = 60) -> torch.Tensor:
+    """Random spectrograms, (count, 1, bands, frames)."""
     return torch.randn(count, 1, bands, frames, generator=torch.Generator().manual_seed(4)) + 2
 
 
 def tone(seconds: float, frequency: float = 440.0) -> np.ndarray:
-    """Harmonics, with a slow tremolo so that tempo can be heard."""
-    t = np.arange(int(seconds * RATE)) / RATE
+    """Harmonics with a tremolo of 4 Hz, which makes tempo measurable."""
+    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     sound = sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 6))
     return (0.2 * sound * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)

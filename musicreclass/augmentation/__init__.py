@@ -1,1 +1,1 @@
-"""Augmentation of training batches on the device, drawn from a key for each sample. Applied to the training split only."""
+"""Augmentation of training batches on the device. Random values depend on a key per sample. Never applied to validation or test."""

@@ -1,4 +1,4 @@
-"""Augmentation of training batches on the device: drawn per sample, from a key that the caller makes of (seed, epoch, track)."""
+"""Augmentation of training batches on the device. The caller derives a key per sample from (seed, epoch, track)."""
 
 from __future__ import annotations
 
@@ -11,52 +11,51 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from musicreclass.augmentation.effects import mask, stretch_and_shift, white
+from musicreclass.augmentation.effects import add_masks, stretch_and_shift, white_noise
 from musicreclass.augmentation.rules import RULES, shown
 from musicreclass.augmentation.transforms import add_noise
 from musicreclass.data.sampling import derive_seed
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 
-WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # the streams drawn from a sample's key
-CPU_PART = 8  # samples in one call there: with many more, most of the time goes into getting memory
+WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # independent random streams of a key
+CPU_CHUNK = 8  # samples per call on a CPU; larger calls spend most of their time allocating memory
 Keys = Sequence[int] | torch.Tensor
 Range = Sequence[float] | None
 
 
 class Augmentation(nn.Module):
-    """What is done to a training batch: waveform effects, SpecAugment masks, mixup. It has no parameters and no state.
+    """Waveform effects, SpecAugment masks and mixup for training batches, without parameters or state.
 
-    Each of a batch's samples has a key, an integer that decides everything drawn for it: not its place in the batch, not what
-    else is in the batch (but for mixup's partner), nor how the batch is cut into parts. Whether and how one effect is
-    applied does not depend on the settings of another. Between devices results agree but for the noise, which each kind
-    draws in its own way (and for the resampler's TF32 convolution on CUDA, where torch allows that).
+    Each sample has a key, an integer that determines all of its random values. They do not depend on the sample's position in the
+    batch, on the other samples (except mixup's partner), or on how the batch is split; nor do the values of one effect depend on
+    the settings of another. Results agree between devices except for noise, since each device type has its own random generator
+    (and for the resampler's convolution on CUDA if torch allows TF32).
 
-    Time stretch and pitch shift are a phase vocoder and a resampler, in one pass for both. Their values come from a grid,
-    from the lowest in steps up to the highest, without the one that changes nothing; samples that share values are
-    computed in one call.
+    Time stretch and pitch shift share one pass of a phase vocoder and a resampler. Their values come from a grid that excludes the
+    neutral value; samples with equal values are computed in one call.
 
     Args:
-        gain_db: [lowest, highest] gain in dB, or None for off.
-        gain_p: probability that a sample is amplified.
-        polarity_p: probability that a sample is turned upside down.
-        stretch_rate: [slowest, fastest] tempo, 1.1 being 10 % faster, or None for off.
+        gain_db: [lowest, highest] gain in dB, or None to disable.
+        gain_p: probability of a gain.
+        polarity_p: probability of inverting the polarity.
+        stretch_rate: [slowest, fastest] tempo, where 1.1 is 10 % faster, or None to disable.
         stretch_step: of the grid.
-        stretch_p: probability that a sample is stretched.
-        pitch_semitones: [lowest, highest] shift, or None for off.
+        stretch_p: probability of a time stretch.
+        pitch_semitones: [lowest, highest] shift, or None to disable.
         pitch_step: of the grid, semitones.
-        pitch_p: probability that a sample is shifted.
-        noise_snr: [lowest, highest] ratio of signal to white noise in dB, or None for off.
-        noise_snr_p: probability that a sample gets noise at such a ratio.
-        noise_amplitude: standard deviation of further white noise, full scale being 1; 0 for off.
-        noise_amplitude_p: probability that a sample gets that noise.
-        time_masks: masks over time in each sample.
-        time_mask_frames: the widest such mask, frames.
-        freq_masks: masks over frequency in each sample.
-        freq_mask_bands: the widest such mask, mel bands.
-        mixup_alpha: of the Beta distribution that the share of a sample is drawn from; 0 for off.
+        pitch_p: probability of a pitch shift.
+        noise_snr: [lowest, highest] ratio of signal to white noise in dB, or None to disable.
+        noise_snr_p: probability of noise at such a ratio.
+        noise_amplitude: standard deviation of additional white noise, relative to full scale; 0 to disable.
+        noise_amplitude_p: probability of that noise.
+        time_masks: masks over time per sample.
+        time_mask_frames: maximum width of such a mask, frames.
+        freq_masks: masks over frequency per sample.
+        freq_mask_bands: maximum width of such a mask, mel bands.
+        mixup_alpha: parameter of the Beta distribution of mixing weights; 0 to disable.
 
     Raises:
-        ConfigError: a setting is unknown or cannot be.
+        ConfigError: if a setting is unknown or invalid.
     """
 
     def __init__(
@@ -83,18 +82,21 @@ class Augmentation(nn.Module):
         **unknown: Any,
     ) -> None:
         super().__init__()
-        given = {name: value for name, value in locals().items() if name in RULES}
-        problems = [f"augmentation.{name}={value}: no such setting; leave it out" for name, value in unknown.items()]
-        problems += [
-            f"augmentation.{name}={shown(value)}: must be {RULES[name][0]}"
-            for name, value in given.items()
-            if not RULES[name][1](value)
+        settings = {name: value for name, value in locals().items() if name in RULES}
+        problems = [
+            Problem(f"augmentation.{name}: unknown setting; remove it", "unknown_key", f"augmentation.{name}", value)
+            for name, value in unknown.items()
         ]
+        for name, value in settings.items():
+            expected, is_valid = RULES[name]
+            if not is_valid(value):
+                message = f"augmentation.{name}={shown(value)}: must be {expected}"
+                problems.append(Problem(message, "invalid_value", f"augmentation.{name}", value))
         if problems:
             raise ConfigError(problems)
         self.gain_db, self.gain_p, self.polarity_p = gain_db, gain_p, polarity_p
-        self.rates, self.stretch_p = grid(stretch_rate, stretch_step, nothing=1.0), stretch_p
-        self.steps, self.pitch_p = grid(pitch_semitones, pitch_step, nothing=0.0), pitch_p
+        self.stretch_rates, self.stretch_p = value_grid(stretch_rate, stretch_step, neutral=1.0), stretch_p
+        self.pitch_shifts, self.pitch_p = value_grid(pitch_semitones, pitch_step, neutral=0.0), pitch_p
         self.noise_snr, self.noise_snr_p = noise_snr, noise_snr_p
         self.noise_amplitude, self.noise_amplitude_p = noise_amplitude, noise_amplitude_p
         self.time_masks, self.time_mask_frames = time_masks, time_mask_frames
@@ -102,106 +104,108 @@ class Augmentation(nn.Module):
         self.mixup_alpha = mixup_alpha
 
     @property
-    def longest(self) -> float:
-        """By what a training crop must be longer than the clip, so that the fastest rate still fills the clip."""
-        return max([1.0, *self.rates]) if self.stretch_p > 0 else 1.0
+    def crop_factor(self) -> float:
+        """Required length of a training crop relative to the clip, so that the fastest rate still fills the clip."""
+        return max([1.0, *self.stretch_rates]) if self.stretch_p > 0 else 1.0
 
     @property
-    def masks(self) -> bool:
-        """Whether anything is done to spectrograms."""
+    def has_masks(self) -> bool:
+        """Whether spectrograms are augmented."""
         return self.time_masks > 0 or self.freq_masks > 0
 
     @torch.no_grad()
     def waveform(self, x: torch.Tensor, keys: Keys, n: int) -> torch.Tensor:
-        """Stretch and shift, gain and polarity, noise, in this order.
+        """Apply stretch and shift, gain and polarity, then noise.
 
         Args:
-            x: (B, m) float32, m at least `n * longest`; left as it is.
+            x: (B, m) float32, m at least `n * crop_factor`; not modified.
             keys: one integer per sample.
             n: samples in a clip.
 
         Returns:
-            (B, n) float32. Where nothing is drawn for a sample, exactly `x[:, :n]`.
+            (B, n) float32; exactly `x[:, :n]` for samples that no effect was drawn for.
 
         Raises:
-            ValueError: the crops are too short, or there is not one key per sample.
+            ValueError: if the crops are too short, or the numbers of keys and samples differ.
         """
-        if x.shape[1] < math.floor(n * self.longest):
-            raise ValueError(f"crops of {x.shape[1]} samples are too short for clips of {n} at rate {self.longest}")
-        numbers = seeds(keys, len(x))
-        drawn = np.array([stream(key, WAVEFORM).random(10) for key in numbers]).reshape(len(x), 10)
+        if x.shape[1] < math.floor(n * self.crop_factor):
+            raise ValueError(f"crops of {x.shape[1]} samples are too short for clips of {n} at rate {self.crop_factor}")
+        int_keys = as_int_keys(keys, len(x))
+        values = np.array([random_stream(key, WAVEFORM).random(10) for key in int_keys]).reshape(len(x), 10)
         with torch.autocast(x.device.type, enabled=False):
             out = x[:, :n].clone()
-            self._warp(out, x, drawn[:, :4])
-            factor = self._factors(drawn[:, 4:7])
+            self._stretch_and_shift(out, x, values[:, :4])
+            factor = self._gain_and_polarity(values[:, 4:7])
             if (factor != 1).any():
                 out *= torch.from_numpy(factor).to(out)[:, None]
-            self._add_noise(out, numbers, drawn[:, 7:10])
+            self._add_noise(out, int_keys, values[:, 7:10])
         return out
 
-    def _warp(self, out: torch.Tensor, x: torch.Tensor, drawn: np.ndarray) -> None:
-        """Stretched and shifted samples in place of plain ones, those with the same values together."""
+    def _stretch_and_shift(self, out: torch.Tensor, x: torch.Tensor, values: np.ndarray) -> None:
+        """Overwrite the rows of `out` that are stretched or shifted; rows with equal parameters share a call."""
         groups: dict[tuple[float, float], list[int]] = {}
-        for row, (apply_rate, rate, apply_shift, shift) in enumerate(drawn):
-            pair = (
-                self.rates[int(rate * len(self.rates))] if self.rates and apply_rate < self.stretch_p else 1.0,
-                self.steps[int(shift * len(self.steps))] if self.steps and apply_shift < self.pitch_p else 0.0,
-            )
-            if pair != (1.0, 0.0):
-                groups.setdefault(pair, []).append(row)
-        for (rate, steps), rows in groups.items():
-            for chosen in torch.tensor(rows, device=x.device).split(CPU_PART if x.device.type == "cpu" else len(rows)):
-                out[chosen] = stretch_and_shift(x[chosen], rate, steps, out.shape[1])
+        for row, (stretch_value, rate_value, shift_value, pitch_value) in enumerate(values):
+            rate, shift = 1.0, 0.0
+            if self.stretch_rates and stretch_value < self.stretch_p:
+                rate = self.stretch_rates[int(rate_value * len(self.stretch_rates))]
+            if self.pitch_shifts and shift_value < self.pitch_p:
+                shift = self.pitch_shifts[int(pitch_value * len(self.pitch_shifts))]
+            if (rate, shift) != (1.0, 0.0):
+                groups.setdefault((rate, shift), []).append(row)
+        for (rate, shift), rows in groups.items():
+            chunk_size = CPU_CHUNK if x.device.type == "cpu" else len(rows)
+            for chunk in torch.tensor(rows, device=x.device).split(chunk_size):
+                out[chunk] = stretch_and_shift(x[chunk], rate, shift, out.shape[1])
 
-    def _factors(self, drawn: np.ndarray) -> np.ndarray:
+    def _gain_and_polarity(self, values: np.ndarray) -> np.ndarray:
         """Gain and polarity of each sample as one factor, (B,) float32."""
-        factor = np.ones(len(drawn))
+        factor = np.ones(len(values))
         if self.gain_db is not None:
             low, high = self.gain_db
-            factor = np.where(drawn[:, 0] < self.gain_p, 10 ** ((low + (high - low) * drawn[:, 1]) / 20), factor)
-        return np.where(drawn[:, 2] < self.polarity_p, -factor, factor).astype(np.float32)
+            factor = np.where(values[:, 0] < self.gain_p, 10 ** ((low + (high - low) * values[:, 1]) / 20), factor)
+        return np.where(values[:, 2] < self.polarity_p, -factor, factor).astype(np.float32)
 
-    def _add_noise(self, out: torch.Tensor, numbers: list[int], drawn: np.ndarray) -> None:
-        """White noise, at a ratio to the signal or at an amplitude, onto the samples it was drawn for."""
-        kinds = np.zeros((len(out), 2), dtype=bool)
+    def _add_noise(self, out: torch.Tensor, keys: list[int], values: np.ndarray) -> None:
+        """Add white noise, at a ratio to the signal or at a fixed amplitude, in place."""
+        noisy = np.zeros((len(out), 2), dtype=bool)  # columns: by ratio, by amplitude
         if self.noise_snr is not None:
-            kinds[:, 0] = drawn[:, 0] < self.noise_snr_p
+            noisy[:, 0] = values[:, 0] < self.noise_snr_p
         if self.noise_amplitude > 0:
-            kinds[:, 1] = drawn[:, 2] < self.noise_amplitude_p
-        for kind, rows in enumerate(map(np.flatnonzero, kinds.T)):
+            noisy[:, 1] = values[:, 2] < self.noise_amplitude_p
+        for column, rows in enumerate(map(np.flatnonzero, noisy.T)):
             if not len(rows):
                 continue
-            noise = torch.stack([white(out, derive_seed(numbers[row], NOISE, kind)) for row in rows])
-            chosen = torch.from_numpy(rows).to(out.device)
-            if kind == 0 and self.noise_snr is not None:
+            noise = torch.stack([white_noise(out, derive_seed(keys[row], NOISE, column)) for row in rows])
+            index = torch.from_numpy(rows).to(out.device)
+            if column == 0 and self.noise_snr is not None:
                 low, high = self.noise_snr
-                ratio = torch.from_numpy((low + (high - low) * drawn[rows, 1]).astype(np.float32)).to(out.device)
-                out[chosen] = add_noise(out[chosen], noise, ratio)
+                snr = torch.from_numpy((low + (high - low) * values[rows, 1]).astype(np.float32)).to(out.device)
+                out[index] = add_noise(out[index], noise, snr)
             else:
-                out[chosen] += self.noise_amplitude * noise
+                out[index] += self.noise_amplitude * noise
 
     def spectrogram(self, z: torch.Tensor, keys: Keys) -> torch.Tensor:
-        """SpecAugment's masks over time and frequency (https://arxiv.org/abs/1904.08779), filled with the sample's mean.
+        """Apply SpecAugment masks over time and frequency (https://arxiv.org/abs/1904.08779), filled with the sample's mean.
 
-        A mask's width is drawn from 0 to the widest, its place from all where it fits. None covers more than half an axis.
+        A mask's width is uniform from 0 to the maximum, its position uniform. No mask covers more than half an axis.
 
         Args:
-            z: (B, 1, bands, frames); left as it is.
+            z: (B, 1, bands, frames); not modified.
             keys: one integer per sample.
 
         Returns:
-            The same shape and type.
+            a tensor of the same shape and dtype.
 
         Raises:
-            ValueError: there is not one key per sample.
+            ValueError: if the numbers of keys and samples differ.
         """
-        numbers = seeds(keys, len(z))
         bands, frames = z.shape[2:]
         masked = np.zeros((len(z), bands + frames), dtype=bool)
-        for row, key in enumerate(numbers):
-            over_time, over_frequency = stream(key, SPECTROGRAM, 0), stream(key, SPECTROGRAM, 1)
-            mask(masked[row, bands:], over_time.random((self.time_masks, 2)), self.time_mask_frames)
-            mask(masked[row, :bands], over_frequency.random((self.freq_masks, 2)), self.freq_mask_bands)
+        for row, key in enumerate(as_int_keys(keys, len(z))):
+            time_values = random_stream(key, SPECTROGRAM, 0).random((self.time_masks, 2))
+            freq_values = random_stream(key, SPECTROGRAM, 1).random((self.freq_masks, 2))
+            add_masks(masked[row, bands:], time_values, self.time_mask_frames)
+            add_masks(masked[row, :bands], freq_values, self.freq_mask_bands)
         if not masked.any():
             return z
         hidden = torch.from_numpy(masked).to(z.device)
@@ -212,51 +216,51 @@ class Augmentation(nn.Module):
     def mixup(
         self, x: torch.Tensor, y: torch.Tensor, keys: Keys, num_classes: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix each sample with the one before it, the first with the last (https://arxiv.org/abs/1710.09412).
+        """Mix each sample with the previous one, the first with the last (https://arxiv.org/abs/1710.09412).
 
-        A sample's own share is drawn from Beta(alpha, alpha), or its complement where that is larger: at least a half. To be
-        called with the effective batch, before it is cut into micro-batches.
+        A sample's own weight is drawn from Beta(alpha, alpha) and mirrored to at least one half. Must be called on the effective
+        batch, before it is split into micro-batches.
 
         Args:
-            x: (B, n), or of any shape after B; left as it is.
+            x: (B, n), or any shape after B; not modified.
             y: (B,) int64, class numbers.
             keys: one integer per sample.
             num_classes: C.
 
         Returns:
-            The mixed x, and (B, C) float32 class probabilities to train on.
+            the mixed x, and (B, C) float32 class probabilities as targets.
 
         Raises:
-            ValueError: there is not one key per sample.
+            ValueError: if the numbers of keys and samples differ.
         """
-        numbers = seeds(keys, len(x))
-        share = np.ones(len(x))
+        int_keys = as_int_keys(keys, len(x))
+        drawn = np.ones(len(x))
         if self.mixup_alpha > 0:
-            share = np.array([stream(key, MIXUP).beta(self.mixup_alpha, self.mixup_alpha) for key in numbers])
-        own = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32)).to(x.device)
-        truth = F.one_hot(y, num_classes).to(own)
-        weight = own.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-        targets = own[:, None] * truth + (1 - own[:, None]) * truth.roll(1, 0)
-        return weight * x + (1 - weight) * x.roll(1, 0), targets
+            drawn = np.array([random_stream(key, MIXUP).beta(self.mixup_alpha, self.mixup_alpha) for key in int_keys])
+        weight = torch.from_numpy(np.maximum(drawn, 1 - drawn).astype(np.float32)).to(x.device)
+        y_true = F.one_hot(y, num_classes).to(weight)
+        targets = weight[:, None] * y_true + (1 - weight[:, None]) * y_true.roll(1, 0)
+        x_weight = weight.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+        return x_weight * x + (1 - x_weight) * x.roll(1, 0), targets
 
 
-def stream(*key: int) -> np.random.Generator:
-    """Random numbers of their own for a key."""
+def random_stream(*key: int) -> np.random.Generator:
+    """A random generator seeded by a key."""
     return np.random.Generator(np.random.PCG64(derive_seed(*key)))
 
 
-def seeds(keys: Keys, count: int) -> list[int]:
-    """The keys as plain integers; ValueError unless there are so many."""
-    numbers = [int(key) for key in (keys.tolist() if isinstance(keys, torch.Tensor) else keys)]
-    if len(numbers) != count:
-        raise ValueError(f"{len(numbers)} keys for {count} samples")
-    return numbers
+def as_int_keys(keys: Keys, count: int) -> list[int]:
+    """Keys as Python integers; raises ValueError unless there are `count`."""
+    int_keys = [int(key) for key in (keys.tolist() if isinstance(keys, torch.Tensor) else keys)]
+    if len(int_keys) != count:
+        raise ValueError(f"{len(int_keys)} keys for {count} samples")
+    return int_keys
 
 
-def grid(bounds: Range, step: float, nothing: float) -> list[float]:
-    """From the lowest in steps up to the highest, without the value that changes nothing; empty where off."""
+def value_grid(bounds: Range, step: float, neutral: float) -> list[float]:
+    """Values from the lowest to the highest in equal steps, without the neutral value; empty if disabled."""
     if bounds is None:
         return []
     low, high = bounds
     values = [round(low + step * k, 6) for k in range(math.floor((high - low) / step + 1e-6) + 1)]
-    return [value for value in values if value != nothing]
+    return [value for value in values if value != neutral]

@@ -1,4 +1,4 @@
-"""What the settings of an augmentation may be."""
+"""Valid values of the augmentation settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf, whole:
 
 
 def is_range(value: Any, low: float, high: float) -> bool:
-    """Whether a value is null, or two numbers within bounds, the lower first."""
+    """Whether a value is None, or two numbers within bounds in ascending order."""
     if value is None:
         return True
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
@@ -23,7 +23,7 @@ def is_range(value: Any, low: float, high: float) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as one writes it in an override."""
+    """A value in the syntax of an override."""
     return "null" if value is None else str(value).replace(" ", "")
 
 

@@ -1,8 +1,8 @@
-"""The one import of torchaudio: what this project needs of it is pure Python, and works with any build of torch.
+"""The only import of torchaudio, which makes its pure-Python transforms work with any build of torch.
 
-PyPI's torchaudio is a CUDA build. Beside a torch of another kind its compiled extension does not load, and `import torchaudio`
-fails with it: OSError under a CPU torch, RuntimeError under another CUDA version. Here a small module then takes the
-extension's place. What stays out of reach without the extension (lfilter, forced_align, RNN-T loss) is not used.
+PyPI's torchaudio is a CUDA build. With another build of torch its compiled extension does not load, and `import torchaudio` fails:
+with OSError for a CPU torch, with RuntimeError for another CUDA version. This module then replaces the extension by a stub. The
+functions that need the extension (lfilter, forced_align, RNN-T loss) are not used here.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ EXTENSION = "torchaudio._extension"
 
 
 def load_torchaudio() -> Any:
-    """The package torchaudio, with its extension where that loads and without it elsewhere.
+    """Import torchaudio, with its extension replaced by a stub if that does not load.
 
     Raises:
-        ImportError: it is not installed, or broken in another way; no part of it is left in sys.modules.
+        ImportError: if it is not installed, or fails for another reason; no part of it remains in sys.modules.
     """
     try:
         return importlib.import_module("torchaudio")
     except Exception as error:
-        forget()
+        remove_partial_import()
         if not isinstance(error, (OSError, RuntimeError)):
-            raise ImportError(unusable(error)) from error
+            raise ImportError(import_error_message(error)) from error
     try:
-        sys.modules[EXTENSION] = stand_in()
+        sys.modules[EXTENSION] = extension_stub()
         package = importlib.import_module("torchaudio")
     except Exception as error:
-        forget()
-        raise ImportError(unusable(error)) from error
+        remove_partial_import()
+        raise ImportError(import_error_message(error)) from error
     package._extension = sys.modules[EXTENSION]  # type: ignore[attr-defined]  # as a submodule's own import would
     return package
 
 
-def forget() -> None:
-    """Take what a failed import left out of sys.modules."""
+def remove_partial_import() -> None:
+    """Remove the modules of a failed import from sys.modules."""
     for name in [n for n in sys.modules if n.partition(".")[0] == "torchaudio"]:
         del sys.modules[name]
 
 
-def unusable(error: Exception) -> str:
-    """What went wrong, and the remedy, in one line."""
+def import_error_message(error: Exception) -> str:
+    """The cause and the remedy, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name == "torchaudio":
         reason = "torchaudio is not installed"
     else:
         reason = f"torchaudio cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
-    return f"{reason}: pip install 'torchaudio>=2.8,<2.12' beside the torch that is there"
+    return f"{reason}; run pip install 'torchaudio>=2.8,<2.12' with the installed torch"
 
 
-def stand_in() -> ModuleType:
-    """A module with what torchaudio reads from `torchaudio._extension`, true to what could be loaded."""
-    module = ModuleType(EXTENSION, "Stands in for the extension, which does not load beside this torch.")
-    usable = load_library("_torchaudio") and load_library("libtorchaudio")
-    align = usable and bool(torch.ops._torchaudio.is_align_available())
+def extension_stub() -> ModuleType:
+    """A module with the attributes that torchaudio reads from `torchaudio._extension`, set according to what loads."""
+    module = ModuleType(EXTENSION, "Replaces the extension, which does not load with this torch.")
+    available = load_library("_torchaudio") and load_library("libtorchaudio")
+    align = available and bool(torch.ops._torchaudio.is_align_available())
     vars(module).update(
-        _IS_TORCHAUDIO_EXT_AVAILABLE=usable,
+        _IS_TORCHAUDIO_EXT_AVAILABLE=available,
         _IS_ALIGN_AVAILABLE=align,
-        fail_if_no_align=unchanged if align else refused,
+        fail_if_no_align=identity if align else unavailable,
         _load_lib=load_library,
         _check_cuda_version=lambda: None,
     )
@@ -74,7 +74,7 @@ def stand_in() -> ModuleType:
 
 
 def load_library(name: str) -> bool:
-    """Whether one of the extension's shared libraries is there and loads; another CUDA version does not stop it."""
+    """Load one of the extension's shared libraries, whatever its CUDA version; returns whether that succeeded."""
     spec = importlib.util.find_spec("torchaudio")
     if spec is None or spec.origin is None:
         return False
@@ -87,18 +87,18 @@ def load_library(name: str) -> bool:
     return bool(paths)
 
 
-def unchanged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself."""
+def identity(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator that changes nothing."""
     return function
 
 
-def refused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that says what it lacks."""
+def unavailable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace a function that needs the extension by one that raises RuntimeError."""
 
-    def fail(*_: Any, **__: Any) -> Any:
-        raise RuntimeError(f"{function.__name__} needs torchaudio's extension, which does not load beside this torch")
+    def raise_error(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"{function.__name__} needs torchaudio's extension, which does not load with this torch")
 
-    return fail
+    return raise_error
 
 
 torchaudio = load_torchaudio()
@@ -109,11 +109,11 @@ phase_vocoder: Callable[..., torch.Tensor] = torchaudio.functional.phase_vocoder
 
 
 def mel_spectrogram(**settings: Any) -> torch.nn.Module:
-    """torchaudio's MelSpectrogram of power in Slaney's bands, whose window and filters follow from its settings and are not saved."""
+    """torchaudio's MelSpectrogram: power in Slaney mel bands. Window and filters are not saved; they follow from the settings."""
     module: torch.nn.Module = torchaudio.transforms.MelSpectrogram(
         power=2.0, norm="slaney", mel_scale="slaney", **settings
     )
-    for part in module.modules():
-        for name, constant in list(part.named_buffers(recurse=False)):
-            part.register_buffer(name, constant, persistent=False)
+    for submodule in module.modules():
+        for name, constant in list(submodule.named_buffers(recurse=False)):
+            submodule.register_buffer(name, constant, persistent=False)
     return module

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def balanced_weights(y: np.ndarray, classes: int) -> np.ndarray:
-    """n / (C * count) for each class, so that every class weighs the same and the mean track weighs 1.
+    """n / (C * count) for each class: classes have equal weight, and the mean weight of a track is 1.
 
     Args:
         y: class numbers of the training tracks.

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from joblib import parallel_config
 
-from musicreclass.classifiers.base import Classifier, ModelCard, Workspace, refusing
+from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
+from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
 
-TRUSTED = (  # what skops may rebuild beside its own defaults: parts of the estimators under conf/model
+TRUSTED = (  # types that skops may load beside its own defaults: parts of the estimators in conf/model
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
@@ -26,29 +27,29 @@ class EstimatorClassifier(Classifier):
     """Imputation, scaling and an estimator, all fitted on the training split.
 
     Args:
-        meta: what this is.
+        card: what the model is.
         estimator: has `fit` and `predict_proba`.
-        weighted: whether classes weigh the same.
+        weighted: whether each class has the same weight.
     """
 
-    def __init__(self, meta: ModelCard, estimator: Any, weighted: bool = False) -> None:
-        self.meta = meta
+    def __init__(self, card: ModelCard, estimator: Any, weighted: bool = False) -> None:
+        self.card = card
         self.estimator = estimator
         self.weighted = weighted
         self.fit_summary = {}
         self.pipeline: Any = None
-        self.present = np.empty(0, np.int64)  # the classes that have training tracks
+        self.present = np.empty(0, np.int64)  # numbers of the classes with training tracks
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Fit preprocessing and estimator on the training split."""
         x, y = self._begin(data)
         self.pipeline = self._make_pipeline()
         weight = balanced_weights(y, len(self.present))[y] if self.weighted else None
-        with parallel_config(backend="threading"):  # the fits release the GIL; processes would cost seconds to start
+        with parallel_config(backend="threading"):  # the fits release the GIL; processes take seconds to start
             self.pipeline.fit(x, y, **({} if weight is None else {"classify__sample_weight": weight}))
 
     def _begin(self, data: TrackData) -> tuple[np.ndarray, np.ndarray]:
-        """The training split, with its classes numbered without gaps."""
+        """The training split, its classes numbered without gaps."""
         assert isinstance(data, TableData)
         _, x, y = data.arrays("train")
         self.present = np.unique(y)
@@ -57,7 +58,7 @@ class EstimatorClassifier(Classifier):
     def _make_pipeline(self) -> Any:
         from sklearn.pipeline import Pipeline
 
-        return Pipeline([*preprocessing_steps(self.meta.scale), ("classify", self.estimator)])
+        return Pipeline([*preprocessing_steps(self.card.scale), ("classify", self.estimator)])
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`; a class without training tracks has probability 0."""
@@ -65,12 +66,11 @@ class EstimatorClassifier(Classifier):
         return self._spread(self.pipeline.predict_proba(x), columns)
 
     def _spread(self, probability: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Columns of the classes that an estimator knows, by its own numbers, to columns of all classes."""
+        """Probabilities of the estimator's classes as columns of all classes."""
         if probability.shape[1:] != (len(columns),) or len(columns) != len(self.present):
-            raise ValueError(
-                f"{self.meta.target} gives {probability.shape[1:]} probabilities for {len(self.present)} classes"
-            )
-        full = np.zeros((len(probability), len(self.meta.classes)))
+            shape, classes = probability.shape[1:], len(self.present)
+            raise ValueError(f"{self.card.target} returns {shape} probabilities for {classes} classes")
+        full = np.zeros((len(probability), len(self.card.classes)))
         full[:, self.present[columns]] = probability
         return full
 
@@ -82,26 +82,26 @@ class EstimatorClassifier(Classifier):
         io.dump(self.pipeline, folder / "pipeline.skops")
 
     @classmethod
-    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> EstimatorClassifier:
-        """See `classifiers.build.load`."""
-        found = cls(meta, None)
-        found._load_preprocessing(folder, trust)
-        found.estimator = found.pipeline[-1]
-        return found
+    def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> EstimatorClassifier:
+        """See `Classifier`."""
+        classifier = cls(card, None)
+        classifier._load_preprocessing(folder, trust)
+        classifier.estimator = classifier.pipeline[-1]
+        return classifier
 
     def _load_preprocessing(self, folder: Path, trust: tuple[str, ...]) -> None:
-        with refusing(folder / "present.npy"):
+        with reading(folder / "present.npy"):
             self.present = np.load(folder / "present.npy", allow_pickle=False)
-            known = range(len(self.meta.classes))
-            if self.present.dtype.kind != "i" or self.present.ndim != 1 or not set(self.present.tolist()) <= set(known):
-                raise ValueError("not the numbers of classes")
-            if len(set(self.present.tolist())) != len(self.present):
-                raise ValueError("a class stands twice")
+            numbers, classes = self.present.tolist(), range(len(self.card.classes))
+            if self.present.dtype.kind != "i" or self.present.ndim != 1 or not set(numbers) <= set(classes):
+                raise ValueError("not class numbers")
+            if len(set(numbers)) != len(numbers):
+                raise ValueError("a class number is repeated")
         self.pipeline = load_skops(folder / "pipeline.skops", trust)
 
 
 def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
-    """The steps ahead of an estimator: medians for what is missing, then mean 0 and deviation 1 if asked."""
+    """The steps before an estimator: medians for missing values, then mean 0 and standard deviation 1 if `scale`."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
@@ -110,18 +110,17 @@ def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
 
 
 def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
-    """Read a skops file that holds nothing but known types.
+    """Read a skops file that holds only known types.
 
     Raises:
         RunError: if it is damaged, or holds types that are neither scikit-learn's nor of a trusted module.
     """
     from skops import io
 
-    with refusing(path):
-        foreign = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
-        refused = [t for t in foreign if not any(t == m or t.startswith(f"{m}.") for m in trust)]
+    with reading(path):
+        unknown = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
+        refused = [t for t in unknown if not any(t == m or t.startswith(f"{m}.") for m in trust)]
         if refused:
-            raise RunError(
-                f"{path}: holds {', '.join(refused[:3])}; if you made it yourself, load it with --trust MODULE"
-            )
-        return io.load(path, trusted=[*TRUSTED, *foreign])
+            line = f"{path}: holds {', '.join(refused[:3])}; if that is your own code, load it with --trust MODULE"
+            raise RunError(line, "untrusted_code", path, refused)
+        return io.load(path, trusted=[*TRUSTED, *unknown])

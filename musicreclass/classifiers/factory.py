@@ -1,8 +1,7 @@
-"""From a configuration, or from a saved model, to a Classifier."""
+"""From settings, or from a saved model, to a Classifier."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,102 +11,117 @@ from hydra.utils import get_object, instantiate
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from musicreclass.classifiers.base import Classifier, ModelCard, check_sums, refusing
+from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
+from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier, TrainerSettings
 from musicreclass.config.messages import one_line
+from musicreclass.config.settings import ModelSettings, TrainSettings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, RunError
+from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
-KINDS: dict[str, type[Classifier]] = {
+CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
     "estimator": EstimatorClassifier,
     "boosted": BoostedClassifier,
 }
-ABOUT = (
-    "_target_",
-    "input",
-    "scale",
-    "sample_rate",
-    "clip_seconds",
-    "eval_crops",
-    "eval_crop_position",
-    "frontend",
-)  # what a model's YAML says beside its target's arguments
 
 
-def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifier:
-    """An unfitted Classifier around the `_target_` of `config["model"]`.
+def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classifier:
+    """An unfitted Classifier around the `_target_` of `model`.
 
     Args:
-        config: a resolved configuration.
-        profile: what the machine offers.
-        data: set up; gives the classes and the features.
+        settings: checked.
+        profile: how the machine is used.
+        data: set up; has the classes and the features.
 
     Raises:
-        ConfigError: if the target cannot be imported or does not take its arguments.
+        ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
-    node = config["model"]
-    target = node["_target_"]
+    target = str(settings.model.target)
     try:
-        found = get_object(target)
+        imported = get_object(target)
     except Exception as error:
-        raise ConfigError([f"model._target_={target}: cannot be imported: {one_line(error)}"]) from error
-    arguments = {name: value for name, value in node.items() if name not in ABOUT}
-    columns = data.columns if isinstance(data, TableData) else []
-    meta = ModelCard("network", target, arguments, node["input"], data.classes, columns, scale=node.get("scale", True))
-    if isinstance(data, AudioData):
-        meta.sample_rate, meta.frontend = data.sample_rate, node.get("frontend")
-        meta.clip_seconds, meta.eval_crops, meta.eval_crop_position = (
-            data.clip_seconds,
-            data.eval_crops,
-            data.eval_crop_position,
-        )
-    weighted = config["class_weight"] == "balanced"
-    if isinstance(found, type) and issubclass(found, nn.Module):
-        try_training_settings(config)
-        return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data))
-    threads = {"n_jobs": profile.threads} if "n_jobs" in arguments and arguments["n_jobs"] is None else {}
-    try:
-        estimator = instantiate({"_target_": target, **arguments, **threads}, _convert_="all")
-    except (InstantiationException, TypeError) as error:
-        raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
-    if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
-        raise ConfigError(
-            [f"model._target_={target}: neither an nn.Module nor an estimator with fit and predict_proba"]
-        )
-    if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
-        estimator.set_params(random_state=config["seed"])
+        raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
+    card = make_card(settings.model, data)
+    weighted = settings.class_weight == "balanced"
+    if isinstance(imported, type) and issubclass(imported, nn.Module):
+        try_training_settings(settings)
+        return NetworkClassifier(card, weighted, TrainerSettings.of(settings.as_dict(), profile, data))
+    estimator = make_estimator(settings, profile.threads)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
-        raise ConfigError([f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"])
-    if hasattr(estimator, "_parameter_constraints"):
+        line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"
+        raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
+    if target.startswith("xgboost.") and target not in TARGETS:
+        raise target_error(f"not supported; of XGBoost's estimators only {TARGETS[0]} is", "wrong_target", target)
+    card.kind = "boosted" if target in TARGETS else "estimator"
+    kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
+    return kind(card, estimator, weighted)
+
+
+def make_card(model: ModelSettings, data: TrackData) -> ModelCard:
+    """What the model will be, once it is fitted on this data."""
+    columns = data.columns if isinstance(data, TableData) else []
+    arguments = model.arguments(*model.about)
+    card = ModelCard("network", str(model.target), arguments, model.input, data.classes, columns, scale=model.scale)
+    if isinstance(data, AudioData):
+        card.sample_rate, card.clip_seconds = data.sample_rate, data.clip_seconds
+        card.eval_crops, card.eval_crop_position = data.eval_crops, data.eval_crop_position
+        card.frontend = None if model.frontend is None else model.frontend.as_dict()
+    return card
+
+
+def make_estimator(settings: TrainSettings, threads: int) -> Any:
+    """The estimator that `model._target_` names, seeded.
+
+    Raises:
+        ConfigError: if it is no estimator, or rejects its arguments.
+    """
+    target, arguments = str(settings.model.target), settings.model.arguments(*settings.model.about)
+    if "n_jobs" in arguments and arguments["n_jobs"] is None:
+        arguments["n_jobs"] = threads
+    try:
+        estimator = instantiate({"_target_": target, **arguments}, _convert_="all")
+    except (InstantiationException, TypeError) as error:
+        line = f"model: {one_line(error.__cause__ or error)}"
+        raise ConfigError([Problem(line, "wrong_arguments", "model", target)]) from error
+    if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
+        raise target_error("neither an nn.Module nor an estimator with fit and predict_proba", "wrong_target", target)
+    if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
+        estimator.set_params(random_state=settings.seed)
+    if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own validation
         try:
             estimator._validate_params()
         except ValueError as error:
-            raise ConfigError([f"model: {one_line(error)}"]) from error
-    if target.startswith("xgboost.") and target not in TARGETS:
-        raise ConfigError([f"model._target_={target}: of XGBoost's estimators there is {TARGETS[0]}"])
-    kind = "boosted" if target in TARGETS else "estimator"
-    meta.kind = kind
-    made = BoostedClassifier if kind == "boosted" else EstimatorClassifier
-    return made(meta, estimator, weighted)
+            raise ConfigError([Problem(f"model: {one_line(error)}", "wrong_value", "model", target)]) from error
+    return estimator
 
 
-def try_training_settings(config: dict[str, Any]) -> None:
-    """Make the optimizer and the scheduler once, over nothing, so that what they refuse is known ahead of training."""
+def try_training_settings(settings: TrainSettings) -> None:
+    """Create the optimizer and the scheduler once for a single parameter, so that what they reject is known before training.
+
+    Raises:
+        ConfigError: if one of them rejects its settings.
+    """
+    group = {"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}
+    section = "optimizer"
     try:
-        optimizer = make_optimizer(config["optimizer"], [{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}])
+        optimizer = make_optimizer(settings.optimizer.as_dict(), [group])
+        section = "scheduler"
+        make_scheduler(settings.scheduler.as_dict(), optimizer, steps=100, mode="min")
     except Exception as error:
-        raise ConfigError([f"optimizer: {one_line(error.__cause__ or error)}"]) from error
-    try:
-        make_scheduler(config["scheduler"], optimizer, steps=100, mode="min")
-    except Exception as error:
-        raise ConfigError([f"scheduler: {one_line(error.__cause__ or error)}"]) from error
+        line = f"{section}: {one_line(error.__cause__ or error)}"
+        raise ConfigError([Problem(line, "wrong_value", section)]) from error
+
+
+def target_error(message: str, kind: str, target: str) -> ConfigError:
+    """The error of a `model._target_`."""
+    return ConfigError([Problem(f"model._target_={target}: {message}", kind, "model._target_", target)])
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
@@ -115,35 +129,12 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
 
     Args:
         folder: the `model/` folder of a run.
-        trust: modules of your own that a model may be made from, as `my_networks`.
+        trust: modules of your own that a model may be created from, as `my_networks`.
 
     Raises:
-        RunError: if the folder is incomplete or foreign, or needs code that is not trusted.
+        RunError: if the folder is incomplete or damaged, or needs code that is not trusted.
     """
-    meta = read_meta(folder)
-    check_sums(folder)
-    with refusing(folder / "meta.json"):
-        return KINDS[meta.kind].load(folder, meta, trust)
-
-
-def read_meta(folder: Path) -> ModelCard:
-    """What a saved model says of itself.
-
-    Raises:
-        RunError: if the folder is incomplete or foreign.
-    """
-    try:
-        fields = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder}: no meta.json: not a model, or one whose run did not finish") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder}/meta.json: cannot be read ({error})") from error
-    if not isinstance(fields, dict) or fields.pop("format", None) != 1 or str(fields.get("kind")) not in KINDS:
-        raise RunError(f"{folder}/meta.json: not a model of this version of musicreclass")
-    with refusing(folder / "meta.json"):
-        names = fields.get("classes")
-        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
-            raise ValueError("classes must be a list of different names")
-        if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
-            raise ValueError("columns must be a list, and scale true or false")
-        return ModelCard(**fields)
+    card = read_card(folder)
+    verify_checksums(folder)
+    with reading(folder / CARD):
+        return CLASSES[card.kind].load(folder, card, trust)

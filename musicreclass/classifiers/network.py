@@ -14,8 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from musicreclass.classifiers.base import Classifier, ModelCard, Workspace, refusing
+from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
+from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.classifiers.network_builder import (
     fit_standardize,
     make_augmentation,
@@ -90,26 +91,26 @@ class NetworkClassifier(Classifier):
     """A network that Lightning trains and that predicts without it.
 
     Args:
-        meta: what this is.
+        card: what this is.
         weighted: whether classes weigh the same in the loss.
         settings: how to train; None for a network that was loaded.
     """
 
-    def __init__(self, meta: ModelCard, weighted: bool = False, settings: TrainerSettings | None = None) -> None:
-        self.meta = meta
+    def __init__(self, card: ModelCard, weighted: bool = False, settings: TrainerSettings | None = None) -> None:
+        self.card = card
         self.weighted = weighted
         self.settings = settings
         self.fit_summary = {}
         if settings is not None:
             torch.manual_seed(derive_seed(settings.plan.seed))
-            self.augment = make_augmentation(settings.augmentation) if meta.input == "waveform" else None
-            if self.augment is not None and self.augment.masks and meta.frontend is None:
+            self.augment = make_augmentation(settings.augmentation) if card.input == "waveform" else None
+            if self.augment is not None and self.augment.has_masks and card.frontend is None:
                 told = "the model reads the waveform itself, and there is no spectrogram to mask"
                 raise ConfigError([f"augmentation.time_masks, augmentation.freq_masks: {told}: set both to 0"])
-        self.network = make_network(meta)
+        self.network = make_network(card)
         self.device = torch.device("cpu")
-        if settings is not None and meta.input == "waveform":
-            try_clip(self.network, meta)
+        if settings is not None and card.input == "waveform":
+            try_clip(self.network, card)
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Train until the validation metric stops improving, and keep the best epoch's weights."""
@@ -184,7 +185,7 @@ class NetworkClassifier(Classifier):
             },
         }
         module.load_state_dict(best["state_dict"])
-        self.device = trainer.strategy.root_device if self.meta.input == "waveform" else torch.device("cpu")
+        self.device = trainer.strategy.root_device if self.card.input == "waveform" else torch.device("cpu")
         self.network.to(self.device).eval()
 
     def _over_table(self, data: TrackData, work: Workspace) -> GenreModule:
@@ -193,7 +194,7 @@ class NetworkClassifier(Classifier):
         assert isinstance(data, TableData)
         front, network = self.network
         _, x, y = data.arrays("train")
-        if self.meta.scale:
+        if self.card.scale:
             fit_standardize(front, x)
         data.transform = torch.no_grad()(front)
         return GenreModule(network, len(data.classes), self._plan(y), work.log_epoch)
@@ -203,7 +204,7 @@ class NetworkClassifier(Classifier):
         assert self.augment is not None
         front, network = self.network
         _, _, y = data.numbers("train")
-        data.longer = self.augment.longest
+        data.longer = self.augment.crop_factor
         short = data.short()
         if short:
             log.warning(
@@ -227,7 +228,7 @@ class NetworkClassifier(Classifier):
         assert self.settings is not None
         if not self.weighted:
             return self.settings.plan
-        weight = torch.from_numpy(balanced_weights(y, len(self.meta.classes)).astype(np.float32))
+        weight = torch.from_numpy(balanced_weights(y, len(self.card.classes)).astype(np.float32))
         return replace(self.settings.plan, class_weight=weight)
 
     @torch.inference_mode()
@@ -236,49 +237,49 @@ class NetworkClassifier(Classifier):
         self.network.eval()
         size = (
             PREDICTION_BATCH
-            if self.meta.input == "table"
+            if self.card.input == "table"
             else max(1, PREDICTION_CLIPS // max(1, x[0].size // x.shape[-1]))
         )
         parts = [self._probability(part.to(self.device)) for part in torch.from_numpy(x).split(size)]
-        return torch.cat(parts).numpy() if parts else np.empty((0, len(self.meta.classes)))
+        return torch.cat(parts).numpy() if parts else np.empty((0, len(self.card.classes)))
 
     def _probability(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.network(x) if self.meta.input == "table" else crop_logits(self.network, x)
+        logits = self.network(x) if self.card.input == "table" else crop_logits(self.network, x)
         return torch.softmax(logits.cpu().double(), 1)
 
     def predict(self, data: TrackData, split: str) -> Predictions:
         """See `Classifier`; of a track's evenly spaced crops the mean."""
-        if self.meta.input == "table":
+        if self.card.input == "table":
             return super().predict(data, split)
         if not isinstance(data, AudioData):
             raise DataError(f"this model reads a waveform, the data gives {' and '.join(data.provides)}")
-        mine = tuple(getattr(self.meta, name) for name in CLIPS)
+        mine = tuple(getattr(self.card, name) for name in CLIPS)
         if (given := tuple(getattr(data, name) for name in CLIPS)) != mine:
             told = "{} Hz, clips of {} s, {} of each track, a single one from the {}"
             raise DataError(f"{told.format(*given)}: not what the model was trained for: {told.format(*mine)}")
         ids, _, _ = data.numbers(split)
         found = [self.predict_proba(x.numpy()) for x, _, _ in data.scoring_batches(split)]
-        return Predictions.of(ids, np.concatenate(found), self.meta.classes, data.labels())
+        return Predictions.of(ids, np.concatenate(found), self.card.classes, data.labels())
 
     def write(self, folder: Path) -> None:
         """Write the weights, preprocessing included, as tensors and nothing else."""
         torch.save(self.network.state_dict(), folder / "weights.pt")
 
     @classmethod
-    def load(cls, folder: Path, meta: ModelCard, trust: tuple[str, ...]) -> NetworkClassifier:
+    def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> NetworkClassifier:
         """See `classifiers.build.load`."""
-        module, _, name = meta.target.rpartition(".")
+        module, _, name = card.target.rpartition(".")
         if not (module.startswith(OWN) or any(module == m or module.startswith(f"{m}.") for m in trust)):
             told = f"if that is your own code, load it with --trust {module}"
-            raise RunError(f"{folder}: made from {meta.target}; {told}")
-        with refusing(folder / "meta.json"):
+            raise RunError(f"{folder}: made from {card.target}; {told}")
+        with reading(folder / "meta.json"):
             found_class = getattr(importlib.import_module(module), name)
-            if found_class.__module__ != module or not plain_arguments(meta.arguments):
-                raise RunError(f"{folder}/meta.json: {meta.target} is not a network of {module} made from plain values")
-        with refusing(folder / "weights.pt"):
-            later = {WEIGHTS: None} if WEIGHTS in meta.arguments else {}  # they are in weights.pt, with everything else
-            found = cls(replace(meta, arguments={**meta.arguments, **later}))
-            found.meta = meta
+            if found_class.__module__ != module or not plain_arguments(card.arguments):
+                raise RunError(f"{folder}/meta.json: {card.target} is not a network of {module} made from plain values")
+        with reading(folder / "weights.pt"):
+            later = {WEIGHTS: None} if WEIGHTS in card.arguments else {}  # they are in weights.pt, with everything else
+            found = cls(replace(card, arguments={**card.arguments, **later}))
+            found.card = card
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
             found.network.load_state_dict(weights, assign=True)
         found.network.eval()

@@ -11,20 +11,20 @@ from hydra.utils import get_object, instantiate
 from torch import nn
 
 from musicreclass.augmentation.augmentation import Augmentation
-from musicreclass.classifiers.base import ModelCard
+from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
 
 @torch.no_grad()
-def try_clip(network: nn.Module, meta: ModelCard) -> None:
+def try_clip(network: nn.Module, card: ModelCard) -> None:
     """Pass one silent clip through a network, so that clips it cannot take are known ahead of decoding and training.
 
     Raises:
         ConfigError: if it cannot.
     """
-    n = round(meta.clip_seconds * meta.sample_rate)
+    n = round(card.clip_seconds * card.sample_rate)
     try:
         network.eval()(torch.zeros(1, n))
         network.train()
@@ -32,7 +32,7 @@ def try_clip(network: nn.Module, meta: ModelCard) -> None:
         told = "longer clips or a smaller model.frontend.hop_length give it more"
         raise ConfigError(
             [
-                f"data.clip_seconds={meta.clip_seconds}: the network cannot take clips of {n} samples: {one_line(error)[:120]}; {told}"
+                f"data.clip_seconds={card.clip_seconds}: the network cannot take clips of {n} samples: {one_line(error)[:120]}; {told}"
             ]
         ) from error
 
@@ -44,7 +44,7 @@ def plain_arguments(value: Any) -> bool:
     return all(map(plain_arguments, value)) if isinstance(value, list) else True
 
 
-def make_network(meta: ModelCard) -> nn.Sequential:
+def make_network(card: ModelCard) -> nn.Sequential:
     """Standardisation, if the model asks for it, and the network itself with fresh weights.
 
     A network's target takes `num_classes` beside the arguments in its YAML, and over a table `in_features`.
@@ -52,31 +52,31 @@ def make_network(meta: ModelCard) -> nn.Sequential:
     Raises:
         ConfigError: if the target is no nn.Module, or does not take its arguments.
     """
-    found = get_object(meta.target)
+    found = get_object(card.target)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ConfigError([f"model._target_={meta.target}: not an nn.Module"])
-    sizes = {"num_classes": len(meta.classes)}
-    if meta.input == "table":
-        sizes["in_features"] = len(meta.columns)
+        raise ConfigError([f"model._target_={card.target}: not an nn.Module"])
+    sizes = {"num_classes": len(card.classes)}
+    if card.input == "table":
+        sizes["in_features"] = len(card.columns)
     try:
-        network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
+        network = instantiate({"_target_": card.target, **card.arguments}, **sizes, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
     takes = getattr(getattr(network, "encoder", network), "sample_rate", None)
-    if meta.input == "waveform" and isinstance(takes, int) and meta.sample_rate not in (None, takes):
+    if card.input == "waveform" and isinstance(takes, int) and card.sample_rate not in (None, takes):
         raise ConfigError(
-            [f"data.sample_rate={meta.sample_rate}: the network takes {takes} Hz: model.sample_rate={takes}"]
+            [f"data.sample_rate={card.sample_rate}: the network takes {takes} Hz: model.sample_rate={takes}"]
         )
     front: nn.Module = nn.Identity()
-    if meta.input == "waveform" and meta.frontend is not None:
+    if card.input == "waveform" and card.frontend is not None:
         try:
-            front = LogMel(meta.sample_rate, **meta.frontend)
+            front = LogMel(card.sample_rate, **card.frontend)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigError([f"model.frontend: {one_line(error)}"]) from error
-    elif meta.input == "table" and meta.scale:
-        front = Standardize(len(meta.columns))
+    elif card.input == "table" and card.scale:
+        front = Standardize(len(card.columns))
     return nn.Sequential(front, network)
 
 

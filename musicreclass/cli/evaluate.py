@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 from musicreclass.cli.options import Options
-from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 
 
@@ -28,44 +26,26 @@ def main(arguments: list[str]) -> int:
         "--trust", action="append", default=[], metavar="MODULE", help="your own code that the model needs"
     )
     args = parser.parse_intermixed_args(arguments)
+    sys.path.append(os.getcwd())  # so that a trusted module in the working directory is found
+    Run.open(args.run)  # a wrong path is reported before anything heavy is imported
     try:
-        return evaluate(args)
+        from musicreclass.tasks.evaluate import evaluate
+
+        scored = evaluate(args.run, args.split, args.overrides, args.config_dir, tuple(args.trust))
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from leaving
+    if scored.already:
+        print(f"{scored.name} is scored already")
+    elif scored.name != args.split:
+        print(f"recorded as {scored.name}, beside the run's own scores")
+    show(scored.run, scored.name)
+    return 0
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """Score what the arguments name, and print the scores."""
-    from musicreclass.tasks.evaluate import moved_weights, refuse_foreign_data, score_elsewhere, with_other_data
-    from musicreclass.tasks.open_data import open_to_score
-    from musicreclass.tasks.score import score_split
-
-    sys.path.append(os.getcwd())  # so that a trusted module beside one's data is found
-    run = Run.open(args.run)
-    if run.state != "done":
-        raise RunError(f"{args.run}: {run.state}; only a finished run can be scored")
-    if not args.overrides and args.split in run.metrics:
-        print(f"{args.split} is scored already")
-        return show(run, args.split)
-    weights, others = moved_weights(run.config, args.overrides)
-    config = run.config if not others else with_other_data(run.config, others, args.config_dir)
-    config["features"] = {**(config.get("features") or {}), **weights}
-    refuse_foreign_data(args.run, config, tuple(args.trust))
-    data = open_to_score(args.run, config, run.identity.get("encoder"))
-    classifier = run.classifier(tuple(args.trust))
-    if data.fingerprint() == run.identity.get("fingerprint") and args.split != "all":
-        score_split(run, classifier, data, args.split)
-        return show(run, args.split)
-    name = score_elsewhere(run, classifier, data, args.split, config.get("choices", {}))
-    print(f"recorded as {name}, beside the run's own scores")
-    return show(run, name)
-
-
-def show(run: Run, name: str) -> int:
-    """Print one split's scores."""
+def show(run: Run, name: str) -> None:
+    """Print the scores of one split."""
     from rich.console import Console
 
     from musicreclass.report.summary import show as show_run
 
     show_run(run, Console(highlight=False), [name])
-    return 0

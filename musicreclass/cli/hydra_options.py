@@ -15,6 +15,7 @@ from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
 from musicreclass.config.locations import CONF
 from musicreclass.config.messages import nearest
+from musicreclass.config.parse import find_field
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError
 
@@ -43,7 +44,7 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
     sys.path.append(os.getcwd())  # so that a `_target_` in the working directory is found
     check = Check(tree, task, args.overrides, args.multirun)
     informs = args.help or args.cfg is not None
-    problems = [line for line in check.problems() if not (informs and ": a value is needed: " in line)]
+    problems = [p for p in check.problems() if not (informs and p.kind == "missing_value")]
     if problems:
         raise ConfigError(problems)
     if args.help:
@@ -85,12 +86,12 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
         marked = [f"[{o}]" if chosen.get(group) == o else o for o in options]
         lines.append(f"  {group:<16}{' '.join(marked)}")
     lines += ["", "Settings (KEY=VALUE) of the chosen options; choose others to see theirs:"]
-    comments = tree.comments(task, {g: o for g, o in chosen.items() if o and g in tree.groups})
+    config: Any = OmegaConf.to_container(cfg)
     for key, node in leaves(cfg):
         value = hydra_adapter.raw_value(node) if not OmegaConf.is_config(node) else OmegaConf.to_container(node)
-        setting = f"  {key}={'null' if value is None else value}"
-        comment = comments.get(key)
-        lines.append(f"{setting:<44}  {comment}" if comment else setting)
+        setting = f"  {key}={shown(value)}"
+        field = find_field(task, config, key)
+        lines.append(f"{setting:<44}  {field.description}" if field is not None and field.description else setting)
     lines += [
         "",
         "Hydra's flags:",
@@ -100,3 +101,10 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
         "  --info, --hydra-help, --shell-completion",
     ]
     return "\n".join(lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    """A value as an override has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from musicreclass.cli.messages import report_error, report_stop
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from musicreclass.runs.folder import Run
+
 
 def prepare_job(cfg: DictConfig) -> None:
     """Prepare what a configuration names."""
-    from musicreclass.tasks.prepare import prepare
 
-    end_process_on_error(lambda: prepare(resolved(cfg)))
+    def work() -> None:
+        from musicreclass.config.check import settings_of
+        from musicreclass.config.settings import PrepareSettings
+        from musicreclass.tasks.prepare import prepare
+
+        settings = settings_of("prepare", with_hydra_choices(cfg))
+        assert isinstance(settings, PrepareSettings)
+        for line in prepare(settings):
+            print(line, flush=True)
+
+    end_process_on_error(work)
 
 
 def train_job(cfg: DictConfig) -> float | None:
@@ -32,21 +43,35 @@ def train_job(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         from musicreclass.sweep.sweep import Sweep
-        from musicreclass.tasks.find_or_train import find_or_train
 
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a process of a launcher lacks what this command has appended
         sweep = Sweep.of(hydra)
         cfg = with_hydra_choices(cfg)
-        return sweep.run_job(
-            cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher, find_or_train, report_error
-        )
+        return sweep.run_job(cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher, train_one, report_error)
     end_process_on_error(lambda: train_and_show(with_hydra_choices(cfg)))
     return None
 
 
+def train_one(cfg: DictConfig) -> Run:
+    """Find or train the run of a configuration; say if it was found."""
+    from musicreclass.config.check import settings_of
+    from musicreclass.config.settings import TrainSettings
+    from musicreclass.hardware.launch import is_worker_rank
+    from musicreclass.tasks.find_or_train import find_or_train
+
+    settings = settings_of("train", cfg)
+    assert isinstance(settings, TrainSettings)
+    run, found = find_or_train(settings)
+    if found and not is_worker_rank(settings.as_dict()):
+        print(f"found finished: {run.folder} (force=true trains it again)")
+        if run.is_stale:
+            print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
+    return run
+
+
 def train_and_show(cfg: DictConfig) -> None:
-    """Find or train one run, and print its scores; of several processes of one launch the first prints."""
+    """Train one run and print its scores; of several processes of one launch only the first prints."""
     from rich.console import Console
 
     from musicreclass.hardware.launch import is_worker_rank
@@ -55,10 +80,8 @@ def train_and_show(cfg: DictConfig) -> None:
     quiet = is_worker_rank(cfg)  # type: ignore[arg-type]
     if not quiet:
         print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # while libraries are imported
-    from musicreclass.tasks.find_or_train import find_or_train
-
     try:
-        run = find_or_train(cfg)
+        run = train_one(cfg)
     except KeyboardInterrupt:
         if quiet:
             raise SystemExit(130) from None
@@ -86,10 +109,3 @@ def with_hydra_choices(cfg: DictConfig) -> DictConfig:
     from musicreclass.config.tree import with_choices
 
     return with_choices(cfg, dict(HydraConfig.get().runtime.choices))
-
-
-def resolved(cfg: DictConfig) -> Any:
-    """The configuration as plain values, interpolations resolved."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(with_hydra_choices(cfg), resolve=True)

@@ -75,11 +75,11 @@ def measure_model(model: str, overrides: list[str]) -> int:
     if "=" in model:
         message = f"{model}: name a model first: musicreclass monitor cnn {model}"
         raise UserError(message, "missing_argument", "MODEL", model)
-    from musicreclass.tasks.batch_size import checked_config, try_model
+    from musicreclass.tasks.batch_size import checked_settings, try_model
 
-    config = checked_config(model, overrides)
+    settings = checked_settings(model, overrides)
     print("measuring ...", file=sys.stderr, flush=True)
-    print(try_model(model, config))
+    print(try_model(model, settings))
     return 0
 
 

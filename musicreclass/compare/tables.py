@@ -123,4 +123,4 @@ def sample_of(rows: list[Row], split: str) -> Sample:
 
 def size(sample: Sample) -> str:
     """How many tracks and groups."""
-    return f"n = {len(sample.y_true)}" + (f" in {sample.clusters}" if sample.clusters.known else "")
+    return f"n = {len(sample.y_true)}" + (f" in {sample.clusters}" if sample.clusters.has_groups else "")

@@ -1,4 +1,7 @@
-"""What may be set, given the chosen options."""
+"""Which keys may be set, given the chosen options, and what their values may be.
+
+A key is allowed if the chosen YAML files set it, or if the class that the `_target_` beside it names takes it.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,36 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from musicreclass.config import hydra_adapter
-from musicreclass.config.messages import nearest, one_line
-from musicreclass.config.schema import mismatch
+from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
+from musicreclass.config.messages import nearest, one_line, suggestion
+from musicreclass.config.parse import find_field
 from musicreclass.config.tree import leaves
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 
-SIZES = {"in_features", "num_classes"}  # what a network is told by the data
+SIZES = {"in_features", "num_classes"}  # arguments of a network that follow from the data
 
 
-class Legal:
-    """What may be set, given the chosen options: the keys they hold, their types, and what their targets take."""
+class AllowedKeys:
+    """The keys of one composed configuration, and what their targets take.
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
+    Args:
+        task: names the primary file.
+        cfg: composed from the chosen options, without the user's settings.
+    """
 
-    def has(self, key: str) -> bool:
+    def __init__(self, task: str, cfg: DictConfig) -> None:
+        self.task, self.cfg = task, cfg
+        self.plain: Any = OmegaConf.to_container(cfg)  # interpolations as text: enough to know the targets
+
+    def allows(self, key: str) -> bool:
         """Whether a dotted key may be set."""
-        if self.holds(key):
+        if self.sets(key):
             return True
         parent, _, name = key.rpartition(".")
         return bool(parent) and name in self._taken_by_target(parent)
 
-    def holds(self, key: str) -> bool:
-        """Whether the configuration sets a key, a missing value included."""
+    def sets(self, key: str) -> bool:
+        """Whether the YAML files set a key, possibly to ???."""
         node: Any = self.cfg
         for part in key.split("."):
             if not isinstance(node, DictConfig) or hydra_adapter.is_null(node) or part not in node.keys():  # noqa: SIM118 (`in` denies ???)
@@ -40,66 +50,103 @@ class Legal:
             node = hydra_adapter.child(node, part)
         return True
 
-    def is_group_of_settings(self, key: str) -> bool:
+    def is_section(self, key: str) -> bool:
         """Whether a key holds further keys."""
-        return self.holds(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
+        return self.sets(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
+
+    def _target(self, parent: str) -> str | None:
+        node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self.sets(parent) else None
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        return None if target is None else str(target)
 
     def _taken_by_target(self, parent: str) -> set[str]:
-        node = OmegaConf.select(self.cfg, parent, throw_on_missing=False) if self.holds(parent) else None
-        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        target = self._target(parent)
         return set(parameters_of(target)) - SIZES if target else set()
 
     def names(self, key: str) -> set[str]:
-        """The legal keys beside a key, in full; every leaf of the tree where its parent is unknown."""
+        """The allowed keys beside a key, in full; every leaf of the tree if its parent is unknown."""
         parent = key.rpartition(".")[0]
-        node = OmegaConf.select(self.cfg, parent) if parent and self.holds(parent) else None
+        node = OmegaConf.select(self.cfg, parent) if parent and self.sets(parent) else None
         if OmegaConf.is_dict(node):
-            own = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
-            return {f"{parent}.{name}" for name in own | self._taken_by_target(parent)}
+            siblings = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
+            return {f"{parent}.{name}" for name in siblings | self._taken_by_target(parent)}
         return {path for path, _ in leaves(self.cfg)} | {str(k) for k in self.cfg if k != "hydra"}
 
-    def mismatch(self, key: str, value: Any) -> str | None:
-        """What is wrong with a value, or None."""
-        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self.holds(key) else None
-        default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
-        parent = OmegaConf.select(self.cfg, key.rpartition(".")[0]) if "." in key and self.holds(key) else None
-        target = parent.get("_target_") if isinstance(parent, DictConfig) else None
-        return mismatch(key, value, default, foreign=bool(target) and not str(target).startswith("musicreclass."))
+    def unknown_key(self, key: str, as_written: str = "") -> Problem:
+        """The problem of a key that may not be set, with the nearest one that may."""
+        names = self.names(key)
+        return Problem(
+            f"{as_written or key}: no such key; {nearest(key, names)}", "unknown_key", key, None, suggestion(key, names)
+        )
 
-    def problems(self, cfg: DictConfig) -> list[str]:
-        """Every unknown key, wrong type, missing value and unresolvable interpolation of a composed configuration."""
-        found = []
+    def wrong_value(self, key: str, value: Any) -> Problem | None:
+        """What is wrong with a value, or None: by the declaration in `settings`, else by the type of the default in YAML."""
+        field = find_field(self.task, self.plain, key)
+        if field is not None:
+            return value_problem(key, value, field_type(field))
+        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self.sets(key) else None
+        default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
+        target = self._target(key.rpartition(".")[0]) if "." in key else None
+        foreign = bool(target) and not str(target).startswith("musicreclass.")
+        return unlike_default(key, value, default, foreign)
+
+    def problems(self, cfg: DictConfig) -> list[Problem]:
+        """Every unknown key, missing value, failed interpolation and wrong value of a composed configuration."""
+        problems: list[Problem] = []
+        indirect: list[Problem] = []
         for key, node in leaves(cfg):
             try:
                 if hydra_adapter.is_missing(node):
-                    found.append(f"{key}: a value is needed: {key}=...")
-                elif not self.has(key):
-                    found.append(f"{key}: no such key; {nearest(key, self.names(key))}")
-                elif hydra_adapter.is_interpolation(node):
-                    OmegaConf.select(cfg, key)  # its value is checked where it stands
-                else:
-                    value = OmegaConf.select(cfg, key)
-                    problem = self.mismatch(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
-                    found += [problem] if problem else []
+                    problems.append(Problem(f"{key}: a value is required: {key}=...", "missing_value", key))
+                    continue
+                if not self.allows(key):
+                    problems.append(self.unknown_key(key))
+                    continue
+                value = OmegaConf.select(cfg, key)
+                problem = self.wrong_value(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
             except OmegaConfBaseException as error:
-                found.append(f"{key}: {one_line(error)}")
-        return found
+                problem = Problem(f"{key}: {one_line(error)}", "failed_interpolation", key)
+            if problem is not None:
+                (indirect if hydra_adapter.is_interpolation(node) else problems).append(problem)
+        reported = [problem.value for problem in problems if problem.kind == "wrong_value"]
+        return problems + [problem for problem in indirect if problem.value not in reported]  # reported where it is set
+
+
+def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem | None:
+    """What is wrong with a value that no settings class declares: it must have the type of the default.
+
+    Args:
+        key: the dotted key.
+        value: its value.
+        default: what the YAML file says.
+        foreign: whether the value goes to a class of another library; many of their parameters take numbers, names or null.
+    """
+    kind = list if isinstance(default, (list, tuple)) else type(default)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if foreign and (value is None or (number and kind in (str, int, float))):
+        return None
+    if kind not in (*NAMES, list) or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return None
+    if kind is float and number:
+        return None
+    return wrong_value(key, value, "a list" if kind is list else NAMES[kind])
 
 
 @cache
 def parameters_of(target: str) -> frozenset[str]:
     """The keyword parameters that a dotted target takes; imports it.
 
-    scikit-learn-style estimators are asked for theirs, since some (XGBoost's) hide them behind **kwargs.
+    Estimators of scikit-learn's kind are asked for theirs, since some (XGBoost's) hide them behind **kwargs.
     """
     from hydra.utils import get_object
 
     try:
-        found = get_object(target)
+        taken = get_object(target)
     except (Exception, SystemExit) as error:
-        raise ConfigError([f"_target_: {target} cannot be imported: {one_line(error)}"]) from error
-    signature = inspect.signature(found)
-    names = {p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()) and hasattr(found, "get_params"):
-        names |= set(found().get_params())
+        line = f"_target_: {target} cannot be imported: {one_line(error)}"
+        raise ConfigError([Problem(line, "import_failed", "_target_", target)]) from error
+    parameters = inspect.signature(taken).parameters.values()
+    names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters) and hasattr(taken, "get_params"):
+        names |= set(taken().get_params())
     return frozenset(names)

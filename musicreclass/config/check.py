@@ -1,7 +1,6 @@
-"""The check that runs before any data is read.
+"""The check that runs before any data is read. It reports every problem at once.
 
-It reports every problem at once. What is legal follows from the YAML files themselves: a key that the chosen files hold, or
-that the `_target_` beside it takes. Nothing heavy is imported, unless a key was added under a target.
+Nothing heavy is imported, unless a key was added under a target.
 """
 
 from __future__ import annotations
@@ -9,253 +8,218 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from musicreclass.config.allowed_keys import Legal
-from musicreclass.config.compatibility import FIXED, Choices
-from musicreclass.config.messages import nearest, one_line
+from musicreclass.config.allowed_keys import AllowedKeys
+from musicreclass.config.compatibility import Choices
+from musicreclass.config.messages import one_line
+from musicreclass.config.overrides import Overrides, first_value
+from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
-from musicreclass.config.science import SCIENCE
 from musicreclass.config.search_rules import refusals, searches
+from musicreclass.config.settings import SIGNED, Settings
 from musicreclass.config.tree import Tree, with_choices
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 
-OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
+OVERLAYS = ("experiment", "debug", "search")  # groups whose files set keys of other groups and have none of their own
+CLASHING = ("data", "model", "features", *OVERLAYS)  # groups whose options may not fit each other
+COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
 def compose(task: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
-    """Compose and check one job's configuration, from code as the command line would.
+    """Compose and check the configuration of one job, as the command line does.
 
     Args:
-        task: the primary file, `train`.
+        task: names the primary file, `train`.
         overrides: as on the command line, `["model=mlp", "seed=2"]`.
-        config_dir: a folder of your own configuration.
+        config_dir: your own folder of configuration.
 
     Returns:
         The configuration without Hydra's own node, interpolations in place, the chosen options under `choices`.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: with every problem.
     """
     tree = Tree(config_dir)
     problems = Check(tree, task, overrides, multirun=False).problems()
     if problems:
         raise ConfigError(problems)
     cfg = tree.compose(task, overrides)
-    choices = dict(cfg.hydra.runtime.choices)
-    return with_choices(cfg, choices)
+    return with_choices(cfg, dict(cfg.hydra.runtime.choices))
 
 
-COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
+def settings_of(task: str, cfg: DictConfig) -> Settings:
+    """The settings of a composed configuration.
+
+    Raises:
+        ConfigError: with every value that breaks its rule.
+    """
+    return parse(task, dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
 
 
-@dataclass
 class Check:
-    """One look at what was asked for, before anything is done.
+    """One look at a command line, before anything is done.
 
     Args:
         tree: the folders of configuration.
-        task: the primary file.
+        task: names the primary file.
         arguments: the overrides, as they were typed.
-        multirun: whether comma lists and ranges are sweeps.
+        multirun: whether comma-separated values and ranges are sweeps.
     """
 
-    tree: Tree
-    task: str
-    arguments: list[str]
-    multirun: bool
-    found: list[str] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)
-    first: DictConfig | None = None
-    scores_test: bool = False
-    overrides: list[Override] = field(default_factory=list)
+    def __init__(self, tree: Tree, task: str, arguments: list[str], multirun: bool) -> None:
+        self.tree, self.task, self.arguments, self.multirun = tree, task, arguments, multirun
+        self.parser = Overrides(tree, task, multirun)
+        self.overrides: list[Override] = []
+        self.first: DictConfig | None = None  # the configuration of the first job
+        self.scores_test = False
+        self.collected: list[Problem] = []
 
     def outputs(self) -> Path:
-        """Where the first job's runs go; known once `problems` was asked."""
+        """The folder of the first job's runs; known after `problems`."""
         assert self.first is not None
         return Path(OmegaConf.select(self.first, "paths.outputs"))
 
     def jobs(self) -> int:
-        """How many jobs a multirun has; known once `problems` was asked."""
+        """How many jobs a multirun has; known after `problems`."""
         assert self.first is not None
         if self.is_search():
             return int(self.first.hydra.sweeper.n_trials)
         given = {o.get_key_element(): o for o in self.overrides if not o.is_hydra_override()}
-        settings = self.first.hydra.sweeper.get("params") or {}
-        given = {o.get_key_element(): o for k, v in settings.items() if (o := self._parse(f"{k}={v}"))} | given
-        return math.prod(len(list(o.sweep_string_iterator())) for o in given.values() if o.is_sweep_override())
+        swept = self._swept_by_file(self.first)
+        return math.prod(
+            len(list(o.sweep_string_iterator())) for o in (swept | given).values() if o.is_sweep_override()
+        )
 
     def is_search(self) -> bool:
-        """Whether a sweeper proposes the jobs by what those before have scored; known once `problems` was asked."""
+        """Whether a sweeper proposes jobs by the scores of those before; known after `problems`."""
         assert self.first is not None
         return searches(self.first)
 
-    def problems(self) -> list[str]:
-        """Every problem, one line each; empty if the jobs can start."""
-        parsed = [o for text in self.arguments if (o := self._parse(text)) is not None]
-        self.overrides = overrides = [o for o in parsed if self._is_usable(o)]
-        swept = [o for o in overrides if o.is_sweep_override() and self._is_group(o)]
-        fixed = [o for o in overrides if o not in swept]
-        for chosen in self._combinations(swept):
+    def problems(self) -> list[Problem]:
+        """Every problem; empty if the jobs can start."""
+        parsed = [o for text in self.arguments if (o := self.parser.parse(text, self.collected)) is not None]
+        self.overrides = [o for o in parsed if self._can_take_part(o)]
+        swept = [o for o in self.overrides if o.is_sweep_override() and self.parser.is_group(o)]
+        fixed = [o for o in self.overrides if o not in swept]
+        for chosen in combinations(swept):
             self._check_job(chosen, fixed)
         if self.first is not None and searches(self.first):
-            self.found += refusals(self.first, overrides, self.multirun, self.scores_test)
+            found = refusals(self.first, self.overrides, self.multirun, self.scores_test)
+            self.collected += [p if isinstance(p, Problem) else Problem(p, "search_rule") for p in found]
         elif self.multirun and self.scores_test:
-            self._refuse_search(overrides)
-        follow = tuple(f"{key}: a value is needed" for key in self.unread)
-        return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
+            self._refuse_test_in_search()
+        unique = {problem.message: problem for problem in self.collected}.values()
+        return [p for p in unique if not (p.kind == "missing_value" and p.key in self.parser.unreadable)]
 
-    def _refuse_search(self, overrides: list[Override]) -> None:
-        """A sweep over settings is a search, and a search must not see the test split, unless it was asked for in words."""
-        keys = [o.key_or_group for o in overrides if o.is_sweep_override()]
-        searched = [k for k in keys if k.replace("/", ".").split(".")[0] in SCIENCE and k not in COMPARED]
-        if searched and not any(o.key_or_group == "evaluate" for o in overrides):
-            self.found.append(
-                f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: add evaluate=[valid]"
-                " (or evaluate=[valid,test], if every one of them is to be)"
-            )
+    def _can_take_part(self, override: Override) -> bool:
+        problems = self.parser.problems(override)
+        self.collected += problems
+        return not problems
 
-    def _check_space(self, cfg: DictConfig, legal: Legal) -> None:
-        """What the sweeper's own file sweeps over; what the command line says of a key goes before it."""
-        given = {o.get_key_element() for o in self.overrides}
-        for key, value in (cfg.hydra.sweeper.get("params") or {}).items():
-            swept = self._parse(f"{key}={value}") if key not in given else None
-            if swept is not None and self._is_usable(swept) and not self._is_group(swept):
-                self._is_known(swept, legal)
-
-    def _combinations(self, swept: list[Override]) -> list[list[str]]:
-        """The choices of groups to compose: all that may clash with each other, and each other option once."""
-        options = {o.get_key_element(): list(o.sweep_string_iterator()) for o in swept}
-        clashing = [key for key in options if key.split("/")[0] in ("data", "model", "features", *OVERLAYS)]
-        first = {key: values[0] for key, values in options.items()}
-        found = [
-            {**first, **dict(zip(clashing, v, strict=True))} for v in itertools.product(*(options[k] for k in clashing))
-        ]
-        found += [{**first, key: value} for key in options if key not in clashing for value in options[key][1:]]
-        return [[f"{key}={value}" for key, value in choice.items()] for choice in found]
-
-    def _parse(self, text: str) -> Override | None:
-        try:
-            (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
-        except HydraException:
-            key, sign, value = text.partition("=")
-            self.unread.add(key.lstrip("+"))
-            if not sign or not key:
-                self.found.append(f"{text}: an override is KEY=VALUE, as in seed=1")
-            else:
-                escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-                self.found.append(f"{text}: cannot be read; quote the value: '{key}=\"{escaped}\"'")
-            return None
-        return override
-
-    def _is_group(self, override: Override) -> bool:
-        return override.key_or_group in self.tree.groups
-
-    def _is_usable(self, override: Override) -> bool:
-        """Whether an override can take part in composing; what is wrong with it alone is noted."""
-        text = override.input_line
-        if not override.key_or_group:
-            self.found.append(f"{text}: an override is KEY=VALUE, as in seed=1")
-            return False
-        if override.is_sweep_override() and not self.multirun:
-            listed = "" if "=" not in str(text) else "[" + str(text).partition("=")[2] + "]"
-            self.found.append(f"{text}: several values are a sweep, which needs -m (or a list: {listed})")
-            return False
-        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
-            self.found.append(f"{text}: stands for no value at all")
-            return False
-        if override.is_hydra_override():
-            if override.key_or_group in FIXED:
-                self.found.append(f"{text}: cannot be set; {FIXED[override.key_or_group]}")
-            return override.key_or_group not in FIXED
-        if not self._is_group(override):
-            if "/" in override.key_or_group:
-                self.found.append(f"{text}: no such group; {nearest(override.key_or_group, set(self.tree.groups))}")
-                return False
-            return True
-        group, options = override.key_or_group, self.tree.groups[override.key_or_group]
-        taken = self.tree.groups_of(self.task)
-        if group.split("/")[0] not in taken and not override.is_add():
-            own = ", ".join(sorted(name for name in taken if name in self.tree.groups))
-            self.found.append(f"{text}: {self.task} takes no {group}; its groups are {own}")
-            return False
-        if override.is_delete():
-            self.found.append(f"{text}: a group cannot be taken away; leave it out, or choose one of its options")
-            return False
-        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-        wrong = ["null" if v is None else str(v) for v in values if str(v) not in options]
-        self.found += [f"{group}={v}: no such option; {nearest(v, options)}" for v in wrong]
-        return not wrong
+    def _refuse_test_in_search(self) -> None:
+        """A sweep over settings is a search, which must not score test unless the command says so."""
+        keys = [o.key_or_group for o in self.overrides if o.is_sweep_override()]
+        searched = [k for k in keys if k.replace("/", ".").split(".")[0] in SIGNED and k not in COMPARED]
+        if searched and not any(o.key_or_group == "evaluate" for o in self.overrides):
+            remedy = "add evaluate=[valid] (or evaluate=[valid,test] to score all of them)"
+            line = f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: {remedy}"
+            self.collected.append(Problem(line, "test_in_search", searched[0]))
 
     def _check_job(self, chosen: list[str], fixed: list[Override]) -> None:
-        """Compose one combination of groups and compare it with what is legal for it."""
-        groups = chosen + [str(o.input_line) for o in fixed if self._is_group(o) or o.is_hydra_override()]
+        """Compose one combination of groups, and compare it with what is allowed for it."""
+        groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or o.is_hydra_override()]
+        settings = [o for o in fixed if not self.parser.is_group(o) and not o.is_hydra_override()]
         try:
             composed = self.tree.compose(self.task, groups)
             choices = composed.hydra.runtime.choices
-            if any(choices.get(overlay) for overlay in OVERLAYS):
-                own = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
-                legal = Legal(self.tree.compose(self.task, own))
-            else:
-                legal = Legal(composed)
-            settings = [o for o in fixed if not self._is_group(o) and not o.is_hydra_override()]
-            kept = [first_value(o) for o in settings if self._is_known(o, legal) and not o.is_interval_sweep()]
-            cfg = self.tree.compose(self.task, groups + kept)
+            allowed = self._allowed_keys(composed)
+            usable = [o for o in settings if self._is_allowed(o, allowed)]
+            cfg = self.tree.compose(self.task, groups + [first_value(o) for o in usable if not o.is_interval_sweep()])
+            if self.multirun:
+                self._check_sweep_of_file(composed, allowed)
+            self.collected += allowed.problems(cfg)
         except ConfigError as error:
-            self.found += map(str, error.problems)
-            return
-        except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            unfound = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
-            self.found.append((missing_plugin(*unfound.groups()) if unfound else None) or one_line(error))
+            self.collected += error.problems
             return
         except Exception as error:  # Hydra meets files that it does not expect with errors of any kind
-            named = ", ".join([*chosen, *(str(o.input_line) for o in fixed if self._is_group(o))])
-            self.found.append(f"{named}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})")
+            self.collected.append(self._cannot_compose(error, groups))
             return
-        if self.multirun:
-            self._check_space(composed, legal)
         self.first = self.first or cfg
         self.scores_test |= "test" in (cfg.get("evaluate") or [])
-        self.found += legal.problems(cfg)
         swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
-        self.found += Choices(self.tree, self.multirun, swept).misfits(cfg, dict(choices))
+        self.collected += Choices(self.tree, self.multirun, swept).misfits(cfg, dict(choices))
 
-    def _is_known(self, override: Override, legal: Legal) -> bool:
-        """Whether a setting's key is legal, and each value of a sweep over it; what is not is noted."""
-        key = override.key_or_group
-        if not legal.has(key):
-            self.found.append(f"{override.get_key_element()}: no such key; {nearest(key, legal.names(key))}")
+    def _allowed_keys(self, composed: DictConfig) -> AllowedKeys:
+        """What may be set: of an overlay, only keys that the groups it chooses have."""
+        choices = composed.hydra.runtime.choices
+        if any(choices.get(overlay) for overlay in OVERLAYS):
+            own = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
+            return AllowedKeys(self.task, self.tree.compose(self.task, own))
+        return AllowedKeys(self.task, composed)
+
+    def _cannot_compose(self, error: Exception, groups: list[str]) -> Problem:
+        """The problem of groups that Hydra cannot compose."""
+        if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
+            plugin = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
+            missing = missing_plugin(*plugin.groups()) if plugin else None
+            return Problem(str(missing), "missing_plugin") if missing else Problem(one_line(error), "cannot_compose")
+        line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})"
+        return Problem(line, "cannot_compose")
+
+    def _is_allowed(self, override: Override, allowed: AllowedKeys) -> bool:
+        """Whether the key of a setting, and each value of a sweep over it, is allowed; problems are collected."""
+        key, text = override.key_or_group, str(override.input_line)
+        if not allowed.allows(key):
+            self.collected.append(allowed.unknown_key(key, override.get_key_element()))
             return False
-        if not (legal.holds(key) or override.is_add() or override.is_force_add()):
-            self.found.append(
-                f"{override.input_line}: the file does not set {key}; add it with a plus: +{override.input_line}"
-            )
+        if not (allowed.sets(key) or override.is_add() or override.is_force_add()):
+            line = f"{text}: the file does not set {key}; add it with a plus: +{text}"
+            self.collected.append(Problem(line, "needs_plus", key, None, f"+{text}"))
             return False
         if override.is_delete():
-            self.found.append(f"{override.input_line}: a key cannot be taken away; give it another value")
+            self.collected.append(
+                Problem(f"{text}: a key cannot be removed; give it another value", "removed_key", key)
+            )
             return False
         if override.is_sweep_override() and override.is_discrete_sweep():
-            for value in override.sweep_iterator():
-                problem = legal.mismatch(key, getattr(value, "text", value))
-                self.found += [problem] if problem else []
-        elif legal.is_group_of_settings(key) and not isinstance(override.value(), dict):
+            values = [getattr(value, "text", value) for value in override.sweep_iterator()]
+            self.collected += [problem for value in values if (problem := allowed.wrong_value(key, value))]
+        elif allowed.is_section(key) and not isinstance(override.value(), dict):
             group = key.replace(".", "/")
-            way = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
-            self.found.append(f"{override.input_line}: {key} is a group of settings: {way}")
+            remedy = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
+            self.collected.append(Problem(f"{text}: {key} is a group of settings: {remedy}", "value_for_section", key))
             return False
         return True
 
+    def _swept_by_file(self, cfg: DictConfig) -> dict[str, Override]:
+        """The sweep overrides in the sweeper's own `params`, by key."""
+        params = cfg.hydra.sweeper.get("params") or {}
+        parsed = [self.parser.parse(f"{key}={value}", self.collected) for key, value in params.items()]
+        return {o.get_key_element(): o for o in parsed if o is not None}
 
-def first_value(override: Override) -> str:
-    """An override as one job has it: of a sweep, the first value."""
-    if not override.is_sweep_override():
-        return str(override.input_line)
-    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+    def _check_sweep_of_file(self, cfg: DictConfig, allowed: AllowedKeys) -> None:
+        """Check what the sweeper's file sweeps over; the command line takes precedence for a key."""
+        given = {o.get_key_element() for o in self.overrides}
+        for key, swept in self._swept_by_file(cfg).items():
+            if key not in given and self._can_take_part(swept) and not self.parser.is_group(swept):
+                self._is_allowed(swept, allowed)
+
+
+def combinations(swept: list[Override]) -> list[list[str]]:
+    """The choices of groups to compose: all that may clash with each other, and each other option once."""
+    options = {o.get_key_element(): list(o.sweep_string_iterator()) for o in swept}
+    clashing = [key for key in options if key.split("/")[0] in CLASHING]
+    first = {key: values[0] for key, values in options.items()}
+    chosen = [
+        {**first, **dict(zip(clashing, values, strict=True))}
+        for values in itertools.product(*(options[key] for key in clashing))
+    ]
+    chosen += [{**first, key: value} for key in options if key not in clashing for value in options[key][1:]]
+    return [[f"{key}={value}" for key, value in choice.items()] for choice in chosen]

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from musicreclass.config.overrides import FIXED
 from musicreclass.config.plugins import missing_plugin
-from musicreclass.config.science import is_estimator
+from musicreclass.config.settings import ESTIMATORS
 from musicreclass.config.tree import Tree
+from musicreclass.errors import Problem
 
-FIXED = {
-    "hydra.mode": "-m makes a multirun",
-    "hydra.sweep.dir": "a multirun's list goes to sweeps/ in paths.outputs",
-    "hydra.sweep.subdir": "every run has a folder of its own",
-}
-ALONE = (
-    "hardware.devices, hardware.nodes: several processes train one network by one command, which a multirun's jobs do not have:"
-    " say musicreclass train ... once for each job, without -m"
+SEVERAL = "hardware.devices, hardware.nodes"
+ALONE = Problem(
+    f"{SEVERAL}: several processes cannot train one network in a multirun; run musicreclass train once for each job, without -m",
+    "processes_in_multirun",
+    "hardware.devices",
 )
+WHOLE_RUN_SCHEDULES = ("OneCycleLR", "CosineAnnealingLR")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Choices:
     """What must hold between the parts of a composed configuration.
 
     Args:
-        tree: the folders of configuration, for what would fit instead.
-        multirun: whether comma lists and ranges are sweeps.
+        tree: the folders of configuration, for alternatives to suggest.
+        multirun: whether comma-separated values and ranges are sweeps.
         swept: the keys that the command line sweeps over.
     """
 
@@ -35,77 +35,105 @@ class Choices:
     multirun: bool
     swept: set[str]
 
-    def misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
+    def misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Choices that do not fit each other."""
+        problems = self._processes(cfg, choices) or self._targets(cfg, choices)
+        if problems or cfg.get("data") is None:
+            return problems
+        gives = list(cfg.data.get("provides", []))
+        features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
+        problems = self._features(cfg, choices, features, gives)
+        if problems or cfg.get("model") is None:
+            return problems
+        return untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)
+
+    def _processes(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
+        """Where the jobs run: multiruns, several processes, Hydra's own mode."""
         if self.multirun and cfg.get("run_dir") is not None:
-            return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
+            return [
+                Problem(
+                    "run_dir: one folder cannot hold the runs of a multirun; omit it with -m",
+                    "run_dir_in_multirun",
+                    "run_dir",
+                )
+            ]
         several = cfg.get("hardware") is not None and (cfg.hardware.devices, cfg.hardware.nodes) != (1, 1)
         if self.multirun and (several or self.swept & {"hardware.devices", "hardware.nodes"}):
             return [ALONE]
-        if several and is_estimator({"model": cfg.get("model") or {}}):
-            return [
-                f"hardware.devices, hardware.nodes: model={choices.get('model')} trains in one process: set both to 1"
-            ]
+        if several and is_estimator(cfg):
+            line = f"{SEVERAL}: model={choices.get('model')} trains in one process; set both to 1"
+            return [Problem(line, "processes_for_estimator", "hardware.devices")]
         missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
         if missing:
-            return [
-                missing
-                if choices.get("search") is None
-                else f"search={choices['search']}: {missing.partition(': ')[2]}"
-            ]
+            line = str(missing)
+            if choices.get("search") is not None:
+                line = f"search={choices['search']}: {line.partition(': ')[2]}"
+            return [Problem(line, "missing_plugin", "hydra/sweeper")]
         if cfg.hydra.mode is not None:
-            return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
+            line = f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"
+            return [Problem(line, "fixed_key", "hydra.mode")]
+        return []
+
+    def _targets(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
+        """Sections that name no class."""
         for section in ("data", "model"):
             node = cfg.get(section)
             if node is not None and not (isinstance(node, DictConfig) and isinstance(node.get("_target_"), str)):
-                return [f"{section}={choices.get(section)}: its file must name a class: _target_: module.Class"]
-        if cfg.get("data") is None:
-            return []
-        gives = list(cfg.data.get("provides", []))
-        features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
-        if features and "waveform" not in gives:
-            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
-            return [f"features={features}: turns recordings into a table, and data={choices['data']} is a table already: "
-                    f"features=none, or data={sources}"]  # fmt: skip
-        if features and cfg.data.get("sampler", "none") != "none":
-            told = f"draws clips, and features={features} makes a table of them"
-            return [f"data.sampler={cfg.data.sampler}: {told}: class_weight=balanced weighs classes alike"]
-        if cfg.get("model") is None:
-            return []
-        return self._untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)
-
-    def _untrainable(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
-        """Training settings that exclude each other."""
-        planned = str(cfg.scheduler.get("_target_")).endswith(("OneCycleLR", "CosineAnnealingLR"))
-        stopping = choices.get("early_stopping")
-        stops = cfg.early_stopping.get("patience") is not None and stopping != "none"
-        if planned and stops and not is_estimator({"model": cfg.model}):
-            told = f"scheduler={choices.get('scheduler')} plans the whole run"
-            return [f"early_stopping={stopping}: {told}; choose scheduler=plateau|none, or early_stopping=none"]
-        clips = cfg.trainer.gradient_clip_norm is not None and cfg.trainer.precision == "16-mixed"
-        if clips and not cfg.optimizer.get("fused"):
-            return [
-                "trainer.gradient_clip_norm: with trainer.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
-            ]
+                line = f"{section}={choices.get(section)}: its file must name a class: _target_: module.Class"
+                return [Problem(line, "missing_target", section)]
         return []
 
-    def _unreadable(self, cfg: DictConfig, choices: dict[str, str], gives: list[str]) -> list[str]:
-        """A model that cannot read what the data, or its features, give."""
+    def _features(
+        self, cfg: DictConfig, choices: dict[str, str], features: str | None, gives: list[str]
+    ) -> list[Problem]:
+        """Features that the data does not allow."""
+        if features and "waveform" not in gives:
+            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
+            line = f"features={features} reads recordings, and data={choices['data']} is a table; use features=none, or data={sources}"
+            return [Problem(line, "features_of_table", "features", features, "features=none")]
+        if features and cfg.data.get("sampler", "none") != "none":
+            line = f"data.sampler={cfg.data.sampler} draws clips, and features={features} makes a table; use class_weight=balanced"
+            return [Problem(line, "sampler_of_table", "data.sampler", cfg.data.sampler, "class_weight=balanced")]
+        return []
+
+    def _unreadable(self, cfg: DictConfig, choices: dict[str, str], gives: list[str]) -> list[Problem]:
+        """A model that cannot read what the data, or its features, provide."""
         data, model, needs = choices["data"], choices["model"], cfg.model.get("input")
         features, augmentation = choices.get("features", "none"), choices.get("augmentation", "none")
         if needs not in ("table", "waveform"):
-            return [f"model={model}: its file must say what it reads: input: table, or input: waveform"]
+            line = f"model={model}: its file must say what it reads: input: table, or input: waveform"
+            return [Problem(line, "missing_input", "model.input", needs)]
         if needs in gives and needs == "table" and augmentation != "none":
-            return [f"augmentation={augmentation}: augments audio, and model={model} reads a table: augmentation=none"]
+            line = f"augmentation={augmentation} augments audio, and model={model} reads a table; use augmentation=none"
+            return [Problem(line, "augmentation_of_table", "augmentation", augmentation, "augmentation=none")]
         if needs in gives:
             return []
         models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
         if features != "none":
-            return [
-                f"features={features} gives a table, model={model} reads a {needs}: choose model={models}, or features=none"
-            ]
+            line = f"features={features} gives a table, and model={model} reads a {needs}; use model={models}, or features=none"
+            return [Problem(line, "input_mismatch", "model", model, "features=none")]
         encoders = "|".join(option for option in self.tree.groups["features"] if option != "none")
         ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
-        return [f"data={data} gives a {' and a '.join(gives)}, model={model} reads a {needs}: "
-                f"choose {', '.join(ways)}, or data={sources}"]  # fmt: skip
+        line = f"data={data} gives a {' and a '.join(gives)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
+        return [Problem(line, "input_mismatch", "model", model, ways[0])]
+
+
+def is_estimator(cfg: DictConfig) -> bool:
+    """Whether a configuration's model is known to read no training settings."""
+    return str((cfg.get("model") or {}).get("_target_")).startswith(ESTIMATORS)
+
+
+def untrainable(cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
+    """Training settings that exclude each other."""
+    scheduler, stopping = choices.get("scheduler"), choices.get("early_stopping")
+    plans_ahead = str(cfg.scheduler.get("_target_")).endswith(WHOLE_RUN_SCHEDULES)
+    stops = cfg.early_stopping.get("patience") is not None and stopping != "none"
+    if plans_ahead and stops and not is_estimator(cfg):
+        line = f"early_stopping={stopping}: scheduler={scheduler} plans the whole run; use scheduler=plateau|none, or early_stopping=none"
+        return [Problem(line, "schedule_with_early_stopping", "early_stopping", stopping, "early_stopping=none")]
+    clips = cfg.trainer.gradient_clip_norm is not None and cfg.trainer.precision == "16-mixed"
+    if clips and not cfg.optimizer.get("fused"):
+        line = "trainer.gradient_clip_norm: with trainer.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
+        return [Problem(line, "clipping_in_16_mixed", "trainer.gradient_clip_norm")]
+    return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,37 +49,8 @@ class Tree:
         """The configuration of one job, hydra's own node included."""
         return hydra_adapter.compose(self.loader, task, overrides)
 
-    def comments(self, task: str, choices: dict[str, str]) -> dict[str, str]:
-        """What the chosen files say of their keys at the end of a line, by dotted key."""
-        found = {}
-        files = [(task, "")]
-        for group, option in choices.items():
-            files += [(f"{group}/{name}", group.replace("/", ".")) for name in self._with_bases(group, option)]
-        for name, prefix in files:
-            file = self._file(name)
-            parent = ""
-            for line in file.read_text(encoding="utf-8").splitlines() if file else []:
-                said = re.match(r"(\s*)(\w+):(?:\s[^#]*)?(?:#\s(.+))?$", line)
-                if said:
-                    parent = parent if said[1] else said[2]
-                    key = f"{parent}.{said[2]}" if said[1] else said[2]
-                    found[f"{prefix}.{key}".strip(".")] = said[3]
-        return found
-
     def _file(self, name: str) -> Path | None:
         return next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
-
-    def _with_bases(self, group: str, option: str) -> list[str]:
-        """An option of a group, after those of the same group that its file begins with."""
-        file = self._file(f"{group}/{option}")
-        begun: Any = (OmegaConf.select(OmegaConf.load(file), "defaults") or []) if file else []
-        bases = [
-            base
-            for name in begun
-            if isinstance(name, str) and name != "_self_"
-            for base in self._with_bases(group, name)
-        ]
-        return [*bases, option]
 
     def chosen_by(self, group: str, option: str) -> dict[str, str]:
         """The options of the task's other groups that an overlay's file chooses, such as an experiment's."""

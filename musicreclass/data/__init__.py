@@ -1,4 +1,4 @@
-"""Tracks and their splits, leak checks, and the batches that a classifier reads.
+"""Tracks, their splits, leak checks, and the batches that classifiers read.
 
-`audio` reads one file, `sources` has a module for each dataset. Nothing here depends on a model.
+`audio` decodes single files, `sources` has one module per dataset. Nothing here depends on a model.
 """

@@ -1,4 +1,4 @@
-"""One thing done to many, in threads, while telling how far it is."""
+"""Runs a function over many items in threads, and shows progress."""
 
 from __future__ import annotations
 
@@ -20,43 +20,51 @@ T = TypeVar("T")
 def in_parallel(
     function: Callable[[int], T], numbers: Iterable[int], workers: int | None, stop: threading.Event | None = None
 ) -> Generator[tuple[int, T], None, None]:
-    """A function of each number with its result, as they come; threads do, for decoding and resampling let others run.
+    """Yield each number with its result, in order of completion. Threads suffice: decoding and resampling release the GIL.
 
-    Leaving the loop early waits for what has begun, which `stop` may shorten, and begins nothing more.
+    Args:
+        function: called with each number.
+        numbers: its arguments.
+        workers: threads; by default one per processor.
+        stop: set when the loop is left early, so that running calls can return sooner; they are waited for, and no
+            further ones start.
     """
     workers = workers or len(os.sched_getaffinity(0))
-    waiting: dict[Future[T], int] = {}
+    pending: dict[Future[T], int] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for i in numbers:
-                waiting[pool.submit(function, i)] = i
-                if len(waiting) >= 4 * workers:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        yield waiting.pop(future), future.result()
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
+                pending[pool.submit(function, i)] = i
+                if len(pending) >= 4 * workers:
+                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                        yield pending.pop(future), future.result()
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    yield pending.pop(future), future.result()
         finally:
             if stop is not None:
                 stop.set()
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
 @contextmanager
-def show_progress(words: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Tell how far something is: a bar on a terminal, else a line when it begins and one when it ends."""
+def show_progress(message: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show progress on stderr: a bar on a terminal, else one line at the start and one at the end.
+
+    Yields a function that advances it by n of `total` items.
+    """
     console = Console(stderr=True)
     if not total:
         yield lambda n: None
     elif console.is_terminal:
-        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
         columns = (MofNCompleteColumn(), BarColumn(40), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
             task = bar.add_task("", total=total)
             yield lambda n: bar.advance(task, n)
     else:
-        began = time.monotonic()
-        print(words, file=sys.stderr, flush=True)
+        start = time.monotonic()
+        print(message, file=sys.stderr, flush=True)
         yield lambda n: None
-        print(f"done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        print(f"done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

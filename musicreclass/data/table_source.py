@@ -1,4 +1,4 @@
-"""Tables that someone made: what they say, and what becomes of rows that cannot be used as they are."""
+"""Existing feature tables, and how unusable rows are treated."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import make_tracks, some, text
+from musicreclass.data.tracks import duplicate_ids, make_tracks, some, to_text
 from musicreclass.errors import DataError
 
-TELLING = 6  # so many features are not shared by two recordings by chance
+MIN_CHECKSUM_FEATURES = 6  # two recordings do not share this many features by chance
 
 
 @dataclass
-class Table:
-    """What a file of features says, before any policy.
+class FeatureTable:
+    """The content of a feature file, before unusable rows are dropped.
 
     Attributes:
         track_id: one id per row, of any type.
-        target: class names, None where unknown.
-        x: (rows, features) float32, NaN where missing.
-        columns: the features' names.
+        target: class names, None if unknown.
+        x: (rows, features) float32, NaN if missing.
+        columns: names of the features.
         known: further columns of the Tracks table: `split`, `group`, `album`, ...
-        own_split: what the data calls the split in `known`.
-        segments: whether several rows of one id are parts of one track, and not a mistake.
-        dropped: tracks that the source left out already, by reason.
-        notes: what a reader of the results should know, a line each.
+        own_split: the protocol name of the split in `known`.
+        segments: whether several rows of one id are segments of one track; otherwise they are an error.
+        dropped: number of tracks that the source left out, by reason.
+        notes: facts that readers of the results need, one line each.
     """
 
     track_id: Any
@@ -45,12 +45,12 @@ class Table:
 
 
 class TableSource(TableData):
-    """A table that someone made. A subclass says where it comes from in `read`.
+    """A DataModule over an existing feature table, which a subclass returns in `read`.
 
     Args:
         split: the protocol, as in conf/data/split/.
-        on_missing: what becomes of a row with missing or infinite features: `impute` (the classifier fills them with
-            the training split's medians), `drop`, or `error`. A row without a single finite feature is always dropped.
+        on_missing: how rows with missing or infinite features are treated: `impute` (the classifier replaces them by
+            medians of the training split), `drop`, or `error`. Rows without any finite feature are always dropped.
         min_class_tracks: classes with fewer tracks are left out, and counted.
     """
 
@@ -60,73 +60,75 @@ class TableSource(TableData):
         self.min_class_tracks = min_class_tracks
 
     @abstractmethod
-    def read(self) -> Table:
-        """The table as it stands on disk."""
+    def read(self) -> FeatureTable:
+        """The table as stored on disk."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, apply the policies, split. Calling it again does nothing."""
+        """Read the table, drop unusable rows, and split the tracks. Further calls do nothing."""
         if len(self.tracks):
             return
         table = self.read()
         self.dropped, self.notes, self.columns = dict(table.dropped), list(table.notes), table.columns
-        keep = self._apply_policies(table)
-        self.x = np.ascontiguousarray(table.x[keep], dtype=np.float32)
-        ids = text(table.track_id)[keep]
+        usable = self._usable_rows(table)
+        self.x = np.ascontiguousarray(table.x[usable], dtype=np.float32)
+        ids = to_text(table.track_id)[usable]
         self.row_track, names = pd.factorize(ids)
         if not table.segments and len(names) < len(ids):
-            twice = ids[ids.duplicated()].unique()
-            raise DataError(f"{int(ids.duplicated().sum())} duplicate ids ({some(twice)}): an id names one track")
-        first = np.flatnonzero(keep)[~ids.duplicated()]
-        known = {name: text(values).iloc[first].tolist() for name, values in table.known.items()}
+            raise duplicate_ids(ids[ids.duplicated()])
+        first = np.flatnonzero(usable)[~ids.duplicated()]
+        known = {name: to_text(values).iloc[first].tolist() for name, values in table.known.items()}
         known.setdefault("checksum", self._checksums(len(names)))
-        self._use(make_tracks(names, text(table.target).iloc[first].tolist(), **known), table.own_split)
+        self._use(make_tracks(names, to_text(table.target).iloc[first].tolist(), **known), table.own_split)
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
-            named = some(copies.track_id.tolist())
             self.notes.append(
-                f"{len(copies)} tracks repeat another's features ({named}): a drawn split keeps copies together"
+                f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
+                "random and grouped splits keep copies together"
             )
 
-    def _apply_policies(self, table: Table) -> np.ndarray:
-        """Which rows stay, bool (rows,); those that do not are counted. Infinite features become missing ones."""
-        target, ids = text(table.target), text(table.track_id)
+    def _usable_rows(self, table: FeatureTable) -> np.ndarray:
+        """Which rows are usable, bool (rows,); the others are counted. Infinite features become NaN."""
+        target, ids = to_text(table.target), to_text(table.track_id)
         finite = np.isfinite(table.x)
-        filled = finite.sum(axis=1)
+        n_finite = finite.sum(axis=1)
         table.x[~finite] = np.nan
         unlabelled = target.isna().to_numpy()
-        empty = (filled == 0) & ~unlabelled
-        holed = (filled < table.x.shape[1]) & ~empty & ~unlabelled
-        if self.on_missing == "error" and (holed | empty).any():
+        empty = (n_finite == 0) & ~unlabelled
+        incomplete = (n_finite < table.x.shape[1]) & ~empty & ~unlabelled
+        if self.on_missing == "error" and (incomplete | empty).any():
+            affected = ids[incomplete | empty]
             raise DataError(
-                f"{ids[holed | empty].nunique()} tracks have missing or infinite features (the first is "
-                f"{ids[holed | empty].iloc[0]}), and data.on_missing=error; impute fills them with training medians, "
-                "drop leaves them out"
+                f"data.on_missing=error: {affected.nunique()} tracks have missing or infinite features (the first is "
+                f"{affected.iloc[0]}); use impute to replace them by training medians, or drop to leave the tracks out",
+                kind="missing_features",
+                key="data.on_missing",
+                value=affected.nunique(),
             )
-        out = unlabelled | empty
+        dropped = unlabelled | empty
         reasons = {"without a label": unlabelled, "without a single finite feature": empty}
         if self.on_missing == "drop":
-            reasons["with missing or infinite features"] = holed
-            out |= holed
-        elif holed.any():
+            reasons["with missing or infinite features"] = incomplete
+            dropped |= incomplete
+        elif incomplete.any():
             self.notes.append(
-                f"{ids[holed].nunique()} tracks have missing or infinite features: training medians fill them"
+                f"{ids[incomplete].nunique()} tracks have missing or infinite features: replaced by training medians"
             )
-        count = ids[~out].groupby(target[~out]).nunique()
-        small = target.isin(count.index[count < self.min_class_tracks]).to_numpy() & ~out
-        if small.any():
-            reasons[f"of classes with fewer than {self.min_class_tracks} tracks"] = small
-        out |= small
+        class_size = ids[~dropped].groupby(target[~dropped]).nunique()
+        of_small_class = target.isin(class_size.index[class_size < self.min_class_tracks]).to_numpy() & ~dropped
+        if of_small_class.any():
+            reasons[f"of classes with fewer than {self.min_class_tracks} tracks"] = of_small_class
+        dropped |= of_small_class
         for reason, rows in reasons.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + len(set(ids[rows]) - set(ids[~out]))
-        few = count[(count < 3) & (count >= self.min_class_tracks)]
+            self.dropped[reason] = self.dropped.get(reason, 0) + len(set(ids[rows]) - set(ids[~dropped]))
+        few = class_size[(class_size < 3) & (class_size >= self.min_class_tracks)]
         if len(few):
-            named = some([f"{name} {n}" for name, n in few.items()], 6)
-            self.notes.append(f"{len(few)} classes have too few tracks to be in train, valid and test ({named})")
-        return np.asarray(~out)
+            sizes = some([f"{name} {n}" for name, n in few.items()], 6)
+            self.notes.append(f"{len(few)} classes have too few tracks to be in train, valid and test ({sizes})")
+        return np.asarray(~dropped)
 
     def _checksums(self, tracks: int) -> list[str | None]:
-        """A hash of each track's features; None where they are too few to tell one recording from another."""
-        if self.x.shape[1] < TELLING:
+        """A hash of each track's features; None if there are too few features to identify a recording."""
+        if self.x.shape[1] < MIN_CHECKSUM_FEATURES:
             return [None] * tracks
         if len(self.x) == tracks:
             return [hashlib.sha1(row.data).hexdigest() for row in self.x]

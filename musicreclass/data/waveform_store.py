@@ -1,4 +1,4 @@
-"""Examining and decoding many recordings, once: what was found out is kept in the store."""
+"""Examines and decodes many recordings once, and keeps the results in the store."""
 
 from __future__ import annotations
 
@@ -15,54 +15,58 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data.audio import decoding as audio
-from musicreclass.data.audio import ffmpeg
+from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.store import Store, room
 
-VERSION = 1  # of the files here, beside audio.VERSION of what is in them
-SAVED = 2.0  # seconds of work at most that a killed build loses
+VERSION = 1  # of the files here; decoding.VERSION is that of the samples in them
+FLUSH_INTERVAL = 2.0  # seconds; a killed build loses no more work than this
 SAMPLES, LENGTHS, BAD, DONE = "samples.i16", "lengths.npy", "bad.json", "done.u8"
-BYTES = 2  # of a sample
+BYTES_PER_SAMPLE = 2
 
 
-def refuse_passing(error: BadAudioError) -> None:
-    """Let nothing be kept of files that are away for the moment, as when a drive drops out.
+def raise_if_transient(error: BadAudioError) -> None:
+    """Abort if a file is only temporarily unavailable, as when a drive disconnects, so that this is not stored.
 
     Raises:
-        DataError: if that is why a file is bad.
+        DataError: if so.
     """
-    away = error.reason == "no such file" and not error.path.is_symlink()
-    if away or (error.reason == "cannot be read" and os.access(error.path, os.R_OK)):
-        raise DataError(f"{error}: it was there a moment ago; is its drive still there? Nothing was kept: start again")
+    removed = error.reason == "no such file" and not error.path.is_symlink()
+    if removed or (error.reason == "cannot be read" and os.access(error.path, os.R_OK)):
+        raise DataError(
+            f"{error}: the file became unavailable during this run. Nothing was stored: reconnect its drive and start again",
+            kind="file_unavailable",
+            key=error.path,
+        )
 
 
-def stamps(paths: Sequence[Path]) -> str:
-    """A digest of the paths, sizes and times of files."""
+def stat_digest(paths: Sequence[Path]) -> str:
+    """A digest of the paths, sizes and modification times of files."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             stat = path.stat()
-            known = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
         except OSError as error:
-            known = str(error.errno)
-        digest.update(os.fsencode(path) + f"\0{known}\0".encode())
+            state = str(error.errno)
+        digest.update(os.fsencode(path) + f"\0{state}\0".encode())
     return digest.hexdigest()
 
 
-def _key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
-    """All that decides what is found out about files. What new rights or an ffmpeg would mend is tried again."""
+def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
+    """Everything that the result depends on. Includes ffmpeg and file permissions, so that installing or granting them
+    causes another attempt."""
     have_ffmpeg = not any(path.suffix.lower() in ffmpeg.CONVERTED for path in paths) or ffmpeg.find_ffmpeg() is not None
-    closed = [i for i, path in enumerate(paths) if not os.access(path, os.R_OK) and os.path.exists(path)]
+    unreadable = [i for i, path in enumerate(paths) if not os.access(path, os.R_OK) and os.path.exists(path)]
     return {
-        "files": key or stamps(paths),
+        "files": key or stat_digest(paths),
         "count": len(paths),
         "sample_rate": sample_rate,
-        "version": [VERSION, audio.VERSION],
-        "without": ["ffmpeg"] * (not have_ffmpeg) + closed,
+        "version": [VERSION, decoding.VERSION],
+        "without": ["ffmpeg"] * (not have_ffmpeg) + unreadable,
     }
 
 
@@ -73,17 +77,17 @@ def examine_all(
     store: Store | None = None,
     key: str | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Length and soundness of many files.
+    """Examine many files: their lengths, and which are bad.
 
     Args:
         paths: the files.
-        sample_rate: what the lengths count in.
-        workers: threads; by default one for each processor.
-        store: remembers the result, if given.
+        sample_rate: of the lengths.
+        workers: threads; by default one per processor.
+        store: stores the result, if given.
         key: as in `open_waveforms`.
 
     Returns:
-        lengths in samples, int64 (n,), 0 for a bad file; and the bad ones by number, each with `BadAudioError.reason`.
+        lengths in samples, int64 (n,), 0 for a bad file; and `BadAudioError.reason` of each bad file, by its index.
     """
     if store is None:
         return _examine_all(paths, sample_rate, workers)
@@ -91,119 +95,165 @@ def examine_all(
     def build(folder: Path) -> None:
         _save(folder, *_examine_all(paths, sample_rate, workers))
 
-    return read_lengths(store.entry("recordings", _key(paths, sample_rate, key), build))
+    return read_lengths(store.entry("recordings", _store_key(paths, sample_rate, key), build))
 
 
 def _examine_all(paths: Sequence[Path], sample_rate: int, workers: int | None) -> tuple[np.ndarray, dict[int, str]]:
-    def look(i: int) -> int | str:
+    def length_or_reason(i: int) -> int | str:
         try:
-            return audio.examine(paths[i], sample_rate)
+            return decoding.examine(paths[i], sample_rate)
         except BadAudioError as error:
-            refuse_passing(error)
+            raise_if_transient(error)
             return error.reason
 
     lengths, bad = np.zeros(len(paths), np.int64), {}
-    looked = in_parallel(look, range(len(paths)), workers)
-    with show_progress(f"looking at {len(paths):,} recordings", len(paths)) as tell, closing(looked):
-        for i, found in looked:
-            if isinstance(found, str):
-                bad[i] = found
+    results = in_parallel(length_or_reason, range(len(paths)), workers)
+    with show_progress(f"examining {len(paths):,} recordings", len(paths)) as advance, closing(results):
+        for i, result in results:
+            if isinstance(result, str):
+                bad[i] = result
             else:
-                lengths[i] = found
-            tell(1)
+                lengths[i] = result
+            advance(1)
     return lengths, dict(sorted(bad.items()))
 
 
 def decode_all(
     paths: Sequence[Path], sample_rate: int, store: Store, key: str | None = None, workers: int | None = None
 ) -> Path:
-    """Decode every recording into one file of the store, unless it is there; a build that was stopped goes on.
+    """Decode every recording into one file of the store, unless stored already; an interrupted build is resumed.
 
     Returns:
-        the entry: `samples.i16` holds all recordings, little-endian int16, one behind the other as in `paths`,
-        `lengths.npy` how many samples it holds of each, `bad.json` the reasons of those that turned out bad.
+        the entry: `samples.i16` contains all recordings as little-endian int16, concatenated in the order of `paths`,
+        `lengths.npy` the number of samples of each, `bad.json` the reasons of bad files.
 
     Raises:
-        DataError: if there is no room, or the store cannot be written.
+        DataError: if the disk has too little space, or the store cannot be written.
     """
 
     def build(folder: Path) -> None:
         _decode_all(paths, sample_rate, store, folder, workers)
 
-    return store.entry("waveforms", _key(paths, sample_rate, key), build)
+    return store.entry("waveforms", _store_key(paths, sample_rate, key), build)
 
 
 def _decode_all(paths: Sequence[Path], sample_rate: int, store: Store, folder: Path, workers: int | None) -> None:
     if not (folder / BAD).is_file():
         _save(folder, *_examine_all(paths, sample_rate, workers))
     lengths, bad = np.load(folder / LENGTHS), read_lengths(folder)[1]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]) * BYTES
-    file = os.open(folder / SAMPLES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    done = os.open(folder / DONE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    stop = threading.Event()
-
-    def decode(i: int) -> str | None:
-        try:
-            for at, piece in audio.pieces(paths[i], sample_rate, 0, int(lengths[i])):
-                if stop.is_set():
-                    return None
-                _write(file, piece.astype("<i2", copy=False).data.cast("B"), int(offsets[i]) + BYTES * at)
-        except BadAudioError as error:
-            refuse_passing(error)
-            return error.reason  # it has changed since it was looked at
-        return None
-
-    finished: list[int] = []
-
-    def save() -> None:
-        os.fdatasync(file)  # the samples first: what is marked as done is done, even after a power cut
-        for i in finished:
-            os.pwrite(done, b"\1", i)
-        finished.clear()
-
+    samples = _SampleFile(folder, lengths)
     try:
-        os.ftruncate(done, len(paths))
-        marks = np.frombuffer(os.pread(done, len(paths), 0), np.uint8)
-        left = [i for i in range(len(paths)) if lengths[i] and not marks[i]]
-        need, free = int(lengths[left].sum()) * BYTES / 2**20, room(store.root)
-        if need > free:
+        unfinished = samples.unfinished()
+        needed, free = int(lengths[unfinished].sum()) * BYTES_PER_SAMPLE / 2**20, room(store.root)
+        if needed > free:
             raise DataError(
-                f"{store.root}: the decoded audio needs {_size(need)} and {_size(free)} are free: make room, choose "
-                "another folder with paths.cache=DIR, or decode every time anew with data.cache=none"
+                f"{store.root}: the decoded audio needs {_size(needed)}, but only {_size(free)} are free: free some space, "
+                "choose another folder with paths.cache=DIR, or decode on each access with data.cache=none",
+                kind="no_space",
+                key=store.root,
             )
-        os.ftruncate(file, int(offsets[-1]))
-        words = f"decoding {len(left):,} recordings at {sample_rate:,} Hz, once: {_size(need)} in {store.root}"
-        saved = time.monotonic()
-        decoded = in_parallel(decode, left, workers, stop)
-        with show_progress(f"{words} ({_size(free)} free)", len(left)) as tell, closing(decoded):
-            for i, reason in decoded:
-                if reason is None:
-                    finished.append(i)
-                else:
-                    bad[i] = reason
-                if time.monotonic() - saved > SAVED:
-                    save()
-                    saved = time.monotonic()
-                tell(1)
-        save()
+        samples.allocate()
+        message = (
+            f"decoding {len(unfinished):,} recordings at {sample_rate:,} Hz, once: {_size(needed)} in {store.root} "
+            f"({_size(free)} free)"
+        )
+        bad |= _decode_unfinished(paths, sample_rate, samples, unfinished, workers, message)
+        samples.flush()
     except BaseException as error:
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-            save()
+            samples.flush()
         raise
     finally:
-        os.close(file)
-        os.close(done)
+        samples.close()
     _save(folder, lengths, dict(sorted(bad.items())))
+
+
+def _decode_unfinished(
+    paths: Sequence[Path],
+    sample_rate: int,
+    samples: _SampleFile,
+    unfinished: list[int],
+    workers: int | None,
+    message: str,
+) -> dict[int, str]:
+    """Decode the unfinished recordings into the file; returns the reasons of those that turned out bad."""
+    stop = threading.Event()
+
+    def decode_recording(i: int) -> str | None:
+        try:
+            for start, piece in decoding.decode_blocks(paths[i], sample_rate, 0, int(samples.lengths[i])):
+                if stop.is_set():
+                    return None
+                samples.write(i, start, piece)
+        except BadAudioError as error:
+            raise_if_transient(error)
+            return error.reason  # the file has changed since it was examined
+        return None
+
+    bad = {}
+    flushed = time.monotonic()
+    results = in_parallel(decode_recording, unfinished, workers, stop)
+    with show_progress(message, len(unfinished)) as advance, closing(results):
+        for i, reason in results:
+            if reason is None:
+                samples.finished.append(i)
+            else:
+                bad[i] = reason
+            if time.monotonic() - flushed > FLUSH_INTERVAL:
+                samples.flush()
+                flushed = time.monotonic()
+            advance(1)
+    return bad
+
+
+class _SampleFile:
+    """`samples.i16` while it is written, and `done.u8`: one byte per recording, 1 once its samples are on disk.
+
+    Attributes:
+        lengths: samples of each recording, int64 (n,).
+        finished: recordings that are written but not yet marked as such.
+    """
+
+    def __init__(self, folder: Path, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+        self.finished: list[int] = []
+        self._offsets = np.concatenate([[0], np.cumsum(lengths)]) * BYTES_PER_SAMPLE
+        self._file = os.open(folder / SAMPLES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._marks = os.open(folder / DONE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def unfinished(self) -> list[int]:
+        """The recordings that are not bad and not marked as finished."""
+        n = len(self.lengths)
+        os.ftruncate(self._marks, n)
+        marks = np.frombuffer(os.pread(self._marks, n, 0), np.uint8)
+        return [i for i in range(n) if self.lengths[i] and not marks[i]]
+
+    def allocate(self) -> None:
+        """Give the file its final size."""
+        os.ftruncate(self._file, int(self._offsets[-1]))
+
+    def write(self, i: int, start: int, piece: np.ndarray) -> None:
+        """Write int16 (m,) at sample `start` of recording `i`."""
+        remaining = piece.astype("<i2", copy=False).data.cast("B")
+        at = int(self._offsets[i]) + BYTES_PER_SAMPLE * start
+        while len(remaining):
+            written = os.pwrite(self._file, remaining, at)
+            remaining, at = remaining[written:], at + written
+
+    def flush(self) -> None:
+        """Mark the finished recordings, after their samples are on disk, so that marks are correct after a power cut."""
+        os.fdatasync(self._file)
+        for i in self.finished:
+            os.pwrite(self._marks, b"\1", i)
+        self.finished.clear()
+
+    def close(self) -> None:
+        os.close(self._file)
+        os.close(self._marks)
 
 
 def _size(mib: float) -> str:
     return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
-
-
-def _write(file: int, left: memoryview, at: int) -> None:
-    while len(left):
-        put = os.pwrite(file, left, at)
-        left, at = left[put:], at + put
 
 
 def _save(folder: Path, lengths: np.ndarray, bad: dict[int, str]) -> None:
@@ -213,7 +263,7 @@ def _save(folder: Path, lengths: np.ndarray, bad: dict[int, str]) -> None:
 
 
 def read_lengths(folder: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """What an entry of the store holds, as `examine_all` returns it."""
+    """The contents of an entry of the store, as `examine_all` returns them."""
     lengths = np.load(folder / LENGTHS)
     bad = {int(i): str(reason) for i, reason in json.loads((folder / BAD).read_text(encoding="utf-8")).items()}
     lengths[list(bad)] = 0

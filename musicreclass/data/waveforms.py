@@ -1,4 +1,4 @@
-"""Crops of many recordings: decoded each time, or from one file that was decoded once. Both give the same samples."""
+"""Crops of many recordings, decoded on each access or read from a decoded cache. Both give the same samples."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data.audio import decoding as audio
-from musicreclass.data.waveform_store import BYTES, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
+from musicreclass.data.audio import decoding
+from musicreclass.data.waveform_store import BYTES_PER_SAMPLE, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
 
 
 class Waveforms(ABC):
-    """Any number of recordings at one sample rate, to cut from; safe to use from many threads and processes.
+    """Recordings at one sample rate, from which crops are read; safe to use from several threads and processes.
 
     Attributes:
         sample_rate: of every recording.
         lengths: in samples, int64 (n,); 0 for a file that cannot be read.
-        bad: why a recording cannot be used, in a few words, by its number.
+        bad: `BadAudioError.reason` of each unusable recording, by its index.
     """
 
     def __init__(self, sample_rate: int, lengths: np.ndarray, bad: dict[int, str]) -> None:
@@ -37,41 +37,46 @@ class Waveforms(ABC):
         """Samples `start` to `start + n` of recording `i`, int16 (n,).
 
         Raises:
-            ValueError: if the recording has no such part.
-            DataError: if the file is gone or has changed.
+            ValueError: if the recording does not contain that part.
+            DataError: if the file was removed or has changed.
         """
         if not 0 <= start <= start + n <= self.lengths[i]:
-            raise ValueError(f"recording {i}: no samples {start} to {start + n}, it has {self.lengths[i]}")
+            raise ValueError(
+                f"recording {i}: samples {start} to {start + n} are out of range; it has {self.lengths[i]}"
+            )
         return self._crop(i, start, n)
 
     @abstractmethod
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
-        """What `crop` gives, of a part that is there."""
+        """As `crop`, without checking the range."""
 
 
 class Decoded(Waveforms):
-    """Decodes what is asked for, each time.
+    """Decodes each crop on access.
 
     Args:
         paths: one file per recording.
-        sample_rate, lengths, bad: as `examine_all` finds them.
+        sample_rate, lengths, bad: as `examine_all` returns them.
     """
 
     def __init__(self, paths: Sequence[Path], sample_rate: int, lengths: np.ndarray, bad: dict[int, str]) -> None:
         super().__init__(sample_rate, lengths, bad)
         self.paths = list(paths)
-        self.stamps = [stamp(path) for path in paths]
+        self.states = [file_state(path) for path in paths]
 
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
-        if stamp(self.paths[i]) != self.stamps[i]:
-            raise DataError(f"{self.paths[i]}: is gone or has changed since this run looked at it; start again")
-        return audio.gathered(self.paths[i], self.sample_rate, start, start + n)
+        path = self.paths[i]
+        if file_state(path) != self.states[i]:
+            raise DataError(
+                f"{path}: was removed or has changed since this run started; start again", kind="file_changed", key=path
+            )
+        return decoding.decode_examined(path, self.sample_rate, start, start + n)
 
 
 class Cached(Waveforms):
-    """Reads from an entry of the store that `decode_all` has made.
+    """Reads crops from an entry of the store, built by `decode_all`.
 
-    The file is read, not mapped: as fast, and a process does not seem to grow by all that it has touched.
+    The file is read instead of memory-mapped: equally fast, and the pages read do not count as the process's memory.
     """
 
     def __init__(self, folder: Path, sample_rate: int) -> None:
@@ -83,12 +88,16 @@ class Cached(Waveforms):
 
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
         out = np.empty(n, "<i2")
-        left, at = out.data.cast("B"), BYTES * int(self.offsets[i] + start)
-        while len(left):
-            got = os.preadv(self._file, [left], at)
-            if not got:
-                raise DataError(f"{self.path}: shorter than it was; remove its folder, and it is made again")
-            left, at = left[got:], at + got
+        remaining, at = out.data.cast("B"), BYTES_PER_SAMPLE * int(self.offsets[i] + start)
+        while len(remaining):
+            count = os.preadv(self._file, [remaining], at)
+            if not count:
+                raise DataError(
+                    f"{self.path}: the cached file was truncated; delete its folder to rebuild it",
+                    kind="damaged_cache",
+                    key=self.path,
+                )
+            remaining, at = remaining[count:], at + count
         return out
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,36 +118,36 @@ def open_waveforms(
     cache: bool,
     key: str | None = None,
     workers: int | None = None,
-    shortest: float = 0.0,
+    min_seconds: float = 0.0,
 ) -> Waveforms:
-    """The recordings, ready to cut from; their files are looked at, or decoded, the first time only.
+    """Open recordings for reading crops; files are examined, or decoded, only the first time.
 
     Args:
         paths: one file per recording.
         sample_rate: of the result.
-        store: keeps what was found out, and the samples with `cache`.
-        cache: whether to decode everything once, ahead.
-        key: a digest of the files' contents in their order; by default of their paths, sizes and times.
-        workers: threads; by default one for each processor.
-        shortest: seconds that a recording must have; shorter ones are among the bad, `too short`, but can be cut from.
+        store: where lengths and bad files are stored, and the samples with `cache`.
+        cache: whether to decode everything once, in advance.
+        key: a digest of the files' contents in their order; by default of their paths, sizes and modification times.
+        workers: threads; by default one per processor.
+        min_seconds: recordings shorter than this are bad, `too short`; crops of them can still be read.
 
     Raises:
-        DataError: if the store has no room for the samples, or cannot be written.
+        DataError: if the store has too little space for the samples, or cannot be written.
     """
     waveforms: Waveforms
     if cache:
         waveforms = Cached(decode_all(paths, sample_rate, store, key, workers), sample_rate)
     else:
         waveforms = Decoded(paths, sample_rate, *examine_all(paths, sample_rate, workers, store, key))
-    for i in np.flatnonzero(waveforms.lengths < shortest * sample_rate).tolist():
+    for i in np.flatnonzero(waveforms.lengths < min_seconds * sample_rate).tolist():
         waveforms.bad.setdefault(i, "too short")
     return waveforms
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file, or None if it is not there."""
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Size and modification time of a file, or None if it does not exist."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns

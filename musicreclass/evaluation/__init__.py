@@ -1,1 +1,1 @@
-"""Numbers from predictions: metrics, intervals, paired tests. Reads prediction tables; knows no model and no dataset."""
+"""Metrics, intervals and paired tests, computed from prediction tables alone. Independent of models and datasets."""

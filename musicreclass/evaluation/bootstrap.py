@@ -1,4 +1,4 @@
-"""How far a score would move on other tracks of the same kind."""
+"""Bootstrap intervals: how much a score would vary on other tracks of the same kind."""
 
 from __future__ import annotations
 
@@ -10,71 +10,71 @@ import numpy as np
 import pandas as pd
 
 REPLICATES = 2000
-BLOCK = 4_000_000  # weights that are held at a time
+WEIGHTS_PER_BLOCK = 4_000_000  # limits memory
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What stands or falls together, and so is drawn together: the tracks of a group, each other track by itself.
+    """The units of resampling: groups of tracks, and each track without a group by itself.
 
     Attributes:
-        code: the cluster of each track, (n,) int64.
-        count: how many there are.
-        known: whether any track's group is known.
+        codes: the cluster of each track, (n,) int64.
+        count: number of clusters.
+        has_groups: whether the group of any track is known.
     """
 
-    code: np.ndarray
+    codes: np.ndarray
     count: int
-    known: bool
+    has_groups: bool
 
     @classmethod
     def of(cls, groups: list[str | None]) -> Clusters:
         """The clusters of tracks with these groups, None where unknown."""
-        codes, names = pd.factorize(pd.Series(groups, dtype=object), use_na_sentinel=True)
-        alone = codes < 0
-        code = np.where(alone, len(names) + np.cumsum(alone) - 1, codes)
-        return cls(code, int(code.max()) + 1, len(names) > 0)
+        group_codes, names = pd.factorize(pd.Series(groups, dtype=object), use_na_sentinel=True)
+        ungrouped = group_codes < 0
+        codes = np.where(ungrouped, len(names) + np.cumsum(ungrouped) - 1, group_codes)
+        return cls(codes, int(codes.max()) + 1, len(names) > 0)
 
     def __str__(self) -> str:
-        return f"{self.count} groups" if self.known else f"{self.count} tracks"
+        return f"{self.count} groups" if self.has_groups else f"{self.count} tracks"
 
-    def counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
-        """All that accuracy and macro-F1 depend on, by cluster: hits, guesses and tracks of each class, (count, 3 C)."""
-        found = np.zeros((self.count, 3 * classes), np.float32)  # whole numbers below 2^24, so exact
-        np.add.at(found, (self.code, y_true), y_true == y_pred)
-        np.add.at(found, (self.code, classes + y_pred), 1)
-        np.add.at(found, (self.code, 2 * classes + y_true), 1)
-        return found
+    def class_counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
+        """Hits, predictions and tracks of each class by cluster, (count, 3 C); accuracy and macro-F1 depend on nothing else."""
+        counts = np.zeros((self.count, 3 * classes), np.float32)  # exact: integers below 2^24
+        np.add.at(counts, (self.codes, y_true), y_true == y_pred)
+        np.add.at(counts, (self.codes, classes + y_pred), 1)
+        np.add.at(counts, (self.codes, 2 * classes + y_true), 1)
+        return counts
 
-    def weights(self) -> Iterator[np.ndarray]:
-        """How often each cluster is drawn, when as many as there are are drawn with replacement.
+    def resampling_weights(self) -> Iterator[np.ndarray]:
+        """How often each cluster is drawn in a bootstrap replicate: `count` draws with replacement.
 
         Yields:
-            (some, count) float32; REPLICATES rows in all, the same every time.
+            blocks (replicates, count) float32; REPLICATES rows in total, from a fixed seed.
         """
         rng = np.random.default_rng(0)
-        step = max(1, BLOCK // self.count)
-        for start in range(0, REPLICATES, step):
-            size = min(step, REPLICATES - start)
+        block_size = max(1, WEIGHTS_PER_BLOCK // self.count)
+        for start in range(0, REPLICATES, block_size):
+            size = min(block_size, REPLICATES - start)
             yield rng.multinomial(self.count, np.full(self.count, 1 / self.count), size=size).astype(np.float32)
 
 
-def present(y_true: np.ndarray, classes: int) -> np.ndarray:
-    """Which classes have any tracks, (C,) bool."""
+def classes_present(y_true: np.ndarray, classes: int) -> np.ndarray:
+    """Which classes have tracks, (C,) bool."""
     return np.bincount(y_true, minlength=classes) > 0
 
 
-def scores(sums: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
-    """`accuracy` and `macro_f1` of summed counts.
+def scores_from_counts(counts: np.ndarray, present: np.ndarray) -> dict[str, np.ndarray]:
+    """`accuracy` and `macro_f1` from summed counts.
 
     Args:
-        sums: (..., 3 C), hits, guesses and tracks of each class.
-        there: (C,), the classes that the split has: one of them that a draw has not takes no part in that draw's macro-F1.
+        counts: (..., 3 C), hits, predictions and tracks of each class.
+        present: (C,), classes with tracks in the split; a replicate's macro-F1 leaves out those that it has no tracks of.
     """
-    hits, guessed, actual = np.split(sums, 3, axis=-1)
-    f1 = 2 * hits / np.maximum(guessed + actual, 1)
-    counted = (actual > 0) | ~there
-    return {"accuracy": hits.sum(-1) / actual.sum(-1), "macro_f1": (f1 * counted).sum(-1) / counted.sum(-1)}
+    hits, predicted, actual = np.split(counts, 3, axis=-1)
+    f1 = 2 * hits / np.maximum(predicted + actual, 1)
+    averaged = (actual > 0) | ~present
+    return {"accuracy": hits.sum(-1) / actual.sum(-1), "macro_f1": (f1 * averaged).sum(-1) / averaged.sum(-1)}
 
 
 def bootstrap_interval(
@@ -82,10 +82,10 @@ def bootstrap_interval(
 ) -> dict[str, Any]:
     """95 % percentile bootstrap intervals of accuracy and macro-F1.
 
-    Whole clusters are drawn: tracks of one artist stand or fall together, so taking them for independent would make the
-    interval too narrow. A track whose group is unknown is a cluster of its own. A class that the split has but a draw has
-    not takes no part in that draw's macro-F1. The draws are the same every time. Where no draw differs from another, the bounds
-    are Clopper and Pearson's for as many trials as there are clusters.
+    Whole clusters are resampled: tracks of one artist are correlated, and treating them as independent would make intervals too
+    narrow. A track without a known group is its own cluster. A replicate's macro-F1 leaves out classes of the split that the
+    replicate has no tracks of. Replicates come from a fixed seed. If all replicates are equal, the bounds are Clopper-Pearson
+    bounds with as many trials as clusters.
 
     Args:
         y_true, y_pred: class numbers, (n,).
@@ -93,23 +93,25 @@ def bootstrap_interval(
         classes: number of classes.
 
     Returns:
-        `accuracy` and `macro_f1`, each [low, high], and `over`, what was drawn: `24 tracks` or `12 groups`.
+        `accuracy` and `macro_f1`, each [low, high], and `over`, what was resampled: `24 tracks` or `12 groups`.
     """
     clusters = Clusters.of(groups)
-    counts = clusters.counts(y_true, y_pred, classes)
-    drawn = scores(np.concatenate([weights @ counts for weights in clusters.weights()]), present(y_true, classes))
-    return {**{name: percentile_interval(each, clusters.count) for name, each in drawn.items()}, "over": str(clusters)}
+    counts = clusters.class_counts(y_true, y_pred, classes)
+    resampled = np.concatenate([weights @ counts for weights in clusters.resampling_weights()])
+    replicates = scores_from_counts(resampled, classes_present(y_true, classes))
+    intervals = {metric: percentile_interval(values, clusters.count) for metric, values in replicates.items()}
+    return {**intervals, "over": str(clusters)}
 
 
-def percentile_interval(drawn: np.ndarray, clusters: int) -> list[float]:
-    """[low, high] of a score's replicates; Clopper and Pearson's bounds where none differs from another.
+def percentile_interval(replicates: np.ndarray, clusters: int) -> list[float]:
+    """[low, high], 95 %, of a score's replicates; Clopper-Pearson bounds if all are equal.
 
     Args:
-        drawn: the score in each replicate.
-        clusters: how many clusters were drawn.
+        replicates: the score in each replicate.
+        clusters: number of clusters that were resampled.
     """
-    low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
-    if low == high:  # nothing varies, which does not mean that nothing is uncertain
+    low, high = (float(q) for q in np.quantile(replicates, (0.025, 0.975)))
+    if low == high:  # no variation between replicates does not mean no uncertainty
         from scipy.stats import beta
 
         low = float(beta.ppf(0.025, clusters * low, clusters * (1 - low) + 1)) if low > 0 else 0.0

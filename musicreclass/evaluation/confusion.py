@@ -1,4 +1,4 @@
-"""Counts of who was taken for whom, and the scores that follow from them."""
+"""Confusion matrices and the scores per class that follow from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (C, C), y_true in rows, int64."""
+    """Counts (C, C) int64; y_true in rows, y_pred in columns."""
     return np.bincount(y_true * classes + y_pred, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -17,9 +17,9 @@ def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
         confusion: counts, (..., C, C), y_true in rows.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    guessed, actual = confusion.sum(axis=-2), confusion.sum(axis=-1)
+    predicted, actual = confusion.sum(axis=-2), confusion.sum(axis=-1)
     return {
-        "precision": hits / np.maximum(guessed, 1e-12) * (guessed > 0),
+        "precision": hits / np.maximum(predicted, 1e-12) * (predicted > 0),
         "recall": hits / np.maximum(actual, 1e-12) * (actual > 0),
-        "f1": 2 * hits / np.maximum(guessed + actual, 1e-12) * (guessed + actual > 0),
+        "f1": 2 * hits / np.maximum(predicted + actual, 1e-12) * (predicted + actual > 0),
     }

@@ -1,4 +1,4 @@
-"""Scores of groups of runs on the same tracks: mean and standard deviation over seeds, intervals over tracks and seeds."""
+"""Scores of several runs on the same tracks: mean and standard deviation over seeds, intervals over tracks and seeds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters, percentile_interval, present, scores
+from musicreclass.evaluation.bootstrap import Clusters, classes_present, percentile_interval, scores_from_counts
 
 METRICS = ("accuracy", "macro_f1")
-NORMAL = 1.959964  # the 97.5 % point of the normal distribution
+NORMAL_QUANTILE = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Estimate:
 
     Attributes:
         mean: over seeds.
-        sd: over seeds, n - 1 in the denominator; None for a single one.
+        sd: standard deviation over seeds, with n - 1 in the denominator; None for a single seed.
         low, high: the 95 % interval.
     """
 
@@ -29,103 +29,106 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the variance of a score.
+class VarianceComponent:
+    """One independent part of the variance of a score.
 
     Attributes:
-        variance: what it adds.
-        estimated: the variance that this was taken from, before anything was taken off.
-        freedom: the degrees of freedom of that estimate.
+        variance: its contribution.
+        uncorrected: the variance estimate from which other components were subtracted; determines its precision.
+        df: degrees of freedom of that estimate.
     """
 
     variance: float
-    estimated: float
-    freedom: int
+    uncorrected: float
+    df: int
 
 
 class Sample:
-    """Predictions of the same tracks by several rows, each of one seed or more, and their bootstrap replicates.
+    """Predictions of the same tracks by several rows, each with one or more seeds, and their bootstrap replicates.
 
-    The clusters of a replicate are the same for every run, so that replicates of two runs are paired.
+    All runs share the clusters drawn for a replicate, so that replicates of two runs are paired.
 
     Args:
         y_true: class numbers, (n,).
-        guesses: for each row, for each of its seeds: class numbers, (n,).
+        y_pred: for each row, for each of its seeds: class numbers, (n,).
         groups: each track's group, or None.
         classes: number of classes.
     """
 
     def __init__(
-        self, y_true: np.ndarray, guesses: list[list[np.ndarray]], groups: list[str | None], classes: int
+        self, y_true: np.ndarray, y_pred: list[list[np.ndarray]], groups: list[str | None], classes: int
     ) -> None:
-        self.y_true, self.guesses, self.classes = y_true, guesses, classes
+        self.y_true, self.y_pred, self.classes = y_true, y_pred, classes
         self.clusters = Clusters.of(groups)
-        self.counts = [[self.clusters.counts(y_true, y_pred, classes) for y_pred in seeds] for seeds in guesses]
-        there = present(y_true, classes)
-        whole = [[scores(counts.sum(0, dtype=float), there) for counts in seeds] for seeds in self.counts]
-        self.observed = {m: [np.array([float(found[m]) for found in seeds]) for seeds in whole] for m in METRICS}
-        blocks: dict[str, list[list[np.ndarray]]] = {m: [[] for _ in guesses] for m in METRICS}
-        for weights in self.clusters.weights():
+        self.counts = [[self.clusters.class_counts(y_true, seed, classes) for seed in seeds] for seeds in y_pred]
+        present = classes_present(y_true, classes)
+        scores = [
+            [scores_from_counts(counts.sum(0, dtype=float), present) for counts in seeds] for seeds in self.counts
+        ]
+        # By metric and row: the score of each seed, (seeds,).
+        self.scores = {m: [np.array([float(score[m]) for score in seeds]) for seeds in scores] for m in METRICS}
+        blocks: dict[str, list[list[np.ndarray]]] = {m: [[] for _ in y_pred] for m in METRICS}
+        for weights in self.clusters.resampling_weights():
             for row, seeds in enumerate(self.counts):
-                drawn = [scores(weights @ counts, there) for counts in seeds]
+                resampled = [scores_from_counts(weights @ counts, present) for counts in seeds]
                 for m in METRICS:
-                    blocks[m][row].append(np.array([found[m] for found in drawn]))
-        self.by_seed = {m: [np.concatenate(each, axis=1) for each in blocks[m]] for m in METRICS}
-        # by metric and row: the mean over the seeds in each replicate, (REPLICATES,)
-        self.drawn = {m: [each.mean(0) for each in self.by_seed[m]] for m in METRICS}
-
-    def seeds(self, metric: str, row: int) -> Part | None:
-        """What a row's seeds add to the error of its mean; None for a single seed.
-
-        Scores of several seeds on the same tracks differ also because each seed errs on other tracks, and that is among what
-        the bootstrap over tracks finds already: it is taken off, as in an analysis of variance.
-        """
-        values, drawn = self.observed[metric][row], self.by_seed[metric][row]
-        n = len(values)
-        if n < 2:
-            return None
-        raw = float(values.var(ddof=1))
-        found_already = sum(self.track_variance(each) for each in drawn - drawn.mean(0)) / (n - 1)
-        return Part(max(0.0, raw - found_already) / n, raw / n, n - 1)
+                    blocks[m][row].append(np.array([score[m] for score in resampled]))
+        # By metric and row: the score of each seed in each replicate, (seeds, REPLICATES), and its mean over seeds, (REPLICATES,).
+        self.seed_replicates = {m: [np.concatenate(row, axis=1) for row in blocks[m]] for m in METRICS}
+        self.replicates = {m: [row.mean(0) for row in self.seed_replicates[m]] for m in METRICS}
 
     def estimate(self, metric: str, row: int) -> Estimate:
         """A row's score.
 
-        The interval of one seed is the percentile interval over tracks. That of several is as much wider as the seeds add to
-        the standard error, with Student's t for their small number; both ends stay between 0 and 1.
+        The interval of a single seed is the percentile interval over tracks. For several seeds it is widened by as much as the seeds
+        increase the standard error, with Student's t for their small number, and clipped to [0, 1].
         """
-        values, drawn = self.observed[metric][row], self.drawn[metric][row]
-        mean, seeds = float(values.mean()), self.seeds(metric, row)
-        low, high = percentile_interval(drawn, self.clusters.count)
+        scores, replicates = self.scores[metric][row], self.replicates[metric][row]
+        mean, seeds = float(scores.mean()), self.seed_component(metric, row)
+        low, high = percentile_interval(replicates, self.clusters.count)
         if seeds is None:
             return Estimate(mean, None, low, high)
-        tracks = self.tracks(drawn)
+        tracks = self.track_component(replicates)
         if tracks.variance and seeds.variance:
-            error, freedom = combined([tracks, seeds])
-            wider = max(1.0, t_quantile(freedom) * error / (NORMAL * float(np.sqrt(tracks.variance))))
-            low, high = max(0.0, mean - (mean - low) * wider), min(1.0, mean + (high - mean) * wider)
-        return Estimate(mean, float(values.std(ddof=1)), low, high)
+            error, df = combine_components([tracks, seeds])
+            factor = max(1.0, t_quantile(df) * error / (NORMAL_QUANTILE * float(np.sqrt(tracks.variance))))
+            low, high = max(0.0, mean - (mean - low) * factor), min(1.0, mean + (high - mean) * factor)
+        return Estimate(mean, float(scores.std(ddof=1)), low, high)
 
-    def tracks(self, drawn: np.ndarray) -> Part:
-        """What the tracks add to the error of a score, or of a difference of scores, from its replicates."""
-        variance = self.track_variance(drawn)
-        return Part(variance, variance, self.clusters.count - 1)
+    def seed_component(self, metric: str, row: int) -> VarianceComponent | None:
+        """The contribution of a row's seeds to the variance of its mean; None for a single seed.
 
-    def track_variance(self, drawn: np.ndarray) -> float:
-        """The variance of a score over samples of tracks, from its replicates; with the factor that small samples need."""
+        Seeds also differ because each errs on other tracks, which the bootstrap over tracks already covers; that part is
+        subtracted, as in an analysis of variance.
+        """
+        scores, replicates = self.scores[metric][row], self.seed_replicates[metric][row]
+        n = len(scores)
+        if n < 2:
+            return None
+        total = float(scores.var(ddof=1))
+        from_tracks = sum(self.track_variance(deviation) for deviation in replicates - replicates.mean(0)) / (n - 1)
+        return VarianceComponent(max(0.0, total - from_tracks) / n, total / n, n - 1)
+
+    def track_component(self, replicates: np.ndarray) -> VarianceComponent:
+        """The contribution of the tracks to the variance of a score, or of a difference of scores, from its replicates."""
+        variance = self.track_variance(replicates)
+        return VarianceComponent(variance, variance, self.clusters.count - 1)
+
+    def track_variance(self, replicates: np.ndarray) -> float:
+        """The variance of a score over samples of tracks, from its replicates, with the small-sample factor n / (n - 1)."""
         n = self.clusters.count
-        return float(drawn.var(dtype=float)) * n / (n - 1) if n > 1 else 0.0
+        return float(replicates.var(dtype=float)) * n / (n - 1) if n > 1 else 0.0
 
 
-def combined(parts: list[Part]) -> tuple[float, float]:
-    """The standard error of a sum of independent parts, and its degrees of freedom by Welch and Satterthwaite."""
-    total = sum(part.variance for part in parts)
-    spread = sum(part.estimated**2 / part.freedom for part in parts if part.freedom)
-    return float(np.sqrt(total)), total**2 / spread if spread else np.inf
+def combine_components(components: list[VarianceComponent]) -> tuple[float, float]:
+    """The standard error of a sum of independent components, and its degrees of freedom after Welch and Satterthwaite."""
+    total = sum(component.variance for component in components)
+    denominator = sum(component.uncorrected**2 / component.df for component in components if component.df)
+    return float(np.sqrt(total)), total**2 / denominator if denominator else np.inf
 
 
-def t_quantile(freedom: float) -> float:
-    """The 97.5 % point of Student's t."""
+def t_quantile(df: float) -> float:
+    """The 97.5 % quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
-    return NORMAL if np.isinf(freedom) else float(stdtrit(freedom, 0.975))
+    return NORMAL_QUANTILE if np.isinf(df) else float(stdtrit(df, 0.975))

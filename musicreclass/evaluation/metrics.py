@@ -1,4 +1,4 @@
-"""The scores of a split, from its table of predictions and nothing else."""
+"""Metrics of a split, computed from its table of predictions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.predictions import Predictions
 
-BINS = 15  # of confidence, for the calibration error
+CONFIDENCE_BINS = 15  # of the calibration error
 
 
 def score(predictions: Predictions) -> dict[str, Any]:
-    """Every metric of one split, as metrics.json holds it.
+    """Every metric of one split, in the structure of metrics.json.
 
     Args:
         predictions: one row per track.
 
     Returns:
-        `accuracy`, `balanced_accuracy` (recall, averaged over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss` (nats), `ece`
-        (expected calibration error over 15 bins of confidence), `n`, 95 % bootstrap intervals `accuracy_ci95` and
-        `macro_f1_ci95` over tracks, or over groups where any are known (`ci95_over` says), `most_confused` and `per_class`. The classes
-        are the data's: one that is absent here counts with zeros.
+        `accuracy`, `balanced_accuracy` (mean recall over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss`
+        (nats), `ece` (expected calibration error over 15 bins of confidence) and `n`; `accuracy_ci95` and `macro_f1_ci95`, 95 %
+        bootstrap intervals over what `ci95_over` names: groups if any are known, else tracks; `most_confused` and `per_class`.
+        Classes are those of the dataset: a class without tracks in this split counts with zeros.
     """
     y_true, probability = predictions.y_true(), predictions.probabilities()
-    ranked = np.argsort(-probability, axis=1, kind="stable")  # among equals the first, as argmax has it
+    ranked = np.argsort(-probability, axis=1, kind="stable")  # ties in the order of the classes, as with argmax
     y_pred = ranked[:, 0]
     confusion = confusion_matrix(y_true, y_pred, len(predictions.classes))
     per_class = class_scores(confusion)
@@ -53,16 +53,17 @@ def score(predictions: Predictions) -> dict[str, Any]:
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Expected calibration error: how far confidence and accuracy lie apart, over equal-width bins of confidence."""
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    gap = np.bincount(place, confidence, BINS) - np.bincount(place, correct.astype(float), BINS)
+    """Expected calibration error: mean difference between confidence and accuracy over equal-width bins of confidence."""
+    bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    count = np.bincount(bins, minlength=CONFIDENCE_BINS)
+    confidence_sum = np.bincount(bins, confidence, CONFIDENCE_BINS)
+    gap = confidence_sum - np.bincount(bins, correct.astype(float), CONFIDENCE_BINS)
     return float(np.abs(gap).sum() / count.sum())
 
 
-def most_confused(confusion: np.ndarray, names: list[str], most: int = 5) -> list[tuple[str, str, int, int]]:
-    """The commonest mistakes: (true class, guessed class, how often, tracks of the true class)."""
-    wrong = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+def most_confused(confusion: np.ndarray, names: list[str], limit: int = 5) -> list[tuple[str, str, int, int]]:
+    """The most frequent errors: (true class, predicted class, count, tracks of the true class)."""
+    errors = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
+    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(i), len(confusion)) for i in order]
-    return [(names[i], names[j], int(wrong[i, j]), int(confusion[i].sum())) for i, j in pairs if wrong[i, j]]
+    return [(names[i], names[j], int(errors[i, j]), int(confusion[i].sum())) for i, j in pairs if errors[i, j]]

@@ -1,4 +1,4 @@
-"""The table in which every model ends: track ids, targets, class probabilities. Everything after it reads only this."""
+"""The table of predictions that every model produces: track ids, targets and class probabilities. All scores depend on it alone."""
 
 from __future__ import annotations
 
@@ -27,26 +27,30 @@ class Predictions:
 
     @classmethod
     def of(cls, track_id: list[str], probability: np.ndarray, classes: list[str], tracks: pd.DataFrame) -> Predictions:
-        """Gather probabilities by track: several rows of one track (its crops, its segments) are averaged.
+        """Collect probabilities by track; rows of the same track (crops or segments) are averaged.
 
         Args:
             track_id: the track of each row.
             probability: (rows, C).
             classes: the class of each column.
-            tracks: `track_id`, `target` and `group` of these tracks and possibly others; its order is the order of the result.
+            tracks: `track_id`, `target` and `group` of these tracks and possibly others; determines the order of the result.
+
+        Raises:
+            ValueError: if the shape is wrong, or rows are not probability distributions.
+            FloatingPointError: if a probability is NaN or infinite.
         """
         if probability.shape != (len(track_id), len(classes)):
             raise ValueError(
                 f"the model gives {probability.shape} probabilities for {len(track_id)} rows and {len(classes)} classes"
             )
         if not np.isfinite(probability).all():
-            raise FloatingPointError("the model gives probabilities that are not numbers: it has not learned anything")
+            raise FloatingPointError("the model gives probabilities that are not finite")
         if (probability < -1e-6).any() or not np.allclose(probability.sum(axis=1), 1, atol=1e-3):
-            raise ValueError("what the model gives are no probabilities: they are negative, or do not sum to 1")
+            raise ValueError("the model gives probabilities that are negative or do not sum to 1")
         frame = pd.DataFrame(probability, columns=[PREFIX + name for name in classes])
         mean = frame.groupby(np.asarray(track_id, dtype=object), sort=False).mean()
-        known = tracks.set_index("track_id").loc[mean.index, ["target", "group"]]
-        joined = pd.concat([known, mean], axis=1)
+        labels = tracks.set_index("track_id").loc[mean.index, ["target", "group"]]
+        joined = pd.concat([labels, mean], axis=1)
         order = tracks.track_id[tracks.track_id.isin(mean.index)]
         return cls(joined.loc[order].rename_axis("track_id").reset_index())
 
@@ -72,24 +76,27 @@ class Predictions:
         return [None if pd.isna(g) else str(g) for g in self.table["group"]]
 
     def save(self, path: Path) -> None:
-        """Write the table as Parquet; the old file stays until the new one is complete."""
+        """Write the table as Parquet, atomically."""
         with replacing(path) as scratch:
             self.table.to_parquet(scratch, index=False)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            RunError: if there is no such file, or it is not a table of predictions.
+            RunError: if the file is missing, unreadable or not a table of predictions.
         """
         if not path.is_file():
-            raise RunError(f"{path}: no such predictions; score the run on that split first")
+            message = f"{path}: no such predictions; score the run on that split first"
+            raise RunError(message, "predictions_not_found", path)
         try:
             table: Any = pd.read_parquet(path)
         except (OSError, ValueError) as error:
-            raise RunError(f"{path}: not a readable table of predictions ({error})") from error
-        found = cls(table)
-        if not {"track_id", "target", "group"} <= set(table.columns) or not found.classes:
-            raise RunError(f"{path}: not a table of predictions: track_id, target, group and p/<class> are its columns")
-        return found
+            message = f"{path}: not a readable table of predictions ({error})"
+            raise RunError(message, "unreadable_predictions", path) from error
+        predictions = cls(table)
+        if not {"track_id", "target", "group"} <= set(table.columns) or not predictions.classes:
+            message = f"{path}: not a table of predictions: must have the columns track_id, target, group and p/<class>"
+            raise RunError(message, "invalid_predictions", path)
+        return predictions

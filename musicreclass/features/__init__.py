@@ -1,4 +1,5 @@
-"""From recordings to feature tables: the 518 FMA features, and the embeddings of pretrained encoders.
+"""Computes feature tables from recordings: the 518 FMA features, and embeddings of pretrained encoders.
 
-Features are computed once and kept in the store. Fits nothing: what depends on the training split is in `classifiers`.
+Features are computed once and kept in the store. Nothing is fitted here: whatever depends on the training split belongs in
+`classifiers`.
 """

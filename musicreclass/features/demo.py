@@ -13,22 +13,22 @@ from musicreclass.data.parallel import show_progress
 from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips
 from musicreclass.data.sources.demo_synthesis import RATE, VERSION
 from musicreclass.data.sources.table_file import TableFile
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.features import fma518
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.store import Store
 
 FEATURES = "features.csv"
-VECTORS = "vectors"  # while the table is built: a file for each clip, so that an interrupted build is resumed
+VECTORS = "vectors"  # one file per clip while the table is built, so that an interrupted build can be resumed
 
 
 class Demo(TableSource):
-    """The synthetic genres as a feature table; clips and table are made on first use.
+    """The synthetic genres as a feature table; clips and table are generated on first use.
 
     Args:
-        root: the folder that keeps them.
+        root: the folder in which they are stored.
         split, policies: as in `TableSource`.
-        clips_per_artist: clips of each of the 16 artists of each genre.
+        clips_per_artist: number of clips for each of the 16 artists of a genre.
     """
 
     def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **policies: Any) -> None:
@@ -37,7 +37,7 @@ class Demo(TableSource):
         self.file: Path | None = None
 
     def prepare_data(self) -> None:
-        """Make the clips and their features, unless they are there."""
+        """Generate the clips and their features, unless they exist."""
         store = Store(Path(self.root).expanduser(), remedy="data.root=DIR chooses another folder")
         key = {"version": VERSION, "clips_per_artist": self.clips_per_artist, "columns": fma518.COLUMNS}
         clips = demo_clips(self.root, self.clips_per_artist)
@@ -47,7 +47,7 @@ class Demo(TableSource):
         """The feature table."""
         return [] if self.file is None else [self.file]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The demo's feature table."""
         return TableFile(str(self.file), {"protocol": "auto"}, label_column="genre", group_column="artist").read()
 
@@ -59,7 +59,7 @@ def extract(clips: Path, folder: Path) -> None:
     vectors = []
     with show_progress(f"computing 518 features of the demo's {len(tracks)} clips (once)", len(tracks)) as advance:
         for track_id in tracks.track_id:
-            vectors.append(kept_vector(folder / VECTORS / f"{track_id}.npy", clip_path(clips, track_id)))
+            vectors.append(stored_vector(folder / VECTORS / f"{track_id}.npy", clip_path(clips, track_id)))
             advance(1)
     table = pd.concat([tracks, pd.DataFrame(np.stack(vectors), columns=list(fma518.COLUMNS))], axis=1)
     write_text(folder / FEATURES, table.to_csv(index=False, float_format="%.7g"))
@@ -68,8 +68,8 @@ def extract(clips: Path, folder: Path) -> None:
     (folder / VECTORS).rmdir()
 
 
-def kept_vector(file: Path, clip: Path) -> np.ndarray:
-    """The features of one clip, from the file that an interrupted build has left, or computed and written there."""
+def stored_vector(file: Path, clip: Path) -> np.ndarray:
+    """The features of one clip, read from the file if an interrupted build has written it, else computed and written."""
     if file.exists():
         return np.asarray(np.load(file))
     audio, _ = soundfile.read(clip)

@@ -1,4 +1,4 @@
-"""Recordings as a table: each one's windows through a pretrained encoder, once; what is kept is found again by content."""
+"""Recordings as a feature table: mean embeddings from a pretrained encoder, computed once and stored by content."""
 
 from __future__ import annotations
 
@@ -16,41 +16,36 @@ from hydra.utils import get_object
 
 from musicreclass.config.messages import one_line
 from musicreclass.config.science import weights_file
-from musicreclass.data.audio import decoding as audio
+from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, DataError
+from musicreclass.errors import ConfigError, DataError, Problem
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.atomic import replacing
 
 TABLE = "x.npy"
-SHORT = "; data.min_seconds=S leaves out recordings shorter than that"
-ABOUT = (
-    "_target_",
-    "sample_rate",
-    "precision",
-    "cache",
-    "batch_size",
-)  # what the YAML says beside the encoder's own arguments
+REMEDY = "; data.min_seconds=S leaves out recordings shorter than S seconds"
+NOT_ENCODER_ARGUMENTS = ("_target_", "sample_rate", "precision", "cache", "batch_size")  # keys of conf/features/
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class EmbeddedTracks(TableData):
-    """The tracks of a source of audio, with the mean over its windows' vectors for each.
+    """The tracks of an audio source, each with the mean embedding of its windows.
 
-    A track's vectors are kept in the store by the content of its file, the encoder's weights and front end, and the precision: a
-    track that comes to a library later is the only one to be computed, and a run that was stopped goes on.
+    The embeddings of a track are stored under the content of its file, the encoder's fingerprint and the precision. When a
+    track is added to a library, only that track is computed; an interrupted computation is resumed.
 
     Args:
-        source: the recordings; their sample rate is the encoder's.
-        encoder: what makes vectors of them.
-        weights: the encoder's files, for the fingerprint's memory.
-        device: where it works.
-        precision: as Lightning names it; `bf16-mixed` and `16-mixed` run under autocast.
-        batch_size: windows in one pass.
+        source: the recordings, at the encoder's sample rate.
+        encoder: computes the embeddings.
+        weights: the encoder's files, so that a change of them is noticed.
+        device: on which the encoder runs.
+        precision: as in Lightning; `bf16-mixed` and `16-mixed` run under autocast.
+        batch_size: windows per forward pass.
     """
 
     def __init__(
@@ -64,171 +59,188 @@ class EmbeddedTracks(TableData):
     ) -> None:
         super().__init__(asdict(source.split))
         self.source_data, self.encoder, self.weights = source, encoder, weights
-        self.device, self.precision, self.windows_at_once = device, precision, batch_size
+        self.device, self.precision, self.windows_per_batch = device, precision, batch_size
 
     def prepare_data(self) -> None:
-        """See the source."""
+        """Prepare the source."""
         self.source_data.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Find and split the recordings, then compute what is not kept yet."""
+        """Find and split the recordings, then compute the missing embeddings."""
         if len(self.tracks):
             return
         source = self.source_data
         source.needs = self.needs
         source.setup(stage)
         self.tracks, self.classes = source.tracks, source.classes
-        heard = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
-        self.protocol = replace(source.protocol, pretraining_overlap=heard)
+        overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
+        self.protocol = replace(source.protocol, pretraining_overlap=overlap)
         self.dropped, self.notes = source.dropped, source.notes
         self.columns = self.encoder.columns
         self.row_track = np.arange(len(self.tracks))
-        self.x = self.embedded()
+        self.x = self.load_table()
 
     def files(self) -> list[Path]:
         """The recordings, and the encoder's weights."""
-        found = self.source_data.files()
-        return [*found, *self.weights] if found else []
+        files = self.source_data.files()
+        return [*files, *self.weights] if files else []
 
     def source(self) -> str:
-        """See the source of the recordings."""
+        """The name of the recordings' source."""
         return self.source_data.source()
 
     def fingerprint(self) -> str:
-        """A hash of the recordings, of the encoder and of the precision; the same on every device."""
+        """A hash of the recordings, the encoder and the precision; the same on every device."""
         return hashlib.sha256(f"{self.source_data.fingerprint()}\0{self.key()}".encode()).hexdigest()
 
     @cached_property
     def encoder_fingerprint(self) -> str:
-        """See `Encoder.fingerprint`; weights are read for it once."""
+        """`Encoder.fingerprint`, computed once, since it reads all weights."""
         return self.encoder.fingerprint()
 
     def key(self) -> str:
-        """What vectors depend on beside the recording: 24 hexadecimal digits."""
-        parts = (self.encoder_fingerprint, self.precision, audio.VERSION)
+        """A hash of everything that embeddings depend on besides the recording: 24 hexadecimal digits."""
+        parts = (self.encoder_fingerprint, self.precision, decoding.VERSION)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
 
-    def embedded(self) -> np.ndarray:
-        """The table, (tracks, D) float32, from the store."""
-        store, sums = self.source_data.store, self.tracks.checksum.tolist()
-        key = {"encoder": self.key(), "tracks": hashlib.sha256("\0".join(sums).encode()).hexdigest(), "n": len(sums)}
+    def load_table(self) -> np.ndarray:
+        """The mean embeddings, (tracks, D) float32, from the store; missing ones are computed."""
+        store, checksums = self.source_data.store, self.tracks.checksum.tolist()
+        tracks = hashlib.sha256("\0".join(checksums).encode()).hexdigest()
+        key = {"encoder": self.key(), "tracks": tracks, "n": len(checksums)}
 
         def build(folder: Path) -> None:
-            place = store.root / "vectors" / self.key()
-            means = [self.kept(vector_file(place, s)) for s in sums]
+            vectors = store.root / "vectors" / self.key()
+            means = [self.load_mean(vector_file(vectors, checksum)) for checksum in checksums]
             missing = [i for i, mean in enumerate(means) if mean is None]
-            self.compute(missing, place)
+            self.compute(missing, vectors)
             for i in missing:
-                means[i] = self.kept(vector_file(place, sums[i]))
+                means[i] = self.load_mean(vector_file(vectors, checksums[i]))
             table = np.stack([mean for mean in means if mean is not None])
-            if len(table) < len(sums):
+            if len(table) < len(checksums):
                 raise DataError(
-                    f"{place}: what was written there cannot be read again; paths.cache=DIR chooses another"
+                    f"{vectors}: embeddings were written there but cannot be read; choose another folder with "
+                    "paths.cache=DIR",
+                    kind="unreadable_store",
+                    key=vectors,
                 )
             with replacing(folder / TABLE) as scratch, scratch.open("wb") as file:
                 np.save(file, table)
 
-        mib = 2 * len(sums) * len(self.columns) * 4 / 2**20
+        mib = 2 * len(checksums) * len(self.columns) * 4 / 2**20
         return np.load(store.entry("embeddings", key, build, mib) / TABLE)
 
-    def kept(self, file: Path) -> np.ndarray | None:
-        """The mean of a recording's vectors, (D,) float32; None where they are not there, or damaged."""
+    def load_mean(self, file: Path) -> np.ndarray | None:
+        """The mean embedding of a recording, (D,) float32; None if its file is missing or damaged."""
         try:
             vectors = np.load(file)
         except (OSError, ValueError, EOFError):
             return None
-        whole = vectors.dtype == np.float32 and vectors.ndim == 2 and vectors.shape[1] == len(self.columns)
-        return vectors.mean(0) if whole and len(vectors) and np.isfinite(vectors).all() else None
+        valid = vectors.dtype == np.float32 and vectors.ndim == 2 and vectors.shape[1] == len(self.columns)
+        return vectors.mean(0) if valid and len(vectors) and np.isfinite(vectors).all() else None
 
     @torch.inference_mode()
-    def compute(self, rows: list[int], place: Path) -> None:
-        """Vectors of some tracks into files of their own, (windows, D) float32 each; many tracks' windows share a pass."""
+    def compute(self, rows: list[int], folder: Path) -> None:
+        """Write the embeddings of some tracks to one file each, (windows, D) float32; batches may span several tracks."""
         self.encoder.to(self.device).eval()
-        waiting: list[tuple[int, torch.Tensor]] = []
+        batch: list[tuple[int, torch.Tensor]] = []
         decoded = in_parallel(self.waveform, rows, self.source_data.workers)
-        words = f"embedding {len(rows):,} recordings on {self.device}, once: they are kept in {place}"
-        with show_progress(words, len(rows)) as tell, closing(decoded):
+        message = f"embedding {len(rows):,} recordings on {self.device}, once: stored in {folder}"
+        with show_progress(message, len(rows)) as advance, closing(decoded):
             for row, samples in decoded:
-                waiting.append((row, self.windows(row, samples)))
-                if sum(len(w) for _, w in waiting) >= self.windows_at_once:
-                    self.save(waiting, place)
-                    tell(len(waiting))
-                    waiting.clear()
-            if waiting:
-                self.save(waiting, place)
-                tell(len(waiting))
+                batch.append((row, self.windows(row, samples)))
+                if sum(len(windows) for _, windows in batch) >= self.windows_per_batch:
+                    self.save(batch, folder)
+                    advance(len(batch))
+                    batch.clear()
+            if batch:
+                self.save(batch, folder)
+                advance(len(batch))
 
     def windows(self, row: int, samples: np.ndarray) -> torch.Tensor:
-        """A recording's windows.
+        """The windows of a recording, as the encoder cuts them.
 
         Raises:
-            DataError: if the encoder finds none in it.
+            DataError: if the encoder rejects the recording.
         """
+        path = self.tracks.path[row]
         try:
-            found = self.encoder.windows(int16_to_float(torch.from_numpy(samples).to(self.device)))
+            windows = self.encoder.windows(int16_to_float(torch.from_numpy(samples).to(self.device)))
         except (RuntimeError, ValueError, IndexError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise DataError(
-                f"{self.tracks.path[row]}: the encoder cannot take it ({one_line(error)[:160]}){SHORT}"
+                f"{path}: the encoder failed ({one_line(error)[:160]}){REMEDY}", kind="encoder_failed", key=path
             ) from error
-        if not len(found):
-            raise DataError(f"{self.tracks.path[row]}: the encoder finds no window in it{SHORT}")
-        return found
+        if not len(windows):
+            raise DataError(f"{path}: the encoder returned no windows{REMEDY}", kind="no_windows", key=path)
+        return windows
 
     def waveform(self, row: int) -> np.ndarray:
         """A whole recording, int16 (n,)."""
         waveforms, recording = self.source_data.waveforms, int(self.source_data.recording[row])
         return waveforms.crop(recording, 0, int(waveforms.lengths[recording]))
 
-    def save(self, tracks: list[tuple[int, torch.Tensor]], place: Path) -> None:
-        """Pass the windows of some tracks through the encoder, and write each track's vectors."""
+    def save(self, tracks: list[tuple[int, torch.Tensor]], folder: Path) -> None:
+        """Embed the windows of some tracks, and write the embeddings of each track.
+
+        Raises:
+            DataError: if embeddings are not finite or have another size than the encoder states.
+        """
         windows = torch.cat([w for _, w in tracks])
-        kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        with torch.autocast(self.device.type, kinds.get(self.precision), enabled=self.precision in kinds):
-            vectors = torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_at_once)]).cpu()
-        for (row, _), found in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
-            if found.shape[1] != len(self.columns) or not found.isfinite().all():
-                told = f"{self.tracks.path[row]}: the encoder makes {found.shape[1]} numbers of a window, of which some may not be"
-                raise DataError(f"{told} finite, and {len(self.columns)} finite ones are due: damaged weights, or too coarse a"
-                                f" precision (features.precision={self.precision})")  # fmt: skip
-            file = vector_file(place, self.tracks.checksum[row])
+        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+            vectors = torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_per_batch)]).cpu()
+        for (row, _), embeddings in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
+            if embeddings.shape[1] != len(self.columns) or not embeddings.isfinite().all():
+                raise DataError(
+                    f"{self.tracks.path[row]}: expected {len(self.columns)} finite values per window, but the encoder returned "
+                    f"{embeddings.shape[1]}, which may contain NaN: the weights may be damaged, or the precision too low "
+                    f"(features.precision={self.precision})",
+                    kind="invalid_embeddings",
+                    key=self.tracks.path[row],
+                )
+            file = vector_file(folder, self.tracks.checksum[row])
             file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(file) as scratch, scratch.open("wb") as out:
-                np.save(out, found.float().numpy())
+                np.save(out, embeddings.float().numpy())
 
 
-def vector_file(place: Path, checksum: str) -> Path:
-    """Where the vectors of a recording lie."""
-    return place / checksum[:2] / f"{checksum}.npy"
+def vector_file(folder: Path, checksum: str) -> Path:
+    """The file that stores the embeddings of a recording."""
+    return folder / checksum[:2] / f"{checksum}.npy"
 
 
 def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> EmbeddedTracks:
-    """The recordings of a source as a table.
+    """The recordings of a source as a feature table.
 
     Args:
-        source: gives waveforms.
-        node: of conf/features/: the `_target_` makes an Encoder from what stands beside it.
-        profile: says where the encoder works.
+        source: must provide waveforms.
+        node: from conf/features/; the `_target_` creates an Encoder from the other keys.
+        profile: determines the device.
 
     Raises:
-        ConfigError: if the source gives no waveforms, or the target is no Encoder or does not take its arguments.
+        ConfigError: if the source provides no waveforms, or the target is not an Encoder or rejects its arguments.
         WeightsError: if the encoder's weights cannot be used.
     """
     if not isinstance(source, AudioData):
-        raise ConfigError(
-            [f"features: turns recordings into a table, and the data gives {' and '.join(source.provides)}"]
-        )
-    make, _ = encoder_class(node["_target_"])
+        provides = " and ".join(source.provides)
+        message = f"features: requires recordings, but the data provides {provides}; use features=none"
+        raise ConfigError([Problem(message, kind="not_audio_data", key="features")])
+    create, _ = encoder_class(node["_target_"])
     try:
-        encoder = make(**{name: value for name, value in node.items() if name not in ABOUT})
+        encoder = create(**{name: value for name, value in node.items() if name not in NOT_ENCODER_ARGUMENTS})
     except TypeError as error:
-        raise ConfigError([f"features: {one_line(error)}"]) from error
+        raise ConfigError(
+            [Problem(f"features: {one_line(error)}", kind="invalid_arguments", key="features")]
+        ) from error
     if not isinstance(encoder, Encoder):
-        raise ConfigError([f"features._target_={node['_target_']}: makes no Encoder"])
+        raise _not_an_encoder(node["_target_"], "does not return an Encoder")
     if encoder.sample_rate != source.sample_rate:
-        told = f"data.sample_rate={source.sample_rate}: the encoder takes {encoder.sample_rate} Hz"
-        raise ConfigError([f"{told}: features.sample_rate={encoder.sample_rate}"])
+        remedy = f"features.sample_rate={encoder.sample_rate}"
+        message = f"data.sample_rate={source.sample_rate}: the encoder requires {encoder.sample_rate} Hz; set {remedy}"
+        raise ConfigError(
+            [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
+        )
     weights = [path] if (path := weights_file({"features": node}, "features")) else []
     return EmbeddedTracks(
         source, encoder, weights, profile.device, node.get("precision", "32-true"), node.get("batch_size", 8)
@@ -236,19 +248,26 @@ def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> Embed
 
 
 def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
-    """What a dotted path makes encoders with, and the class: the class itself, or a classmethod of it.
+    """The callable at a dotted path that creates an Encoder, and the class of that Encoder.
+
+    Args:
+        target: path of an Encoder class, or of a classmethod of one.
 
     Raises:
         ConfigError: if it cannot be imported, or is neither.
     """
     try:
-        found = get_object(target)
+        create = get_object(target)
     except Exception as error:
-        raise ConfigError([f"features._target_={target}: cannot be imported: {one_line(error)}"]) from error
-    owner = found if isinstance(found, type) else getattr(found, "__self__", None)
-    makes = (
-        isinstance(found, type) or getattr(found, "__name__", "") != "fetch"
-    )  # that one writes files, and makes none
-    if not (isinstance(owner, type) and issubclass(owner, Encoder) and makes):
-        raise ConfigError([f"features._target_={target}: neither an Encoder nor a classmethod of one"])
-    return found, owner
+        message = f"features._target_={target}: cannot be imported: {one_line(error)}"
+        raise ConfigError([Problem(message, "cannot_import", "features._target_", target)]) from error
+    owner = create if isinstance(create, type) else getattr(create, "__self__", None)
+    downloads = not isinstance(create, type) and getattr(create, "__name__", "") == "fetch"  # creates no Encoder
+    if not (isinstance(owner, type) and issubclass(owner, Encoder)) or downloads:
+        raise _not_an_encoder(target, "neither an Encoder nor a classmethod of one")
+    return create, owner
+
+
+def _not_an_encoder(target: str, reason: str) -> ConfigError:
+    message = f"features._target_={target}: {reason}"
+    return ConfigError([Problem(message, "not_an_encoder", "features._target_", target)])

@@ -1,7 +1,7 @@
-"""The 518 features of the FMA dataset (Defferrard et al., ISMIR 2017), computed as its published table was.
+"""The 518 features of the FMA dataset (Defferrard et al., ISMIR 2017), computed like the published table.
 
-74 series of numbers per track (chroma, tonnetz, MFCC, spectral shape, energy, zero crossings), each summed up by seven
-statistics. Today's librosa gives the published values only with five corrections, marked (a) to (e) below.
+74 time series per track (chroma, tonnetz, MFCC, spectral shape, energy, zero crossings), each summarised by seven statistics.
+Current librosa reproduces the published values only with five corrections, marked (a) to (e) below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from musicreclass.data.sources.fma_columns import SERIES
 
 WINDOW = 2048
 HOP = 512
-FMA_RATE = 22050  # (c) what the published table assumed for some features, whatever a file's real rate
+FMA_RATE = 22050  # (c) the published table assumes this rate for some features, regardless of the file's rate
 
 STATISTICS = ("kurtosis", "max", "mean", "median", "min", "skew", "std")
 COLUMNS = tuple(
@@ -25,34 +25,34 @@ COLUMNS = tuple(
     for series, size in SERIES.items()
     for statistic, number in product(STATISTICS, range(1, size + 1))
 )
-SHORTEST = 2.0  # seconds; below this the lowest constant-Q filters see hardly one period of the clip
+MIN_SECONDS = 2.0  # below this, the lowest constant-Q filters cover most of the clip
 
 
 def compute(audio: np.ndarray, rate: int) -> np.ndarray:
     """The 518 features of one recording, in the order of `COLUMNS`.
 
     Args:
-        audio: mono samples at the file's own rate, shape (n,), float in [-1, 1].
+        audio: mono samples at the file's rate, float (n,) in [-1, 1].
         rate: samples per second.
 
     Returns:
-        float32 (518,), finite wherever the audio is.
+        float32 (518,), finite if the audio is.
 
     Raises:
-        ValueError: if the audio is shorter than `SHORTEST` or not mono.
+        ValueError: if the audio is shorter than `MIN_SECONDS` or not mono.
     """
     if audio.ndim != 1:
-        raise ValueError(f"mono audio is needed, shape (n,); this has shape {audio.shape}")
-    if len(audio) < SHORTEST * rate:
-        raise ValueError(f"{len(audio) / rate:.1f} s of audio is too short: the features need {SHORTEST} s")
-    found = series(audio, rate)
-    return np.concatenate([summarise(found[name]).ravel() for name in SERIES]).astype(np.float32)
+        raise ValueError(f"audio must be mono, shape (n,), but has shape {audio.shape}")
+    if len(audio) < MIN_SECONDS * rate:
+        raise ValueError(f"audio must last at least {MIN_SECONDS} s, but lasts {len(audio) / rate:.1f} s")
+    series = compute_series(audio, rate)
+    return np.concatenate([summarise(series[name]).ravel() for name in SERIES]).astype(np.float32)
 
 
-def series(audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
-    """The 74 series of a recording before they are summed up, each (size, frames)."""
-    # (b) bins_per_octave must be said: librosa's default for chroma folds 84 bins of 12 per octave as if they were 36
-    # (d) both transforms pad by reflection, as librosa did by default in 2017
+def compute_series(audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+    """The 74 time series of a recording, by feature set, each (size, frames)."""
+    # (b) bins_per_octave must be given: by default librosa folds the 84 chroma bins as if there were 36 per octave
+    # (d) both transforms pad by reflection, librosa's default in 2017
     cqt = np.abs(
         librosa.cqt(audio, sr=rate, hop_length=HOP, n_bins=84, bins_per_octave=12, tuning=None, pad_mode="reflect")
     )
@@ -66,7 +66,7 @@ def series(audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
         "chroma_cqt": librosa.feature.chroma_cqt(**chroma),
         "chroma_stft": librosa.feature.chroma_stft(S=power, sr=FMA_RATE, n_chroma=12),  # (c)
         "mfcc": librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=20),
-        "rmse": np.sqrt(power.mean(axis=0, keepdims=True)),  # (a) over the bins, not over the window's samples
+        "rmse": np.sqrt(power.mean(axis=0, keepdims=True)),  # (a) mean over the bins instead of the window's samples
         "spectral_bandwidth": librosa.feature.spectral_bandwidth(S=magnitude, sr=FMA_RATE),
         "spectral_centroid": librosa.feature.spectral_centroid(S=magnitude, sr=FMA_RATE),
         "spectral_contrast": librosa.feature.spectral_contrast(S=magnitude, sr=FMA_RATE, n_bands=6),
@@ -79,10 +79,10 @@ def series(audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
 def summarise(values: np.ndarray) -> np.ndarray:
     """The seven statistics of each row, shape (7, rows), in the order of `STATISTICS`.
 
-    Skew is biased, kurtosis is Fisher's. (e) A constant row has skew 0 and kurtosis -3, as scipy gave in 2017; today it
-    gives NaN.
+    Skew is biased, kurtosis is Fisher's. (e) A constant row has skew 0 and kurtosis -3, as with scipy in 2017; current scipy
+    returns NaN.
     """
-    with warnings.catch_warnings():  # scipy warns of (nearly) constant rows, which silence and pauses give
+    with warnings.catch_warnings():  # scipy warns about (nearly) constant rows, which silence produces
         warnings.simplefilter("ignore", RuntimeWarning)
         skew, kurtosis = stats.skew(values, axis=1), stats.kurtosis(values, axis=1)
     by_name = {

@@ -1,1 +1,1 @@
-"""Plain `nn.Module` networks and encoders. They know neither data nor training; `weights` reads the files of others."""
+"""Plain `nn.Module` networks and pretrained encoders, independent of data and training. `weights` reads foreign weight files."""

@@ -1,4 +1,4 @@
-"""What a pretrained encoder is to the rest: recordings in, vectors out, and a fingerprint of all that they depend on."""
+"""The interface of pretrained encoders: recordings in, vectors out, and a fingerprint of everything that the vectors depend on."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from torch import nn
 
 
 class Encoder(nn.Module, ABC):
-    """A network with weights of its own that turns a recording into vectors; a subclass and a YAML file make one more.
+    """A pretrained network that turns a recording into vectors. To add one, write a subclass and a YAML file.
 
     Attributes:
-        sample_rate: of the waveforms it takes, Hz.
-        columns: a name for each entry of a vector.
-        settings: plain values that its vectors depend on beside the weights: front end, windows, pooling, a version.
-        overlaps: datasets whose recordings it is known to have been trained on, each with `dataset`, `what` and `source`.
+        sample_rate: of the input waveforms, Hz.
+        columns: one name per entry of a vector.
+        settings: plain values that the vectors depend on besides the weights: front end, windows, pooling, a version.
+        overlaps: datasets that the training data is known to overlap with, each with `dataset`, `what` and `source`.
     """
 
     sample_rate: int
     columns: list[str]
     settings: dict[str, Any]
-    overlaps: list[dict[str, str]] = []  # noqa: RUF012 (a subclass or an instance sets its own)
+    overlaps: list[dict[str, str]] = []  # noqa: RUF012 (subclasses or instances replace it)
 
     @classmethod
     def fetch(cls, **arguments: Any) -> list[Path]:
-        """Get weights that anyone may have, for `musicreclass prepare`; the arguments are those of the YAML file.
+        """Download weights that are publicly available; called by `musicreclass prepare` with the arguments of the YAML file.
 
         Returns:
-            the files that are there now; none where weights are the user's to bring.
+            the files on disk; empty if users must provide the weights themselves.
         """
         return []
 
     @abstractmethod
     def windows(self, waveform: torch.Tensor) -> torch.Tensor:
-        """A whole recording, float32 (n,) in [-1, 1), as what the network reads: (windows, ...), one or more."""
+        """Cut a whole recording, float32 (n,) in [-1, 1), into one or more inputs of the network, (windows, ...)."""
 
     @abstractmethod
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows of any recordings (B, ...) to vectors float32 (B, D)."""
+        """Embed windows of any recordings, (B, ...), as vectors, float32 (B, D)."""
 
     def fingerprint(self) -> str:
-        """A SHA-256 of the class, the settings and the weights: vectors of the same fingerprint are the same."""
+        """SHA-256 of the class, settings, columns and weights: equal fingerprints mean equal vectors."""
         digest = hashlib.sha256(
             f"{type(self).__module__}.{type(self).__qualname__}\0{sorted(self.settings.items())}\0{self.columns}".encode()
         )

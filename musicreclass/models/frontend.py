@@ -1,4 +1,4 @@
-"""What stands before a network: from what a DataModule gives to what the network reads."""
+"""Front ends: layers that turn what a DataModule provides into what a network reads."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-FLOOR = 1e-10  # least mel power, -100 dB
-CPU_PART = 8  # waveforms in one call there: with many more, most of the time goes into getting memory
+MIN_POWER = 1e-10  # -100 dB
+CPU_CHUNK = 8  # waveforms per call on a CPU; larger calls spend most of their time allocating memory
 
 
 class Standardize(nn.Module):
-    """Fills missing features and brings each to mean 0 and deviation 1, with statistics of the training split.
+    """Imputes missing features and scales each to mean 0 and standard deviation 1, with statistics of the training split.
 
-    Its statistics are part of the network's weights, so a saved network takes raw features.
+    The statistics are buffers of the network, so a saved network takes raw features.
 
     Args:
         in_features: features per track.
 
     Shape:
-        (B, in_features) float32, NaN where missing, to the same without NaN.
+        (B, in_features) float32, NaN where missing, to (B, in_features) float32 without NaN.
     """
 
     fill: torch.Tensor
@@ -34,24 +34,24 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(in_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Raw features to standardised ones."""
+        """Raw features to standardised features."""
         return (torch.where(torch.isnan(x), self.fill, x) - self.mean) / self.scale
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrogram of a waveform, each band brought to mean 0 and deviation 1.
+    """Log-mel spectrogram of a waveform, each band scaled to mean 0 and standard deviation 1.
 
-    Power in slaney mel bands, area-normalised, as `librosa.feature.melspectrogram` has them; then dB (10 log10), at least -100;
-    then `(dB - mean) / scale` per band. Before `fit`, mean is 0 and scale 1: plain dB. These two are part of the network's
-    weights; window and filters are made from the settings and are not. Always computed in float32, under autocast too.
+    Power in area-normalised Slaney mel bands, as in `librosa.feature.melspectrogram`; then dB (10 log10), at least -100; then
+    `(dB - mean) / scale` per band. Before `fit`, mean is 0 and scale 1: plain dB. Mean and scale are saved with the network;
+    window and filters are rebuilt from the settings. Always computed in float32, even under autocast.
 
     Args:
         sample_rate: of the waveform, Hz.
         n_fft: samples per frame.
-        hop_length: samples from frame to frame.
-        n_mels: bands.
+        hop_length: samples between frames.
+        n_mels: number of mel bands.
         f_min: lower edge of the lowest band, Hz.
-        f_max: upper edge of the highest band, Hz; None: half the sample rate.
+        f_max: upper edge of the highest band, Hz; None for half the sample rate.
 
     Shape:
         (B, n) float32 in [-1, 1] to (B, 1, n_mels, 1 + n // hop_length) float32.
@@ -69,7 +69,7 @@ class LogMel(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        from musicreclass.augmentation.transforms import mel_spectrogram  # networks over tables do without torchaudio
+        from musicreclass.augmentation.transforms import mel_spectrogram  # table models do not need torchaudio
 
         super().__init__()
         self.hop_length = hop_length
@@ -80,15 +80,18 @@ class LogMel(nn.Module):
         self.register_buffer("scale", torch.ones(n_mels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Waveforms to standardised log-mel."""
+        """Waveforms to standardised log-mel spectrograms."""
         return ((self.decibels(x) - self.mean[:, None]) / self.scale[:, None]).unsqueeze(1)
 
     def decibels(self, x: torch.Tensor) -> torch.Tensor:
         """Waveforms (B, n) to mel power in dB, (B, n_mels, frames), float32."""
-        whole = x.device.type != "cpu" or len(x) <= CPU_PART or torch.compiler.is_compiling()
+        in_one_call = x.device.type != "cpu" or len(x) <= CPU_CHUNK or torch.compiler.is_compiling()
         with torch.autocast(x.device.type, enabled=False):
-            power = self.mel(x.float()) if whole else torch.cat([self.mel(part.float()) for part in x.split(CPU_PART)])
-            return 10 * torch.log10(power.clamp(min=FLOOR))
+            if in_one_call:
+                power = self.mel(x.float())
+            else:
+                power = torch.cat([self.mel(chunk.float()) for chunk in x.split(CPU_CHUNK)])
+            return 10 * torch.log10(power.clamp(min=MIN_POWER))
 
     @torch.no_grad()
     def fit(self, waveforms: Iterable[torch.Tensor]) -> None:
@@ -98,7 +101,7 @@ class LogMel(nn.Module):
             waveforms: batches (B, n) as in `forward`, of any sizes.
 
         Raises:
-            ValueError: there is no frame in them.
+            ValueError: if there are no frames.
         """
         frames = 0
         total = torch.zeros(len(self.mean), dtype=torch.float64)
@@ -109,13 +112,13 @@ class LogMel(nn.Module):
             total += db.sum((0, 2))
             squares += db.square().sum((0, 2))
         if not frames:
-            raise ValueError("no waveform to fit the log-mel's mean and scale to")
+            raise ValueError("cannot fit the mean and scale of the log-mel: there are no waveforms")
         mean = total / frames
         deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
-        self.scale.copy_(torch.where(deviation > 1e-3, deviation, 1.0))  # a band that never changes stays as it is
+        self.scale.copy_(torch.where(deviation > 1e-3, deviation, 1.0))  # constant bands are not scaled
 
 
 def int16_to_float(x: torch.Tensor) -> torch.Tensor:
-    """int16 samples as float32 in [-1, 1); other types as they are."""
+    """Convert int16 samples to float32 in [-1, 1); other types are returned unchanged."""
     return x.float() / 32768 if x.dtype == torch.int16 else x

@@ -1,4 +1,4 @@
-"""A multilayer perceptron over feature tables."""
+"""Multilayer perceptron over feature tables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import nn
 
 
 class MLP(nn.Sequential):
-    """Linear, ReLU, dropout, for each hidden layer; then a linear layer to the classes.
+    """Linear, ReLU and dropout for each hidden layer, then a linear layer to the classes.
 
     Args:
         in_features: features per track.
         num_classes: number of classes.
-        hidden: the widths of the hidden layers.
-        dropout: probability of dropping a hidden unit in training.
+        hidden: widths of the hidden layers.
+        dropout: probability of dropping a hidden unit during training.
 
     Shape:
         (B, in_features) float32 to logits (B, num_classes).
@@ -26,6 +26,6 @@ class MLP(nn.Sequential):
     ) -> None:
         widths = [in_features, *hidden]
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        for in_width, out_width in pairwise(widths):
+            layers += [nn.Linear(in_width, out_width), nn.ReLU(), nn.Dropout(dropout)]
         super().__init__(*layers, nn.Linear(widths[-1], num_classes))

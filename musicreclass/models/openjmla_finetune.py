@@ -1,4 +1,4 @@
-"""Networks with a pretrained encoder inside: a new head, and as much of the encoder as is to be tuned."""
+"""Networks that fine-tune a pretrained encoder: a new head, and as much of the encoder as the settings make trainable."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 from musicreclass.models.mlp import MLP
 from musicreclass.models.openjmla import OpenJMLAEncoder
 
-TUNED = ("head", "last_blocks", "all")
+TRAINABLE = ("head", "last_blocks", "all")
 
 
 class OpenJMLA(nn.Module):
-    """OpenJMLA's encoder with a head over its pooled tokens. What is not tuned takes no gradient and stays in eval mode.
+    """OpenJMLA's encoder with a head over its pooled tokens. The encoder stays in eval mode; frozen parameters get no gradient.
 
     Args:
         num_classes: C.
-        checkpoint: the encoder's file; `random` for fresh weights; None for weights that are loaded later, with the head's.
-        prefix: of the encoder in the file, where that holds several.
+        checkpoint: the encoder's file; `random` for random weights; None if the weights are loaded later, with the head's.
+        prefix: which encoder to load, if the file contains several.
         pooling, window_seconds, position: see `OpenJMLAEncoder`.
-        trainable: `head` alone, `last_blocks` blocks and the last normalisation too, or `all`.
-        last_blocks: how many blocks, from the top, for `trainable=last_blocks`.
+        trainable: `head`; `last_blocks`, also the topmost blocks and the final normalisation; or `all`.
+        last_blocks: number of trainable blocks with `trainable=last_blocks`.
         hidden: width of the head's hidden layer; 0 for a linear head.
         dropout: in the head.
-        layer_decay: each block's learning rate, as a share of that of the block above it.
-        unfreeze_every: epochs from one block's turn to the next one's, from the head down; None tunes all that is tuned from the start.
+        layer_decay: learning rate of each block relative to the block above it.
+        unfreeze_every: epochs between unfreezing one block and the next, from the top; None to train all of them from the start.
 
     Shape:
         clips (B, n) float32 at 16 kHz to logits (B, C).
+
+    Raises:
+        ConfigError: if a setting is invalid.
+        WeightsError: see `OpenJMLAEncoder.from_checkpoint`.
     """
 
     def __init__(
@@ -50,53 +54,54 @@ class OpenJMLA(nn.Module):
         unfreeze_every: int | None = None,
     ) -> None:
         super().__init__()
-        if trainable not in TUNED:
-            raise ConfigError([f"model.trainable={trainable}: there is {', '.join(TUNED)}"])
+        if trainable not in TRAINABLE:
+            message = f"model.trainable={trainable}: must be one of {', '.join(TRAINABLE)}"
+            raise ConfigError([Problem(message, "invalid_choice", "model.trainable", trainable)])
         settings: dict[str, Any] = {"pooling": pooling, "window_seconds": window_seconds, "position": position}
         encoder = OpenJMLAEncoder(**settings)
         widths = [hidden] if hidden else []
         self.head = MLP(len(encoder.columns), num_classes, widths, dropout)
-        self.encoder = (
-            encoder if checkpoint is None else OpenJMLAEncoder.from_checkpoint(checkpoint, prefix, **settings)
-        )
-        layers = list(self.encoder.layers)
-        if not 1 <= last_blocks <= len(layers):
-            raise ConfigError([f"model.last_blocks={last_blocks}: from 1 to {len(layers)} blocks"])
-        self.tuned = {"head": 0, "last_blocks": last_blocks, "all": len(layers) + 1}[
-            trainable
-        ]  # stages of the encoder, from the top
+        if checkpoint is not None:
+            encoder = OpenJMLAEncoder.from_checkpoint(checkpoint, prefix, **settings)
+        self.encoder = encoder
+        depth = len(encoder.layers)
+        if not 1 <= last_blocks <= depth:
+            message = f"model.last_blocks={last_blocks}: must be between 1 and {depth}"
+            raise ConfigError([Problem(message, "out_of_range", "model.last_blocks", last_blocks)])
+        self.trainable_stages = {"head": 0, "last_blocks": last_blocks, "all": depth + 1}[trainable]
         self.layer_decay, self.unfreeze_every = layer_decay, unfreeze_every
         self.begin_epoch(0)
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """The encoder's parameters from the top down: one list for each block, the last for what is below them."""
+        """The encoder's parameters from the top down: one list per block, then one for everything below the blocks."""
         encoder = self.encoder
         blocks = [list(block.parameters()) for block in reversed(encoder.layers)]
         blocks[0] += encoder.ln1.parameters()
         return [*blocks, [encoder.cls_token, encoder.pos_embed, *encoder.patch_embed.parameters()]]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Let those parameters take a gradient whose turn has come."""
-        every = self.unfreeze_every
-        turn = self.tuned if every is None else min(self.tuned, epoch // every)
+        """Unfreeze the stages that are trained in an epoch and freeze the others."""
+        unfrozen = self.trainable_stages
+        if self.unfreeze_every is not None:
+            unfrozen = min(unfrozen, epoch // self.unfreeze_every)
         for depth, stage in enumerate(self.stages()):
             for parameter in stage:
-                parameter.requires_grad_(depth < turn)
+                parameter.requires_grad_(depth < unfrozen)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All that is ever tuned, for an optimizer; `lr_scale` is a group's share of the learning rate."""
+        """The parameters trained in any epoch, for an optimizer; `lr_scale` multiplies the learning rate of a group."""
         groups = [{"params": list(self.head.parameters()), "lr_scale": 1.0}]
-        for depth, stage in enumerate(self.stages()[: self.tuned]):
+        for depth, stage in enumerate(self.stages()[: self.trainable_stages]):
             groups.append({"params": stage, "lr_scale": self.layer_decay**depth})
         return groups
 
     def train(self, mode: bool = True) -> OpenJMLA:
-        """As any module, but for what is frozen."""
+        """Set the mode of the head; the encoder stays in eval mode."""
         super().train(mode)
-        self.encoder.eval()  # without dropout or batch statistics there is no other difference
+        self.encoder.eval()  # it has neither dropout nor batch statistics, so its output is the same
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) of the first window of each clip."""
         encoder = self.encoder
-        return self.head(encoder.pooled(encoder.tokens(encoder.first_window(x))))
+        return self.head(encoder.pool(encoder.tokens(encoder.first_window(x))))

@@ -1,26 +1,135 @@
-"""Scoring: from a fitted classifier to predictions, metrics and a figure in its run folder."""
+"""The evaluate task: score a finished run on a split of its data, or on other data."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from musicreclass.errors import DataError, RunError
+import pandas as pd
+from omegaconf import OmegaConf
+
+from musicreclass.classifiers.base import Classifier
+from musicreclass.config.check import compose
+from musicreclass.config.parse import parse
+from musicreclass.config.settings import CLIPS, TrainSettings
+from musicreclass.config.tree import Tree
+from musicreclass.data.leaks import Protocol, find_leaks
+from musicreclass.data.tracks import TrackData
+from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.runs.folder import TRACKS, Run
-from musicreclass.tasks.score import score_predictions
+from musicreclass.tasks.open_data import open_to_score
+from musicreclass.tasks.score import score_predictions, score_split
 
-if TYPE_CHECKING:
-    from musicreclass.classifiers.base import Classifier
-    from musicreclass.data.leaks import Protocol
-    from musicreclass.data.tracks import TrackData
-
-
-PLACED = ("checkpoint", "folder")  # in `features`: where weights lie; what they are, the run knows
+PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
+LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run knows which they are
 
 
-def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, Any]) -> str:
+class Scored(NamedTuple):
+    """What was scored.
+
+    Attributes:
+        run: the run.
+        name: of the split, or of the record of other data.
+        already: whether the score existed before.
+    """
+
+    run: Run
+    name: str
+    already: bool = False
+
+
+def evaluate(
+    folder: Path,
+    split: str = "test",
+    overrides: list[str] | None = None,
+    config_dir: str | None = None,
+    trust: tuple[str, ...] = (),
+) -> Scored:
+    """Score a finished run.
+
+    Args:
+        folder: the run folder.
+        split: `train`, `valid`, `test` or `all`.
+        overrides: of `data`, for other data with the same classes; or where the encoder's weights are now.
+        config_dir: your own folder of configuration.
+        trust: your own modules that the model needs.
+
+    Raises:
+        RunError: if the run is not finished or cannot be read.
+        DataError: if the data does not exist, or does not fit the model.
+    """
+    run = Run.open(folder)
+    if run.state != "done":
+        raise RunError(f"{folder}: the run is {run.state}; only a finished run can be scored", "unfinished_run", folder)
+    if not overrides and split in run.metrics:
+        return Scored(run, split, already=True)
+    settings = settings_to_score(run, overrides or [], config_dir)
+    check_targets(folder, settings, trust)
+    data = open_to_score(folder, settings, run.identity.get("encoder"))
+    classifier = run.classifier(trust)
+    if data.fingerprint() == run.identity.get("fingerprint") and split != "all":
+        score_split(run, classifier, data, split)
+        return Scored(run, split)
+    return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
+
+
+def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) -> TrainSettings:
+    """The settings of a run, with other data or another place of the encoder's weights.
+
+    Raises:
+        ConfigError: for overrides that are not allowed.
+        RunError: if the run's own configuration is not one of this version.
+    """
+    config = run.config
+    locations, data_overrides = split_locations(config, overrides)
+    if data_overrides:
+        config = with_other_data(config, data_overrides, config_dir)
+    config["features"] = {**(config.get("features") or {}), **locations}
+    try:
+        settings = parse("train", config)
+    except ConfigError as error:
+        line = f"{run.folder}/config.yaml: not a configuration of this version: {error.problems[0]}"
+        raise RunError(line, "unusable_config", run.folder) from error
+    assert isinstance(settings, TrainSettings)
+    return settings
+
+
+def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Overrides of where the encoder's weights are, such as features.checkpoint=FILE, and all other overrides."""
+    locations, others = {}, []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        name = key.removeprefix("features.")
+        if key != name and name in LOCATIONS and (config.get("features") or {}).get(name) is not None:
+            locations[name] = value
+        else:
+            others.append(override)
+    return locations, others
+
+
+def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...]) -> None:
+    """Make sure that a run folder names only this package's sources of tracks and encoders, or those of trusted modules.
+
+    Raises:
+        RunError: if it names others.
+    """
+    targets = {"data": settings.data.target, "features": settings.features.target}
+    for section, target in targets.items():
+        if target is None and section == "features":
+            continue
+        module = str(target).rpartition(".")[0]
+        if not module:
+            line = f"{folder}/config.yaml: {section}._target_={target}: not a class"
+            raise RunError(line, "wrong_target", f"{section}._target_")
+        trusted = any(module == name or module.startswith(f"{name}.") for name in trust)
+        if not (trusted or module.startswith(PACKAGE_MODULES)):
+            line = f"{folder}/config.yaml: {section} is created by {target}; if that is your own code, add --trust {module}"
+            raise RunError(line, "untrusted_code", f"{section}._target_", target, module)
+
+
+def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:
     """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
 
     Returns:
@@ -29,100 +138,62 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
     Raises:
         DataError: if the data has classes that the model does not know.
     """
-    strange = sorted(set(data.classes) - set(classifier.meta.classes))
-    if strange:
-        known = ", ".join(classifier.meta.classes)
-        raise DataError(
-            f"the data has classes that the model does not know: {', '.join(strange[:5])}; it knows {known}"
-        )
+    unknown = sorted(set(data.classes) - set(classifier.card.classes))
+    if unknown:
+        classes = ", ".join(classifier.card.classes)
+        line = f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}"
+        raise DataError(line, "unknown_classes", "data", unknown)
     name = f"{split}@{data.fingerprint()[:8]}"
-    found, _ = score_predictions(run, classifier, data, split, name)
+    scores, _ = score_predictions(run, classifier, data, split, name)
     leaks = leaks_from_training(run, data)
     protocol = replace(leaks, pretraining_overlap=data.protocol.pretraining_overlap).as_dict()
-    record = {**found, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
+    record = {**scores, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
     run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})
     return name
 
 
 def leaks_from_training(run: Run, data: TrackData) -> Protocol:
-    """The protocol of scoring other data: whether artists or recordings in it were trained on, as far as can be told."""
-    import pandas as pd
-
-    from musicreclass.data.leaks import Protocol, find_leaks
-
+    """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known."""
     if data.fingerprint() == run.identity.get("fingerprint"):
         return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
     try:
-        seen = pd.read_parquet(run.folder / TRACKS)
-        both = pd.concat([seen[seen.split != "test"], data.tracks.assign(split="test")], ignore_index=True)
+        trained = pd.read_parquet(run.folder / TRACKS)
+        both = pd.concat([trained[trained.split != "test"], data.tracks.assign(split="test")], ignore_index=True)
         return find_leaks(both, data.protocol.split)
     except (OSError, ValueError, KeyError, AttributeError):
-        unknown = "other data than the run's own: whether its artists or recordings were trained on is not known"
-        return Protocol(data.protocol.split, "unknown", [unknown])
-
-
-def moved_weights(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Where an encoder's weights lie now, of overrides such as features.checkpoint=FILE; and the other overrides."""
-    known = {f"features.{name}=": name for name in PLACED if (config.get("features") or {}).get(name) is not None}
-    places = [(name, text) for text in overrides for key, name in known.items() if text.startswith(key)]
-    return {n: t.partition("=")[2] for n, t in places}, [t for t in overrides if t not in [text for _, text in places]]
-
-
-def refuse_foreign_data(folder: Path, config: dict[str, Any], trust: tuple[str, ...]) -> None:
-    """A run folder may name only this package's own sources of tracks and encoders, or those of a trusted module."""
-    features = config.get("features") or {}
-    named = [("data", "data", config["data"].get("_target_")), ("features", "models", features.get("_target_"))]
-    for section, home, target in named if features.get("_target_") else named[:1]:
-        module = str(target).rpartition(".")[0]
-        if not module:
-            raise RunError(f"{folder}/config.yaml: {section}._target_={target}: not a class")
-        own = module.startswith(f"musicreclass.{home}.")
-        if not (own or any(module == m or module.startswith(f"{m}.") for m in trust)):
-            told = f"its {section} comes from {target}; if that is your own code, add --trust {module}"
-            raise RunError(f"{folder}/config.yaml: {told}")
+        reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
+        return Protocol(data.protocol.split, "unknown", [reason])
 
 
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
-    """A run's configuration with other data, given as overrides of `data` alone.
+    """A run's configuration with other data, given as overrides of `data`.
 
     Raises:
-        ConfigError: for overrides that are not legal.
+        ConfigError: for overrides that are not allowed.
         RunError: for overrides of anything but data.
     """
-    from omegaconf import OmegaConf
-
-    from musicreclass.config.check import compose
-    from musicreclass.config.science import CLIPS
-    from musicreclass.config.tree import Tree
-
-    groups = {text.partition("=")[0]: text for text in overrides}
-    wrong = [text for key, text in groups.items() if key.split(".")[0].split("/")[0].lstrip("+") != "data"]
-    if wrong:
-        raise RunError(f"{wrong[0]}: only data can be overridden here; the model is as it was trained")
-    fixed = [f"data.{name}" for name in CLIPS]
-    own = [text for key, text in groups.items() if key.lstrip("+") in fixed]
-    if own:
-        raise RunError(f"{own[0]}: clips are cut as they were in training; it cannot be changed here")
-    needs = config["model"].get("input")
-    base = [
-        f"model={option}" for option in Tree().options_reading("model", "input", needs)[:1]
-    ]  # any that reads the same
-    features = config.get("features") or {}
+    keys = {text.partition("=")[0].lstrip("+"): text for text in overrides}
+    for key, text in keys.items():
+        if key.split(".")[0].split("/")[0] != "data":
+            line = f"{text}: only data can be overridden here; the model stays as it was trained"
+            raise RunError(line, "not_data", key)
+        if key in [f"data.{name}" for name in CLIPS]:
+            raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)
+    reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
+    base = [f"model={Tree().options_reading('model', 'input', reads)[0]}"]  # any model that reads the same
     if features.get("_target_"):
-        base.append(f"features={config.get('choices', {}).get('features')}")
-    if "data" not in groups:
-        choices, own = config.get("choices", {}), config["data"]
-        base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in groups]
-        base += [override(f"data.{name}", own[name]) for name in own if name not in ("_target_", "provides", "split")]
+        base.append(f"features={choices.get('features')}")
+    if "data" not in keys:
+        data = config["data"]
+        base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in keys]
+        base += [as_override(f"data.{k}", v) for k, v in data.items() if k not in ("_target_", "provides", "split")]
     cfg = compose("train", [*base, *overrides], config_dir)
-    found = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    found["features"] = features
-    if needs == "waveform":  # clips are cut as they were in training
-        found["data"] |= {name: config["data"][name] for name in CLIPS if name in config["data"]}
-    return found
+    composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
+    return {**composed, "model": config["model"], "features": features, "data": {**composed["data"], **clips}}
 
 
-def override(key: str, value: Any) -> str:
+def as_override(key: str, value: Any) -> str:
     """One override in Hydra's grammar, text quoted."""
     return f"{key}={'null' if value is None else json.dumps(value, ensure_ascii=False)}"

@@ -1,57 +1,58 @@
-"""The run that a configuration asks for: found if it is finished, trained otherwise.
+"""The run that settings describe: found if it is finished, trained otherwise.
 
-A finished run is found without importing what trains."""
+A finished run is found without importing what trains.
+"""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from omegaconf import OmegaConf
-
+from musicreclass.config.settings import Settings, TrainSettings
 from musicreclass.errors import DatasetNotFoundError, WeightsError
-from musicreclass.hardware.launch import is_worker_rank
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 
 WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
-def find_or_train(cfg: DictConfig) -> Run:
-    """The run that a configuration asks for: found, if it is finished, else made."""
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    path = config["data"].get("path")
-    if path and not Path(path).expanduser().is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file")
-    refuse_missing_weights(config)
-    run = finished_run(config)
-    if run is None:
-        from musicreclass.tasks.train import train as train_run
+class Outcome(NamedTuple):
+    """A finished run, and whether it was finished before."""
 
-        return train_run(cfg)
-    if is_worker_rank(config):
-        return run
-    print(f"found finished: {run.folder} (force=true trains it again)")
-    if run.is_stale:
-        print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
-    return run
+    run: Run
+    found: bool
 
 
-def refuse_missing_weights(config: dict[str, Any]) -> None:
-    """Say that a file of weights is not there, before anything is read.
+def find_or_train(settings: TrainSettings) -> Outcome:
+    """The finished run of these settings, trained if need be.
 
     Raises:
-        WeightsError: for the first that `features` or `model` names.
+        UserError: for data, weights or a model that cannot be used.
+        RunFailedError: for a run that failed during training or scoring.
     """
-    for section in ("features", "model"):
-        weights = config.get(section, {}).get("checkpoint")
-        if str(weights).endswith(WEIGHTS_FILES) and not Path(weights).expanduser().is_file():
-            told = (
-                f"put the weights there, or say where they are: {section}.checkpoint=FILE, MUSICRECLASS_MODELS=FOLDER"
-            )
-            raise WeightsError(f"{section}.checkpoint={weights}: there is no such file; {told}")
+    check_files(settings)
+    run = finished_run(settings.with_precision(settings.hardware.precision).as_dict())
+    if run is not None:
+        return Outcome(run, found=True)
+    from musicreclass.tasks.train import train
+
+    return Outcome(train(settings), found=False)
+
+
+def check_files(settings: Settings) -> None:
+    """Make sure that the files that settings name exist, before anything is read.
+
+    Raises:
+        DatasetNotFoundError: for a table.
+        WeightsError: for a file of weights.
+    """
+    path = None if settings.data is None else settings.data.path
+    if path and not Path(path).expanduser().is_file():
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file", "missing_file", "data.path", path)
+    sections = {"features": settings.features, "model": getattr(settings, "model", None)}
+    for name, section in sections.items():
+        weights = None if section is None else section.checkpoint
+        if str(weights).endswith(WEIGHTS_FILES) and not Path(str(weights)).expanduser().is_file():
+            remedy = f"put the weights there, or set {name}.checkpoint=FILE or MUSICRECLASS_MODELS=FOLDER"
+            line = f"{name}.checkpoint={weights}: there is no such file; {remedy}"
+            raise WeightsError(line, "missing_file", f"{name}.checkpoint", weights)

@@ -12,11 +12,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from musicreclass.classifiers.base import ModelCard
-from musicreclass.classifiers.factory import read_meta
+from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.openjmla import OpenJMLAEncoder
-from musicreclass.models.weights.torch_files import flattened, foreign_objects, prefixes, read
+from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
 from musicreclass.runs.folder import Run
 
 PLAIN_SHOWN = 8  # plain values of a checkpoint that are shown
@@ -54,21 +53,21 @@ def inspect_run(folder: Path, console: Console) -> None:
                 )
     model = folder / "model"
     if model.is_dir():
-        meta = read_meta(model)
-        rows += about_model(meta)
+        card = read_card(model)
+        rows += about_model(card)
     show_rows(rows, console)
     if (model / "weights.pt").is_file():
         inspect_file(model / "weights.pt", console)
 
 
-def about_model(meta: ModelCard) -> list[tuple[str, str]]:
+def about_model(card: ModelCard) -> list[tuple[str, str]]:
     """What a saved model is and reads."""
-    if meta.input == "table":
-        reads = f"a table of {len(meta.columns)} features"
+    if card.input == "table":
+        reads = f"a table of {len(card.columns)} features"
     else:
-        reads = f"{meta.eval_crops} clips of {meta.clip_seconds} s at {meta.sample_rate} Hz of each track"
-    arguments = ", ".join(f"{name}={value}" for name, value in meta.arguments.items())
-    return [("model", f"{meta.target}({arguments})"), ("reads", reads)]
+        reads = f"{card.eval_crops} clips of {card.clip_seconds} s at {card.sample_rate} Hz of each track"
+    arguments = ", ".join(f"{name}={value}" for name, value in card.arguments.items())
+    return [("model", f"{card.target}({arguments})"), ("reads", reads)]
 
 
 def inspect_file(path: Path, console: Console) -> None:
@@ -78,7 +77,7 @@ def inspect_file(path: Path, console: Console) -> None:
         WeightsError: if it is no checkpoint, or damaged.
     """
     try:
-        found = read(path)
+        found = load_checkpoint(path)
     except WeightsError:
         brought = foreign_objects(path)
         if not brought:
@@ -87,7 +86,7 @@ def inspect_file(path: Path, console: Console) -> None:
                    ("brings", f"objects of {', '.join(brought)}: not opened")], console)  # fmt: skip
         console.print("its tensors can be used once their state_dict alone was saved, where it was made")
         return
-    tensors = dict(flattened(found))
+    tensors = dict(flatten_tensors(found))
     total = sum(tensor.numel() for tensor in tensors.values())
     show_rows([("file", f"{path}, {size(path.stat().st_size)}"), ("format", file_format(path)),
                *plain_values(found)], console)  # fmt: skip
@@ -119,7 +118,7 @@ def uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
     """What can be done with a checkpoint, one line each."""
     wanted = {name: tensor.shape for name, tensor in OpenJMLAEncoder().state_dict().items()}
     lines = []
-    found = prefixes(tensors, wanted)
+    found = matching_prefixes(tensors, wanted)
     for prefix in found:
         choice = f" features.prefix={prefix!r}" if len(found) > 1 else ""
         lines.append(f"an OpenJMLA encoder under {prefix!r}: features=openjmla features.checkpoint={path}{choice}")

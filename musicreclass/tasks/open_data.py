@@ -1,69 +1,84 @@
-"""From the configuration of `data` and `features` to a DataModule."""
+"""From the settings of `data` and `features` to a DataModule."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import get_object
 
 from musicreclass.config.messages import one_line
+from musicreclass.config.settings import DataSettings, Settings
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, DataError, RunError, WeightsError
+from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
 
 
-def open_data(
-    config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
-) -> TrackData:
-    """The configured DataModule, its recordings turned into a table where `features` says so, read and split.
+def open_data(settings: Settings, needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None) -> TrackData:
+    """The configured DataModule, read and split; its recordings turned into a table if `features` says so.
 
     Args:
-        config: a resolved configuration.
+        settings: checked.
         needs: the splits that must have tracks.
-        encoder: the fingerprint that the encoder of `features` must have, where a model was trained on its vectors.
+        encoder: the fingerprint that the encoder of `features` must have, if a model was trained on its vectors.
 
     Raises:
-        UserError: if the data is not there or cannot be used.
+        UserError: if the data does not exist or cannot be used.
     """
-    node = {name: value for name, value in config["data"].items() if name != "provides"}
-    target = str(node.pop("_target_", None))
-    try:
-        found = get_object(target)
-    except Exception as error:
-        raise ConfigError([f"data._target_={target}: cannot be imported: {one_line(error)}"]) from error
-    if not (isinstance(found, type) and issubclass(found, TrackData)):
-        raise ConfigError([f"data._target_={target}: not a TrackData, which a source of tracks must be"])
-    try:
-        data = found(**node)
-    except TypeError as error:
-        raise ConfigError([f"data: {one_line(error)}"]) from error
-    features = config.get("features") or {}
-    if features.get("_target_"):
-        data = embedded(data, features, Profile.of(config["hardware"]))
+    assert settings.data is not None
+    data = create(settings.data)
+    if settings.features.target is not None:
+        data = embedded(data, settings.features.as_dict(), Profile.of(settings.hardware.as_dict()))
         if encoder is not None and data.encoder_fingerprint != encoder:
-            raise WeightsError(
-                "features: the encoder is not the one that the run was trained on: its weights or its code have changed; say"
-                " where that one is: features.checkpoint=FILE, or features.folder=DIR"
-            )
+            remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
+            line = f"features: not the encoder that the run was trained with: its weights or its code have changed; {remedy}"
+            raise WeightsError(line, "another_encoder", "features.checkpoint")
     data.needs = needs
     data.prepare_data()
     data.setup("fit")
     return data
 
 
-def open_to_score(folder: Path, config: dict[str, Any], encoder: str | None = None) -> TrackData:
-    """The data to score, whichever splits have tracks.
+def create(settings: DataSettings) -> TrackData:
+    """The source of tracks that `data._target_` names.
 
     Raises:
-        RunError: if the configuration does not describe a source of tracks.
-        DataError: if the data is not there, or cannot be used.
+        ConfigError: if it cannot be imported, is no source of tracks, or does not take its arguments.
+    """
+    target = str(settings.target)
+    try:
+        source = get_object(target)
+    except Exception as error:
+        raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
+    if not (isinstance(source, type) and issubclass(source, TrackData)):
+        raise target_error("not a TrackData, which a source of tracks must be", "wrong_target", target)
+    try:
+        return source(**settings.arguments("provides"))
+    except TypeError as error:
+        raise ConfigError([Problem(f"data: {one_line(error)}", "wrong_arguments", "data", target)]) from error
+
+
+def target_error(message: str, kind: str, target: str) -> ConfigError:
+    """The error of a `data._target_`."""
+    return ConfigError([Problem(f"data._target_={target}: {message}", kind, "data._target_", target)])
+
+
+def open_to_score(folder: Path, settings: Settings, encoder: str | None = None) -> TrackData:
+    """The data to score, whichever splits have tracks.
+
+    Args:
+        folder: of the run, for messages.
+        settings: the run's own, or with other data.
+        encoder: as in `open_data`.
+
+    Raises:
+        RunError: if the settings do not describe a source of tracks.
+        DataError: if the data does not exist, or cannot be used.
     """
     try:
-        return open_data(config, needs=(), encoder=encoder)
+        return open_data(settings, needs=(), encoder=encoder)
     except DataError:
         raise
     except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
-        words = str(error) if isinstance(error, ConfigError) else f"data: {type(error).__name__}: {error}"
-        raise RunError(f"{folder}/config.yaml: {words}") from error
+        message = str(error) if isinstance(error, ConfigError) else f"data: {type(error).__name__}: {error}"
+        raise RunError(f"{folder}/config.yaml: {message}", "unusable_config", folder) from error

@@ -1,75 +1,74 @@
-"""The prepare task: what training would do first, done ahead. Weights, decoded recordings, embeddings."""
+"""The prepare task: fetch weights, decode recordings and compute features ahead of training."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from musicreclass.config.schema import SPLITS
+from musicreclass.config.settings import SPLITS, PrepareSettings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 from musicreclass.features.embeddings import encoder_class
 from musicreclass.storage.atomic import replacing
-from musicreclass.tasks.find_or_train import refuse_missing_weights
+from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.open_data import open_data
 
 
-def prepare(config: dict[str, Any]) -> None:
-    """Do what the configuration names, and print what is there now.
+def prepare(settings: PrepareSettings) -> Iterator[str]:
+    """Prepare what the settings name.
 
-    Args:
-        config: a resolved configuration of conf/prepare.yaml.
+    Yields:
+        a line about each thing that is ready now.
 
     Raises:
-        UserError: if weights cannot be had, or the data is not there or cannot be used.
+        UserError: if weights cannot be fetched, or the data does not exist or cannot be used.
     """
-    refuse_missing_weights(config)
-    features = config["features"]
-    if not features.get("_target_") and config.get("data") is None:
-        raise ConfigError(["prepare: say what: features=NAME fetches its weights, data=NAME decodes its recordings"])
-    if features.get("_target_"):
-        arguments = {name: value for name, value in features.items() if name != "_target_"}
-        for file in encoder_class(features["_target_"])[1].fetch(**arguments):
-            print(f"weights: {file}")
-    if config.get("data") is None:
+    check_files(settings)
+    features = settings.features
+    if features.target is None and settings.data is None:
+        line = "prepare: choose what: features=NAME fetches its weights, data=NAME decodes its recordings"
+        raise ConfigError([Problem(line, "nothing_chosen", "data")])
+    if features.target is not None:
+        for file in encoder_class(features.target)[1].fetch(**features.arguments()):
+            yield f"weights: {file}"
+    if settings.data is None:
         return
-    data = open_data(config, needs=())
+    data = open_data(settings, needs=())
     splits = ", ".join(f"{data.size(split)} {split}" for split in SPLITS)
-    print(f"{config['choices']['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes")
-    for reason, count in data.dropped.items():
-        if count:
-            print(f"left out: {count} {reason}")
-    for note in data.notes:
-        print(note)
-    print(kept(data))
-    if config["table"] is not None:
-        write_table(data, Path(config["table"]).expanduser())
-        print(f"table: {config['table']}")
+    yield f"{settings.choices['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes"
+    yield from (f"left out: {count} {reason}" for reason, count in data.dropped.items() if count)
+    yield from data.notes
+    yield readiness(data)
+    if settings.table is not None:
+        write_table(data, Path(settings.table).expanduser())
+        yield f"table: {settings.table}"
 
 
-def kept(data: TrackData) -> str:
-    """What training now finds ready."""
+def readiness(data: TrackData) -> str:
+    """What training will find in the store."""
     if isinstance(data, AudioData):
-        way = "decoded, in the cache" if data.cache == "waveform" else "looked at, not decoded (data.cache=none)"
-        return f"recordings: {way}"
+        decoded = "decoded, in the cache" if data.cache == "waveform" else "checked, not decoded (data.cache=none)"
+        return f"recordings: {decoded}"
     assert isinstance(data, TableData)
     return f"features: {len(data.columns)} of each track"
 
 
 def write_table(data: TrackData, path: Path) -> None:
-    """Every track's id, path, class, split and features as CSV.
+    """Write the id, path, class, split, group and features of every track as CSV.
 
     Raises:
         ConfigError: if the data is no table.
     """
     if not isinstance(data, TableData):
-        raise ConfigError([f"table={path}: recordings are no table; choose features=NAME too"])
-    about = data.tracks[["track_id", "path", "target", "split", "group"]]
+        line = f"table={path}: the data has recordings and no features; choose features=NAME too"
+        raise ConfigError([Problem(line, "no_table", "table", str(path))])
+    columns = data.tracks[["track_id", "path", "target", "split", "group"]]
     features = pd.DataFrame(data.x, columns=data.columns).groupby(data.row_track).mean()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
-        pd.concat([about.reset_index(drop=True), features], axis=1).to_csv(scratch, index=False, float_format="%.7g")
+        table = pd.concat([columns.reset_index(drop=True), features], axis=1)
+        table.to_csv(scratch, index=False, float_format="%.7g")

@@ -27,7 +27,7 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -
         The confusion matrix.
     """
     found, figure = score_predictions(run, classifier, data, split, split)
-    metrics = {**run.metrics, split: found, "classes": classifier.meta.classes, "protocol": data.protocol.as_dict()}
+    metrics = {**run.metrics, split: found, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
     run.write("metrics.json", metrics)
     return figure
 

@@ -209,7 +209,7 @@ class GenreModule(LightningModule):
         """One forward pass: the summed loss and the logits of some samples, augmented as waveforms before."""
         if self.front is not None:
             x = self.front(x)
-        if self.augment is not None and self.augment.masks:
+        if self.augment is not None and self.augment.has_masks:
             x = self.augment.spectrogram(x, keys)
         logits = self.network(x)
         weight: Any = self.class_weight

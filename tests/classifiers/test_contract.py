@@ -58,7 +58,7 @@ def test_contract(model, data, here):
     saved.mkdir()
     first.save(saved)
     again = load(saved)
-    assert again.meta == first.meta
+    assert again.card == first.card
     assert np.array_equal(again.predict_proba(x), probability)
 
 

@@ -18,7 +18,7 @@ def test_a_loaded_run_predicts_the_same(model, run, table, here):
     loaded = Run.open(only_run(here))
     frame = pd.read_csv(table)
     valid = frame[frame.split == "valid"]
-    x = valid[loaded.classifier().meta.columns].to_numpy(np.float32)
+    x = valid[loaded.classifier().card.columns].to_numpy(np.float32)
     assert np.array_equal(loaded.classifier().predict_proba(x), loaded.predictions("valid").probabilities())
 
 

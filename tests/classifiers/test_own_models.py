@@ -34,7 +34,7 @@ def test_ones_own_experiment_and_network_train(run, here):
 
     with pytest.raises(RunError, match="--trust my_network_1"):
         found.classifier()
-    assert found.classifier(trust=("my_network_1",)).meta.arguments == {"width": 7}
+    assert found.classifier(trust=("my_network_1",)).card.arguments == {"width": 7}
 
     wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
     assert (wrong.code, wrong.lines) == (2, ["+model.depth: no such key; did you mean model.width?"])
@@ -145,9 +145,9 @@ def test_an_estimators_order_of_classes_is_its_own(own, here):
         "TooMany": "ValueError: own_models_1.TooMany gives (6,) probabilities for 3 classes",
         "Flat": "ValueError: own_models_1.Flat gives () probabilities for 3 classes",
         "RowsMissing": "ValueError: the model gives (17, 3) probabilities for 18 rows and 3 classes",
-        "Negative": "ValueError: what the model gives are no probabilities",
-        "Unsummed": "ValueError: what the model gives are no probabilities",
-        "NoNumbers": "FloatingPointError: the model gives probabilities that are not numbers",
+        "Negative": "ValueError: the model gives probabilities that are negative",
+        "Unsummed": "ValueError: the model gives probabilities that are negative or do not sum to 1",
+        "NoNumbers": "FloatingPointError: the model gives probabilities that are not finite",
     }.items(),
 )
 def test_what_are_no_probabilities_is_a_failed_run(name, words, own, here):

@@ -41,7 +41,7 @@ def test_contract(model, library, here):
     (here / "saved").mkdir()
     classifier.save(here / "saved")
     again = load(here / "saved")
-    assert again.meta == classifier.meta
+    assert again.card == classifier.card
     pd.testing.assert_frame_equal(again.predict(data, "valid").table, found[1].table, check_exact=True)
 
 

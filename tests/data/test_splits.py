@@ -1,6 +1,8 @@
-"""Splits keep what belongs together on one side, and leaks are counted."""
+"""Splits keep related tracks together, and leaks are counted."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pandas as pd
@@ -53,33 +55,33 @@ def test_random_splits_are_stratified_to_within_a_track(counts, valid, seed):
     tracks = tracks_of(rows)
     split = assign_splits(tracks, Split("random", valid=valid, test=valid, seed=seed))[1]
     for k, n in enumerate(counts):
-        here = split[tracks.target == f"c{k}"]
-        assert abs((here == "valid").sum() - valid * n) < 1
-        assert abs((here == "test").sum() - valid * n) < 1
+        of_class = split[tracks.target == f"c{k}"]
+        assert abs((of_class == "valid").sum() - valid * n) < 1
+        assert abs((of_class == "test").sum() - valid * n) < 1
 
 
-def test_a_grouped_split_keeps_the_shares():
+def test_a_grouped_split_keeps_the_fractions():
     rows = [(f"c{i % 5}", f"g{i % 5}-{i // 25}", None) for i in range(1000)]
     split = assign_splits(tracks_of(rows), Split("grouped", 0.2, 0.2))[1]
-    shares = split.value_counts(normalize=True)
-    assert abs(shares["valid"] - 0.2) < 0.02
-    assert abs(shares["test"] - 0.2) < 0.02
+    fractions = split.value_counts(normalize=True)
+    assert abs(fractions["valid"] - 0.2) < 0.02
+    assert abs(fractions["test"] - 0.2) < 0.02
 
 
-def test_a_class_with_few_large_groups_is_validated_and_tested_all_the_same():
+def test_a_class_with_few_large_groups_is_in_every_split():
     rows = [(f"c{i % 2}", f"g{i % 2}-{i % 6}", None) for i in range(60)]
     tracks = tracks_of(rows)
     split = assign_splits(tracks, Split("grouped"))[1]
     assert (pd.crosstab(tracks.target, split) > 0).all().all()
 
 
-def test_seeds_draw_different_splits():
+def test_different_seeds_give_different_splits():
     rows = [("ab"[i % 2], None, None) for i in range(100)]
-    one, two = (assign_splits(tracks_of(rows), Split("random", seed=s))[1] for s in (0, 1))
-    assert not one.equals(two)
+    first, second = (assign_splits(tracks_of(rows), Split("random", seed=s))[1] for s in (0, 1))
+    assert not first.equals(second)
 
 
-def test_auto_takes_the_column_then_groups_then_chance():
+def test_auto_uses_the_column_then_groups_then_a_random_split():
     rows = [("ab"[i % 2], f"g{i % 10}", None) for i in range(40)]
     column = np.where(np.arange(40) < 30, "Training", "validation")
     assert assign_splits(tracks_of(rows, split=column), Split("auto"))[0] == "column"
@@ -88,31 +90,28 @@ def test_auto_takes_the_column_then_groups_then_chance():
     assert assign_splits(tracks_of([(t, None, None) for t, _, _ in rows]), Split("auto"))[0] == "random"
 
 
-def leaks(rows, split):
-    return find_leaks(tracks_of(rows, split=split), "given")
+def leaks(rows, split) -> tuple[str, list[list[int]]]:
+    """Whether the split leaks, and the counts in each line of the explanation."""
+    protocol = find_leaks(tracks_of(rows, split=split), "column")
+    return protocol.leaky, [[int(n) for n in re.findall(r"\b\d+\b", line)] for line in protocol.why]
 
 
 def test_leaks_are_counted():
     split = ["train"] * 4 + ["valid"] * 3
-    found = leaks([("a", g, None) for g in ("x", "x", "y", None, "x", "z", "y")], split)
-    assert found.leaky == "yes"
-    assert found.why == [
-        "2 of the 3 artists in valid are in train too (2 of 3 valid tracks)",
-        "the artist is unknown for 1 of 7 tracks",
-    ]
-    found = leaks([("a", g, None) for g in ("x", "x", "y", "y", "u", "v", "w")], split)
-    assert (found.leaky, found.why) == ("no", ["all 5 artists lie on one side each"])
-    found = leaks([("a", None, None)] * 7, split)
-    assert (found.leaky, found.why) == ("unknown", ["the artist is unknown for all of 7 tracks"])
-    found = leaks([("a", None, c) for c in ("1", "2", "3", None, "2", "4", None)], split)
-    assert found.leaky == "yes"
-    assert found.why[0] == "1 recordings of identical content are in train and in valid (t4)"
+    rows = [("a", g, None) for g in ("x", "x", "y", None, "x", "z", "y")]
+    assert leaks(rows, split) == ("yes", [[2, 3, 2, 3], [1, 7]])  # shared artists, tracks of an unknown artist
+    rows = [("a", g, None) for g in ("x", "x", "y", "y", "u", "v", "w")]
+    assert leaks(rows, split) == ("no", [[5]])
+    assert leaks([("a", None, None)] * 7, split) == ("unknown", [[7]])
+    rows = [("a", None, c) for c in ("1", "2", "3", None, "2", "4", None)]
+    assert leaks(rows, split) == ("yes", [[1], [7]])  # identical content
+    assert "t4" in find_leaks(tracks_of(rows, split=split), "column").why[0]
 
 
-def test_an_album_stands_in_for_an_unknown_artist():
+def test_the_album_replaces_an_unknown_artist():
     tracks = make_tracks(list("abcd"), list("xyxy"), album=["1", "1", "2", "3"], group=[None, None, "p", "q"],
                          split=["train", "valid", "train", "valid"])  # fmt: skip
-    assert find_leaks(tracks, "given").leaky == "yes"
+    assert find_leaks(tracks, "column").leaky == "yes"
     tracks = make_tracks(list("abcd"), list("xyxy"), album=["1", "1", "2", "3"], group=["r", "s", "p", "q"],
                          split=["train", "valid", "train", "valid"])  # fmt: skip
-    assert find_leaks(tracks, "given").leaky == "no"
+    assert find_leaks(tracks, "column").leaky == "no"

@@ -1,4 +1,4 @@
-"""The 518 features: their names and order, and the five corrections without which librosa gives other values."""
+"""The 518 features: their names and order, and the five corrections to librosa."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def audio() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def found(audio) -> dict[str, np.ndarray]:
-    return fma518.series(audio, RATE)
+def series(audio) -> dict[str, np.ndarray]:
+    return fma518.compute_series(audio, RATE)
 
 
-def test_columns_are_the_published_ones_in_the_published_order():
+def test_columns_are_as_published():
     assert len(fma518.COLUMNS) == len(set(fma518.COLUMNS)) == 518
     assert sum(fma518.SERIES.values()) == 74
     assert list(fma518.SERIES) == sorted(fma518.SERIES)
@@ -35,45 +35,45 @@ def test_columns_are_the_published_ones_in_the_published_order():
     assert fma518.COLUMNS.index("mfcc_mean_01") == 3 * 84 + 2 * 20
 
 
-def test_a_row_is_the_statistics_of_the_series(audio, found):
+def test_a_row_contains_the_statistics_of_the_series(audio, series):
     row = dict(zip(fma518.COLUMNS, fma518.compute(audio, RATE), strict=True))
-    assert all(values.shape[0] == fma518.SERIES[name] for name, values in found.items())
-    assert row["mfcc_mean_02"] == pytest.approx(found["mfcc"][1].mean(), rel=1e-5)
-    assert row["zcr_max_01"] == pytest.approx(found["zcr"].max(), rel=1e-5)
-    assert row["tonnetz_std_06"] == pytest.approx(found["tonnetz"][5].std(), rel=1e-4)
+    assert all(values.shape[0] == fma518.SERIES[name] for name, values in series.items())
+    assert row["mfcc_mean_02"] == pytest.approx(series["mfcc"][1].mean(), rel=1e-5)
+    assert row["zcr_max_01"] == pytest.approx(series["zcr"].max(), rel=1e-5)
+    assert row["tonnetz_std_06"] == pytest.approx(series["tonnetz"][5].std(), rel=1e-4)
 
 
-def test_a_rmse_is_over_bins(audio, found):
+def test_a_rmse_is_over_bins(audio, series):
     spectrum = np.abs(librosa.stft(audio, n_fft=2048, hop_length=512, pad_mode="reflect"))
-    assert found["rmse"][0] == pytest.approx(np.sqrt((spectrum**2).mean(0)), rel=1e-4)
-    assert not np.allclose(found["rmse"], librosa.feature.rms(S=spectrum), rtol=0.1)
+    assert series["rmse"][0] == pytest.approx(np.sqrt((spectrum**2).mean(0)), rel=1e-4)
+    assert not np.allclose(series["rmse"], librosa.feature.rms(S=spectrum), rtol=0.1)
 
 
-def test_b_chroma_folds_twelve_bins_an_octave(audio, found):
-    """A pure A is pitch class A (9) under the right folding, and is not under librosa's default of 36 bins an octave."""
+def test_b_chroma_folds_twelve_bins_per_octave(audio, series):
+    """A pure A has pitch class 9 with 12 bins per octave, but not with librosa's default of 36."""
     t = np.arange(3 * RATE) / RATE
     pure = np.sin(2 * np.pi * 440 * t)
-    right = fma518.series(pure, RATE)
-    assert (right["chroma_cqt"].mean(1).argmax(), right["chroma_cens"].mean(1).argmax()) == (9, 9)
+    folded = fma518.compute_series(pure, RATE)
+    assert (folded["chroma_cqt"].mean(1).argmax(), folded["chroma_cens"].mean(1).argmax()) == (9, 9)
     cqt = np.abs(librosa.cqt(pure, sr=RATE, hop_length=512, n_bins=84, tuning=None))
     assert librosa.feature.chroma_cqt(C=cqt, n_chroma=12, n_octaves=7).mean(1).argmax() != 9
 
 
-def test_c_some_features_take_every_file_for_22050_hertz(found):
+def test_c_some_features_assume_22050_hertz(series):
     t = np.arange(3 * RATE) / RATE
-    at = fma518.series(np.sin(2 * np.pi * 1000 * t), RATE)
-    middle = at["spectral_centroid"][0, 20:-20].mean()
-    assert middle == pytest.approx(500, rel=0.02)  # 1000 Hz, had the rate been taken as it is
-    assert at["chroma_cqt"].mean(1).argmax() == 11  # the constant-Q features take it as it is: 1000 Hz is a B
-    assert at["mfcc"].shape == found["mfcc"].shape
+    tone = fma518.compute_series(np.sin(2 * np.pi * 1000 * t), RATE)
+    middle = tone["spectral_centroid"][0, 20:-20].mean()
+    assert middle == pytest.approx(500, rel=0.02)  # 1000 Hz at the true rate
+    assert tone["chroma_cqt"].mean(1).argmax() == 11  # the constant-Q features use the true rate: 1000 Hz is a B
+    assert tone["mfcc"].shape == series["mfcc"].shape
 
 
 def test_d_transforms_pad_by_reflection():
-    """A constant signal, reflected, stays constant to its ends; padded with zeros it would fade out there."""
-    found = fma518.series(np.ones(3 * RATE) * 0.5, RATE)
-    assert found["rmse"][0, 0] == pytest.approx(found["rmse"][0, 100], rel=1e-6)
+    """With reflection a constant signal stays constant to its ends; with zero padding it would fade out."""
+    constant = fma518.compute_series(np.ones(3 * RATE) * 0.5, RATE)
+    assert constant["rmse"][0, 0] == pytest.approx(constant["rmse"][0, 100], rel=1e-6)
     zeros = np.abs(librosa.stft(np.ones(3 * RATE) * 0.5, n_fft=2048, hop_length=512))
-    assert np.sqrt((zeros**2).mean(0))[0] < 0.8 * found["rmse"][0, 0]
+    assert np.sqrt((zeros**2).mean(0))[0] < 0.8 * constant["rmse"][0, 0]
 
 
 def test_e_constant_series_have_skew_0_and_kurtosis_minus_3():
@@ -90,10 +90,10 @@ def test_statistics_are_biased_skew_and_fisher_kurtosis():
     assert (summary["median"], summary["mean"], summary["min"], summary["max"]) == (0, 1, 0, 4)
 
 
-def test_short_or_stereo_audio_is_refused():
-    with pytest.raises(ValueError, match=r"1\.0 s of audio is too short: the features need 2\.0 s"):
+def test_short_or_stereo_audio_is_rejected():
+    with pytest.raises(ValueError, match=r"\b2\.0 s"):
         fma518.compute(np.zeros(RATE), RATE)
-    with pytest.raises(ValueError, match="mono audio is needed"):
+    with pytest.raises(ValueError, match="mono"):
         fma518.compute(np.zeros((2, 3 * RATE)), RATE)
 
 

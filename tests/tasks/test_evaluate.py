@@ -55,7 +55,7 @@ def test_all_of_ones_own_table(run, finished):
 
 @pytest.mark.parametrize(("artists", "leaky", "told"), [
     ("mine-{}", "no", None),
-    ("jazz-{}", "yes", "2 of the 10 artists in test are in train too (6 of 30 test tracks)"),
+    ("jazz-{}", "yes", "2 of the 10 artists in test are also in train (6 of 30 test tracks)"),
 ])  # fmt: skip
 def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, told):
     make_frame(90, groups=6).to_csv("features.csv", index=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from musicreclass.data.sources.gtzan import index
+from musicreclass.data.sources.gtzan import load_index
 from musicreclass.runs.folder import Run
 from tests.conftest import only_run
 from tests.library import write_tone
@@ -120,7 +120,7 @@ def test_a_table_of_recordings_is_refused(run, here, music):
 
 
 def test_what_an_encoder_has_heard_is_told_beside_every_score(run, here, own):
-    known = index()
+    known = load_index()
     names = [n for split in ("train", "valid", "test") for n in known.index[known.fault_filtered == split][::25]]
     for i, name in enumerate(names):
         write_tone(

@@ -189,7 +189,7 @@ def test_force_touches_nothing_before_training_can_start(run, table, here):
     mistakes = {
         "model=mpl": "no such option",
         "data.path=gone.csv": "there is no such file",
-        "data.path=one_class.csv": "every track is of one class",
+        "data.path=one_class.csv": "only one class",
         "data.label_column=gone": "no column 'gone'",
         "+optimizer.betas=[2,2]": "optimizer: ",
         "model.dropout=7": "model: ",
@@ -217,7 +217,7 @@ def test_dollars_in_names_stand_as_they_are(run, here):
     found = Run.open(here / "r$x_{$")
     assert found.metrics["classes"] == found.predictions("valid").classes == classes
     assert set(found.predictions("valid").table.target) == set(classes)
-    assert "$f_{0}$" in found.classifier().meta.columns
+    assert "$f_{0}$" in found.classifier().card.columns
     assert all(name in result.out for name in classes)
     assert (found.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
     labels = confusion_figure(found.predictions("valid"), found.folder.name).axes[0].get_yticklabels()

@@ -87,7 +87,7 @@ def test_a_network_that_reads_the_waveform_itself(run, library, here):
     words = [w for w in SMALL if not w.startswith("model")]
     result = run("train", "--config-dir", "conf", "data=folder", f"data.root={library}", "model=wave", *words)
     assert result.code == 0, result.err
-    assert Run.open(only_run(here)).classifier(trust=("my_wave",)).meta.frontend is None
+    assert Run.open(only_run(here)).classifier(trust=("my_wave",)).card.frontend is None
 
 
 def test_impossible_settings_are_one_line(run, library):
@@ -153,7 +153,7 @@ def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
     result = run(
         "train", "data=folder", f"data.root={library}", *SMALL, "data.clip_seconds=0.01", "data.min_seconds=0.01"
     )
-    assert (result.code, len(result.lines)) == (2, 3 if "looking at" in result.err else 1), result.err
+    assert (result.code, len(result.lines)) == (2, 3 if "examining" in result.err else 1), result.err
     assert "the network cannot take clips of 80 samples" in result.lines[-1]
     assert not list((here / "outputs").glob("folder-*"))
 

@@ -158,7 +158,7 @@ def test_absent_data_is_one_line(project, monkeypatch, capfd):
     monkeypatch.setenv("MUSICRECLASS_DATA", "")  # as make has it without DATA=
     assert command.main(["fma_medium_svm", "fma_medium_mlp"]) == 0
     told = capfd.readouterr().out.splitlines()
-    assert told[0].startswith("fma_medium_svm: skipped: FMA: say where it is: data.root=DIR, or MUSICRECLASS_DATA")
+    assert told[0].startswith("fma_medium_svm: skipped: FMA: set data.root=DIR")
     assert recorded(project, "fma_medium_svm") is None
 
 

@@ -64,7 +64,7 @@ def test_two_processes_are_one(run, table, here):
     ended(start([*words, "run_dir=one"]))
     out, err = ended(start([*words, "run_dir=two", TWO]))
     assert out.count("mlp on table features.csv:") == 1
-    assert err.count("looking at") <= 1
+    assert err.count("examining") <= 1
     assert_alike(here / "one", here / "two")
     one, two = Run.open(here / "one"), Run.open(here / "two")
     assert two.state == "done"

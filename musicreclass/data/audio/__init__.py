@@ -1,1 +1,1 @@
-"""One audio file to samples: headers, decoding, resampling. Knows no dataset and keeps nothing."""
+"""Reads one audio file into samples: headers, decoding, resampling. Knows no dataset and stores nothing."""

@@ -1,15 +1,15 @@
-"""Decoding: any recording as mono int16 at the rate that is asked for, whole or a part of it.
+"""Decodes any recording, or a part of it, to mono int16 at a requested sample rate.
 
-A recording is decoded in stretches of `RUN` blocks of `BLOCK` seconds, always from a stretch's beginning: the file is
-opened afresh and sought to a little before it. Each block is resampled for itself, with more on both sides that is cut
-off. So a crop costs the blocks it touches and what lies between them and the beginning of their stretch, and is bit
-for bit the same slice of the whole recording, however it is read. That holds by construction, not by the decoders'
-exactness: what libmpg123 makes of a frame depends in the last bit on where it began. Only lossless formats are sought
-to the very place.
+A recording is decoded in stretches of `BLOCKS_PER_STRETCH` blocks of `BLOCK_SECONDS`, always from the start of a
+stretch: the file is opened anew and decoding starts shortly before it. Each block is resampled separately, with extra
+samples on both sides that are then discarded. A crop thus costs the blocks that it overlaps and those between them and
+the start of their stretch, and it equals the same slice of the whole recording bit for bit. This does not depend on
+exact seeking: what libmpg123 decodes from a frame depends, in the last bit, on where decoding started. Only lossless
+formats are decoded from the exact sample.
 
-What a file delivers is checked against what its header promises. A file that ends within the last `TOLERANCE` of what
-it promised (a wrong count of frames, an encoder's padding) is filled up with silence; one that ends earlier is cut
-short. An Ogg file and an MP3 stream without a header frame promise nothing: cut, they are shorter recordings.
+The decoded length is checked against the stated one. A file that ends within `TOLERANCE` of it (a wrong frame count,
+encoder padding) is padded with silence; one that ends earlier is truncated. Ogg files, and MP3 streams without a length
+frame, state no length: if truncated, they are shorter recordings.
 """
 
 from __future__ import annotations
@@ -23,187 +23,213 @@ import numpy as np
 import soundfile
 import soxr
 
-from musicreclass.data.audio.ffmpeg import playable
-from musicreclass.data.audio.header import BadAudioError, Header, header, open_sound, size_and_time, unbroken
-from musicreclass.data.audio.quiet import quiet
+from musicreclass.data.audio.c_stderr import muted_c_stderr
+from musicreclass.data.audio.ffmpeg import readable_file
+from musicreclass.data.audio.header import (
+    BadAudioError,
+    Header,
+    has_contiguous_frames,
+    open_sound,
+    read_header,
+    size_and_mtime,
+)
 
-VERSION = 1  # of what comes out: part of the key of whatever keeps it
+VERSION = 1  # of the samples produced; part of the key of everything stored from them
 DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-BLOCK = 10  # seconds
-RUN = 3  # blocks of a stretch
-MARGIN = 0.1  # seconds at least, on both sides of a block: more than the resampler's filter is long
+BLOCK_SECONDS = 10
+BLOCKS_PER_STRETCH = 3
+MARGIN = 0.1  # minimum seconds on both sides of a block; longer than the resampler's filter
 
 
 def probe(path: Path, sample_rate: int) -> int:
-    """The length that a file's header promises, in samples at `sample_rate`.
+    """The length that a file's header states, in samples at `sample_rate`.
 
     Raises:
-        BadAudioError: if it is no recording.
+        BadAudioError: if the file is not a recording.
     """
-    with playable(path) as file:
-        return header(path, file).length(sample_rate)
+    with readable_file(path) as file:
+        return read_header(path, file).length(sample_rate)
 
 
-def examine(path: Path, sample_rate: int, shortest: float = 0.0) -> int:
-    """The same, once it is sure that the file delivers what it promises: after that, no part of it fails to be read.
+def examine(path: Path, sample_rate: int, min_seconds: float = 0.0) -> int:
+    """As `probe`, after verifying that every part of the file can be decoded.
 
-    PCM files, and MP3 files with one frame after the other, are looked at near their end, in a few milliseconds. Others
-    are decoded whole.
+    PCM files, and MP3 files with contiguous frames, are verified by decoding their end, in a few milliseconds. Others
+    are decoded completely.
 
     Args:
         path: the file.
         sample_rate: of the result.
-        shortest: seconds that a recording must have.
+        min_seconds: minimum duration of a recording.
 
     Raises:
-        BadAudioError: if the file is no recording, delivers less than it promises, or holds what are no numbers.
+        BadAudioError: if the file is not a recording, is truncated, or contains NaN or infinite samples.
     """
-    with playable(path) as file:
-        head = header(path, file)
-        if head.frames < shortest * head.rate:
-            raise BadAudioError(path, "too short", f"{head.frames / head.rate:.2f} s")
-        if head.proven or (head.proven is None and unbroken(path, file)):
-            last = max(0, head.frames - head.tolerance - 1)
-            samples(path, file, head, last, last, head.frames)
+    with readable_file(path) as file:
+        header = read_header(path, file)
+        if header.frames < min_seconds * header.rate:
+            raise BadAudioError(path, "too short", f"{header.frames / header.rate:.2f} s")
+        if header.verify_end_only or (header.verify_end_only is None and has_contiguous_frames(path, file)):
+            last = max(0, header.frames - header.tolerance - 1)
+            decode_native(path, file, header, last, last, header.frames)
         else:
-            blocks = _blocks(head, sample_rate)
-            for low in range(0, blocks, RUN):
-                samples(path, file, head, *_span(head, sample_rate, low, min(low + RUN, blocks)))
-        return head.length(sample_rate)
+            blocks = _block_count(header, sample_rate)
+            for first in range(0, blocks, BLOCKS_PER_STRETCH):
+                span = _native_span(header, sample_rate, first, min(first + BLOCKS_PER_STRETCH, blocks))
+                decode_native(path, file, header, *span)
+        return header.length(sample_rate)
 
 
 @lru_cache(maxsize=1 << 16)
-def _examined(path: Path, sample_rate: int, size: int, time: int) -> int:
+def _examined_length(path: Path, sample_rate: int, size: int, mtime: int) -> int:
     return examine(path, sample_rate)
 
 
-def read(path: Path, sample_rate: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+def decode(path: Path, sample_rate: int, start: int = 0, stop: int | None = None) -> np.ndarray:
     """A recording or a part of it: the mean of its channels, resampled.
 
     Args:
         path: the file.
-        sample_rate: of the result; `start` and `stop` count in it.
+        sample_rate: of the result, and of `start` and `stop`.
         start: the first sample.
         stop: the sample after the last; None for the end.
 
     Returns:
-        int16 (stop - start,); what is louder than full scale is clipped.
+        int16 (stop - start,), clipped at full scale.
 
     Raises:
-        BadAudioError: if the recording is bad, inside or outside of what is asked for.
-        ValueError: if the recording has no such part.
+        BadAudioError: if any part of the recording is bad, even outside of the requested one.
+        ValueError: if the recording does not contain the requested part.
     """
-    whole = start == 0 and stop is None  # reading all of it is an examination, too
-    length = probe(path, sample_rate) if whole else _examined(path, sample_rate, *size_and_time(path, path))
+    complete = start == 0 and stop is None  # decoding everything verifies everything
+    length = probe(path, sample_rate) if complete else _examined_length(path, sample_rate, *size_and_mtime(path, path))
     stop = length if stop is None else stop
     if not 0 <= start <= stop <= length:
-        raise ValueError(f"{path}: no samples {start} to {stop}, it has {length}")
-    return gathered(path, sample_rate, start, stop)
+        raise ValueError(f"{path}: samples {start} to {stop} are out of range; it has {length}")
+    return decode_examined(path, sample_rate, start, stop)
 
 
-def gathered(path: Path, sample_rate: int, start: int, stop: int) -> np.ndarray:
-    """As `read`, of a file that was examined before."""
-    found = [piece for _, piece in pieces(path, sample_rate, start, stop)]
-    return found[0].copy() if len(found) == 1 else np.concatenate([np.empty(0, np.int16), *found])
+def decode_examined(path: Path, sample_rate: int, start: int, stop: int) -> np.ndarray:
+    """As `decode`, of a file that was already examined."""
+    pieces = [piece for _, piece in decode_blocks(path, sample_rate, start, stop)]
+    return pieces[0].copy() if len(pieces) == 1 else np.concatenate([np.empty(0, np.int16), *pieces])
 
 
-def pieces(path: Path, sample_rate: int, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """As `gathered`, block by block: the sample at which each piece begins, and int16 (m,)."""
+def decode_blocks(path: Path, sample_rate: int, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """As `decode_examined`, block by block: the first sample of each piece, and int16 (m,)."""
     if stop <= start:
         return
-    size = BLOCK * sample_rate
-    with playable(path) as file:
-        head = header(path, file)
-        blocks = _blocks(head, sample_rate)
+    size = BLOCK_SECONDS * sample_rate
+    with readable_file(path) as file:
+        header = read_header(path, file)
+        blocks = _block_count(header, sample_rate)
         first, last = min(start // size, blocks - 1), min(-(-stop // size), blocks)
-        for run in range(first // RUN, -(-last // RUN)):
-            low, high = max(first, run * RUN), min(last, (run + 1) * RUN)
-            span = _span(head, sample_rate, low, high)
-            sound = samples(path, file, head, *span)
+        for stretch in range(first // BLOCKS_PER_STRETCH, -(-last // BLOCKS_PER_STRETCH)):
+            low, high = max(first, stretch * BLOCKS_PER_STRETCH), min(last, (stretch + 1) * BLOCKS_PER_STRETCH)
+            span = _native_span(header, sample_rate, low, high)
+            native = decode_native(path, file, header, *span)
             for number in range(low, high):
-                block = _block(sound, span[1], head, sample_rate, number)
+                block = _resampled_block(native, span[1], header, sample_rate, number)
                 at = number * size
                 yield max(start, at), block[max(0, start - at) : stop - at]
 
 
-def _blocks(head: Header, sample_rate: int) -> int:
-    """How many blocks there are; the last takes in up to a second more, for clips of 30.003 s are common."""
-    return max(1, -(-(head.length(sample_rate) - sample_rate) // (BLOCK * sample_rate)))
+def _block_count(header: Header, sample_rate: int) -> int:
+    """Number of blocks. The last may be up to a second longer, since clips of 30.003 s are common."""
+    return max(1, -(-(header.length(sample_rate) - sample_rate) // (BLOCK_SECONDS * sample_rate)))
 
 
-def _margin(head: Header, sample_rate: int) -> tuple[int, int]:
-    """What is resampled too much on either side of a block, in samples of the file and of the result."""
-    if head.rate == sample_rate:
+def _margins(header: Header, sample_rate: int) -> tuple[int, int]:
+    """Extra samples to resample on each side of a block, at the file's rate and at the target rate."""
+    if header.rate == sample_rate:
         return 0, 0
-    unit = math.gcd(head.rate, sample_rate)  # 1 / unit seconds are a whole number of samples at both rates
+    unit = math.gcd(header.rate, sample_rate)  # 1 / unit seconds are a whole number of samples at both rates
     units = math.ceil(MARGIN * unit)
-    return units * head.rate // unit, units * sample_rate // unit
+    return units * header.rate // unit, units * sample_rate // unit
 
 
-def _span(head: Header, sample_rate: int, low: int, high: int) -> tuple[int, int, int]:
-    """What some blocks of one stretch are made of, in the file's own samples: where to begin, the first, the end."""
-    step, margin = BLOCK * head.rate, _margin(head, sample_rate)[0]
+def _native_span(header: Header, sample_rate: int, low: int, high: int) -> tuple[int, int, int]:
+    """The samples at the file's rate that blocks `low` to `high` of one stretch need.
+
+    Returns:
+        where to start decoding, the first sample, and the sample after the last.
+    """
+    step, margin = BLOCK_SECONDS * header.rate, _margins(header, sample_rate)[0]
     start = max(0, low * step - margin)
-    begin = start if head.exact else max(0, low // RUN * RUN * step - margin)
-    return begin, start, (head.frames if high == _blocks(head, sample_rate) else high * step) + margin
+    stretch = low // BLOCKS_PER_STRETCH * BLOCKS_PER_STRETCH
+    decode_from = start if header.exact_seek else max(0, stretch * step - margin)
+    stop = header.frames if high == _block_count(header, sample_rate) else high * step
+    return decode_from, start, stop + margin
 
 
-def _block(sound: np.ndarray, at: int, head: Header, sample_rate: int, number: int) -> np.ndarray:
-    """One block at the target rate, int16 (BLOCK * sample_rate,) or longer or shorter for the last.
+def _resampled_block(native: np.ndarray, at: int, header: Header, sample_rate: int, number: int) -> np.ndarray:
+    """One block at the target rate, int16 (BLOCK_SECONDS * sample_rate,); the last may be longer or shorter.
 
     Args:
-        sound: some of the file's own samples, float32; they are overwritten.
-        at: the first of them.
+        native: samples at the file's rate, float32; they are overwritten.
+        at: position of the first of them in the file.
+        header: of the file.
+        sample_rate: the target rate.
         number: which block.
     """
-    _, start, stop = _span(head, sample_rate, number, number + 1)
-    sound = sound[start - at : stop - at]
-    if head.rate != sample_rate:
-        sound = soxr.resample(sound, head.rate, sample_rate, quality="HQ")
-    skip, size = _margin(head, sample_rate)[1] if number else 0, BLOCK * sample_rate
-    if number + 1 == _blocks(head, sample_rate):
-        size = head.length(sample_rate) - number * size
-    return quantised(sound[skip : skip + size])
+    _, start, stop = _native_span(header, sample_rate, number, number + 1)
+    sound = native[start - at : stop - at]
+    if header.rate != sample_rate:
+        sound = soxr.resample(sound, header.rate, sample_rate, quality="HQ")
+    skip, size = _margins(header, sample_rate)[1] if number else 0, BLOCK_SECONDS * sample_rate
+    if number + 1 == _block_count(header, sample_rate):
+        size = header.length(sample_rate) - number * size
+    return float_to_int16(sound[skip : skip + size])
 
 
-def samples(path: Path, file: Path, head: Header, begin: int, start: int, stop: int) -> np.ndarray:
-    """Some of a file's own samples, mono float32 (stop - start,), as decoding from `begin` on gives them.
+def decode_native(path: Path, file: Path, header: Header, decode_from: int, start: int, stop: int) -> np.ndarray:
+    """Samples `start` to `stop` at the file's rate, mono float32 (stop - start,), followed by silence after the end.
 
-    Beyond the end of the recording there is silence.
+    Args:
+        path: the file as the user knows it.
+        file: the file to open.
+        header: of the file.
+        decode_from: where to start decoding.
+        start: the first sample.
+        stop: the sample after the last.
 
     Raises:
-        BadAudioError: if the file ends before its time, or breaks.
+        BadAudioError: if the file is truncated or damaged.
     """
-    need = min(stop, head.frames) - start
-    at = max(0, begin - head.preroll)
+    needed = min(stop, header.frames) - start
+    at = max(0, decode_from - header.preroll)
     try:
-        with quiet(), open_sound(file, head) as sound:
-            if at and sound.seek(at) != at:  # libmpg123 stumbled on the way
-                raise BadAudioError(path, "damaged", f"ahead of {start / head.rate:.0f} s")
-            found = sound.read(start - at + need, dtype="float32", always_2d=True)[start - at :]
+        with muted_c_stderr(), open_sound(file, header) as sound:
+            if at and sound.seek(at) != at:  # libmpg123 failed on the way
+                raise BadAudioError(path, "damaged", f"before {start / header.rate:.0f} s")
+            frames = sound.read(start - at + needed, dtype="float32", always_2d=True)[start - at :]
     except soundfile.LibsndfileError as error:
-        raise BadAudioError(path, "damaged", f"near {start / head.rate:.0f} s") from error
+        raise BadAudioError(path, "damaged", f"near {start / header.rate:.0f} s") from error
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
-    end = start + len(found)
-    if len(found) < need and end < head.frames - head.tolerance:
-        raise BadAudioError(path, "cut short", f"it tells of {head.frames / head.rate:.1f} s")
-    out = np.empty(stop - start, np.float32)
-    mono, channels = out[: len(found)], found.shape[1]
-    out[len(found) :] = 0
+    if len(frames) < needed and start + len(frames) < header.frames - header.tolerance:
+        raise BadAudioError(path, "truncated", f"its header states {header.frames / header.rate:.1f} s")
+    mono = np.empty(stop - start, np.float32)
+    mono[len(frames) :] = 0
+    _average_channels(frames, out=mono[: len(frames)])
+    if len(frames) and not np.isfinite(np.ptp(mono[: len(frames)])):
+        raise BadAudioError(path, "damaged", "contains NaN or infinite samples")
+    return mono
+
+
+def _average_channels(frames: np.ndarray, out: np.ndarray) -> None:
+    """Write the mean of the channels (n, channels) to `out` (n,)."""
+    channels = frames.shape[1]
     if channels == 1:
-        mono[:] = found[:, 0]
-    else:
-        np.add(found[:, 0], found[:, 1], out=mono)  # column by column: far faster than mean(axis=1)
-        for i in range(2, channels):
-            mono += found[:, i]
-        mono *= np.float32(1 / channels)
-    if len(mono) and not np.isfinite(np.ptp(mono)):
-        raise BadAudioError(path, "damaged", "it holds samples that are no numbers")
-    return out
+        out[:] = frames[:, 0]
+        return
+    np.add(frames[:, 0], frames[:, 1], out=out)  # column by column: far faster than mean(axis=1)
+    for i in range(2, channels):
+        out += frames[:, i]
+    out *= np.float32(1 / channels)
 
 
-def quantised(sound: np.ndarray) -> np.ndarray:
+def float_to_int16(sound: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1) as int16; clips, and overwrites its argument."""
     sound *= np.float32(32768)
     np.rint(sound, out=sound)

@@ -1,4 +1,4 @@
-"""What an audio file promises: its rate and length, as far as they can be told without decoding it."""
+"""The sample rate and length that an audio file states, as far as they are known without decoding."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from pathlib import Path
 import soundfile
 
 from musicreclass.data.audio import mp3
-from musicreclass.data.audio.quiet import quiet
+from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.errors import DataError
 
-PREROLL = 0.5  # seconds ahead of a stretch in an MP3: a frame of a low bit rate borrows bits from up to 20 before it
-TOLERANCE = (1.0, 0.1)  # seconds, share of the recording; the smaller of the two
-SHORTENED = re.compile(r"(?:data|Data Size|SSND)\s*: (\d+) \(should be (\d+)\)")  # in libsndfile's log, in bytes
-STREAMED = 0x7FFF0000  # a size from here on is what programs write that do not know it
+PREROLL = 0.5  # seconds decoded before a stretch of an MP3: frames of a low bit rate borrow bits from up to 20 before
+TOLERANCE = (1.0, 0.1)  # seconds, fraction of the recording; the smaller of the two
+CORRECTED_SIZE = re.compile(r"(?:data|Data Size|SSND)\s*: (\d+) \(should be (\d+)\)")  # in libsndfile's log, in bytes
+UNKNOWN_SIZE = 0x7FFF0000  # programs that do not know the size write a value from here on
 
 
 class BadAudioError(DataError):
-    """A file that cannot be used as a recording.
+    """A file that cannot be used as a recording; `kind` is the reason with underscores.
 
     Attributes:
         path: the file.
-        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `cut short`, `damaged`,
-            `too short` or `needs ffmpeg`: a few words, to count files by.
+        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `truncated`, `damaged`,
+            `too short` or `needs ffmpeg`; files are counted by it.
     """
 
     def __init__(self, path: Path, reason: str, detail: str = "") -> None:
-        super().__init__(f"{path}: {reason}{f' ({detail})' if detail else ''}")
+        message = f"{path}: {reason}{f' ({detail})' if detail else ''}"
+        super().__init__(message, kind=reason.replace(" ", "_"), key=path)
         self.path, self.reason, self.detail = path, reason, detail
 
     def __reduce__(self) -> tuple[type[BadAudioError], tuple[Path, str, str]]:
@@ -40,22 +41,22 @@ class BadAudioError(DataError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """What is known of a file before decoding.
 
     Attributes:
         rate: samples per second.
-        frames: the promised length in samples at that rate.
-        proven: whether a look near the end proves the rest, since the file cannot break ahead of it; None if its frames
-            have to be gone over to know.
-        exact: whether any place may be sought to, since decoding has no state.
-        preroll: samples to decode ahead of a stretch.
-        prefix: what has to stand in place of the file's first `skipped` bytes for libsndfile to read all of it.
+        frames: the stated length in samples at that rate.
+        verify_end_only: whether decoding the end is enough to verify the file, since it cannot break before; None if
+            that depends on whether its frames are contiguous.
+        exact_seek: whether decoding may start at any sample, since the codec has no state.
+        preroll: samples to decode before a stretch.
+        prefix: bytes that must replace the first `skipped` bytes of the file for libsndfile to read all of it.
     """
 
     rate: int
     frames: int
-    proven: bool | None
-    exact: bool = False
+    verify_end_only: bool | None
+    exact_seek: bool = False
     preroll: int = 0
     prefix: bytes = b""
     skipped: int = 0
@@ -63,28 +64,33 @@ class Header:
     @property
     def tolerance(self) -> int:
         """How many samples may be missing at the end."""
-        return int(min(TOLERANCE[0] * self.rate, TOLERANCE[1] * self.frames))
+        return int(tolerated_loss(self.frames, self.rate))
 
     def length(self, sample_rate: int) -> int:
-        """The promised length in samples at another rate."""
+        """The stated length in samples at another rate."""
         return (2 * self.frames * sample_rate + self.rate) // (2 * self.rate)
 
 
-def header(path: Path, file: Path) -> Header:
-    """What a file says of itself; remembered until it changes.
+def tolerated_loss(length: float, rate: float = 1.0) -> float:
+    """How much may be missing at the end of a recording, in samples at `rate` (by default, in seconds)."""
+    return min(TOLERANCE[0] * rate, TOLERANCE[1] * length)
+
+
+def read_header(path: Path, file: Path) -> Header:
+    """The header of a file, cached until the file changes.
 
     Args:
         path: the file as the user knows it.
         file: the file to open.
 
     Raises:
-        BadAudioError: if it cannot be read, or is no audio.
+        BadAudioError: if the file cannot be read or is not audio.
     """
-    return _header(path, file, *size_and_time(path, file))
+    return _read_header(path, file, *size_and_mtime(path, file))
 
 
-def size_and_time(path: Path, file: Path) -> tuple[int, int]:
-    """Size and time of a file."""
+def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
+    """Size of a file in bytes, and its modification time in nanoseconds."""
     try:
         stat = file.stat()
     except OSError as error:
@@ -96,65 +102,71 @@ def size_and_time(path: Path, file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _header(path: Path, file: Path, size: int, time: int) -> Header:
+def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
     if not file.is_file():
         raise BadAudioError(path, "not a file")
     if size == 0:
         raise BadAudioError(path, "empty file")
     try:
-        file.open("rb").close()  # libsndfile does not tell why it cannot
-        with quiet(), open_sound(file) as sound:
-            kind, told = sound.format, sound.extra_info
-            plain = sound.subtype.startswith(("PCM", "ULAW", "ALAW"))
-            exact = plain or sound.subtype in ("FLOAT", "DOUBLE")
-            head = Header(sound.samplerate, sound.frames, proven=plain and kind != "FLAC", exact=exact)
-        if kind == "MP3":
-            head = _counted(path, file, head)
+        file.open("rb").close()  # libsndfile does not report why it cannot open a file
+        with muted_c_stderr(), open_sound(file) as sound:
+            container, log = sound.format, sound.extra_info
+            pcm = sound.subtype.startswith(("PCM", "ULAW", "ALAW"))
+            exact_seek = pcm or sound.subtype in ("FLOAT", "DOUBLE")
+            header = Header(sound.samplerate, sound.frames, pcm and container != "FLAC", exact_seek)
+        if container == "MP3":
+            header = _with_mp3_length(path, file, header)
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
     except soundfile.LibsndfileError as error:
         raise BadAudioError(path, "not audio") from error
-    if head.frames == 0:
-        raise BadAudioError(path, "too short", "it holds no samples")
-    if head.frames > 1 << 40:
-        raise BadAudioError(path, "cannot be read", "it does not tell its length")
-    for promised, there in SHORTENED.findall(told):  # libsndfile corrects the length in silence
-        whole = head.frames * int(promised) // max(int(there), 1)
-        if int(promised) < STREAMED and head.frames < whole - min(TOLERANCE[0] * head.rate, TOLERANCE[1] * whole):
-            raise BadAudioError(path, "cut short", f"{head.frames / head.rate:.1f} of {whole / head.rate:.1f} s")
-    return head
+    if header.frames == 0:
+        raise BadAudioError(path, "too short", "contains no samples")
+    if header.frames > 1 << 40:
+        raise BadAudioError(path, "cannot be read", "its length is unknown")
+    _check_corrected_sizes(path, header, log)
+    return header
 
 
-def _counted(path: Path, file: Path, head: Header) -> Header:
-    """The header of an MP3 file, with its true length where libsndfile has guessed it."""
-    begin = mp3.start(file)
-    head = replace(head, preroll=int(PREROLL * head.rate))
-    if begin is None:
-        return head
-    if begin.told:
-        return replace(head, proven=None)
-    stream = mp3.walk(file, begin)
-    if stream.lost > TOLERANCE[1] * file.stat().st_size:
-        raise BadAudioError(path, "damaged", f"near {stream.samples / head.rate:.0f} s")
-    head = replace(head, proven=stream.whole)
-    if stream.samples - head.frames <= TOLERANCE[0] * head.rate:
-        return replace(head, frames=min(stream.samples, head.frames))
-    return replace(head, frames=stream.samples, prefix=mp3.counted(begin.head, stream.samples), skipped=begin.at)
+def _check_corrected_sizes(path: Path, header: Header, log: str) -> None:
+    """Reject a truncated file whose stated length libsndfile has corrected silently."""
+    for stated, available in CORRECTED_SIZE.findall(log):
+        frames = header.frames * int(stated) // max(int(available), 1)
+        if int(stated) < UNKNOWN_SIZE and header.frames < frames - tolerated_loss(frames, header.rate):
+            raise BadAudioError(path, "truncated", f"{header.frames / header.rate:.1f} of {frames / header.rate:.1f} s")
 
 
-def unbroken(path: Path, file: Path) -> bool:
-    """Whether an MP3 file is one frame after the other."""
+def _with_mp3_length(path: Path, file: Path, header: Header) -> Header:
+    """The header of an MP3 file, with the true length if libsndfile only estimated it."""
+    first = mp3.find_first_frame(file)
+    header = replace(header, preroll=int(PREROLL * header.rate))
+    if first is None:
+        return header
+    if first.states_length:
+        return replace(header, verify_end_only=None)
+    stream = mp3.scan_frames(file, first)
+    if stream.unparsed > TOLERANCE[1] * file.stat().st_size:
+        raise BadAudioError(path, "damaged", f"near {stream.samples / header.rate:.0f} s")
+    header = replace(header, verify_end_only=stream.contiguous)
+    if stream.samples - header.frames <= TOLERANCE[0] * header.rate:
+        return replace(header, frames=min(stream.samples, header.frames))
+    prefix = mp3.length_frame(first.header, stream.samples)
+    return replace(header, frames=stream.samples, prefix=prefix, skipped=first.at)
+
+
+def has_contiguous_frames(path: Path, file: Path) -> bool:
+    """Whether the frames of an MP3 file follow each other without gaps."""
     try:
-        begin = mp3.start(file)
-        return begin is not None and mp3.walk(file, begin).whole
+        first = mp3.find_first_frame(file)
+        return first is not None and mp3.scan_frames(file, first).contiguous
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
 
 
-def open_sound(file: Path, head: Header | None = None) -> soundfile.SoundFile:
-    """A file opened to decode, with what its header wants put in its place."""
-    if head is None or not head.prefix:
+def open_sound(file: Path, header: Header | None = None) -> soundfile.SoundFile:
+    """A file opened for decoding, with the prefix that its header requires."""
+    if header is None or not header.prefix:
         return soundfile.SoundFile(os.fsencode(file))
     with file.open("rb") as raw:
-        raw.seek(head.skipped)
-        return soundfile.SoundFile(io.BytesIO(head.prefix + raw.read()))
+        raw.seek(header.skipped)
+        return soundfile.SoundFile(io.BytesIO(header.prefix + raw.read()))

@@ -1,9 +1,9 @@
-"""The frames of an MP3 file: how long it is where it does not tell, and whether anything is broken between them.
+"""Parses the frames of an MP3 file: its true length if no frame states it, and whether the frames are contiguous.
 
-Most files begin with a frame that holds no sound but a count (`Xing`, `Info`). Without one libmpg123 guesses from the
-size of the file and the first frame: too long where a cover picture stands ahead of the sound, too short where a
-stream of varying bit rate begins loud, and libsndfile then never reads the rest. So the frames are counted here, by
-their headers (ISO/IEC 11172-3, 13818-3).
+Most files begin with a length frame (`Xing`, `Info`), which contains a frame count and no audio. Without it libmpg123
+estimates the length from the file size and the first frame: too long if a cover picture precedes the audio, too short
+if a stream of variable bit rate begins loud, and libsndfile then never reads the rest. The frames are therefore
+counted here, from their headers (ISO/IEC 11172-3, 13818-3).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ KBITS = {
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),  # MPEG 2 and 2.5
 }
 RATES = {3: (44100, 48000, 32000, 0), 2: (22050, 24000, 16000, 0), 0: (11025, 12000, 8000, 0)}
-TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")  # what may stand behind the sound
-LOST = 1024  # bytes of rubbish within which libmpg123 looks for the next frame
-HEAD = 1 << 16  # bytes ahead of the first frame likewise
+TRAILING_TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
+RESYNC_LIMIT = 1024  # bytes within which libmpg123 searches for the next frame after invalid data
+FIRST_FRAME_LIMIT = 1 << 16  # bytes within which it searches for the first frame
 
 
 @cache
-def frame(second: int, third: int) -> tuple[int, int]:
-    """Bytes and samples of a Layer III frame, by the second and third byte of its header; 0, 0 if they are of none."""
+def frame_size(second: int, third: int) -> tuple[int, int]:
+    """Bytes and samples of a Layer III frame, from the second and third byte of its header; (0, 0) if invalid."""
     version, layer = second >> 3 & 3, second >> 1 & 3
     if second < 0xE0 or layer != 1 or version == 1:
         return 0, 0
@@ -32,91 +32,93 @@ def frame(second: int, third: int) -> tuple[int, int]:
     bits = KBITS[version == 3][third >> 4] * 1000
     if not rate or not bits:
         return 0, 0
-    size = 1152 if version == 3 else 576
-    return size // 8 * bits // rate + (third >> 1 & 1), size
+    samples = 1152 if version == 3 else 576
+    return samples // 8 * bits // rate + (third >> 1 & 1), samples
 
 
-def begins(data: bytes, at: int) -> int:
-    """Where, from here on, the first frame begins that another follows; -1 if nowhere near."""
-    for place in range(at, min(at + HEAD, len(data) - 4)):
-        if data[place] == 0xFF and (size := frame(data[place + 1], data[place + 2])[0]):
-            after = data[place + size : place + size + 3]
-            if len(after) < 3 or (after[0] == 0xFF and after[1] == data[place + 1] and frame(after[1], after[2])[0]):
-                return place
+def find_frame(data: bytes, start: int) -> int:
+    """Position of the first frame from `start` on that is followed by another frame; -1 if there is none nearby."""
+    for at in range(start, min(start + FIRST_FRAME_LIMIT, len(data) - 4)):
+        if data[at] == 0xFF and (size := frame_size(data[at + 1], data[at + 2])[0]):
+            after = data[at + size : at + size + 3]
+            if len(after) < 3 or (after[0] == 0xFF and after[1] == data[at + 1] and frame_size(after[1], after[2])[0]):
+                return at
     return -1
 
 
-class Start(NamedTuple):
-    """Where an MP3 stream begins, and what its first frame tells.
+class FirstFrame(NamedTuple):
+    """The first frame of an MP3 stream.
 
     Attributes:
-        at: the place of the first frame.
-        head: the first four bytes of it.
-        told: whether it tells the length, and holds no sound.
+        at: its position in the file, in bytes.
+        header: its first four bytes.
+        states_length: whether it is a length frame, without audio.
     """
 
     at: int
-    head: bytes
-    told: bool
+    header: bytes
+    states_length: bool
 
 
-def start(path: Path) -> Start | None:
-    """Find the first frame of a file; None if there is none of Layer III with a known bit rate."""
+def find_first_frame(path: Path) -> FirstFrame | None:
+    """The first frame of a file; None if there is no Layer III frame with a known bit rate."""
     with path.open("rb") as file:
         tags = 0
-        while (head := file.read(10))[:3] == b"ID3" and len(head) == 10:
-            a, b, c, d = head[6:]
+        while (start := file.read(10))[:3] == b"ID3" and len(start) == 10:
+            a, b, c, d = start[6:]
             tags += 10 + (a << 21 | b << 14 | c << 7 | d)
             file.seek(tags)
-        data = head + file.read(HEAD + 4096)
-    at = begins(data, 0)
+        data = start + file.read(FIRST_FRAME_LIMIT + 4096)
+    at = find_frame(data, 0)
     if at < 0:
         return None
     mark = data[at + 4 : at + 64]
-    return Start(tags + at, data[at : at + 4], b"Xing" in mark or b"Info" in mark)
+    return FirstFrame(tags + at, data[at : at + 4], b"Xing" in mark or b"Info" in mark)
 
 
 class Stream(NamedTuple):
-    """What a walk over the frames of an MP3 file finds.
+    """All frames of an MP3 file.
 
     Attributes:
-        samples: how many all the frames hold.
-        whole: whether nothing but known tags lies between the frames and behind them.
-        lost: the bytes behind the last frame that are no tag.
+        samples: total over the frames.
+        contiguous: whether nothing but known tags is between the frames and after them.
+        unparsed: bytes after the last frame that are not a tag.
     """
 
     samples: int
-    whole: bool
-    lost: int
+    contiguous: bool
+    unparsed: int
 
 
-def walk(path: Path, begin: Start) -> Stream:
-    """Go over all the frames of a file."""
+def scan_frames(path: Path, first: FirstFrame) -> Stream:
+    """Parse the headers of all frames of a file."""
     data = path.read_bytes()
-    at, end, samples, whole = begin.at, len(data), 0, True
-    kind = begin.head[1] | 1
+    at, end, total, contiguous = first.at, len(data), 0, True
+    version_layer = first.header[1] | 1  # without the checksum bit
     while at + 4 <= end:
-        size, n = frame(data[at + 1], data[at + 2]) if data[at] == 0xFF and data[at + 1] | 1 == kind else (0, 0)
+        same_kind = data[at] == 0xFF and data[at + 1] | 1 == version_layer
+        size, samples = frame_size(data[at + 1], data[at + 2]) if same_kind else (0, 0)
         if size:
             if at + size > end:
                 break
-            at, samples = at + size, samples + n
-        elif data.startswith(TAGS, at):
+            at, total = at + size, total + samples
+        elif data.startswith(TRAILING_TAGS, at):
             at = end
         else:
-            whole = False
-            ahead = begins(data[at : at + 2 * LOST], 1)
-            if not 0 < ahead <= LOST:
+            contiguous = False
+            ahead = find_frame(data[at : at + 2 * RESYNC_LIMIT], 1)
+            if not 0 < ahead <= RESYNC_LIMIT:
                 break
             at += ahead
-    return Stream(samples, whole, end - at)
+    return Stream(total, contiguous, end - at)
 
 
-def counted(first: bytes, samples: int) -> bytes:
-    """A frame without sound that tells a length, to stand ahead of a stream that begins with these four bytes."""
-    second, third = first[1] | 1, 0x90 | (first[2] & 0x0C)  # without a checksum, of a rate at which it is long enough
-    size, n = frame(second, third)
-    version, mono = second >> 3 & 3, first[3] >> 6 == 3
-    side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
-    head = bytes([0xFF, second, third, first[3]]) + bytes(side) + b"Xing" + (1).to_bytes(4, "big")
-    return (head + (samples // n).to_bytes(4, "big")).ljust(size, b"\0")
+def length_frame(first_header: bytes, samples: int) -> bytes:
+    """A length frame to put before a stream whose first frame has this header (4 bytes)."""
+    # without a checksum, at a bit rate at which the frame is long enough
+    second, third = first_header[1] | 1, 0x90 | (first_header[2] & 0x0C)
+    size, samples_per_frame = frame_size(second, third)
+    version, mono = second >> 3 & 3, first_header[3] >> 6 == 3
+    side_info = (17 if mono else 32) if version == 3 else (9 if mono else 17)
+    start = bytes([0xFF, second, third, first_header[3]]) + bytes(side_info) + b"Xing" + (1).to_bytes(4, "big")
+    return (start + (samples // samples_per_frame).to_bytes(4, "big")).ljust(size, b"\0")

@@ -1,1 +1,1 @@
-"""A module for each dataset: where its files are, and what it says about each track."""
+"""One module per dataset: where its files are, and what is known about each track."""

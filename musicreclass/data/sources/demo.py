@@ -1,7 +1,7 @@
-"""Six synthetic genres, so that everything can be tried in minutes, offline and free of copyright.
+"""Six synthetic genres, with which everything can be tried in minutes, offline and free of copyright.
 
-The clips lie in GTZAN's layout: `Data/genres_original/<genre>/<genre>.00000.wav`, with `Data/tracks.csv` beside them. Their 518
-FMA features are another source, `musicreclass.features.demo`.
+The clips are stored in GTZAN's layout: `Data/genres_original/<genre>/<genre>.00000.wav`, listed in `Data/tracks.csv`. Their
+518 FMA features are another source, `musicreclass.features.demo`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 
 from musicreclass.data.parallel import show_progress
 from musicreclass.data.recordings import AudioData, Recordings
-from musicreclass.data.sources.demo_synthesis import ARTISTS, GENRES, RATE, VERSION, clip
+from musicreclass.data.sources.demo_synthesis import ARTISTS, GENRES, RATE, VERSION, synthesise_clip
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.store import Store
 
@@ -24,9 +24,9 @@ class DemoAudio(AudioData):
     """The clips of the synthetic genres.
 
     Args:
-        root: the folder that keeps them.
+        root: the folder in which they are stored.
         split, options: as in `AudioData`.
-        clips_per_artist: clips of each of the 16 artists of each genre.
+        clips_per_artist: number of clips for each of the 16 artists of a genre.
     """
 
     def __init__(self, root: str, split: dict[str, Any], clips_per_artist: int = 3, **options: Any) -> None:
@@ -36,19 +36,19 @@ class DemoAudio(AudioData):
     def find(self) -> Recordings:
         """The clips, synthesised on first use."""
         folder = demo_clips(self.root, self.clips_per_artist)
-        known = pd.read_csv(folder / TRACKS)
+        tracks = pd.read_csv(folder / TRACKS)
         return Recordings(
-            paths=[clip_path(folder, track_id) for track_id in known.track_id],
-            track_id=known.track_id.tolist(),
-            target=known.genre.tolist(),
-            known={"group": known.artist.tolist()},
+            paths=[clip_path(folder, track_id) for track_id in tracks.track_id],
+            track_id=tracks.track_id.tolist(),
+            target=tracks.genre.tolist(),
+            known={"group": tracks.artist.tolist()},
             folders=[folder / "Data" / "genres_original"],
             sources=[folder / TRACKS],
         )
 
 
 def demo_clips(root: str, clips_per_artist: int) -> Path:
-    """The folder of the demo's clips, synthesised on first use; an interrupted synthesis is resumed.
+    """The folder of the demo clips, synthesised on first use; an interrupted synthesis is resumed.
 
     Raises:
         DataError: if the folder cannot be written.
@@ -59,7 +59,7 @@ def demo_clips(root: str, clips_per_artist: int) -> Path:
 
 
 def synthesise(folder: Path, clips_per_artist: int) -> None:
-    """Write every clip that is not there yet, and the list of them."""
+    """Write all clips that do not exist yet, and their list."""
     import soundfile
 
     rows = []
@@ -73,12 +73,12 @@ def synthesise(folder: Path, clips_per_artist: int) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if not path.exists():
                     with replacing(path) as scratch:
-                        audio = clip(genre, artist, take=number // ARTISTS)
+                        audio = synthesise_clip(genre, artist, take=number // ARTISTS)
                         soundfile.write(scratch, audio, RATE, subtype="PCM_16", format="WAV")
                 advance(1)
     write_text(folder / TRACKS, pd.DataFrame(rows, columns=["track_id", "genre", "artist"]).to_csv(index=False))
 
 
 def clip_path(folder: Path, track_id: str) -> Path:
-    """Where a clip lies in the demo's folder."""
+    """The path of a clip in the demo folder."""
     return folder / "Data" / "genres_original" / track_id.partition(".")[0] / track_id

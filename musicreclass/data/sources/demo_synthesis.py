@@ -1,7 +1,7 @@
-"""The sound of the demo: six synthetic genres, always the same for the same arguments.
+"""Synthesises the demo's six genres, deterministically.
 
-Each genre has artists with a key, a tempo and a timbre of their own, and every artist borrows from another genre: artists make
-a grouped split meaningful, borrowing keeps the task from being trivial.
+Every artist has an individual key, tempo and timbre, which makes a grouped split meaningful, and mixes in another genre, which
+keeps the task from being trivial.
 """
 
 from __future__ import annotations
@@ -11,27 +11,20 @@ from collections.abc import Callable
 import numpy as np
 
 RATE = 22050
-
-
 SECONDS = 3
-
-
 ARTISTS = 16
+VERSION = 1  # part of the store's key: increase it when the synthesis changes
+
+Genre = Callable[[np.random.Generator, float, float], np.ndarray]  # (random generator, key in Hz, beats per second)
 
 
-VERSION = 1  # part of the folder's name: a change of the generator must not meet clips of an older one
-
-
-Sound = Callable[[np.random.Generator, float, float], np.ndarray]  # (random source, key in Hz, beats per second)
-
-
-def clip(genre: str, artist: int, take: int) -> np.ndarray:
-    """One clip: always the same for the same arguments.
+def synthesise_clip(genre: str, artist: int, take: int) -> np.ndarray:
+    """One clip; equal arguments give equal clips.
 
     Args:
         genre: one of `GENRES`.
-        artist: which of the genre's artists plays.
-        take: which of the artist's clips this is.
+        artist: number of the artist within the genre.
+        take: number of the clip among the artist's clips.
 
     Returns:
         mono samples in [-1, 1], shape (SECONDS * RATE,).
@@ -50,17 +43,17 @@ def clip(genre: str, artist: int, take: int) -> np.ndarray:
 
 
 def normalise(audio: np.ndarray) -> np.ndarray:
-    """Audio at unit power."""
+    """Scale audio to unit power."""
     return np.asarray(audio / np.sqrt(np.mean(audio**2) + 1e-12))
 
 
-def seconds() -> np.ndarray:
-    """The time axis of a clip."""
+def time_axis() -> np.ndarray:
+    """The time of each sample of a clip, in seconds."""
     return np.arange(SECONDS * RATE) / RATE
 
 
 def tone(frequency: float, length: float, harmonics: list[float]) -> np.ndarray:
-    """A note from the strengths of its harmonics."""
+    """A note with the given amplitudes of its harmonics."""
     t = np.arange(int(length * RATE)) / RATE
     parts = [
         a * np.sin(2 * np.pi * frequency * (i + 1) * t)
@@ -70,8 +63,8 @@ def tone(frequency: float, length: float, harmonics: list[float]) -> np.ndarray:
     return np.asarray(np.sum(parts, axis=0))
 
 
-def place(events: list[tuple[float, np.ndarray]]) -> np.ndarray:
-    """A clip with each sound added at its time in seconds."""
+def mix(events: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    """A clip with each sound added at its start time in seconds."""
     audio = np.zeros(SECONDS * RATE)
     for at, sound in events:
         start = int(at * RATE)
@@ -81,17 +74,17 @@ def place(events: list[tuple[float, np.ndarray]]) -> np.ndarray:
 
 
 def fade(sound: np.ndarray, decay: float) -> np.ndarray:
-    """A sound that dies away, `decay` seconds to a third of its level."""
+    """An exponentially decaying sound, with time constant `decay` in seconds."""
     return np.asarray(sound * np.exp(-np.arange(len(sound)) / (decay * RATE)))
 
 
 def scale(random: np.random.Generator, key: float, steps: list[int], n: int) -> np.ndarray:
-    """n random notes of a scale, in Hz."""
+    """n random notes of a scale, in Hz (n,)."""
     return np.asarray(key * 2 ** (random.choice(steps, n) / 12))
 
 
 def kick(random: np.random.Generator) -> np.ndarray:
-    """A drum whose pitch falls."""
+    """A drum with falling pitch."""
     t = np.arange(int(0.25 * RATE)) / RATE
     return fade(np.sin(2 * np.pi * (45 * t + 8 * (1 - np.exp(-t * 30)))), 0.08)
 
@@ -102,8 +95,8 @@ def hat(random: np.random.Generator, decay: float = 0.02) -> np.ndarray:
 
 
 def ambient(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
-    """Slow chords that swell."""
-    t = seconds()
+    """Slowly swelling chords."""
+    t = time_axis()
     notes = scale(random, key * 2, [0, 4, 7, 11, 14], 5)
     swell = [0.5 + 0.5 * np.sin(2 * np.pi * random.uniform(0.1, 0.4) * t + random.uniform(0, 6)) for _ in notes]
     return np.asarray(sum(s * tone(f, SECONDS, [1, 0.3, 0.1]) for f, s in zip(notes, swell, strict=True)))
@@ -113,7 +106,7 @@ def chiptune(random: np.random.Generator, key: float, tempo: float) -> np.ndarra
     """Square-wave arpeggios, eight notes to a beat pair."""
     step = 1 / (tempo * 4)
     notes = scale(random, key * 4, [0, 3, 7, 12, 15, 19], int(SECONDS / step) + 1)
-    return place([(i * step, np.sign(tone(f, step * 0.9, [1]))) for i, f in enumerate(notes)])
+    return mix([(i * step, np.sign(tone(f, step * 0.9, [1]))) for i, f in enumerate(notes)])
 
 
 def drums(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
@@ -128,14 +121,14 @@ def drums(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
             hits.append((i * step, fade(random.standard_normal(int(0.2 * RATE)), 0.06)))
         else:
             hits.append((i * step, 0.5 * hat(random)))
-    return place(hits)
+    return mix(hits)
 
 
 def metal(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
     """Distorted fifths, palm-muted."""
     step = 1 / (tempo * 2)
     roots = scale(random, key, [0, 1, 3, 5, 6], int(SECONDS / step) + 1)
-    riff = place([
+    riff = mix([
         (i * step, fade(tone(f, step, [1, 0.5, 0.3]) + tone(1.5 * f, step, [1, 0.5]), random.choice([0.1, 0.6])))
         for i, f in enumerate(roots)
     ])  # fmt: skip
@@ -150,7 +143,7 @@ def techno(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
         events += [(i * beat, 2 * kick(random)), ((i + 0.5) * beat, 0.7 * hat(random, 0.04))]
         for j, f in enumerate(scale(random, key, [0, 0, 3, 7, 10], 4)):
             events.append(((i + j / 4) * beat, 0.5 * fade(tone(f, beat / 4, [1, 0.6, 0.4, 0.3]), 0.1)))
-    return place(events)
+    return mix(events)
 
 
 def waltz(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
@@ -162,7 +155,7 @@ def waltz(random: np.random.Generator, key: float, tempo: float) -> np.ndarray:
         events += [(i * beat, fade(tone(key * 2 * c, 0.8, [1, 0.5, 0.25, 0.12]), 0.2)) for c in chord]
         tune = scale(random, key * 8, [0, 2, 4, 5, 7, 9, 11], 1)[0]
         events.append((i * beat, 0.7 * fade(tone(tune, 0.8, [1, 0.4, 0.1]), 0.3)))
-    return place(events)
+    return mix(events)
 
 
-GENRES: dict[str, Sound] = {f.__name__: f for f in (ambient, chiptune, drums, metal, techno, waltz)}
+GENRES: dict[str, Genre] = {f.__name__: f for f in (ambient, chiptune, drums, metal, techno, waltz)}

@@ -1,4 +1,4 @@
-"""FMA's clips: fma_small, fma_medium, fma_large and fma_full, with the tracks, genres and splits of tracks.csv."""
+"""FMA's clips (fma_small, fma_medium, fma_large, fma_full), with the tracks, genres and splits of tracks.csv."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.data.recordings import AudioData, Recordings
-from musicreclass.data.sources.fma import SUBSETS, find_metadata, in_subset, load_tracks
+from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
 from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DatasetNotFoundError
 
-PLACES = ("Data", ".", "FMA/Data", "FMA")  # where the archives lie unpacked
+ARCHIVE_FOLDERS = ("Data", ".", "FMA/Data", "FMA")
 
 
 class FMAAudio(AudioData):
     """The 30 s clips of a subset.
 
     Args:
-        root: the folder of the dataset: `Data/fma_medium/000/000002.mp3` and the metadata are found in it.
+        root: the dataset folder; it contains the metadata and clips such as `Data/fma_medium/000/000002.mp3`.
         split: `official` (set.split of tracks.csv), `grouped` by artist, or `random`.
-        subset: `small`, `medium`, `large` or `full`; each means itself and all below it.
-        subset_exact: only the tracks whose own subset is the one named, without those below it.
+        subset: `small`, `medium`, `large` or `full`; each includes those before it.
+        subset_exact: use only the tracks whose subset is exactly `subset`.
         options: as in `AudioData`.
     """
 
@@ -39,50 +39,61 @@ class FMAAudio(AudioData):
         self.subset, self.subset_exact = subset, subset_exact
 
     def find(self) -> Recordings:
-        """The labelled tracks of the subset whose clips are there.
+        """The labelled tracks of the subset whose clips exist.
 
         Raises:
-            DatasetNotFoundError: if the metadata or the archive is not there.
+            DatasetNotFoundError: if the metadata or the archive does not exist.
         """
         tracks_csv = find_metadata(self.root) / "tracks.csv"
-        table = load_tracks(tracks_csv, self.store)
+        all_tracks = load_tracks(tracks_csv, self.store)
         folders = find_archives(self.root, self.subset)
-        chosen = table[in_subset(table.subset, self.subset, self.subset_exact)]
-        unlabelled = chosen.genre.isna()
-        chosen = chosen[~unlabelled]
-        there = {int(f.stem): f for folder in reversed(folders) for f in folder.glob("*/*.mp3") if f.stem.isdecimal()}
-        present = chosen[[number in there for number in chosen.index]]
+        tracks = all_tracks[in_subset(all_tracks.subset, self.subset, self.subset_exact)]
+        unlabelled = tracks.genre.isna()
+        labelled = tracks[~unlabelled]
+        clips = {int(f.stem): f for folder in reversed(folders) for f in folder.glob("*/*.mp3") if f.stem.isdecimal()}
+        available = labelled[[number in clips for number in labelled.index]]
+        without_clip = len(labelled) - len(available)
         notes = []
-        if len(present) < len(chosen):
-            words = f"{len(chosen) - len(present)} of {len(chosen)} labelled tracks of {self.subset}"
-            notes.append(f"{words} have no clip in {', '.join(f.name for f in folders)}")
+        if without_clip:
+            archives = ", ".join(f.name for f in folders)
+            notes.append(
+                f"{without_clip} of {len(labelled)} labelled tracks of {self.subset} have no clip in {archives}"
+            )
         return Recordings(
-            paths=[there[number] for number in present.index],
-            track_id=[str(number) for number in present.index],
-            target=present.genre.tolist(),
-            known={"split": present.split.tolist(), "group": present.artist.tolist(), "album": present.album.tolist()},
+            paths=[clips[number] for number in available.index],
+            track_id=[str(number) for number in available.index],
+            target=available.genre.tolist(),
+            known={
+                "split": available.split.tolist(),
+                "group": available.artist.tolist(),
+                "album": available.album.tolist(),
+            },
             own_split="official",
             folders=[*folders, *(d for folder in folders for d in sorted(folder.iterdir()) if d.is_dir())],
             sources=[tracks_csv, *{folder.parent for folder in folders}],
-            dropped={"without a label": int(unlabelled.sum()), "without a clip": len(chosen) - len(present)},
+            dropped={"without a label": int(unlabelled.sum()), "without a clip": without_clip},
             notes=notes,
         )
 
 
 def find_archives(root: str | None, subset: str) -> list[Path]:
-    """The unpacked archives that may hold clips of a subset: its own first, then those above it, then those below.
+    """The unpacked archives that may contain clips of a subset: its own first, then larger ones, then smaller ones.
 
     Raises:
         DatasetNotFoundError: if there is none.
     """
     base = dataset_root(root, "FMA")
-    own = SUBSETS.index(subset)
-    names = [f"fma_{name}" for name in (*SUBSETS[own:], *reversed(SUBSETS[:own]))]
-    found = [folder for name in names for place in PLACES if (folder := base / place / name).is_dir()]
-    if not found:
-        packed = next((z for name in names for p in PLACES if (z := base / p / f"{name}.zip").is_file()), None)
-        told = f"{packed} is still packed: unzip it where it is" if packed else (
-            f"no {names[0]} under {base} (looked in {', '.join(PLACES)}); it is at https://os.unil.cloud.switch.ch/fma/{names[0]}.zip"
-        )  # fmt: skip
-        raise DatasetNotFoundError(f"FMA: {told}")
-    return found
+    size = SUBSETS.index(subset)
+    names = [f"fma_{name}" for name in (*SUBSETS[size:], *reversed(SUBSETS[:size]))]
+    archives = [folder for name in names for f in ARCHIVE_FOLDERS if (folder := base / f / name).is_dir()]
+    if archives:
+        return archives
+    packed = next((z for name in names for f in ARCHIVE_FOLDERS if (z := base / f / f"{name}.zip").is_file()), None)
+    if packed is not None:
+        raise not_unpacked(packed)
+    raise DatasetNotFoundError(
+        f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}); it is at "
+        f"https://os.unil.cloud.switch.ch/fma/{names[0]}.zip",
+        kind="missing_audio",
+        key=base,
+    )

@@ -1,4 +1,4 @@
-"""One's own library: a folder with a folder of recordings for each genre."""
+"""A user's own library: one folder of recordings per genre."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SUFFIXES = (*DECODED, *CONVERTED)
 
 
 class GenreFolders(AudioData):
-    """`<root>/<genre>/**/<recording>`; hidden files and folders are passed over.
+    """`<root>/<genre>/**/<recording>`; hidden files and folders are ignored.
 
     Args:
-        root: the folder.
+        root: the folder that contains one folder per genre.
         split: `grouped` by artist, or `random`.
-        group_by: what tells the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist in
-            the file's own tags; `auto`, the folder where there is one, else the tag; `none`.
+        group_by: source of the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist tag
+            of the file; `auto`, the folder if there is one, else the tag; `none`.
         options: as in `AudioData`.
     """
 
@@ -34,14 +34,17 @@ class GenreFolders(AudioData):
         self.group_by = group_by
 
     def find(self) -> Recordings:
-        """Every recording below a genre's folder.
+        """All recordings below the genre folders.
 
         Raises:
-            DatasetNotFoundError: if there is no such folder, or none in it with recordings.
+            DatasetNotFoundError: if the folder does not exist, or contains no recordings.
         """
         if self.root is None or not Path(self.root).expanduser().is_dir():
             raise DatasetNotFoundError(
-                f"data.root={self.root}: no such folder; name one that holds a folder for each genre"
+                f"data.root={self.root}: no such folder; name one that contains a folder for each genre",
+                kind="missing_root",
+                key="data.root",
+                value=self.root,
             )
         root = Path(self.root).expanduser()
         genres = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
@@ -49,29 +52,25 @@ class GenreFolders(AudioData):
         targets: list[str] = []
         groups: list[str | None] = []
         folders, empty = [root], []
-        foreign = 0
+        not_utf8 = 0
         for genre in genres:
             before = len(paths)
             for folder, files in walk(genre):
                 folders.append(folder)
                 for file in files:
-                    if not is_text(str(file)):
-                        foreign += 1
+                    if not is_utf8(str(file)):
+                        not_utf8 += 1
                         continue
                     paths.append(file)
                     targets.append(genre.name.strip() or "(blank)")
                     groups.append(self._artist(file, genre))
             if len(paths) == before:
-                empty.append(ascii(genre.name) if not is_text(genre.name) else genre.name)
-        names = [genre.name.strip() for genre in genres if is_text(genre.name)]
-        notes = [f"the folder {name} holds no recording" for name in empty]
-        notes += [
-            f"folders that differ by blanks alone are one genre: {n}"
-            for n in sorted({n for n in names if names.count(n) > 1})
-        ]
+                empty.append(ascii(genre.name) if not is_utf8(genre.name) else genre.name)
         if not paths:
             raise DatasetNotFoundError(
-                f"{root}: no recordings; it must hold a folder for each genre, and those {', '.join(SUFFIXES)} files"
+                f"{root}: no recordings; it must contain a folder for each genre, with {', '.join(SUFFIXES)} files",
+                kind="no_recordings",
+                key=root,
             )
         return Recordings(
             paths=paths,
@@ -79,26 +78,35 @@ class GenreFolders(AudioData):
             target=targets,
             known={"group": groups},
             folders=folders,
-            dropped={"whose name is not UTF-8": foreign} if foreign else {},
-            notes=notes,
+            dropped={"with a name that is not UTF-8": not_utf8} if not_utf8 else {},
+            notes=_folder_notes(genres, empty),
         )
 
     def _artist(self, file: Path, genre: Path) -> str | None:
-        """The artist, in small letters; None where it is not known."""
-        inside = file.relative_to(genre).parts
-        if self.group_by in ("folder", "auto") and len(inside) > 1:
-            return inside[0].casefold()
+        """The artist in lower case; None if unknown."""
+        parts = file.relative_to(genre).parts
+        if self.group_by in ("folder", "auto") and len(parts) > 1:
+            return parts[0].casefold()
         if self.group_by not in ("tag", "auto"):
             return None
         try:
             with soundfile.SoundFile(os.fsencode(file)) as sound:
                 return str(sound.artist).strip().casefold() or None
         except (soundfile.LibsndfileError, OSError):
-            return None  # what is wrong with it will be said when it is looked at
+            return None  # examining the file will report the reason
 
 
-def is_text(name: str) -> bool:
-    """Whether a name is UTF-8; others, from old disks, cannot be written into tables."""
+def _folder_notes(genres: list[Path], empty: list[str]) -> list[str]:
+    names = [genre.name.strip() for genre in genres if is_utf8(genre.name)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return [
+        *(f"the folder {name} contains no recordings" for name in empty),
+        *(f"folders whose names differ only in whitespace were merged into one genre: {name}" for name in repeated),
+    ]
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name is UTF-8. Others, from old disks, cannot be written to tables."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -107,22 +115,20 @@ def is_text(name: str) -> bool:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders with their recordings, in order; links to folders are followed, each folder once."""
-    seen: set[tuple[int, int]] = set()
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
+    """Folders with their recordings, in sorted order. Links to folders are followed, but each folder is visited once."""
+    visited: set[tuple[int, int]] = set()
+    pending = [root]
+    while pending:
+        folder = pending.pop()
         stat = folder.stat()
-        if (stat.st_dev, stat.st_ino) in seen:
+        if (stat.st_dev, stat.st_ino) in visited:
             continue
-        seen.add((stat.st_dev, stat.st_ino))
-        inside = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
-        yield (
-            folder,
-            [
-                f
-                for f in inside
-                if f.suffix.lower() in SUFFIXES and (f.is_file() or (f.is_symlink() and not f.is_dir()))
-            ],
-        )
-        waiting += [f for f in reversed(inside) if f.is_dir()]
+        visited.add((stat.st_dev, stat.st_ino))
+        entries = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
+        yield folder, [f for f in entries if f.suffix.lower() in SUFFIXES and _is_file_or_link(f)]
+        pending += [f for f in reversed(entries) if f.is_dir()]
+
+
+def _is_file_or_link(path: Path) -> bool:
+    """Whether a path is a file, or a broken or looping link, which is reported as a bad file."""
+    return path.is_file() or (path.is_symlink() and not path.is_dir())

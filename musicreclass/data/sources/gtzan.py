@@ -1,8 +1,8 @@
-"""GTZAN (Tzanetakis and Cook, 2002): who plays on which file, which files are faulty, and the widespread feature tables.
+"""GTZAN (Tzanetakis and Cook, 2002): its clips, the feature tables distributed with it, its artists and its faulty files.
 
-gtzan_index.csv beside this file holds facts, not audio: the artists are from Bob L. Sturm's index of the dataset ("The GTZAN
+gtzan_index.csv in this folder contains facts, not audio: the artists are from Bob L. Sturm's index of the dataset ("The GTZAN
 dataset: its contents, its faults, their effects on evaluation, and its future use", arXiv:1306.1461), the fault-filtered lists
-from Kereliuk, Sturm and Larsen ("Deep learning and music adversaries", 2015), as torchaudio.datasets.gtzan carries them.
+from Kereliuk, Sturm and Larsen ("Deep learning and music adversaries", 2015), as in torchaudio.datasets.gtzan.
 """
 
 from __future__ import annotations
@@ -17,58 +17,63 @@ import pandas as pd
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
-from musicreclass.data.table_source import Table, TableSource
+from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import dataset_root, make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
-WHERE = ("Data", ".", "GTZAN/Data")
-AUDIO = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
-         "GTZAN/genres", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
+TABLE_FOLDERS = ("Data", ".", "GTZAN/Data")
+AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
+                 "GTZAN/genres", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
-NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
-TURN = {0: "test", 1: "valid"}  # fold i is tested, fold i + 1 validates
+FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
+OWN_PROTOCOLS = ("fault_filtered", "artist_folds")
 
 
-def index() -> pd.DataFrame:
-    """The facts, indexed by track (`blues.00000`): `artist` and `fault_filtered` (train, valid, test), None where there is none."""
+def load_index() -> pd.DataFrame:
+    """`artist` and `fault_filtered` (train, valid, test) by track (`blues.00000`); None if unknown or not in the lists."""
     frame = pd.read_csv(Path(__file__).with_name("gtzan_index.csv"), dtype=object, keep_default_na=False)
     return frame.set_index("track").replace({"": None})
 
 
-def own_split(tracks: list[str], protocol: str, fold: int, folds: int, seed: int) -> list[str | None]:
-    """The split of each track under one of GTZAN's own protocols; None for tracks it leaves out.
+def gtzan_splits(tracks: list[str], protocol: str, fold: int, folds: int, seed: int) -> list[str | None]:
+    """The split of each track under one of GTZAN's own protocols; None for tracks that it leaves out.
 
     Args:
         tracks: names such as `blues.00000`.
-        protocol: `fault_filtered`, or `artist_folds`.
-        fold: which fold is tested; the next one validates.
-        folds: how many there are; more than 9 would leave some without blues, which has 9 artists.
-        seed: deals the artists.
+        protocol: `fault_filtered` or `artist_folds`.
+        fold: the test fold; the next one is for validation.
+        folds: number of folds; with more than 9, some would lack blues, which has 9 artists.
+        seed: of the folds.
 
     Raises:
         DataError: if there is no such fold.
     """
-    facts = index()
+    index = load_index()
     if protocol == "fault_filtered":
-        place: pd.Series[Any] = facts.fault_filtered
+        splits: pd.Series[Any] = index.fault_filtered
     else:
         if not 0 <= fold < folds:
-            raise DataError(f"data.fold={fold}: there are folds 0 to {folds - 1} (data.split.folds={folds})")
-        whole = make_tracks(facts.index, facts.index.str.split(".").str[0], group=facts.artist)
-        turn = (artist_folds(whole, folds, seed) - fold) % folds
-        place = turn.map(TURN).fillna("train").set_axis(facts.index)
-    return place.reindex(tracks).astype(object).where(lambda s: s.notna(), None).tolist()
+            raise DataError(
+                f"data.fold={fold}: must be from 0 to {folds - 1} (data.split.folds={folds})",
+                kind="invalid_fold",
+                key="data.fold",
+                value=fold,
+            )
+        dataset = make_tracks(index.index, index.index.str.split(".").str[0], group=index.artist)
+        offset = (artist_folds(dataset, folds, seed) - fold) % folds
+        splits = offset.map({0: "test", 1: "valid"}).fillna("train").set_axis(index.index)
+    return splits.reindex(tracks).astype(object).where(lambda s: s.notna(), None).tolist()
 
 
 class GTZANFeatures(TableSource):
-    """The feature table that is handed round with the audio, of whole clips or of ten segments each.
+    """The feature table distributed with the audio, of whole clips or of ten segments each.
 
     Args:
-        root: the folder of the dataset; `Data/` in it holds the table.
+        root: the dataset folder; its subfolder `Data/` contains the table.
         split: `fault_filtered`, `artist_folds`, `grouped` or `random`.
-        seconds: 30 for the table of clips, 3 for that of segments, which stay with their clip and are averaged per clip.
-        fold: of `artist_folds`: which fold is tested.
+        seconds: 30 for whole clips, 3 for segments, which share their clip's split and are averaged per clip.
+        fold: the test fold of `artist_folds`.
         policies: as in `TableSource`.
     """
 
@@ -84,53 +89,71 @@ class GTZANFeatures(TableSource):
         """The feature table."""
         return [find_table(self.root, TABLES[self.seconds])]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The table's rows, with artists and splits from the index.
 
         Raises:
-            DatasetNotFoundError: if the table is not there.
+            DatasetNotFoundError: if the table does not exist.
             DataError: if it is not GTZAN's.
         """
         (path,) = self.files()
         frame = read_frame(path)
-        if "filename" not in frame or "label" not in frame:
-            raise DataError(f"{path}: no columns filename and label: not GTZAN's feature table")
-        named = frame.filename.astype(str).str.extract(NAME)
-        if named.track.isna().any():
-            raise DataError(f"{path}: {frame.filename[named.track.isna()].iloc[0]!r} is not the name of a GTZAN file")
-        columns = [c for c in frame.columns if c not in ("filename", "length", "label")]
-        wordy = [c for c in columns if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
-        if wordy or not columns:
-            raise DataError(f"{path}: {f'column {wordy[0]} is not of numbers' if wordy else 'no features in it'}")
-        facts = index().reindex(named.track)
-        split: list[str | None] | None = None
-        dropped: dict[str, int] = {}
-        keep = np.ones(len(frame), bool)
+        tracks = _tracks_of(frame, path)
+        columns = _feature_columns(frame, path)
         protocol = self.split.protocol
-        if protocol in ("fault_filtered", "artist_folds"):
-            split = own_split(named.track.tolist(), protocol, self.fold, self.split.folds, self.split.seed)
-            keep = np.array([place is not None for place in split])
-            dropped["outside the fault-filtered lists"] = named.track[~keep].nunique()
-            split = [place for place in split if place is not None]
-        return Table(
-            track_id=named.track[keep],
-            target=frame.label[keep],
-            x=frame.loc[keep, columns].to_numpy(np.float32, copy=True),
+        known: dict[str, Any] = {}
+        dropped: dict[str, int] = {}
+        if protocol in OWN_PROTOCOLS:
+            splits = gtzan_splits(tracks.tolist(), protocol, self.fold, self.split.folds, self.split.seed)
+            listed = np.array([split is not None for split in splits])
+            dropped["outside the fault-filtered lists"] = tracks[~listed].nunique()
+            known["split"] = [split for split in splits if split is not None]
+            frame, tracks = frame[listed], tracks[listed]
+        known["group"] = load_index().artist.reindex(tracks).tolist()
+        return FeatureTable(
+            track_id=tracks,
+            target=frame.label,
+            x=frame[columns].to_numpy(np.float32, copy=True),
             columns=columns,
-            known={"group": facts.artist[keep].tolist(), **({} if split is None else {"split": split})},
-            own_split=protocol if split is not None else "fault_filtered",
+            known=known,
+            own_split=protocol if protocol in OWN_PROTOCOLS else "fault_filtered",
             segments=self.seconds == 3,
             dropped=dropped,
         )
 
 
+def _tracks_of(frame: pd.DataFrame, path: Path) -> pd.Series[str]:
+    """The track of each row, such as `blues.00000`."""
+    if "filename" not in frame or "label" not in frame:
+        raise DataError(
+            f"{path}: no columns filename and label; this is not GTZAN's feature table", kind="missing_column", key=path
+        )
+    tracks = frame.filename.astype(str).str.extract(FILE_NAME).track
+    if tracks.isna().any():
+        name = frame.filename[tracks.isna()].iloc[0]
+        raise DataError(
+            f"{path}: {name!r} is not the name of a GTZAN file", kind="unknown_file_name", key=path, value=name
+        )
+    return tracks
+
+
+def _feature_columns(frame: pd.DataFrame, path: Path) -> list[str]:
+    columns = [c for c in frame.columns if c not in ("filename", "length", "label")]
+    not_numeric = [c for c in columns if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
+    if not_numeric:
+        raise DataError(f"{path}: column {not_numeric[0]} is not numeric", kind="not_numeric", key=not_numeric[0])
+    if not columns:
+        raise DataError(f"{path}: no feature columns", kind="no_features", key=path)
+    return columns
+
+
 class GTZAN(AudioData):
-    """The clips themselves: a folder of wav or au files for each genre.
+    """The clips: a folder of wav or au files for each genre.
 
     Args:
-        root: the folder of the dataset; `Data/genres_original/`, `genres/` and the like are found in it.
+        root: the dataset folder; the clips are searched in `Data/genres_original/`, `genres/` and similar folders.
         split: `fault_filtered`, `artist_folds`, `grouped` or `random`.
-        fold: of `artist_folds`: which fold is tested.
+        fold: the test fold of `artist_folds`.
         options: as in `AudioData`.
     """
 
@@ -145,33 +168,35 @@ class GTZAN(AudioData):
         """The clips, with artists and splits from the index.
 
         Raises:
-            DatasetNotFoundError: if there is no folder with a folder of clips for each genre.
+            DatasetNotFoundError: if there is no folder with a subfolder of clips for each genre.
         """
         base = find_audio(self.root)
         folders = [folder for genre in GENRES if (folder := base / genre).is_dir()]
         files = sorted(f for folder in folders for f in folder.iterdir() if not f.name.startswith("."))
-        named = [
-            (f, match["track"]) for f in files if (match := NAME.match(f.name)) and f.suffix in (".wav", ".au", ".mp3")
-        ]
+        clips = {
+            path: match["track"]
+            for path in files
+            if (match := FILE_NAME.match(path.name)) and path.suffix in (".wav", ".au", ".mp3")
+        }
         notes = [f"there is no folder {genre}" for genre in GENRES if not (base / genre).is_dir()]
         notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
-        if len(named) < len(files):
-            notes.append(f"{len(files) - len(named)} files are not named as GTZAN's are, as blues.00000.wav: not used")
-        facts = index().reindex([track for _, track in named])
-        split: list[str | None] | None = None
+        if len(clips) < len(files):
+            notes.append(f"{len(files) - len(clips)} files were ignored: they are not named like blues.00000.wav")
+        known: dict[str, Any] = {}
         dropped = {}
-        if self.split.protocol in ("fault_filtered", "artist_folds"):
-            placed = own_split([t for _, t in named], self.split.protocol, self.fold, self.split.folds, self.split.seed)
-            dropped["outside the fault-filtered lists"] = placed.count(None)
-            facts = facts[[place is not None for place in placed]]
-            named = [one for one, place in zip(named, placed, strict=True) if place is not None]
-            split = [place for place in placed if place is not None]
+        protocol = self.split.protocol
+        if protocol in OWN_PROTOCOLS:
+            splits = gtzan_splits([*clips.values()], protocol, self.fold, self.split.folds, self.split.seed)
+            dropped["outside the fault-filtered lists"] = splits.count(None)
+            clips = {path: clips[path] for path, split in zip(clips, splits, strict=True) if split is not None}
+            known["split"] = [split for split in splits if split is not None]
+        known["group"] = load_index().artist.reindex([*clips.values()]).tolist()
         return Recordings(
-            paths=[path for path, _ in named],
-            track_id=[track for _, track in named],
-            target=[track.partition(".")[0] for _, track in named],
-            known={"group": facts.artist.tolist(), **({} if split is None else {"split": split})},
-            own_split=self.split.protocol if split is not None else "fault_filtered",
+            paths=[*clips],
+            track_id=[*clips.values()],
+            target=[track.partition(".")[0] for track in clips.values()],
+            known=known,
+            own_split=protocol if protocol in OWN_PROTOCOLS else "fault_filtered",
             folders=[base, *folders],
             dropped=dropped,
             notes=notes,
@@ -179,26 +204,35 @@ class GTZAN(AudioData):
 
 
 def find_audio(root: str | None) -> Path:
-    """The folder that holds a folder for each genre.
+    """The folder that contains a folder for each genre.
 
     Raises:
-        DatasetNotFoundError: if it is nowhere under root.
+        DatasetNotFoundError: if it is not found under root.
     """
     base = dataset_root(root, "GTZAN")
-    for place in AUDIO:
-        if sum((base / place / genre).is_dir() for genre in GENRES) >= 2:
-            return base / place
-    raise DatasetNotFoundError(f"GTZAN: no folders blues, classical, ... under {base} (looked in {', '.join(AUDIO)})")
+    for folder in AUDIO_FOLDERS:
+        if sum((base / folder / genre).is_dir() for genre in GENRES) >= 2:
+            return base / folder
+    raise DatasetNotFoundError(
+        f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)})",
+        kind="missing_audio",
+        key=base,
+    )
 
 
 def find_table(root: str | None, name: str) -> Path:
-    """Where a feature table is.
+    """The path of a feature table.
 
     Raises:
-        DatasetNotFoundError: if it is nowhere under root.
+        DatasetNotFoundError: if it is not found under root.
     """
     base = dataset_root(root, "GTZAN")
-    for place in WHERE:
-        if (base / place / name).is_file():
-            return base / place / name
-    raise DatasetNotFoundError(f"GTZAN: no {name} under {base} (looked in {', '.join(WHERE)})")
+    for folder in TABLE_FOLDERS:
+        if (base / folder / name).is_file():
+            return base / folder / name
+    raise DatasetNotFoundError(
+        f"GTZAN: no {name} under {base} (searched {', '.join(TABLE_FOLDERS)})",
+        kind="missing_table",
+        key=base,
+        value=name,
+    )

@@ -1,4 +1,4 @@
-"""A feature table in a file of one's own."""
+"""A feature table in a user's own CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
-from musicreclass.data.table_source import Table, TableSource
-from musicreclass.data.tracks import some, text
+from musicreclass.data.table_source import FeatureTable, TableSource
+from musicreclass.data.tracks import some, to_text
 from musicreclass.errors import DataError, DatasetNotFoundError
 
-UNNAMED = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # what pandas leaves of an index
+INDEX_COLUMN = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # names of an index that pandas has written
 
 
 class TableFile(TableSource):
-    """Any CSV or Parquet file: an id, a label, optionally a split and a group, and numbers.
+    """Any CSV or Parquet file with an id, a label, optionally a split and a group, and numeric features.
 
     Args:
         path: the file, `.csv` (comma-separated, with a header) or `.parquet`.
-        id_column: names the tracks.
-        label_column: their classes; a row without one is dropped and counted.
-        split_column: holds train, valid or test, or None.
-        group_column: what must not lie on two sides, such as the artist, or None.
+        id_column: contains the track ids.
+        label_column: contains the classes; rows without one are dropped and counted.
+        split_column: contains train, valid or test; None if there is none.
+        group_column: contains groups that must not be divided between splits, such as artists; None if there is none.
         ignore_columns: columns that are not features.
         split, policies: as in `TableSource`.
     """
@@ -59,50 +59,75 @@ class TableFile(TableSource):
         """The table's file."""
         return [self.path]
 
-    def read(self) -> Table:
+    def read(self) -> FeatureTable:
         """The file's rows.
 
         Raises:
-            DatasetNotFoundError: if there is no such file.
-            DataError: if it cannot be read, lacks a column, or a feature column is not of numbers.
+            DatasetNotFoundError: if the file does not exist.
+            DataError: if it cannot be read, a column is missing, or a feature column is not numeric.
         """
         frame = read_frame(self.path, [self.id_column, self.label_column, self.split_column, self.group_column])
-        named = {"data.id_column": self.id_column, "data.label_column": self.label_column,
-                 "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
-        for setting, column in named.items():
-            if column is not None and column not in frame:
-                raise DataError(f"{self.path}: no column {column!r} ({setting}); {nearest(column, set(frame.columns))}")
-        unknown = [c for c in self.ignore_columns if c not in frame]
-        if unknown:
-            raise DataError(f"{self.path}: no column {unknown[0]!r} (data.ignore_columns)")
-        special = {c for c in named.values() if c is not None} | set(self.ignore_columns)
-        numbering = [c for c in frame.columns if c not in special and UNNAMED.fullmatch(str(c))]
-        features = [c for c in frame.columns if c not in special and c not in numbering]
-        wordy = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
-        if wordy:
-            sample = frame[wordy[0]].dropna().head(1).tolist()
-            listed = ",".join(json.dumps(str(c), ensure_ascii=False) for c in [*self.ignore_columns, *wordy])
+        features, index_columns = self._feature_columns(frame)
+        missing_ids = int(to_text(frame[self.id_column]).isna().sum())
+        if missing_ids:
             raise DataError(
-                f"{self.path}: column {wordy[0]!r} is not of numbers (it holds {sample[0] if sample else 'nothing'!r}): "
-                f"leave it out with 'data.ignore_columns=[{listed}]', or name it as the group or split column"
+                f"{self.path}: {missing_ids} rows have no {self.id_column}; every row needs an id",
+                kind="missing_ids",
+                key=self.id_column,
+                value=missing_ids,
             )
-        if not features:
-            raise DataError(f"{self.path}: no feature columns beside {', '.join(sorted(special))}")
-        nameless = int(text(frame[self.id_column]).isna().sum())
-        if nameless:
-            raise DataError(f"{self.path}: {nameless} rows have no {self.id_column}")
         known = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
-        return Table(
+        notes = [f"unnamed columns were ignored, as they number the rows ({some(index_columns)!r})"]
+        return FeatureTable(
             track_id=frame[self.id_column],
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
             x=np.array(x),
             columns=[str(c) for c in features],
-            notes=[f"a column without a name is left out: it numbers the rows ({some(numbering)!r})"]
-            if numbering
-            else [],
+            notes=notes if index_columns else [],
             known={name: frame[column] for name, column in known.items() if column is not None},
+        )
+
+    def _feature_columns(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+        """The names of the feature columns, and of index columns, which are ignored."""
+        settings = {"data.id_column": self.id_column, "data.label_column": self.label_column,
+                    "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
+        for setting, column in settings.items():
+            if column is not None and column not in frame:
+                raise self._missing_column(setting, column, nearest(column, set(frame.columns)))
+        for column in self.ignore_columns:
+            if column not in frame:
+                raise self._missing_column("data.ignore_columns", column, nearest(column, set(frame.columns)))
+        special = {c for c in settings.values() if c is not None} | set(self.ignore_columns)
+        index_columns = [c for c in frame.columns if c not in special and INDEX_COLUMN.fullmatch(str(c))]
+        features = [c for c in frame.columns if c not in special and c not in index_columns]
+        not_numeric = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
+        if not_numeric:
+            column = not_numeric[0]
+            example = frame[column].dropna().head(1).tolist()
+            ignore = ",".join(json.dumps(str(c), ensure_ascii=False) for c in [*self.ignore_columns, *not_numeric])
+            raise DataError(
+                f"{self.path}: column {column!r} is not numeric (it contains {example[0] if example else 'nothing'!r}): "
+                f"ignore it with 'data.ignore_columns=[{ignore}]', or use it as the group or split column",
+                kind="not_numeric",
+                key=str(column),
+                suggestion=f"data.ignore_columns=[{ignore}]",
+            )
+        if not features:
+            raise DataError(
+                f"{self.path}: no feature columns apart from {', '.join(sorted(special))}",
+                kind="no_features",
+                key=self.path,
+            )
+        return features, index_columns
+
+    def _missing_column(self, setting: str, column: str, suggestion: str) -> DataError:
+        return DataError(
+            f"{self.path}: no column {column!r} ({setting}); {suggestion}",
+            kind="missing_column",
+            key=setting,
+            value=column,
         )
 
 
@@ -111,37 +136,47 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
 
     Args:
         path: the file.
-        names: columns of names, which are text as it stands: 007 is not 7, and NA may be an artist.
+        names: columns of names, which are read as text unchanged: 007 is not 7, and NA may be an artist.
 
     Raises:
-        DatasetNotFoundError: if there is no such file.
-        DataError: if it is neither, cut short, or not UTF-8 text.
+        DatasetNotFoundError: if the file does not exist.
+        DataError: if it is neither CSV nor Parquet, truncated, or not UTF-8 text.
     """
     if not path.is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file")
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file", kind="missing_file", key=path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return as_frame(parquet.read_table(path), set(names))
         if path.stat().st_size == 0:
-            raise DataError(f"{path}: the file is empty")
-        options = csv.ReadOptions(use_threads=False)  # with threads an error does not say in which row it is
+            raise DataError(f"{path}: the file is empty", kind="empty_file", key=path)
+        options = csv.ReadOptions(use_threads=False)  # with threads, errors do not include the row number
         convert = csv.ConvertOptions(column_types={name: pyarrow.string() for name in names if name is not None})
         table = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())[:160]}") from error
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
-    if twice:
-        raise DataError(f"{path}: the header names {twice[0]!r} twice")
+        raise DataError(
+            f"{path}: cannot be read: {' '.join(str(error).split())[:160]}", kind="unreadable", key=path
+        ) from error
+    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if repeated:
+        raise DataError(
+            f"{path}: the header contains the column {repeated[0]!r} twice; rename one",
+            kind="duplicate_column",
+            key=repeated[0],
+        )
     frame = as_frame(table, set(names))
     if frame.empty:
-        raise DataError(f"{path}: no rows beneath the header")
+        raise DataError(f"{path}: no rows below the header", kind="no_rows", key=path)
     if frame.shape[1] == 1:
-        raise DataError(f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas")
+        raise DataError(
+            f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas",
+            kind="one_column",
+            key=path,
+        )
     return frame
 
 
 def as_frame(table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
-    """An Arrow table as a frame: names as text (a missing one leaves 7 a 7, not a 7.0), truth values as 0 and 1."""
+    """An Arrow table as a frame: names as text (so that 7 stays 7 if others are missing), booleans as 0 and 1."""
     for i, field in enumerate(table.schema):
         if field.name in names:
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.string()))

@@ -1,1 +1,1 @@
-"""Pretrained weights in the file formats of their publishers. Reading a file executes nothing that it holds."""
+"""Readers of pretrained weights in their publishers' file formats. Reading a file never executes code from it."""

@@ -1,4 +1,4 @@
-"""Other people's checkpoints: read without running anything they bring, and searched for the tensors that are wanted."""
+"""Reads PyTorch and safetensors checkpoints without executing code from them, and finds a network's tensors in them."""
 
 from __future__ import annotations
 
@@ -17,160 +17,171 @@ Shapes = Mapping[str, Sequence[int]]
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint by its full name, the keys of nested dictionaries joined by dots.
 
-    Tensors of .pth and .ckpt files are memory-mapped where the format allows it: only those that are used are read.
+    Tensors of .pth and .ckpt files are memory-mapped where the format allows it, so that unused ones are not read.
 
     Raises:
-        WeightsError: for a file that is not there, is no checkpoint, is damaged, or brings objects that would run code.
+        WeightsError: if the file is missing or damaged, is not a checkpoint, or contains objects that would execute code.
     """
-    found: dict[str, torch.Tensor] = {}
-    for name, tensor in flattened(read(path)):
-        if name in found:
-            raise WeightsError(
-                f"{path}: two of its tensors have the same name, {name!r}: which one is meant is not known"
-            )
-        found[name] = tensor
-    return found
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in flatten_tensors(load_checkpoint(path)):
+        if name in tensors:
+            raise WeightsError(f"{path}: contains two tensors named {name!r}", "duplicate_tensor", path, name)
+        tensors[name] = tensor
+    return tensors
 
 
-def read(path: Path) -> Any:
-    """What a checkpoint holds: tensors and plain values, in dictionaries and lists.
+def load_checkpoint(path: Path) -> Any:
+    """The content of a checkpoint: tensors and plain values in dictionaries and lists.
 
     Raises:
-        WeightsError: as `read_tensors`.
+        WeightsError: see `read_tensors`.
     """
     try:
         with path.open("rb") as file:
-            begin = file.read(512)
+            start = file.read(512)
     except FileNotFoundError as error:
-        raise WeightsError(f"{path}: there is no such file") from error
+        raise WeightsError(f"{path}: there is no such file", "file_not_found", path) from error
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    refuse_stand_ins(path, begin)
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable_file", path) from error
+    reject_placeholders(path, start)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=begin.startswith(b"PK"))
-        flattened(found)  # what holds itself ends here
-        return found
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
+        flatten_tensors(content)  # fails on objects that contain themselves
+        return content
     except Exception as error:
-        brought = foreign_objects(path)
-        if brought:
+        objects = foreign_objects(path)
+        if objects:
             raise WeightsError(
-                f"{path}: brings objects beside its tensors ({', '.join(brought[:3])}), which are not loaded; save its"
-                " state_dict alone, where it was made, and give that file"
+                f"{path}: contains objects other than tensors ({', '.join(objects[:3])}), which are not loaded; save only its"
+                " state_dict where it was created, and use that file",
+                "foreign_objects",
+                path,
             ) from error
-        raise WeightsError(f"{path}: cut short, damaged, or no checkpoint of torch or safetensors") from error
+        raise WeightsError(
+            f"{path}: truncated, damaged, or not a PyTorch or safetensors checkpoint", "damaged_file", path
+        ) from error
 
 
-def refuse_stand_ins(path: Path, begin: bytes) -> None:
-    """Say what a file is that stands where a checkpoint should.
+def reject_placeholders(path: Path, start: bytes) -> None:
+    """Reject files that are commonly found in place of a checkpoint.
 
     Args:
         path: the file.
-        begin: its first bytes.
+        start: its first bytes.
 
     Raises:
         WeightsError: for an empty file, a Git LFS pointer, or a web page.
     """
-    if not begin:
-        raise WeightsError(f"{path}: empty")
-    if begin.startswith(POINTER):
-        raise WeightsError(f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull")
-    if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(f"{path}: a web page, not a checkpoint; download the file that the page offers")
+    if not start:
+        raise WeightsError(f"{path}: the file is empty", "empty_file", path)
+    if start.startswith(POINTER):
+        message = f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
+        raise WeightsError(message, "git_lfs_pointer", path)
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        message = f"{path}: a web page, not a checkpoint; download the file that the page links to"
+        raise WeightsError(message, "web_page", path)
 
 
 def foreign_objects(path: Path) -> list[str]:
-    """The classes and functions that a checkpoint would have to import, sorted; none of them is."""
+    """The classes and functions that loading a checkpoint would import, sorted; nothing is imported."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # damaged files fail in as many ways as there are bytes
+    except Exception:  # damaged files raise exceptions of many types
         return []
 
 
-def flattened(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
-    """Every tensor in nested dictionaries and lists with its full name."""
+def flatten_tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dictionaries and lists, with its full name."""
     if isinstance(value, torch.Tensor):
         return [(name, value)]
     if isinstance(value, Mapping):
-        items = [(str(key), inner) for key, inner in value.items()]
+        items = [(str(key), child) for key, child in value.items()]
     elif isinstance(value, (list, tuple)):
-        items = [(str(number), inner) for number, inner in enumerate(value)]
+        items = [(str(number), child) for number, child in enumerate(value)]
     else:
         return []
-    return [found for key, inner in items for found in flattened(inner, f"{name}.{key}" if name else key)]
+    return [named for key, child in items for named in flatten_tensors(child, f"{name}.{key}" if name else key)]
 
 
-def prefixes(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> list[str]:
-    """Every prefix p for which all `p + name` of the wanted tensors are there with their shapes, sorted."""
-    first = next(iter(wanted))
+def matching_prefixes(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> list[str]:
+    """Every prefix p under which all tensors `p + name` exist with the expected shapes, sorted."""
+    first = next(iter(shapes))
     candidates = {name.removesuffix(first) for name in tensors if name.endswith(first)}
     return sorted(
-        p for p in candidates if all(p + name in tensors and fits(tensors[p + name], wanted[name]) for name in wanted)
+        p
+        for p in candidates
+        if all(p + name in tensors and matches_shape(tensors[p + name], shapes[name]) for name in shapes)
     )
 
 
-def fits(tensor: torch.Tensor, shape: Sequence[int]) -> bool:
-    """Whether a tensor has a shape, and is of real numbers that are all there."""
+def matches_shape(tensor: torch.Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor has the shape, is dense, holds real floating-point numbers and has data."""
     real = tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
     return real and tuple(tensor.shape) == tuple(shape)
 
 
-def find(path: Path, tensors: Mapping[str, torch.Tensor], wanted: Shapes, what: str, prefix: str | None = None) -> str:
-    """The one prefix under which a checkpoint holds the wanted tensors.
+def find_prefix(
+    path: Path, tensors: Mapping[str, torch.Tensor], shapes: Shapes, network: str, prefix: str | None = None
+) -> str:
+    """The prefix under which a checkpoint contains the tensors of a network.
 
     Args:
         path: the file, for messages.
         tensors: its tensors by full name.
-        wanted: names and shapes.
-        what: what they make together, for messages.
-        prefix: the one to take, where there are several.
+        shapes: the network's tensors: names and shapes.
+        network: its name, for messages.
+        prefix: which one to use, if there are several.
 
     Raises:
-        WeightsError: if there is none, or more than one and none was chosen.
+        WeightsError: if there is none, or several and `prefix` is None.
     """
-    found = prefixes(tensors, wanted)
+    matches = matching_prefixes(tensors, shapes)
+    available = ", ".join(map(repr, matches))
     if prefix is not None:
-        if prefix in found:
+        if prefix in matches:
             return prefix
-        there = f"; there is {', '.join(map(repr, found))}" if found else ""
-        raise WeightsError(f"{path}: no {what} under the prefix {prefix!r}{there}")
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise WeightsError(
-            f"{path}: holds {len(found)} of {what}, under {', '.join(map(repr, found))}: choose one with prefix="
-        )
-    raise WeightsError(f"{path}: no {what}: {what_is_wrong(tensors, wanted)}")
+        hint = f"; available: {available}" if matches else ""
+        raise WeightsError(f"{path}: no {network} under the prefix {prefix!r}{hint}", "unknown_prefix", path, prefix)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        message = f"{path}: contains {len(matches)} copies of {network}, under {available}; choose one with prefix="
+        raise WeightsError(message, "ambiguous_prefix", path, matches)
+    raise WeightsError(f"{path}: contains no {network}: {describe_mismatch(tensors, shapes)}", "wrong_tensors", path)
 
 
-def described(tensor: torch.Tensor) -> str:
-    """A tensor's shape, and its kind where that is not one of weights."""
-    kind = "" if fits(tensor, tensor.shape) else f" of {'no content' if tensor.is_meta else str(tensor.dtype)[6:]}"
-    return f"{tuple(tensor.shape)}{kind}" + ("" if tensor.layout == torch.strided else ", sparse")
-
-
-def what_is_wrong(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> str:
-    """Under the prefix that comes nearest: what is missing or has another shape, in a clause."""
-    votes: dict[str, int] = {}
-    for key in tensors:
-        for name in wanted:
-            if key.endswith(name):
-                prefix = key.removesuffix(name)
-                votes[prefix] = votes.get(prefix, 0) + 1
-    if not votes:
-        return (
-            f"none of its {len(tensors)} tensors has a fitting name ({', '.join(list(tensors)[:3]) or 'it has none'})"
-        )
-    prefix = max(votes, key=lambda p: (votes[p], -len(p)))
-    missing = [name for name in wanted if prefix + name not in tensors]
-    other = [
-        f"{name} is {described(tensors[prefix + name])} and must be {tuple(wanted[name])}"
-        for name in wanted
-        if prefix + name in tensors and not fits(tensors[prefix + name], wanted[name])
+def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> str:
+    """What is missing or has another shape, under the prefix with the most matching names."""
+    matches: dict[str, int] = {}
+    for full_name in tensors:
+        for name in shapes:
+            if full_name.endswith(name):
+                prefix = full_name.removesuffix(name)
+                matches[prefix] = matches.get(prefix, 0) + 1
+    if not matches:
+        examples = f" ({', '.join(list(tensors)[:3])})" if tensors else ""
+        return f"none of its {len(tensors)} tensors has a matching name{examples}"
+    prefix = max(matches, key=lambda p: (matches[p], -len(p)))
+    missing = [name for name in shapes if prefix + name not in tensors]
+    mismatched = [
+        f"{name} is {describe_tensor(tensors[prefix + name])}, expected {tuple(shapes[name])}"
+        for name in shapes
+        if prefix + name in tensors and not matches_shape(tensors[prefix + name], shapes[name])
     ]
-    told = [f"{len(missing)} of {len(wanted)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
-    told += [f"{len(other)} have another shape ({'; '.join(other[:3])})"] if other else []
-    return f"under {prefix!r} " + ", ".join(told)
+    clauses = [f"{len(missing)} of {len(shapes)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
+    clauses += [f"{len(mismatched)} do not match ({'; '.join(mismatched[:3])})"] if mismatched else []
+    return f"under {prefix!r} " + ", ".join(clauses)
+
+
+def describe_tensor(tensor: torch.Tensor) -> str:
+    """A tensor's shape, and what makes it unusable as weights."""
+    description = str(tuple(tensor.shape))
+    if tensor.is_meta:
+        description += " without data"
+    elif not matches_shape(tensor, tensor.shape):
+        description += f" of {str(tensor.dtype)[6:]}"
+    return description if tensor.layout == torch.strided else f"{description}, sparse"

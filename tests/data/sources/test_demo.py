@@ -1,4 +1,4 @@
-"""The project's own data: the same clips everywhere, in GTZAN's layout, hard enough to be worth classifying."""
+"""The synthetic demo data: deterministic clips in GTZAN's layout, and their feature table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from musicreclass.data.sources.demo import demo_clips
-from musicreclass.data.sources.demo_synthesis import ARTISTS, RATE, SECONDS, clip
+from musicreclass.data.sources.demo_synthesis import ARTISTS, RATE, SECONDS, synthesise_clip
 from musicreclass.features import fma518
 from musicreclass.features.demo import Demo
 
@@ -39,15 +39,15 @@ def test_layout_and_table(small):
     )
 
 
-def test_clips_are_always_the_same():
-    assert np.array_equal(clip("techno", 3, 1), clip("techno", 3, 1))
-    assert not np.array_equal(clip("techno", 3, 1), clip("techno", 3, 2))
-    assert np.abs(clip("metal", 0, 0)).max() <= 1
+def test_clips_are_deterministic():
+    assert np.array_equal(synthesise_clip("techno", 3, 1), synthesise_clip("techno", 3, 1))
+    assert not np.array_equal(synthesise_clip("techno", 3, 1), synthesise_clip("techno", 3, 2))
+    assert np.abs(synthesise_clip("metal", 0, 0)).max() <= 1
 
 
 def test_an_interrupted_build_is_resumed(tmp_path, monkeypatch):
-    whole = Demo(str(tmp_path / "whole"), {"protocol": "auto"}, clips_per_artist=1)
-    whole.prepare_data()
+    uninterrupted = Demo(str(tmp_path / "uninterrupted"), {"protocol": "auto"}, clips_per_artist=1)
+    uninterrupted.prepare_data()
     compute, computed = fma518.compute, []
 
     def stop_later(audio, rate):
@@ -57,10 +57,10 @@ def test_an_interrupted_build_is_resumed(tmp_path, monkeypatch):
         return compute(audio, rate)
 
     monkeypatch.setattr(fma518, "compute", stop_later)
-    begun = Demo(str(tmp_path / "begun"), {"protocol": "auto"}, clips_per_artist=1)
+    resumed = Demo(str(tmp_path / "resumed"), {"protocol": "auto"}, clips_per_artist=1)
     with pytest.raises(RuntimeError):
-        begun.prepare_data()
-    begun.prepare_data()
+        resumed.prepare_data()
+    resumed.prepare_data()
     assert len(computed) == 96 + 1  # only the one that failed is computed again
-    assert begun.files()[0].read_bytes() == whole.files()[0].read_bytes()
-    assert not list((tmp_path / "begun").rglob("*.npy"))
+    assert resumed.files()[0].read_bytes() == uninterrupted.files()[0].read_bytes()
+    assert not list((tmp_path / "resumed").rglob("*.npy"))

@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints without TensorFlow: what was written is read; what is damaged or odd is an error, never a guess."""
+"""The reader of TensorFlow checkpoints: reads what was written and rejects damaged or unsupported files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from musicreclass.errors import WeightsError
 from musicreclass.models.weights.crc32c import crc32c
-from musicreclass.models.weights.tensorflow import tensors
+from musicreclass.models.weights.tensorflow import read_bundle
 from tests import tensorflow_bundle as bundle
 
 RNG = np.random.default_rng(0)
@@ -23,80 +23,82 @@ VARIABLES: dict[str, np.ndarray] = {
     "step": np.array(7, np.int64),
     "steps": np.arange(5, dtype=np.int32),
 }
-BLOCKS, KEYS, DATA = bundle.bundle(VARIABLES)
-INDEX = bundle.table(BLOCKS, KEYS)
+BLOCKS, LAST_KEYS, DATA = bundle.bundle(VARIABLES)
+INDEX = bundle.table(BLOCKS, LAST_KEYS)
+INDEX_PATH, DATA_PATH = "folder/model.index", "folder/model.data-00000-of-00001"
 
 
 def read(index: bytes, data: bytes = DATA) -> dict[str, np.ndarray]:
-    return tensors(index, data, "folder/model")
+    return read_bundle(index, data, "folder/model")
 
 
-def same(found: dict[str, np.ndarray], variables: dict[str, np.ndarray] = VARIABLES) -> bool:
-    return found.keys() == variables.keys() and all(
-        found[name].dtype == value.dtype and found[name].shape == value.shape and np.array_equal(found[name], value)
-        for name, value in variables.items()
+def equal(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray] = VARIABLES) -> bool:
+    return actual.keys() == expected.keys() and all(
+        actual[name].dtype == value.dtype and actual[name].shape == value.shape and np.array_equal(actual[name], value)
+        for name, value in expected.items()
     )
 
 
-def complaint(index: bytes, data: bytes = DATA) -> str:
+def error_of(index: bytes, data: bytes = DATA) -> tuple[str, str]:
+    """Kind and key of the error; its message is one line that starts with the key."""
     with pytest.raises(WeightsError) as caught:
         read(index, data)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert str(caught.value).startswith(f"{caught.value.key}: ")
+    return caught.value.kind, caught.value.key
 
 
-def test_checksum_is_castagnoli() -> None:
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of the catalogues
+def test_crc32c_of_published_examples() -> None:
+    assert crc32c(b"123456789") == 0xE3069283  # the check value in catalogues of CRC algorithms
     assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
     assert crc32c(bytes(range(32))) == 0x46DD794E
 
 
 @given(st.binary(max_size=600))
-def test_checksum_of_any_length(data: bytes) -> None:
+def test_crc32c_of_any_length(data: bytes) -> None:
     assert crc32c(data) == bundle.crc32c(data)
 
 
 @given(
     names=st.lists(st.text(min_size=1, max_size=12), unique_by=str.encode, max_size=9),
     per_block=st.integers(1, 9),
-    dtype=st.sampled_from(list(bundle.TYPES)),
+    dtype=st.sampled_from(list(bundle.DTYPES)),
     shape=st.lists(st.integers(0, 4), max_size=4),
 )
 @settings(deadline=None, max_examples=50)
-def test_what_was_written_is_read(names: list[str], per_block: int, dtype: str, shape: list[int]) -> None:
+def test_round_trip(names: list[str], per_block: int, dtype: str, shape: list[int]) -> None:
     names = sorted(names, key=str.encode)
     variables = {name: (np.random.default_rng(i).random(shape) * 100).astype(dtype) for i, name in enumerate(names)}
-    blocks, keys, data = bundle.bundle(variables, per_block)
-    assert same(read(bundle.table(blocks, keys), data), variables)
+    blocks, last_keys, data = bundle.bundle(variables, per_block)
+    assert equal(read(bundle.table(blocks, last_keys), data), variables)
 
 
-def flipped(data: bytes, *changes: tuple[int, int]) -> bytes:
+def flip_bits(data: bytes, *changes: tuple[int, int]) -> bytes:
     out = bytearray(data)
-    for at, mask in changes:
-        out[at % len(out)] ^= mask
+    for position, mask in changes:
+        out[position % len(out)] ^= mask
     return bytes(out)
 
 
-def tolerated(index: bytes, data: bytes) -> bool:
-    """Whether it is refused in one line, or nothing has changed."""
+def is_rejected_or_unchanged(index: bytes, data: bytes) -> bool:
     try:
-        return same(read(index, data))
+        return equal(read(index, data))
     except WeightsError as error:
-        return "\n" not in str(error) and "folder/model." in str(error)
+        return "\n" not in str(error) and error.key in (INDEX_PATH, DATA_PATH)
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
-def test_any_damaged_byte_is_an_error(mask: int) -> None:
-    assert all(tolerated(flipped(INDEX, (at, mask)), DATA) for at in range(len(INDEX)))
-    for at in range(len(DATA)):
-        assert "the checksum of" in complaint(INDEX, flipped(DATA, (at, mask)))
+def test_any_damaged_byte_is_rejected(mask: int) -> None:
+    assert all(is_rejected_or_unchanged(flip_bits(INDEX, (at, mask)), DATA) for at in range(len(INDEX)))
+    for position in range(len(DATA)):
+        assert error_of(INDEX, flip_bits(DATA, (position, mask))) == ("wrong_checksum", DATA_PATH)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=2, max_size=2), st.booleans())
 @settings(deadline=None, max_examples=300)
-def test_two_damaged_bytes_are_an_error(changes: list[tuple[int, int]], in_index: bool) -> None:
-    index, data = (flipped(INDEX, *changes), DATA) if in_index else (INDEX, flipped(DATA, *changes))
-    assert tolerated(index, data)
+def test_two_damaged_bytes_are_rejected(changes: list[tuple[int, int]], in_index: bool) -> None:
+    index, data = (flip_bits(INDEX, *changes), DATA) if in_index else (INDEX, flip_bits(DATA, *changes))
+    assert is_rejected_or_unchanged(index, data)
 
 
 @given(
@@ -104,63 +106,66 @@ def test_two_damaged_bytes_are_an_error(changes: list[tuple[int, int]], in_index
     st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3),
 )
 @settings(deadline=None, max_examples=500)
-def test_a_block_that_is_signed_again_is_never_another_error(which: int, changes: list[tuple[int, int]]) -> None:
+def test_damage_with_a_valid_checksum_raises_only_weights_errors(block: int, changes: list[tuple[int, int]]) -> None:
     blocks, meta = list(BLOCKS), bundle.block([])
-    if which < len(blocks):
-        blocks[which] = flipped(blocks[which], *changes)
+    if block < len(blocks):
+        blocks[block] = flip_bits(blocks[block], *changes)
     else:
-        meta = flipped(meta, *changes)
+        meta = flip_bits(meta, *changes)
     with suppress(WeightsError):
-        found = read(bundle.table(blocks, KEYS, meta=meta))
-        assert all(isinstance(value, np.ndarray) for value in found.values())
+        variables = read(bundle.table(blocks, LAST_KEYS, meta=meta))
+        assert all(isinstance(value, np.ndarray) for value in variables.values())
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40))
-def test_rubbish_is_an_error(start: bytes, footer: bytes) -> None:
-    assert "folder/model.index: " in complaint(start)
-    assert "folder/model.index: " in complaint(start + footer.ljust(40, b"\0") + INDEX[-8:])
+def test_random_bytes_are_rejected(start: bytes, footer: bytes) -> None:
+    assert error_of(start)[1] == INDEX_PATH
+    assert error_of(start + footer.ljust(40, b"\0") + INDEX[-8:])[1] == INDEX_PATH
 
 
-@pytest.mark.parametrize("kept", [0, 10, len(INDEX) // 2, len(INDEX) - 1])
-def test_index_cut_short(kept: int) -> None:
-    assert "folder/model.index: " in complaint(INDEX[:kept])
-    assert "it does not end as one does; it may be cut short" in complaint(INDEX[:kept])
+@pytest.mark.parametrize("length", [0, 10, len(INDEX) // 2, len(INDEX) - 1])
+def test_truncated_index(length: int) -> None:
+    assert error_of(INDEX[:length]) == ("damaged_file", INDEX_PATH)
 
 
-def test_data_cut_short_or_too_long() -> None:
-    assert "it ends within steps" in complaint(INDEX, DATA[:-1])
-    assert "1 bytes too many" in complaint(INDEX, DATA + b"\0")
-    assert "folder/model.data-00000-of-00001: " in complaint(INDEX, b"")
+def test_truncated_or_extended_data() -> None:
+    for data in (DATA[:-1], DATA + b"\0", b""):
+        assert error_of(INDEX, data) == ("damaged_file", DATA_PATH)
 
 
-def test_what_is_not_read_here_is_named() -> None:
-    one = {"w": VARIABLES["conv/bias"]}
-    header = bundle.field(1, 1)
+def test_unsupported_formats() -> None:
+    variables = {"w": VARIABLES["conv/bias"]}
+    data, header = variables["w"].tobytes(), bundle.field(1, 1)
+    blocks, last_keys, _ = bundle.bundle(variables)
 
     def index(**options: object) -> bytes:
-        blocks, keys, _ = bundle.bundle(one, **options)  # type: ignore[arg-type]
-        return bundle.table(blocks, keys)
+        blocks, last_keys, _ = bundle.bundle(variables, **options)  # type: ignore[arg-type]
+        return bundle.table(blocks, last_keys)
 
-    data = one["w"].tobytes()
-    assert same(read(index(), data), one)
-    assert "w is of type 7" in complaint(index(dtype=7), data)
-    assert "does not fit its shape" in complaint(index(dtype=2), data)
-    assert "not in one file" in complaint(index(header=bundle.field(1, 2)), data)
-    assert "big-endian" in complaint(index(header=header + bundle.field(2, 1)), data)
-    assert "field 9" in complaint(index(header=header + bundle.field(9, 1)), data)
-    assert "compressed" in complaint(bundle.table(*bundle.bundle(one)[:2], compression=1), data)
-    assert "filter" in complaint(bundle.table(*bundle.bundle(one)[:2], meta=bundle.block([(b"filter.x", b"")])), data)
-    value = bundle.entry(one["w"], 0)
-    for change, words in (
-        (bundle.field(7, b""), "partitioned"),
-        (bundle.field(3, 1), "in file 1"),
-        (bundle.field(4, 8), "begins at byte 8"),
-        (bundle.field(4, 1 << 62), "impossible"),
-        (bundle.field(5, 12), "described twice"),
+    assert equal(read(index(), data), variables)
+    for unsupported in (
+        index(dtype=7),
+        index(header=bundle.field(1, 2)),  # two data files
+        index(header=header + bundle.field(2, 1)),  # big-endian
+        index(header=header + bundle.field(9, 1)),  # an unknown field
+        bundle.table(blocks, last_keys, compression=1),
+        bundle.table(blocks, last_keys, meta=bundle.block([(b"filter.x", b"")])),
     ):
-        pairs = [(b"", header), (b"w", value + change)]
-        assert words in complaint(bundle.table([bundle.block(pairs)], [b"w"]), data)
-    assert "order" in complaint(
-        bundle.table([bundle.block([(b"", header), (b"w", value), (b"w", value)])], [b"w"]), data
-    )
-    assert "header" in complaint(bundle.table([bundle.block([(b"w", value)])], [b"w"]), data)
+        assert error_of(unsupported, data) == ("unsupported_format", INDEX_PATH)
+    assert error_of(index(dtype=2), data) == ("damaged_file", INDEX_PATH)  # the size does not match the shape
+
+
+def test_invalid_entries() -> None:
+    w = VARIABLES["conv/bias"]
+    header, value = (b"", bundle.field(1, 1)), bundle.entry(w, 0)
+    for addition, expected in (
+        (bundle.field(7, b""), ("unsupported_format", INDEX_PATH)),  # partitioned
+        (bundle.field(3, 1), ("unsupported_format", INDEX_PATH)),  # in another data file
+        (bundle.field(4, 8), ("damaged_file", DATA_PATH)),  # starts at byte 8
+        (bundle.field(4, 1 << 62), ("damaged_file", INDEX_PATH)),
+        (bundle.field(5, 12), ("damaged_file", INDEX_PATH)),  # a repeated field
+    ):
+        table = bundle.table([bundle.block([header, (b"w", value + addition)])], [b"w"])
+        assert error_of(table, w.tobytes()) == expected
+    for pairs in ([header, (b"w", value), (b"w", value)], [(b"w", value)]):  # a duplicate key; no header
+        assert error_of(bundle.table([bundle.block(pairs)], [b"w"]), w.tobytes()) == ("damaged_file", INDEX_PATH)

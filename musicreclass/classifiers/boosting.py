@@ -1,0 +1,90 @@
+"""The progress of boosting: the validation losses so far, when to stop, and the checkpoint that a fit resumes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicreclass.classifiers.base import Workspace
+from musicreclass.storage.atomic import replacing
+
+MAXIMISED = ("auc", "map", "ndcg", "pre")  # prefixes of XGBoost's metrics that grow; all others are losses
+DIGEST = hashlib.sha256().digest_size
+log = logging.getLogger("musicreclass")
+
+
+class Progress:
+    """The validation losses so far, and whether they have stopped falling.
+
+    Args:
+        losses: one per round; the negative of a metric that is maximised.
+        patience: rounds without a smaller loss after which boosting ends, or None for never.
+    """
+
+    def __init__(self, losses: list[float], patience: int | None) -> None:
+        self.losses = losses
+        self.patience = patience
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there were."""
+        return len(self.losses)
+
+    def best(self) -> int:
+        """The first round with the smallest loss."""
+        return int(np.argmin(self.losses))
+
+    def is_over(self) -> bool:
+        """Whether boosting must stop early."""
+        return self.patience is not None and bool(self.losses) and self.rounds - 1 - self.best() >= self.patience
+
+
+def progress_callback(progress: Progress, work: Workspace) -> Any:
+    """A callback for XGBoost that notes the losses of each round, and ends the segment when boosting must stop."""
+    from xgboost.callback import TrainingCallback
+
+    class Callback(TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            latest = {name: float(next(reversed(history.values()))[-1]) for name, history in evals_log.items()}
+            metric = next(reversed(evals_log["valid"]))
+            work.log_epoch(progress.rounds, {f"{name}/loss": value for name, value in latest.items()})
+            progress.losses.append(-latest["valid"] if metric.startswith(MAXIMISED) else latest["valid"])
+            return progress.is_over()
+
+    return Callback()
+
+
+def save_rounds(booster: Any, progress: Progress, path: Path) -> None:
+    """Write the trees so far with their losses, in one step; the file begins with the SHA-256 of the rest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    booster.set_attr(losses=json.dumps(progress.losses))
+    content = bytes(booster.save_raw("ubj"))
+    with replacing(path) as scratch:
+        scratch.write_bytes(hashlib.sha256(content).digest() + content)
+    booster.set_attr(losses=None)
+
+
+def load_rounds(path: Path) -> tuple[Any, Progress] | None:
+    """The booster and progress that `save_rounds` wrote; None if there is no file, or a damaged one, which could crash XGBoost."""
+    import xgboost
+
+    if not path.is_file():
+        return None
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            raise ValueError("it is damaged")
+        booster = xgboost.Booster(model_file=bytearray(content[DIGEST:]))
+        losses = [float(loss) for loss in json.loads(str(booster.attr("losses")))]
+        if booster.num_boosted_rounds() != len(losses):
+            raise ValueError("trees and losses do not match")
+    except Exception as error:
+        log.warning("%s cannot be resumed from, the run starts over: %s", path, str(error)[:160])
+        return None
+    booster.set_attr(losses=None)
+    return booster, Progress(losses, None)

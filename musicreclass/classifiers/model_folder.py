@@ -1,0 +1,128 @@
+"""The `model/` folder of a run: meta.json, the files of the model, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from musicreclass.errors import RunError, UserError
+from musicreclass.storage.atomic import POINTER
+
+CARD = "meta.json"
+CHECKSUMS = "SHA256SUMS"
+FORMAT = 1  # of meta.json
+KINDS = ("network", "estimator", "boosted")
+
+
+@dataclass
+class ModelCard:
+    """What a saved model is; `model/meta.json`.
+
+    Attributes:
+        kind: which Classifier loads it: `network`, `estimator` or `boosted`.
+        target: the dotted path of the network or estimator.
+        arguments: what the target was created with, plain values.
+        input: `table` or `waveform`.
+        classes: names, in the order of the probabilities.
+        columns: the features it reads, in order (for `input: table`).
+        scale: whether features are standardised.
+        sample_rate: of the waveform, Hz (this and what follows for `input: waveform`).
+        clip_seconds: the length of a crop.
+        eval_crops: evenly spaced crops of a track whose probabilities are averaged.
+        eval_crop_position: the position of a single crop, `middle` or `start`.
+        frontend: settings of the log-mel before the network; None for a network that reads the waveform.
+    """
+
+    kind: str
+    target: str
+    arguments: dict[str, Any]
+    input: str
+    classes: list[str]
+    columns: list[str]
+    scale: bool = True
+    sample_rate: int = 0
+    clip_seconds: float = 0.0
+    eval_crops: int = 1
+    eval_crop_position: str = "middle"
+    frontend: dict[str, Any] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write `meta.json`."""
+        (folder / CARD).write_text(json.dumps({"format": FORMAT, **self.__dict__}, indent=2), encoding="utf-8")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a saved model.
+
+    Raises:
+        RunError: if the folder is incomplete or of another program.
+    """
+    path = folder / CARD
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        line = f"{folder}: no {CARD}: not a model, or the model of an unfinished run"
+        raise RunError(line, "no_model", folder) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})", "unreadable_file", path) from error
+    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.get("kind") not in KINDS:
+        raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
+    with reading(path):
+        names = fields.get("classes")
+        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
+            raise ValueError("classes must be a list of different names")
+        if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
+            raise ValueError("columns must be a list, and scale true or false")
+        return ModelCard(**fields)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn any error while a saved file is read into one line that names the file.
+
+    Raises:
+        RunError: for any error that is not one of a user's already.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                line = f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
+                raise RunError(line, "lfs_pointer", path) from error
+        reason = " ".join(str(error).split())[:160]
+        line = f"{path}: not a readable part of a model ({type(error).__name__}: {reason})"
+        raise RunError(line, "damaged_model", path) from error
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the SHA-256 of every file of a model."""
+    sums = [f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
+    (folder / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
+
+
+def verify_checksums(folder: Path) -> None:
+    """Make sure that the files of a model are as they were written.
+
+    Raises:
+        RunError: for a file that is missing or has changed.
+    """
+    with reading(folder / CHECKSUMS):
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+    for name, checksum in sums.items():
+        with reading(folder / name):
+            if sha256(folder / name) != checksum:
+                raise ValueError(f"it has changed since it was written, according to {CHECKSUMS}")
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,123 @@
+"""What a setting may be: field types for `settings`, their rules in words, and problems with values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from musicreclass.errors import Problem
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+class Rule:
+    """A rule in words, where the type does not say it.
+
+    Args:
+        text: completes "must be ...".
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def setting(help_line: str, *, default: Any = None, signed: bool = True) -> Any:
+    """A field of a settings class.
+
+    Args:
+        help_line: what the setting does, for `--help`.
+        default: what counts where no YAML file sets the key; it is not validated.
+        signed: whether the value is part of a run's signature.
+    """
+    return Field(default, description=help_line, json_schema_extra={"signed": signed})
+
+
+def ordered(low: float, high: float) -> AfterValidator:
+    """Checks that two numbers are in order and within limits."""
+
+    def check(values: list[float]) -> list[float]:
+        if not low <= values[0] <= values[1] <= high:
+            raise ValueError("not in order, or out of range")
+        return values
+
+    return AfterValidator(check)
+
+
+Auto = Literal["auto"]
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Le(1), Rule("a probability, from 0 (never) to 1 (always)")]
+Text = Annotated[str, MinLen(1), Rule("text that is not empty")]
+
+
+def rule(annotation: Any, metadata: Any = ()) -> str:
+    """The rule of a type in words: `a whole number, at least 1, or null`."""
+    given = [part.text for part in metadata if isinstance(part, Rule)]
+    if given:
+        return given[-1]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return rule(arguments[0], (*arguments[1:], *metadata))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        parts = [rule(part) for part in arguments if part is not NoneType and part != Auto]
+        special = [name for name, part in (("auto", Auto), ("null", NoneType)) if part in arguments]
+        return " or ".join(parts) + "".join(f", or {name}" for name in special)
+    if origin is list:
+        item = rule(arguments[0])
+        plural = {"text": "text", "text that is not empty": "text", "a number": "numbers"}.get(item, item)
+        return f"a list of {plural.replace('a whole number', 'whole numbers')}"
+    return ", ".join([NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]).rstrip(", ")
+
+
+def limit(part: Any) -> str:
+    """A bound in words."""
+    words: dict[type, Callable[[Any], str]] = {
+        Ge: lambda p: f"at least {p.ge}",
+        Gt: lambda p: f"above {p.gt}",
+        Le: lambda p: f"at most {p.le}",
+        Lt: lambda p: f"below {p.lt}",
+        MultipleOf: lambda p: f"a multiple of {p.multiple_of}",
+    }
+    return words[type(part)](part) if type(part) in words else ""
+
+
+def field_type(field: FieldInfo) -> Any:
+    """The type of a field with its constraints."""
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
+    """What is wrong with a value, or None.
+
+    Args:
+        key: the dotted key.
+        value: its value.
+        kind: the type that it must have.
+    """
+    try:
+        TypeAdapter(kind, config=STRICT).validate_python(value)
+    except ValidationError:
+        return wrong_value(key, value, rule(kind))
+    return None
+
+
+def wrong_value(key: str, value: Any, rule_text: str) -> Problem:
+    """The problem of a value that breaks a rule, with what to write instead where that is known."""
+    shown = "null" if value is None else str(value).replace(", ", ",") if isinstance(value, list) else value
+    suggestion = ""
+    if rule_text.startswith("text") and isinstance(value, (int, float)):
+        suggestion = f"'{key}=\"{value}\"'"
+    elif rule_text.startswith(("a list", "[")) and isinstance(value, (str, int, float)):
+        suggestion = f"{key}=[{value}]"
+    hint = f"; write {suggestion}" if suggestion else ""
+    return Problem(f"{key}={shown}: must be {rule_text}{hint}", "wrong_value", key, value, suggestion)

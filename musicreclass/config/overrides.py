@@ -1,0 +1,117 @@
+"""The overrides of a command line: parsed one by one, so that every mistake is reported."""
+
+from __future__ import annotations
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from musicreclass.config.messages import nearest, suggestion
+from musicreclass.config.tree import Tree
+from musicreclass.errors import Problem
+
+FIXED = {  # keys of Hydra's own that the tasks depend on
+    "hydra.mode": "-m makes a multirun",
+    "hydra.sweep.dir": "the list of a multirun is written to sweeps/ in paths.outputs",
+    "hydra.sweep.subdir": "every run has a folder of its own",
+}
+
+
+class Overrides:
+    """What can be said of each override without composing a configuration.
+
+    Args:
+        tree: the folders of configuration.
+        task: names the primary file.
+        multirun: whether comma-separated values and ranges are sweeps.
+
+    Attributes:
+        unreadable: keys whose values could not be parsed.
+    """
+
+    def __init__(self, tree: Tree, task: str, multirun: bool) -> None:
+        self.tree, self.task, self.multirun = tree, task, multirun
+        self.unreadable: set[str] = set()
+
+    def parse(self, text: str, problems: list[Problem]) -> Override | None:
+        """One override; None if it cannot be parsed, which is added to the problems."""
+        try:
+            (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
+        except HydraException:
+            key, equals, value = text.partition("=")
+            key = key.lstrip("+")
+            self.unreadable.add(key)
+            if not equals or not key:
+                problems.append(not_an_override(text))
+            else:
+                escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+                quoted = f"'{key}=\"{escaped}\"'"
+                problems.append(
+                    Problem(
+                        f"{text}: cannot be parsed; quote the value: {quoted}", "unparsable_value", key, value, quoted
+                    )
+                )
+            return None
+        return override
+
+    def is_group(self, override: Override) -> bool:
+        """Whether an override chooses an option of a group."""
+        return override.key_or_group in self.tree.groups
+
+    def problems(self, override: Override) -> list[Problem]:
+        """What keeps an override out of the composition; empty if it can take part."""
+        text, key = str(override.input_line), override.key_or_group
+        if not key:
+            return [not_an_override(text)]
+        if override.is_sweep_override() and not self.multirun:
+            as_list = f" (or a list: [{text.partition('=')[2]}])" if "=" in text else ""
+            return [
+                Problem(f"{text}: several values are a sweep, which needs -m{as_list}", "sweep_without_multirun", key)
+            ]
+        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+            return [Problem(f"{text}: the sweep has no values", "empty_sweep", key)]
+        if override.is_hydra_override():
+            reason = FIXED.get(key)
+            return [Problem(f"{text}: cannot be set; {reason}", "fixed_key", key)] if reason else []
+        if self.is_group(override):
+            return self._group_problems(override)
+        if "/" in key:
+            near = nearest(key, self.tree.groups)
+            return [
+                Problem(f"{text}: no such group; {near}", "unknown_group", key, None, suggestion(key, self.tree.groups))
+            ]
+        return []
+
+    def _group_problems(self, override: Override) -> list[Problem]:
+        """What is wrong with the choice of an option."""
+        text, group = str(override.input_line), override.key_or_group
+        options, taken = self.tree.groups[group], self.tree.groups_of(self.task)
+        if group.split("/")[0] not in taken and not override.is_add():
+            groups = ", ".join(sorted(name for name in taken if name in self.tree.groups))
+            return [
+                Problem(f"{text}: {self.task} has no group {group}; its groups are {groups}", "unknown_group", group)
+            ]
+        if override.is_delete():
+            return [Problem(f"{text}: a group cannot be removed; choose one of its options", "removed_group", group)]
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        names = ["null" if value is None else str(value) for value in values]
+        return [
+            Problem(
+                f"{group}={name}: no such option; {nearest(name, options)}", "unknown_option", group, name,
+                suggestion(name, options),
+            )
+            for name in names
+            if name not in options
+        ]  # fmt: skip
+
+
+def not_an_override(text: str) -> Problem:
+    """The problem of an argument without a key or a value."""
+    return Problem(f"{text}: an override has the form KEY=VALUE, as in seed=1", "not_an_override", text)
+
+
+def first_value(override: Override) -> str:
+    """An override as one job has it: the first value of a sweep."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"

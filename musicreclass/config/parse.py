@@ -1,0 +1,89 @@
+"""From a resolved configuration to checked settings."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from musicreclass.config.fields import field_type, value_problem
+from musicreclass.config.settings import BY_TARGET, TASKS, Section, Settings
+from musicreclass.errors import ConfigError, Problem
+
+
+def section_class(annotation: Any, node: Any) -> type[Section] | None:
+    """The settings class of a node of the configuration, by its `_target_` where it has one; None for a plain value."""
+    parts = [annotation, *get_args(annotation)]
+    declared = next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+    if declared is None or not isinstance(node, dict):
+        return None
+    special = BY_TARGET.get(str(node.get("_target_")))
+    return special if special is not None and issubclass(special, declared) else declared
+
+
+def find_field(task: str, config: dict[str, Any], key: str) -> FieldInfo | None:
+    """The declaration of a dotted key, given the classes that a configuration chooses; None for a key of a foreign class."""
+    kind: type[Section] | None = TASKS[task]
+    node: Any = config
+    *parents, name = key.split(".")
+    for parent in parents:
+        field = None if kind is None else declared(kind, parent)
+        node = node.get(parent) if isinstance(node, dict) else None
+        kind = None if field is None else section_class(field.annotation, node)
+    return None if kind is None else declared(kind, name)
+
+
+def declared(kind: type[Section], name: str) -> FieldInfo | None:
+    """The declaration of a key in a section; None if there is none."""
+    return kind.model_fields.get("target" if name == "_target_" else name)
+
+
+def parse(task: str, config: dict[str, Any]) -> Settings:
+    """Check a resolved configuration.
+
+    Args:
+        task: `train` or `prepare`.
+        config: plain values, interpolations resolved.
+
+    Returns:
+        the settings, frozen.
+
+    Raises:
+        ConfigError: with every value that breaks its rule.
+    """
+    problems: list[Problem] = []
+    settings = build(TASKS[task], config, "", problems)
+    if problems:
+        raise ConfigError(problems)
+    return settings  # type: ignore[return-value]
+
+
+def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list[Problem]) -> Section | None:
+    """A section with the sections below it; None if there are problems, which are added to the list."""
+    values: dict[str, Any] = {}
+    before = len(problems)
+    for name, value in node.items():
+        field = declared(kind, name)
+        inner = None if field is None else section_class(field.annotation, value)
+        key = f"{prefix}{name}"
+        if inner is not None:
+            values[name] = build(inner, value, f"{key}.", problems)
+        elif field is not None:
+            problem = value_problem(key, value, field_type(field))
+            problems += [problem] if problem else []
+            values[name] = value
+        elif kind.model_config.get("extra") == "allow":
+            values[name] = value
+        else:
+            problems.append(Problem(f"{key}: no such key", "unknown_key", key, value))
+    if len(problems) > before:
+        return None
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems += [
+            Problem(f"{prefix.rstrip('.')}: {part['msg']}", "wrong_value", prefix.rstrip("."))
+            for part in error.errors()
+        ]
+        return None

@@ -1,0 +1,121 @@
+"""Settings: every key of conf/ is declared once, with a type and a help line; values are checked by that declaration."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from musicreclass.config.check import compose
+from musicreclass.config.parse import find_field, parse
+from musicreclass.config.settings import PrepareSettings, TrainSettings
+from musicreclass.config.tree import Tree, leaves
+from musicreclass.errors import ConfigError, Problem
+
+REQUIRED = {"data.path": "x.csv", "data.root": "x"}
+FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections whose classes other libraries bring
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    return dict(OmegaConf.to_container(compose("train", list(overrides)), resolve=True))  # type: ignore[arg-type]
+
+
+def every_configuration() -> list[list[str]]:
+    tree = Tree()
+    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "optimizer", "scheduler", "augmentation", "early_stopping")
+              for option in tree.groups[group]]  # fmt: skip
+    return chosen + [[f"data={d}", f"model={m}"] for d, m in product(tree.groups["data"], tree.groups["model"])]
+
+
+@pytest.mark.parametrize("overrides", every_configuration(), ids=" ".join)
+def test_every_key_is_declared_with_a_help_line(overrides):
+    cfg = Tree().compose("train", overrides)
+    plain: Any = OmegaConf.to_container(cfg)
+    for key, _ in leaves(cfg):
+        field = find_field("train", plain, key)
+        parent = key.rpartition(".")[0]
+        if field is None:
+            target = str(OmegaConf.select(cfg, f"{parent}._target_"))
+            assert parent in FOREIGN, key
+            assert not target.startswith("musicreclass."), key
+        else:
+            assert field.description, key
+
+
+def test_settings_are_the_configuration():
+    given_config = config("data=gtzan", "model=openjmla", "model.checkpoint=random")
+    settings = parse("train", given_config)
+    assert isinstance(settings, TrainSettings)
+    assert settings.as_dict() == given_config
+    assert settings.model.arguments(*settings.model.about)["trainable"] == "head"
+    assert settings.data.split.protocol == "fault_filtered"
+
+
+def test_settings_are_frozen():
+    settings = parse("train", config())
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 3  # type: ignore[misc]
+
+
+def test_prepare_has_settings_of_its_own():
+    cfg = compose("prepare", ["data=demo_audio"])
+    settings = parse("prepare", dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+    assert isinstance(settings, PrepareSettings)
+    assert settings.trainer.precision == "32-true"
+
+
+def test_every_problem_is_collected():
+    broken = config("data=gtzan", "model=cnn")
+    broken["seed"], broken["trainer"]["max_epochs"], broken["model"]["frontend"]["n_fft"] = "x", 0, 1.5
+    broken["trainer"]["typo"] = 1
+    with pytest.raises(ConfigError) as caught:
+        parse("train", broken)
+    assert {(p.kind, p.key) for p in caught.value.problems} == {
+        ("wrong_value", "seed"), ("wrong_value", "trainer.max_epochs"), ("wrong_value", "model.frontend.n_fft"),
+        ("unknown_key", "trainer.typo"),
+    }  # fmt: skip
+
+
+def test_what_cannot_change_a_result_is_not_signed():
+    settings = parse("train", config("data=folder", "data.root=x", "features=musicnn", "model=xgboost"))
+    assert isinstance(settings, TrainSettings)
+    assert not {"root", "store", "cache", "workers", "provides", "on_bad_file"} & set(settings.data.signed())
+    assert not {"folder", "wheel", "batch_size", "cache"} & set(settings.features.signed())
+    assert "n_jobs" not in settings.model.signed()
+    assert settings.model.signed()["max_depth"] == 6
+
+
+@given(st.sampled_from(["seed", "trainer.max_epochs", "trainer.label_smoothing", "augmentation.gain_db", "evaluate", "force"]),
+       st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)))  # fmt: skip
+def test_a_value_is_accepted_or_named(key, value):
+    """No value ends in any other error, and an accepted one comes back as it was."""
+    wanted = config()
+    node, *rest = key.split(".")
+    if rest:
+        wanted[node][rest[0]] = value
+    else:
+        wanted[node] = value
+    problems: list[Problem] = []
+    try:
+        accepted = parse("train", wanted).as_dict()
+    except ConfigError as error:
+        problems = error.problems
+    if problems:
+        assert [(p.kind, p.key) for p in problems] == [("wrong_value", key)]
+    else:
+        assert (accepted[node][rest[0]] if rest else accepted[node]) == value
+
+
+def test_precision_follows_the_hardware_profile_unless_set():
+    settings = parse("train", config("features=musicnn", "data=demo_audio"))
+    assert isinstance(settings, TrainSettings)
+    assert (settings.trainer.precision, settings.features.precision) == ("auto", "auto")
+    resolved = settings.with_precision("bf16-mixed")
+    assert (resolved.trainer.precision, resolved.features.precision) == ("bf16-mixed", "bf16-mixed")
+    explicit = parse("train", config("trainer.precision=32-true"))
+    assert isinstance(explicit, TrainSettings)
+    assert explicit.with_precision("bf16-mixed").trainer.precision == "32-true"

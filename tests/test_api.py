@@ -1,0 +1,87 @@
+"""The Python API: what the command line does, from Python; the examples of its docstrings run as they are."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import musicreclass as mrc
+from musicreclass.errors import ConfigError, RunError, UserError
+from tests.conftest import only_run, table_overrides
+
+NAMES = [name for name in mrc.__all__ if name != "__version__"]
+
+
+@pytest.mark.parametrize("test", doctest.DocTestFinder().find(mrc), ids=lambda test: test.name)
+def test_examples_run(here, test):
+    if not test.examples:
+        pytest.skip("no example")
+    test.globs = {"mrc": mrc}
+    assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_has_an_example(name):
+    assert ">>>" in (inspect.getdoc(getattr(mrc, name)) or "")
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, musicreclass; print(sorted({'torch', 'hydra', 'pandas', 'numpy'} & set(sys.modules)))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+
+
+def test_python_and_the_command_line_find_the_same_run(run, here, table):
+    overrides = [*table_overrides(table), "model=logreg"]
+    trained = mrc.train(overrides)
+    assert trained.folder.resolve() == only_run(here).resolve()
+    result = run("train", *overrides)
+    assert result.code == 0
+    assert str(trained.folder) in result.out
+
+
+def test_a_run_has_metrics_predictions_and_probabilities(here, table):
+    run = mrc.train([*table_overrides(table), "model=mlp"])
+    predictions = run.predictions("valid")
+    assert list(predictions.columns) == ["track_id", "target", "group", *(f"p/{name}" for name in run.classes)]
+    assert len(predictions) == run.metrics["valid"]["n"]
+    frame = pd.read_csv(table).set_index("track_id").loc[predictions.track_id]
+    x = frame[[c for c in frame.columns if c.startswith("f")]].to_numpy(np.float32)
+    probabilities = mrc.load(run.folder).predict_proba(x)
+    assert np.allclose(probabilities, predictions.filter(like="p/"), atol=1e-6)
+
+
+def test_evaluate_scores_a_split_and_other_data(here, table):
+    run = mrc.train([*table_overrides(table), "model=logreg"])
+    test = mrc.evaluate(run)
+    assert test == mrc.load(run.folder).metrics["test"]
+    pd.read_csv(table).iloc[:30].to_csv(here / "other.csv", index=False)
+    other = mrc.evaluate(run.folder, "all", ["data.path=other.csv"])
+    assert other["n"] == 30
+
+
+def test_compare_is_a_frame_with_a_row_per_configuration(here, table):
+    runs = [mrc.train([*table_overrides(table), "model=logreg", f"class_weight={w}"]) for w in ("none", "balanced")]
+    frame = mrc.compare(*runs)
+    assert len(frame) == 2
+    assert frame.equals(mrc.compare(here / "outputs"))
+
+
+def test_errors_name_what_is_wrong(here, table):
+    with pytest.raises(ConfigError) as caught:
+        mrc.train(["model=mpl"])
+    assert caught.value.problems[0].suggestion == "mlp"
+    with pytest.raises(RunError):
+        mrc.load(here / "nowhere")
+    with pytest.raises(UserError) as caught:
+        mrc.compare(here)
+    assert caught.value.kind == "no_runs"
+    run = mrc.train([*table_overrides(table), "model=logreg"])
+    with pytest.raises(RunError):
+        run.predictions("train")
