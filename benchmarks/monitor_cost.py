@@ -81,7 +81,7 @@ def main() -> None:
     monitor = Monitor(INTERVAL, nvml=nvml)
     start = clock()
     for _ in range(200):
-        monitor.look()
+        monitor.read()
     print(f"  one look takes {1e3 * (clock() - start) / 200:.2f} ms of another thread, every 5 s by default")
 
 

@@ -1,1 +1,1 @@
-"""The machine: what it has, what a run may use of it, what it is doing. Knows no model and no data."""
+"""The machine: what it has, what a run may use of it, its sensors, and processes launched together. Knows no model or data."""

@@ -1,7 +1,7 @@
-"""Several processes that train one network, as their environment tells it, before any of them knows the others.
+"""Several processes that train one network, from their environment variables, before they are connected.
 
-Lightning launches one process for each device, by the same command; Slurm's srun and torchrun launch them themselves. The
-first one, of rank 0, has the run folder; the others train along.
+Lightning launches one process for each device with the same command; Slurm's srun and torchrun launch them themselves. The
+process of rank 0 owns the run folder; the others are workers.
 """
 
 from __future__ import annotations
@@ -9,49 +9,42 @@ from __future__ import annotations
 import os
 from typing import Any
 
-OURS = "MUSICRECLASS_LAUNCH"
-TORCHRUN = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")  # tell launches apart
-SLURM = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-LIGHTNING = (
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    OURS,
-)  # what its launch leaves behind
+LAUNCH_ID = "MUSICRECLASS_LAUNCH"  # set by this package where no launcher sets an id
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")  # identify a launch
+SLURM = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")  # identify a launch
+LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", LAUNCH_ID)  # set by its launch
 
 
 def launcher() -> tuple[str, ...]:
-    """The variables of what has launched this process from outside, found as Lightning finds it; none if nothing has."""
+    """The variables that identify the launch by torchrun or srun, detected as Lightning does; empty without either."""
     if TORCHRUN[0] in os.environ:
         return TORCHRUN
     by_srun = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     return SLURM if by_srun else ()
 
 
-def rank(config: dict[str, Any]) -> int:
-    """This process's number among those of its launch; 0 for the first, or the only one."""
-    here = os.environ
-    by = launcher()
-    if by:
-        return int(here["RANK" if by is TORCHRUN else "SLURM_PROCID"])
-    return int(here.get("NODE_RANK", 0)) * int(config["hardware"]["devices"]) + int(here.get("LOCAL_RANK", 0))
+def launch_rank(config: dict[str, Any]) -> int:
+    """This process's rank in its launch; 0 for a single process."""
+    variables = launcher()
+    if variables:
+        return int(os.environ["RANK" if variables is TORCHRUN else "SLURM_PROCID"])
+    node_rank, local_rank = int(os.environ.get("NODE_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    return node_rank * int(config["hardware"]["devices"]) + local_rank
 
 
 def processes(config: dict[str, Any]) -> int:
-    """How many train one network."""
+    """How many processes train one network."""
     return int(config["hardware"]["devices"]) * int(config["hardware"]["nodes"])
 
 
 def is_worker_rank(config: dict[str, Any]) -> bool:
-    """Whether this process is not the first of several: it writes and says nothing."""
-    return processes(config) > 1 and rank(config) > 0
+    """Whether this process is one of several and not of rank 0: it writes and prints nothing."""
+    return processes(config) > 1 and launch_rank(config) > 0
 
 
 def launch_id() -> str:
-    """What all processes of one launch have in common; another launch may have the same, if it is over."""
-    by = launcher()
-    if by:
-        return "-".join(os.environ.get(name, "") for name in by)
-    return os.environ.setdefault(OURS, f"{os.getpid()}-{os.urandom(4).hex()}")  # Lightning's children inherit it
+    """An id that all processes of one launch share; a later launch may have the same one."""
+    variables = launcher()
+    if variables:
+        return "-".join(os.environ.get(name, "") for name in variables)
+    return os.environ.setdefault(LAUNCH_ID, f"{os.getpid()}-{os.urandom(4).hex()}")  # Lightning's children inherit it

@@ -1,6 +1,6 @@
 """What a machine has, and how much of it this process may use.
 
-Each thing is read for itself from a root folder that holds proc/ and sys/, so that one that is missing hides no other.
+Each value is read on its own from a root folder that contains proc/ and sys/, so a missing file affects no other value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 ROOT = Path("/")
-UNLIMITED = 1 << 60  # what version 1 of control groups says where it limits nothing
+UNLIMITED = 1 << 60  # version 1 of control groups writes a number above this for no limit
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Gpu:
     """A GPU that torch can use.
 
     Attributes:
-        name: as its driver says it.
-        capability: of CUDA, as (8, 6).
+        name: from the driver.
+        capability: the CUDA compute capability, as (8, 6).
         memory: in bytes.
-        integrated: whether it shares the memory of the processor.
+        integrated: whether it shares the processor's memory.
     """
 
     name: str
@@ -36,22 +36,22 @@ class Gpu:
 
     @property
     def has_bf16(self) -> bool:
-        """Whether it computes in bfloat16, rather than emulating it."""
+        """Whether it supports bfloat16 natively."""
         return self.capability >= (8, 0)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found.
+    """A machine, as this process may use it.
 
     Attributes:
         cores: processors that this process may use.
         cores_why: what limits them.
-        memory: bytes of RAM that are to be had now.
-        shared_memory: bytes that are free in /dev/shm; None if there is none.
+        memory: bytes of RAM available now.
+        shared_memory: bytes free in /dev/shm; None if it does not exist.
         jetson: the model of a Jetson, or None.
-        gpus: those of CUDA.
-        mps: whether there is one of Apple's.
+        gpus: the CUDA GPUs.
+        mps: whether there is an Apple GPU.
         compiler: the C++ compiler that torch.compile would use, or None.
         triton: whether torch can compile for a GPU.
     """
@@ -68,7 +68,7 @@ class Machine:
 
     @property
     def kind(self) -> str:
-        """`jetson`, `rtx` (a GPU for desks), `datacenter` (any other of CUDA), `mps` or `cpu`."""
+        """`jetson`, `rtx` (a consumer or workstation GPU), `datacenter` (any other CUDA GPU), `mps` or `cpu`."""
         if self.gpus:
             if self.jetson:
                 return "jetson"
@@ -102,15 +102,15 @@ class Machine:
 
 
 def text(path: Path) -> str:
-    """What a file holds; nothing if it cannot be read."""
+    """A file's content; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def number(path: Path) -> int | None:
-    """The whole number that a file begins with, or None."""
+def integer(path: Path) -> int | None:
+    """The integer that a file begins with, or None."""
     try:
         return int(text(path).split()[0])
     except (ValueError, IndexError):
@@ -118,8 +118,8 @@ def number(path: Path) -> int | None:
 
 
 def control_groups(root: Path, controller: str) -> list[Path]:
-    """The folders of this process's control groups, version 1 or 2, and of those that they are part of."""
-    found: list[Path] = []
+    """The folders of this process's control groups, version 1 or 2, and of their parents."""
+    folders: list[Path] = []
     top = root / "sys" / "fs" / "cgroup"
     for line in text(root / "proc" / "self" / "cgroup").splitlines():
         version, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -130,61 +130,61 @@ def control_groups(root: Path, controller: str) -> list[Path]:
         else:
             continue
         parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-        found += [mount.joinpath(*parts[:k]) for mount in mounts for k in range(len(parts), -1, -1)]
-    return found
+        folders += [mount.joinpath(*parts[:k]) for mount in mounts for k in range(len(parts), -1, -1)]
+    return folders
 
 
 def cores(root: Path = ROOT) -> tuple[int, str]:
-    """The processors that this process may use, and what says so."""
+    """How many processors this process may use, and what limits them."""
     allowed = len(os.sched_getaffinity(0))
     quotas = [quota for folder in control_groups(root, "cpu") if (quota := cpu_quota(folder)) is not None]
     if quotas and math.ceil(min(quotas)) < allowed:
-        return max(1, math.ceil(min(quotas))), f"its control group grants {min(quotas):g} of {allowed} processors"
-    return allowed, f"it may use {allowed} of {os.cpu_count()} processors"
+        return max(1, math.ceil(min(quotas))), f"the control group allows {min(quotas):g} of {allowed} processors"
+    return allowed, f"{allowed} of {os.cpu_count()} processors are available"
 
 
 def cpu_quota(folder: Path) -> float | None:
-    """How many processors' time a control group may take; None for any."""
+    """How many processors' time a control group may use; None for no limit."""
     quota: int | None
-    words = text(folder / "cpu.max").split()
+    fields = text(folder / "cpu.max").split()
     try:
-        if words:
-            return int(words[0]) / int(words[1])
-        quota, period = number(folder / "cpu.cfs_quota_us"), number(folder / "cpu.cfs_period_us")
+        if fields:
+            return int(fields[0]) / int(fields[1])
+        quota, period = integer(folder / "cpu.cfs_quota_us"), integer(folder / "cpu.cfs_period_us")
         return quota / period if quota and quota > 0 and period else None
     except (ValueError, IndexError, ZeroDivisionError):
         return None
 
 
 def available_memory(root: Path = ROOT) -> int:
-    """Bytes of RAM that this process can still get without others being swapped out, its control groups' limits included."""
-    told = memory_info(root)
-    found = told.get("MemAvailable", told.get("MemFree", 0))
-    rooms = [room for folder in control_groups(root, "memory") if (room := memory_room(folder)) is not None]
-    return max(0, min([found, *rooms] if found else rooms, default=0))
+    """Bytes of RAM that this process can allocate without swapping, limits of its control groups included."""
+    info = memory_info(root)
+    free = info.get("MemAvailable", info.get("MemFree", 0))
+    limits = [rest for folder in control_groups(root, "memory") if (rest := unused_limit(folder)) is not None]
+    return max(0, min([free, *limits] if free else limits, default=0))
 
 
 def memory_info(root: Path = ROOT) -> dict[str, int]:
-    """What /proc/meminfo says, in bytes."""
+    """The content of /proc/meminfo, in bytes."""
     lines = re.findall(r"^(\w+):\s+(\d+) kB", text(root / "proc" / "meminfo"), re.MULTILINE)
     return {name: 1024 * int(value) for name, value in lines}
 
 
-def memory_room(folder: Path) -> int | None:
-    """Bytes that a control group may still take, files in memory that can go not counted; None if it has no limit."""
-    for limit_name, used_name, files in (
+def unused_limit(folder: Path) -> int | None:
+    """Bytes that a control group may still allocate, with reclaimable page cache; None if it has no limit."""
+    for limit_name, used_name, cache_name in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        limit, used = number(folder / limit_name), number(folder / used_name)
+        limit, used = integer(folder / limit_name), integer(folder / used_name)
         if limit is not None and limit < UNLIMITED and used is not None:
-            reclaimable = re.search(rf"^{files} (\d+)", text(folder / "memory.stat"), re.MULTILINE)
+            reclaimable = re.search(rf"^{cache_name} (\d+)", text(folder / "memory.stat"), re.MULTILINE)
             return limit - used + (int(reclaimable[1]) if reclaimable else 0)
     return None
 
 
 def free_space(folder: Path) -> int | None:
-    """Bytes that are free where a folder lies, or None."""
+    """Bytes free on the disk of a folder, or None."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -192,7 +192,7 @@ def free_space(folder: Path) -> int | None:
 
 
 def jetson_model(root: Path = ROOT) -> str | None:
-    """The model of a Jetson as its device tree tells it, or None."""
+    """The model of a Jetson from its device tree; None on any other machine."""
     tree = root / "proc" / "device-tree"
     model, compatible = (text(tree / name).replace("\0", " ").strip() for name in ("model", "compatible"))
     if "jetson" in model.lower() or "nvidia,tegra" in compatible.lower():
@@ -201,22 +201,22 @@ def jetson_model(root: Path = ROOT) -> str | None:
 
 
 def cuda_gpus(cuda: Any) -> tuple[Gpu, ...]:
-    """The GPUs of `torch.cuda`; one that cannot be asked is left out."""
-    found = []
+    """The GPUs of `torch.cuda`; a GPU whose query fails is left out."""
+    gpus = []
     try:
         count = cuda.device_count() if cuda.is_available() else 0
-    except Exception:  # drivers fail in ways of their own
+    except Exception:  # drivers raise errors of many types
         return ()
     for index in range(count):
         try:
-            told = cuda.get_device_properties(index)
-            integrated = bool(getattr(told, "is_integrated", False))
-            found.append(Gpu(str(told.name), (int(told.major), int(told.minor)), int(told.total_memory), integrated))
+            gpu = cuda.get_device_properties(index)
+            integrated = bool(getattr(gpu, "is_integrated", False))
+            gpus.append(Gpu(str(gpu.name), (int(gpu.major), int(gpu.minor)), int(gpu.total_memory), integrated))
         except Exception:
             continue
-    return tuple(found)
+    return tuple(gpus)
 
 
 def compiler(names: Iterable[str] = ("g++", "clang++", "c++")) -> str | None:
-    """The C++ compiler on the path, or the one that CXX names."""
-    return next((found for name in (os.environ.get("CXX"), *names) if name and (found := shutil.which(name))), None)
+    """The C++ compiler of the variable CXX, or the first on the path."""
+    return next((path for name in (os.environ.get("CXX"), *names) if name and (path := shutil.which(name))), None)

@@ -1,4 +1,4 @@
-"""Watches the machine while a model is fitted, from a thread of its own: a step waits for nothing."""
+"""Reads the machine's sensors in a thread while a model is fitted, so that no training step waits."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import Any
 from musicreclass.hardware.machine import ROOT
 from musicreclass.hardware.sensors import GpuSensors, HostSensors, Readings, brief, loaded_torch, open_nvml
 
-PATIENCE = 5.0  # seconds
+JOIN_TIMEOUT = 5.0  # seconds
 
 
 class Monitor:
-    """Reads all sensors again and again while it is entered.
-
-    It works for every model alike: a network's trainer and an estimator's fit know nothing of it.
+    """A context manager that reads all sensors at an interval, for any kind of model.
 
     Args:
-        interval: seconds between two looks; None for none at all.
-        folder: on the disk that is watched.
-        gpu: which GPU is watched, as torch counts them; None for none.
-        nvml: as `open_nvml` takes it.
-        root: holds proc/ and sys/.
+        interval: seconds between two readings; None disables the monitor.
+        folder: on the disk to watch.
+        gpu: which GPU to watch, as torch counts them; None for none.
+        nvml: as for `open_nvml`.
+        root: contains proc/ and sys/.
     """
 
     def __init__(
@@ -32,7 +30,7 @@ class Monitor:
         self.interval = interval
         self.sources: list[GpuSensors | HostSensors] = []
         self.latest: Readings = {}
-        self._sums: dict[str, list[float]] = {}  # count, sum, largest, of the whole
+        self._sums: dict[str, list[float]] = {}  # count, sum, maximum, since the start
         self._recent: dict[str, list[float]] = {}  # count, sum, since the last epoch
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -53,30 +51,30 @@ class Monitor:
     ) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(PATIENCE)  # a driver that hangs must not keep the run from ending
+            self._thread.join(JOIN_TIMEOUT)  # a driver that hangs must not block the run
 
     def _run(self) -> None:
         assert self.interval is not None
-        wait = min(self.interval, 0.5)  # the first look comes soon, so that a short fit has one, too
+        wait = min(self.interval, 0.5)  # the first reading comes early, so that a short fit has one
         while not self._stop.wait(wait):
-            self.look()
+            self.read()
             wait = self.interval
 
-    def look(self) -> None:
+    def read(self) -> None:
         """Read all sensors once."""
-        found: Readings = {}
+        readings: Readings = {}
         for source in self.sources:
-            found |= source.read()
+            readings |= source.read()
         with self._lock:
-            self.latest = found
-            for name, value in found.items():
-                count, total, most = self._sums.get(name, [0, 0.0, value])
-                self._sums[name] = [count + 1, total + value, max(most, value)]
+            self.latest = readings
+            for name, value in readings.items():
+                count, total, maximum = self._sums.get(name, [0, 0.0, value])
+                self._sums[name] = [count + 1, total + value, max(maximum, value)]
                 count, total = self._recent.get(name, [0, 0.0])
                 self._recent[name] = [count + 1, total + value]
 
     def epoch(self) -> dict[str, float]:
-        """Means since this was last asked, named `hardware/...`, for curves."""
+        """Means since the last call, named `hardware/...`, for curves."""
         with self._lock:
             recent, self._recent = self._recent, {}
         return {f"hardware/{name}": total / count for name, (count, total) in recent.items()}
@@ -85,10 +83,10 @@ class Monitor:
         """Mean and maximum of each reading, for provenance."""
         with self._lock:
             return {
-                name: {"mean": round(total / count, 1), "max": round(most, 1)}
-                for name, (count, total, most) in self._sums.items()
+                name: {"mean": round(total / count, 1), "max": round(maximum, 1)}
+                for name, (count, total, maximum) in self._sums.items()
             }
 
     def status(self) -> str:
-        """The latest readings in a few words."""
+        """The latest readings on one line."""
         return brief(self.latest)

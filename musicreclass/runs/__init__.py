@@ -1,4 +1,4 @@
-"""Run folders: their files, their identity, and where they come from.
+"""Run folders: their files, their identity, and how they were made.
 
-Everything about a run is in its folder. Knows no task; does not train or score.
+Everything about a run is in its folder. Does not train or score, and knows no task.
 """

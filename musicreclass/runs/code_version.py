@@ -1,13 +1,15 @@
-"""A hash of the code that computes results, so that a run made by other code is recognised.
+"""A hash of the code that computes results, so that a run made by other code can be detected.
 
-What counts is the syntax tree, without docstrings, of every module of this package that the computation imports, directly or
-through others. A comment, a docstring or the layout of a line changes nothing.
+It covers the syntax, without docstrings and comments, of every module of this package that the computation imports, directly
+or indirectly, and the CSV files that those modules name. The layout of the code and the version of Python do not change it.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,95 +22,159 @@ COMPUTING = (  # what the train task calls to get data, a classifier and metrics
     f"{NAME}.classifiers.factory",
     f"{NAME}.evaluation.metrics",
 )
-SUPPORTING = tuple(f"{NAME}.{part}" for part in ("config", "storage", "errors"))  # check, keep, report; compute nothing
+SUPPORTING = ("config", "storage", "errors", "version")  # they check, store and report, but compute nothing
+IGNORED_FIELDS = (
+    "ctx",
+    "kind",
+    "type_comment",
+    "type_ignores",
+    "type_params",
+)  # of syntax nodes: none changes a result
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class Module:
+    """What the code version needs of a module.
+
+    Attributes:
+        digest: the SHA-256 of its syntax.
+        imports: every module of this package that it may import, wherever in its code.
+        tables: CSV files in its folder that it names.
+    """
+
+    digest: bytes
+    imports: tuple[str, ...]
+    tables: tuple[Path, ...]
 
 
 def code_version(config: dict[str, Any]) -> str:
-    """A hash of the package's code, as far as the results of a configuration depend on it: 12 hexadecimal digits.
+    """A hash of the code that the results of a configuration depend on: 12 hexadecimal digits.
 
     Args:
-        config: resolved; its `_target_`s name modules beside those that every run imports.
+        config: resolved; the modules of its `_target_`s count beside those that every run imports.
     """
-    return version_of(tuple(sorted(targets(config))))
+    return version_of(PACKAGE, frozenset(find_targets(config)))
 
 
 @cache
-def version_of(targets: tuple[str, ...]) -> str:
+def version_of(package: Path, targets: frozenset[str]) -> str:
     """A hash of the modules that compute results with these targets."""
-    digest = hashlib.sha256()
-    for file in computing_files(targets):
-        digest.update(file.relative_to(PACKAGE).as_posix().encode())
-        digest.update(syntax(file) if file.suffix == ".py" else file.read_bytes())
-    return digest.hexdigest()[:12]
+    modules = computing_modules(package, targets)
+    tables = {table for module in modules.values() for table in module.tables}
+    digests = {path: module.digest for path, module in modules.items()}
+    digests |= {table: hashlib.sha256(table.read_bytes()).digest() for table in tables}
+    total = hashlib.sha256()
+    for path in sorted(digests):
+        total.update(path.relative_to(package).as_posix().encode() + b"\0" + digests[path])
+    return total.hexdigest()[:12]
 
 
-def targets(node: Any) -> set[str]:
+def find_targets(node: Any) -> Iterator[str]:
     """Every `_target_` in a configuration."""
-    if not isinstance(node, dict):
-        return set()
-    own = {node["_target_"]} if isinstance(node.get("_target_"), str) else set()
-    return own.union(*(targets(value) for value in node.values()))
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from find_targets(value)
 
 
-def computing_files(targets: tuple[str, ...]) -> list[Path]:
-    """The modules that compute results, and the tables beside a module of a target, sorted."""
-    found: dict[str, Path] = {}
-    tables: set[Path] = set()
-    waiting = list(COMPUTING)
-    for target in targets:
-        module = target.rpartition(".")[0]
-        while module and file_of(module) is None:  # a classmethod's target names its class, too
-            module = module.rpartition(".")[0]
-        if (file := file_of(module)) is not None:
-            waiting.append(module)
-            tables.update(file.parent.glob("*.csv"))
-    while waiting:
-        module = waiting.pop()
-        file = file_of(module)
-        if module not in found and file is not None and not module.startswith(SUPPORTING):
-            found[module] = file
-            waiting += imports(file)
-    return sorted({*found.values(), *tables})
+def computing_modules(package: Path, targets: frozenset[str]) -> dict[Path, Module]:
+    """The modules that compute results, by file: those that targets name and what they and `COMPUTING` import."""
+    modules: dict[Path, Module] = {}
+    queue = [*COMPUTING, *(target.rpartition(".")[0] for target in targets)]
+    while queue:
+        name = queue.pop()
+        path = None if is_supporting(name) else module_file(package, name)
+        if path is not None and path not in modules:
+            modules[path] = read_module(path)
+            queue += modules[path].imports
+    return modules
 
 
-def file_of(module: str) -> Path | None:
-    """The file of a module of this package; None for any other name."""
-    parts = module.split(".")
+def is_supporting(name: str) -> bool:
+    """Whether a module belongs to those that compute nothing."""
+    return name.split(".")[1:2] != [] and name.split(".")[1] in SUPPORTING
+
+
+def module_file(package: Path, name: str) -> Path | None:
+    """The file of a module of this package, or of the module that a class in it belongs to; None for any other name."""
+    parts = name.split(".")
     if parts[0] != NAME:
         return None
-    place = PACKAGE.parent.joinpath(*parts)
-    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+    for length in range(len(parts), 1, -1):
+        path = package.joinpath(*parts[1:length])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 @cache
-def imports(file: Path) -> tuple[str, ...]:
-    """What a module imports anywhere in it; a name imported from a package may be a module, too."""
-    found: list[str] = []
-    for node in ast.walk(parsed(file)):
+def read_module(file: Path) -> Module:
+    """Parse a module."""
+    syntax = Syntax(ast.parse(file.read_bytes()))
+    imports: list[str] = []
+    for node in syntax.imports:
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in found if name.startswith(NAME))
+            imports += [alias.name for alias in node.names]
+        elif node.module:
+            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]  # which may be modules
+    tables = [file.with_name(name) for name in syntax.tables]
+    return Module(
+        hashlib.sha256("\0".join(syntax.tokens).encode()).digest(),
+        tuple(name for name in imports if name.split(".")[0] == NAME),
+        tuple(table for table in tables if table.is_file()),
+    )
 
 
-@cache
-def parsed(file: Path) -> ast.Module:
-    """The syntax tree of a module, without docstrings."""
-    tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                del node.body[0]
-    return tree
+class Syntax:
+    """A syntax tree without docstrings as a list of tokens. Unlike `ast.dump`, it is the same in every version of Python.
+
+    Attributes:
+        tokens: ASCII text.
+        imports: the import statements.
+        tables: the string constants that name a CSV file.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tokens: list[str] = []
+        self.imports: list[ast.Import | ast.ImportFrom] = []
+        self.tables: list[str] = []
+        self._add(tree)
+
+    def _add(self, node: ast.AST) -> None:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.imports.append(node)
+        self.tokens.append(type(node).__name__)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is None or field in IGNORED_FIELDS:
+                continue
+            if isinstance(value, list):
+                items = value[1:] if field == "body" and is_docstring(value, node) else value
+                if items:  # some versions of Python have fields that others lack, and that are empty here
+                    self.tokens.append(field)
+                    for item in items:
+                        self._add_value(item)
+                    self.tokens.append("]")
+            else:
+                self.tokens.append(field)
+                self._add_value(value)
+        self.tokens.append(")")
+
+    def _add_value(self, value: Any) -> None:
+        if isinstance(value, ast.AST):
+            self._add(value)
+            return
+        self.tokens.append(ascii(value))
+        if isinstance(value, str) and value.endswith(".csv"):
+            self.tables.append(value)
 
 
-@cache
-def syntax(file: Path) -> bytes:
-    """The syntax of a module, without docstrings, comments and positions."""
-    return ast.dump(parsed(file)).encode()
+def is_docstring(body: list[ast.AST], node: ast.AST) -> bool:
+    """Whether a body begins with a docstring."""
+    first = body[0] if body and isinstance(node, DOCUMENTED) else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

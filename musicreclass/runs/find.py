@@ -1,27 +1,54 @@
-"""Find run folders."""
+"""Find run folders: those in a folder, and the finished one that a configuration describes."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
+from musicreclass.runs.files import unreadable
 from musicreclass.runs.folder import Run
+from musicreclass.runs.signature import remembered_fingerprint, run_folder, signature
 
 
-def find_runs(place: Path) -> list[Run]:
+def find_runs(folder: Path) -> list[Run]:
     """The run in a folder, or the runs below it.
 
     Raises:
-        RunError: if there is no such folder.
+        RunError: if the folder does not exist, or the list of a sweep's runs cannot be read.
     """
-    if not place.is_dir() or (place / "status.json").is_file():
-        return [Run.open(place)]
-    if (place / "runs.csv").is_file():  # a sweep's list
-        with (place / "runs.csv").open(encoding="utf-8", newline="") as file:
-            return [Run.open(Path(row["run"])) for row in csv.DictReader(file) if row.get("run")]
-    return [Run(file.parent) for file in sorted(place.rglob("status.json")) if not hidden(file.relative_to(place))]
+    if not folder.is_dir() or (folder / "status.json").is_file():
+        return [Run.open(folder)]
+    runs_file = folder / "runs.csv"  # of a sweep
+    if runs_file.is_file():
+        try:
+            with runs_file.open(encoding="utf-8", newline="") as file:
+                folders = [Path(row["run"]) for row in csv.DictReader(file) if row.get("run")]
+        except (OSError, ValueError, csv.Error) as error:
+            raise unreadable(runs_file, error) from error
+        return [Run.open(run) for run in folders]
+    return [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
 
 
-def hidden(path: Path) -> bool:
+def finished_run(config: dict[str, Any]) -> Run | None:
+    """The finished run that a resolved configuration describes, if there is one and all its splits are scored.
+
+    If the data's fingerprint is remembered, no data is read and no training code imported.
+
+    Raises:
+        RunError: if the run folder has a damaged file or a newer format.
+    """
+    fingerprint = None if config["force"] else remembered_fingerprint(config)
+    if fingerprint is None:
+        return None
+    run = Run(run_folder(config, fingerprint))
+    if run.state != "done" or run.identity.get("signature") != signature(config, fingerprint):
+        return None
+    sizes = run.provenance.get("tracks", {})
+    missing = [split for split in config["evaluate"] if split not in run.metrics and sizes.get(split, 1)]
+    return None if missing else run
+
+
+def is_hidden(path: Path) -> bool:
     """Whether any part of a path starts with a dot."""
     return any(part.startswith(".") for part in path.parts)

@@ -1,8 +1,7 @@
-"""The run folder: everything about a run, and nothing about it anywhere else."""
+"""The run folder: everything about a run is in it. Here it is claimed and written; `files` reads it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -18,158 +17,58 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Terminated, UserError
-from musicreclass.runs.code_version import code_version
+from musicreclass.runs.files import FORMAT, RunFiles
 from musicreclass.runs.signals import stoppable
-from musicreclass.runs.signature import known_fingerprint, run_folder, signature
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
-from musicreclass.storage.locks import Lock
+from musicreclass.storage.locks import Lock, describe_owner
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from musicreclass.classifiers.base import Classifier
-    from musicreclass.evaluation.predictions import Predictions
 
 log = logging.getLogger("musicreclass")
 
 TRACKS = "tracks.parquet"
-MADE = ("metrics.json", "provenance.json", TRACKS, "predictions", "model", "figures")  # by a run that ends
-KEPT = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted one goes on from
-CONFIGURED = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml holds
+RESULTS = ("metrics.json", "provenance.json", TRACKS, "predictions", "model", "figures")  # written when training ends
+PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
+LEFTOVERS = re.compile(r"\.lock.*|\..+\.part")  # of a process killed before it wrote identity.json
 
 
-class Run:
-    """A run folder, to write while training and to read ever after.
+class Run(RunFiles):
+    """A run folder, to write while training and to read afterwards.
 
     Args:
-        folder: where it is; it need not exist yet.
+        folder: the run folder; it need not exist yet.
+
+    Attributes:
+        lock: the folder's lock, once this process has claimed it.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.lock: Lock | None = None
-
-    @classmethod
-    def open(cls, folder: Path) -> Run:
-        """A run folder that exists.
-
-        Raises:
-            RunError: if there is no run in the folder.
-        """
-        if not folder.is_dir():
-            raise RunError(f"{folder}: there is no such folder")
-        if not (folder / "status.json").is_file():
-            raise RunError(f"{folder}: not a run folder (it has no status.json)")
-        return cls(folder)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            found = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError) as error:
-            words = " ".join(str(error).split())[:120]
-            raise RunError(
-                f"{self.folder / name}: cannot be read ({words}); remove the folder, and train again"
-            ) from error
-        if not isinstance(found, dict):
-            raise RunError(f"{self.folder / name}: not what a run writes there; remove the folder, and train again")
-        return found
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration.
-
-        Raises:
-            RunError: if config.yaml cannot be read, or lacks what every run's holds.
-        """
-        try:
-            found = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise RunError(
-                f"{self.folder}/config.yaml: cannot be read ({' '.join(str(error).split())[:120]})"
-            ) from error
-        if not isinstance(found, dict):
-            raise RunError(f"{self.folder}/config.yaml: not a configuration")
-        wrong = [name for name, kind in CONFIGURED.items() if not isinstance(found.get(name), kind)]
-        if wrong:
-            raise RunError(f"{self.folder}/config.yaml: {wrong[0]} is missing, or not what a run writes there")
-        return found
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Signature, fingerprint, package version."""
-        return self._json("identity.json")
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """State, error, host, pid, heartbeat."""
-        return self._json("status.json")
-
-    @property
-    def state(self) -> str:
-        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
-        return str(self.status.get("state", "absent"))
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The scores by split, the classes and the protocol."""
-        return self._json("metrics.json")
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Versions, hardware, command, seconds, memory."""
-        return self._json("provenance.json")
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the code that results depend on has changed since."""
-        return self.identity.get("code") != code_version(self.config)
-
-    def predictions(self, split: str) -> Predictions:
-        """The table of one split.
-
-        Raises:
-            RunError: if the split was not scored.
-        """
-        from musicreclass.evaluation.predictions import Predictions
-
-        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
-
-    def classifier(self, trust: tuple[str, ...] = ()) -> Classifier:
-        """The fitted model; nothing that the folder brings is executed.
-
-        Args:
-            trust: modules of your own that the model may be made from.
-
-        Raises:
-            RunError: if the model is missing, damaged, or needs code that is not trusted.
-        """
-        from musicreclass.classifiers.factory import load
-
-        return load(self.folder / "model", trust)
 
     @contextmanager
     def claimed(self, if_locked: str = "wait") -> Iterator[None]:
-        """Hold the run's lock: one process at a time works in a run folder.
+        """Hold the run's lock, so that one process at a time works in the folder.
 
         Args:
-            if_locked: `wait` for the process that holds it, or `error`.
+            if_locked: `wait` for the process that holds the lock, or `error`.
 
         Raises:
-            RunError: if the folder cannot be made, holds something other than a run, or is busy and that is an error.
+            RunError: if the folder cannot be made, contains something other than a run, or is locked under `error`.
         """
-        self._refuse_foreign()
+        self._refuse_foreign_files()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = Lock(self.folder / ".lock")
-            if if_locked == "error" and (owner := lock.holder()) is not None:
-                raise RunError(
-                    f"{self.folder}: busy: process {owner.get('pid')} on {owner.get('host')} is at work on it"
-                )
-            lock.acquire(self._announce)
+            if not lock.acquire(self._announce_wait, wait=if_locked != "error"):
+                owner = lock.holder() or {}
+                message = f"locked by {describe_owner(owner)}, which is running it; if_locked=wait waits for it"
+                raise RunError(f"{self.folder}: {message}", "locked", self.folder, owner.get("pid"))
         except OSError as error:
-            raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
+            raise self._write_error(error) from error
         self.lock = lock
         try:
             yield
@@ -177,81 +76,67 @@ class Run:
             lock.release()
 
     def check_lock(self) -> None:
-        """Make sure that the folder is still this process's to write.
+        """Check that this process may still write into the folder.
 
         Raises:
-            LockLostError: if another process took it over while this one was asleep.
+            LockLostError: if another process took the folder over while this one was suspended.
         """
         if self.lock is not None:
             self.lock.check()
 
-    def _announce(self, owner: dict[str, Any]) -> None:
-        print(f"{self.folder}: waiting for process {owner.get('pid')} on {owner.get('host')}", file=sys.stderr)
-
-    def _refuse_foreign(self) -> None:
-        """A folder with anything in it that is not a run's is never written into."""
-        if self.folder.is_dir() and not (self.folder / "identity.json").is_file():
-            own = re.compile(r"\.lock.*|\..+\.part")  # what a kill in the first moment leaves
-            strange = [p.name for p in self.folder.iterdir() if not own.fullmatch(p.name)]
-            if strange:
-                raise RunError(
-                    f"run_dir={self.folder}: holds {strange[0]!r}, which is no run; name a new or an empty folder"
-                )
-
     def begin(self, config: dict[str, Any], identity: dict[str, Any], resume: bool) -> None:
-        """Write what is known ahead of training.
+        """Write what is known before training.
 
         Args:
             config: resolved.
             identity: signature, fingerprint, versions.
-            resume: whether to go on from the checkpoints that are there; otherwise all of the run's files go.
+            resume: whether to continue from the existing checkpoints; otherwise all of the run's files are removed.
 
         Raises:
             RunError: if the folder cannot be written.
         """
         try:
-            if (
-                not resume and (self.folder / "identity.json").exists()
-            ):  # never another run's files under this one's name
+            if not resume and (self.folder / "identity.json").exists():
+                # If the process is killed now, no file of the old run may be taken for one of the new run.
                 self.set_state("running")
-                self.write("identity.json", {"cleared": True})
-            for name in MADE if resume else (*MADE, *KEPT):
+                self.write("identity.json", {"format": FORMAT, "cleared": True})
+            for name in RESULTS if resume else (*RESULTS, *PROGRESS):
                 remove(self.folder / name)
-            self.write("identity.json", identity)
+            self.write("identity.json", {"format": FORMAT, **identity})
             self.set_state("running")
-            for left_by_a_kill in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
-                remove(left_by_a_kill)
+            for leftover in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
+                remove(leftover)
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         except OSError as error:
-            raise RunError(f"{self.folder}: the run folder cannot be written ({error.strerror})") from error
+            raise self._write_error(error) from error
 
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace one of the folder's JSON files."""
         write_json(self.folder / name, value)
 
     def save_model(self, classifier: Classifier) -> None:
-        """Put a fitted model in place, whole or not at all."""
+        """Save a fitted model, completely or not at all."""
         with replacing(self.folder / "model") as scratch:
             scratch.mkdir()
             classifier.save(scratch)
 
     def save_tracks(self, tracks: pd.DataFrame) -> None:
-        """Note which tracks there were, in which split, by whom, with what content: for leaks into data that comes later."""
+        """Record the tracks with split, group and checksum, to detect leaks into data that is scored later."""
         with replacing(self.folder / TRACKS) as scratch:
             tracks.drop(columns=["path"]).to_parquet(scratch)
 
     def set_state(self, state: str, error: str | None = None) -> None:
         """Write status.json."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        here = {"state": state, "error": error, "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": now}
-        self.write("status.json", here)
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": now}
+        self.write("status.json", {"state": state, "error": error, **process})
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Training and scoring happen in here; how the block ends becomes the run's state.
+        """Train and score inside this block; how it ends becomes the run's state, and logging goes to run.log.
 
         Raises:
-            RunFailedError: for any error that the user did not cause, after its traceback is in run.log.
+            RunFailedError: for any error that is not a `UserError`, after its traceback was written to run.log.
         """
         handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -265,16 +150,16 @@ class Run:
                 yield
                 self.set_state("done")
         except KeyboardInterrupt:
-            by = signals[0] if signals else "the user"
-            log.info("stopped by %s", by)
-            self._end("interrupted", f"stopped by {by}")
+            sender = signals[0] if signals else "the user"
+            log.info("stopped by %s", sender)
+            self._end("interrupted", f"stopped by {sender}")
             if signals:
                 raise Terminated from None
             raise
         except (Exception, SystemExit) as error:
-            words = " ".join(str(error).split()) or "no message"
+            message = " ".join(str(error).split()) or "no message"
             log.error("failed\n%s", traceback.format_exc())
-            self._end("failed", f"{type(error).__name__}: {words}")
+            self._end("failed", f"{type(error).__name__}: {message}")
             if isinstance(error, UserError):
                 raise
             raise RunFailedError(self.folder, error) from error
@@ -284,23 +169,22 @@ class Run:
             handler.close()
 
     def _end(self, state: str, error: str) -> None:
-        """Write how the run ended, unless another process has it by now; on a full disk it stays as after a kill."""
+        """Write how the run ended, unless another process has taken it over or the disk is full."""
         if not (self.lock and self.lock.lost):
             with suppress(OSError):
                 self.set_state(state, error)
 
+    def _announce_wait(self, owner: dict[str, Any]) -> None:
+        print(f"{self.folder}: waiting for {describe_owner(owner)}", file=sys.stderr)
 
-def finished_run(config: dict[str, Any]) -> Run | None:
-    """The finished run that a resolved configuration asks for, if there is one and nothing is left to do for it.
+    def _refuse_foreign_files(self) -> None:
+        """Raise if the folder contains anything but a run: it is never written into."""
+        if self.folder.is_dir() and not (self.folder / "identity.json").is_file():
+            foreign = [path.name for path in self.folder.iterdir() if not LEFTOVERS.fullmatch(path.name)]
+            if foreign:
+                message = f"contains {foreign[0]!r}, which is not part of a run; choose a new or an empty folder"
+                raise RunError(f"run_dir={self.folder}: {message}", "foreign_files", self.folder, foreign[0])
 
-    Answers without reading data or importing what trains, if the data's fingerprint is known.
-    """
-    fingerprint = None if config["force"] else known_fingerprint(config)
-    if fingerprint is None:
-        return None
-    run = Run(run_folder(config, fingerprint))
-    if run.state != "done" or run.identity.get("signature") != signature(config, fingerprint):
-        return None
-    tracks = run.provenance.get("tracks", {})
-    missing = [s for s in config["evaluate"] if s not in run.metrics and tracks.get(s, 1)]
-    return None if missing else run
+    def _write_error(self, error: OSError) -> RunError:
+        message = f"{self.folder}: the run folder cannot be written ({error.strerror})"
+        return RunError(message, "unwritable", self.folder)

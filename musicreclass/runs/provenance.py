@@ -1,4 +1,4 @@
-"""Under what circumstances a result came about."""
+"""Provenance: versions, hardware, command and timing of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from musicreclass.config.locations import PACKAGE
 from musicreclass.version import __version__
 
-WATCHED = (
+LIBRARIES = (  # whose versions a result may depend on
     "torch",
     "pytorch-lightning",
     "hydra-core",
@@ -30,14 +30,14 @@ WATCHED = (
 
 
 def provenance(seconds: dict[str, float], notes: dict[str, Any]) -> dict[str, Any]:
-    """What provenance.json holds.
+    """The content of provenance.json.
 
     Args:
         seconds: time by phase.
-        notes: what the run itself has to say, such as counts of dropped tracks.
+        notes: from the run, such as counts of dropped tracks.
 
     Returns:
-        package and library versions, git commit, hardware, command line, seconds, peak memory in MiB, and the notes.
+        Package and library versions, git commit, hardware, command line, seconds, peak memory in MiB, and the notes.
     """
     return {
         "versions": {"musicreclass": __version__, "python": platform.python_version(), **versions()},
@@ -52,33 +52,33 @@ def provenance(seconds: dict[str, float], notes: dict[str, Any]) -> dict[str, An
 
 def versions() -> dict[str, str]:
     """The installed versions of the libraries that a result may depend on."""
-    found = {}
-    for name in WATCHED:
+    installed = {}
+    for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_commit() -> dict[str, Any] | None:
-    """The commit this package was run from, and whether it was changed since; None outside a checkout."""
+    """The commit that this package runs from, and whether its files have changed since; None outside a checkout."""
     if not (PACKAGE.parent / ".git").exists():
         return None
     try:
-        told = [
+        outputs = [
             subprocess.run(
-                ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, timeout=10, check=True
-            )
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+                ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": told[0].stdout.strip(), "changed": bool(told[1].stdout.strip())}
+    return {"commit": outputs[0], "changed": bool(outputs[1])}
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: platform, processor, cores, memory, and the GPU where torch sees one."""
+    """The machine: platform, processor, cores, memory, and the GPU if torch can use one."""
     import torch
 
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Signals that ask the process to end."""
+"""Signals that ask the process to stop."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def stoppable() -> Iterator[list[str]]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are ignored, as under nohup.
 
     Yields:
-        the names of the signals that came.
+        The names of the signals received so far.
     """
-    came: list[str] = []
+    received: list[str] = []
 
     def stop(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # the second must not disturb what the first set off
-        came.append(signal.Signals(number).name)
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the shutdown
+        received.append(signal.Signals(number).name)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if before[number] is signal.SIG_DFL:
+        if previous[number] is signal.SIG_DFL:
             signal.signal(number, stop)
     try:
-        yield came
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
-"""What makes a run the run it is: the part of its configuration that can change the result, and the data's content.
+"""The identity of a run: a hash of the part of its configuration that can change the result and of the data's content.
 
-Nothing heavy is imported here, so that a finished run is found again in a moment. The data's fingerprint needs the data, but
-it is remembered with the files it was read from, by their path, size and time.
+No heavy import here, so that a finished run is found fast. Computing the data's fingerprint needs the data, so it is remembered
+with the files it was read from: their paths, sizes and modification times.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from musicreclass.storage.store import Store, file_digest
 
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies a run."""
-    kept = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
+    science = {key: config[key] for key in SCIENCE if key in config and not (key in TRAINING and is_estimator(config))}
     if config.get("model", {}).get("input") == "table":
-        kept.pop("augmentation", None)  # there is nothing to augment
-    for section, left_out in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", FETCHED)):
-        if isinstance(kept.get(section), dict):
-            kept[section] = {key: value for key, value in kept[section].items() if key not in left_out}
+        science.pop("augmentation", None)  # it applies to audio only
+    for section, excluded in (("data", (*PLACES, *HANDLING)), ("model", SPEED), ("features", FETCHED)):
+        if isinstance(science.get(section), dict):
+            science[section] = {key: value for key, value in science[section].items() if key not in excluded}
     for section in ("model", "features"):
         weights = weights_file(config, section)
         if weights is not None:
-            kept[section][WEIGHTS] = file_digest(weights, Store(Path(config["paths"]["cache"]).expanduser()))
-    if kept.get("features", {}).get("_target_"):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key not in CLIPS}
+            science[section][WEIGHTS] = file_digest(weights, Store(Path(config["paths"]["cache"]).expanduser()))
+    if science.get("features", {}).get("_target_"):
+        science["data"] = {key: value for key, value in science["data"].items() if key not in CLIPS}
     else:
-        kept.pop("features", None)
-    return kept
+        science.pop("features", None)
+    return science
 
 
 def signature(config: dict[str, Any], fingerprint: str) -> str:
-    """A hash of what was asked for and of the data it was asked of: 12 hexadecimal digits."""
+    """A hash of the scientific part of a configuration and the data's fingerprint: 12 hexadecimal digits."""
     return hashed({"config": scientific(config), "data": fingerprint})[:12]
 
 
 def run_folder(config: dict[str, Any], fingerprint: str) -> Path:
-    """Where a run goes: `run_dir`, or a name that a person can read, of data, model, seed and signature."""
+    """A run's folder: `run_dir`, or a readable name made of data, model, seed and signature."""
     if config.get("run_dir"):
         return Path(config["run_dir"]).expanduser()
     choices = config.get("choices", {})
@@ -65,23 +65,23 @@ def run_folder(config: dict[str, Any], fingerprint: str) -> Path:
 
 
 def located(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration whose data is found from any working directory; its signature is the same.
+    """A configuration with absolute paths, so that it works from any working directory; its signature is the same.
 
-    Only a path of something that is there is made absolute: one's own data may call something else a root.
+    Only existing paths are changed: a user's own dataset may use these keys for something else.
     """
     data = dict(config["data"])
     for name in PLACES:
-        if isinstance(data.get(name), str) and (place := Path(data[name]).expanduser()).exists():
-            data[name] = str(place.absolute())
-    found = {**config, "data": data}
+        if isinstance(data.get(name), str) and (path := Path(data[name]).expanduser()).exists():
+            data[name] = str(path.absolute())
+    result = {**config, "data": data}
     for section in ("model", "features"):
         weights = weights_file(config, section)
         if weights is not None:
-            found[section] = {**config[section], WEIGHTS: str(weights.absolute())}
-    folder = (found.get("features") or {}).get("folder")
-    if isinstance(folder, str) and (place := Path(folder).expanduser()).is_dir():
-        found["features"] = {**found["features"], "folder": str(place.absolute())}
-    return found
+            result[section] = {**config[section], WEIGHTS: str(weights.absolute())}
+    folder = (result.get("features") or {}).get("folder")
+    if isinstance(folder, str) and (path := Path(folder).expanduser()).is_dir():
+        result["features"] = {**result["features"], "folder": str(path.absolute())}
+    return result
 
 
 def hashed(value: Any) -> str:
@@ -90,38 +90,36 @@ def hashed(value: Any) -> str:
 
 
 def remember_fingerprint(config: dict[str, Any], files: list[Path], fingerprint: str) -> None:
-    """Note the fingerprint of a configuration's data beside the files it was read from."""
-    marks = [mark(file) for file in files]
-    if files and None not in marks:
+    """Store the fingerprint of a configuration's data with the versions of the files it was read from."""
+    versions = [file_version(file) for file in files]
+    if files and None not in versions:
         with suppress(OSError):  # it will be computed again
-            place = _memo(config)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_json(place, {"files": marks, "fingerprint": fingerprint})
+            memo = _memo_file(config)
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            write_json(memo, {"files": versions, "fingerprint": fingerprint})
 
 
-def known_fingerprint(config: dict[str, Any]) -> str | None:
-    """The fingerprint of a configuration's data, if it was noted and no file has changed since."""
-    try:
-        noted = json.loads(_memo(config).read_text(encoding="utf-8"))
-        if all(mark(Path(file[0])) == file for file in noted["files"]):
-            return str(noted["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        pass
+def remembered_fingerprint(config: dict[str, Any]) -> str | None:
+    """The stored fingerprint of a configuration's data; None if there is none, or a file has changed since."""
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        memo = json.loads(_memo_file(config).read_text(encoding="utf-8"))
+        if all(file_version(Path(version[0])) == version for version in memo["files"]):
+            return str(memo["fingerprint"])
     return None
 
 
-def _memo(config: dict[str, Any]) -> Path:
-    asked = {
+def _memo_file(config: dict[str, Any]) -> Path:
+    key = {
         "data": config["data"],
         "features": config.get("features"),
         "cwd": str(Path.cwd()),
         "code": code_version(config),
     }
-    return Path(config["paths"]["cache"]).expanduser() / "fingerprints" / f"{hashed(asked)[:24]}.json"
+    return Path(config["paths"]["cache"]).expanduser() / "fingerprints" / f"{hashed(key)[:24]}.json"
 
 
-def mark(file: Path) -> list[Any] | None:
-    """What tells whether a file, or a folder's list of files, has changed; None if it is not there."""
+def file_version(file: Path) -> list[Any] | None:
+    """Path, size, time and inode, of which one differs once a file, or a folder's list, has changed; None if it is missing."""
     try:
         stat = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Writing so that a reader, or a killed process, finds the old file or the new one and nothing between."""
+"""Atomic writes: after a crash, and for any reader, a file has either its old content or its new one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-POINTER = b"version https://git-lfs"  # what stands in place of a large file that git has not fetched
+POINTER = b"version https://git-lfs"  # the beginning of a file whose content git-lfs has not fetched
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path`, of a file or a folder, that takes its place when the block ends well.
+    """Yield a scratch path, for a file or a folder, that replaces `path` when the block ends without an error.
 
-    A file is replaced in one step. Of a folder that was there, there is an instant in which it is gone already.
+    A file is replaced atomically. Between removing an existing folder and renaming the new one there is a short gap.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     remove(scratch)
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -46,22 +46,22 @@ def remove(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step."""
+    """Replace a text file atomically."""
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step; NaN and infinity, which JSON lacks, become null."""
-    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Replace a JSON file atomically; NaN and infinity, which JSON lacks, become null."""
+    write_text(path, json.dumps(to_json_types(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def plain(value: Any) -> Any:
-    """A value with nothing in it that JSON cannot hold."""
+def to_json_types(value: Any) -> Any:
+    """A value converted to the types that JSON has; any other object becomes its text."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_types(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_json_types(v) for v in value]
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if value is None or isinstance(value, (bool, int, str)):

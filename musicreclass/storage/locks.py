@@ -1,8 +1,11 @@
-"""A lock that is a file: for processes on one host and over a shared folder, without flock, which NFS does not keep.
+"""A lock file, for processes on one host or over a shared folder. It does not need flock, which NFS may lack.
 
-The owner's token stands in the file, and a thread of the owner's touches it every few seconds. Whoever waits takes the lock
-over once the owner is known to be dead: on the same host by its process, elsewhere because the file has not been touched for
-a while, as the waiter's own clock counts. No two clocks are compared, so clocks that jump or differ do no harm.
+The file holds its owner's token, and a thread of the owner touches it every few seconds. A waiter takes the lock over once the
+owner has ended: on the same host by checking the process, elsewhere when the file has not been touched for a while, measured
+by the waiter's own clock. Clocks of different machines are never compared.
+
+filelock's SoftFileLease does not replace this (4.2.11): an owner killed before it writes its record leaves an empty file that
+blocks for ever, and an owner that runs on another machine of the same hostname loses its lock at once.
 """
 
 from __future__ import annotations
@@ -21,156 +24,170 @@ from typing import Any
 
 from musicreclass.errors import RunError
 
-BEAT = 5.0  # seconds between two touches
-SILENCE = 60.0  # seconds without one, after which an owner on another host is taken for dead
-PAUSE = 0.1  # seconds between two looks of a waiter
+HEARTBEAT = 5.0  # seconds between two touches
+EXPIRY = 60.0  # seconds without one after which an owner counts as ended
+POLL = 0.1  # seconds between two attempts of a waiter
+MAX_PID = 2**31 - 1
 
 
 class LockLostError(RunError):
-    """Another process took the lock over, since this one was asleep for too long; what it holds is no longer its own."""
+    """Another process has taken the lock over because this one was suspended for too long."""
 
 
 @cache
 def host() -> str:
-    """This host, boot and process namespace: where a pid means what it means here."""
-    boot, space = "", ""
+    """This hostname, boot and process namespace: the scope in which a pid is valid."""
+    boot, namespace = "", ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
-        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
-    return "/".join(filter(None, (socket.gethostname(), boot, space)))
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    return "/".join(filter(None, (socket.gethostname(), boot, namespace)))
 
 
-def started(pid: int) -> str:
-    """When a process began, in the kernel's ticks: tells it from a later one of the same pid. Empty where that is not told."""
+def start_time(pid: int) -> str:
+    """When a process started, in the kernel's ticks; `ended` for a zombie, empty if unknown. Detects a reused pid."""
     with suppress(OSError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return "ended" if fields[0] in "ZX" else fields[19]
     return ""
 
 
+def is_running(owner: dict[str, Any]) -> bool | None:
+    """Whether the process that owns a lock is running; None if that cannot be determined, as for one on another host."""
+    pid = owner.get("pid")
+    if owner.get("host") != host() or not isinstance(pid, int) or not 0 < pid <= MAX_PID:
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it runs as another user
+    started = start_time(pid)
+    return not started or not owner.get("started") or started == owner["started"]
+
+
+def describe_owner(owner: dict[str, Any]) -> str:
+    """A lock's owner, for messages: `process 123 on rack7`."""
+    return f"process {owner.get('pid', '?')} on {str(owner.get('host', '?')).partition('/')[0]}"
+
+
 class Lock:
-    """Held by one process at a time.
+    """A lock that one process holds at a time.
 
     Args:
         path: the lock file; its folder must exist.
+
+    Attributes:
+        owner: what this process writes into the file: host, pid, start time, and a token unique to this lock object.
+        lost: whether another process has taken the lock over.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.owner = {"host": host(), "pid": os.getpid(), "started": started(os.getpid()), "token": uuid.uuid4().hex}
+        self.owner = {"host": host(), "pid": os.getpid(), "started": start_time(os.getpid()), "token": uuid.uuid4().hex}
         self.lost = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free."""
-        mine = self.path.with_name(f"{self.path.name}.{self.owner['token']}")
-        mine.write_text(json.dumps(self.owner), encoding="utf-8")
+        """Take the lock if it is free; return whether it was."""
+        scratch = self.path.with_name(f"{self.path.name}.{self.owner['token']}")
         try:
-            os.link(mine, self.path)  # atomic over NFS too, and the file is never seen half-written
+            scratch.write_text(json.dumps(self.owner), encoding="utf-8")
+            os.link(scratch, self.path)  # atomic over NFS too, and no reader sees a half-written file
         except FileExistsError:
             return False
         finally:
-            mine.unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat of {self.path.name}")
         self._thread.start()
         return True
 
-    def acquire(
-        self, on_wait: Callable[[dict[str, Any]], None] | None = None, until: Callable[[], bool] = bool
-    ) -> bool:
-        """Wait for the lock, and take it over from a dead owner.
+    def acquire(self, on_wait: Callable[[dict[str, Any]], None] | None = None, wait: bool = True) -> bool:
+        """Take the lock, from an owner that has ended too; wait for one that is running.
 
         Args:
-            on_wait: called once with the owner that is waited for.
-            until: called between looks; once true, waiting ends without the lock.
+            on_wait: called once with the owner, before waiting.
+            wait: False gives up as soon as the owner is known to be running: on another host that takes a heartbeat.
 
         Returns:
-            whether the lock is held now.
+            Whether the lock is held now.
         """
-        seen: tuple[Any, ...] = ()
-        since, told = time.monotonic(), False
-        while not until():
-            if self.try_acquire():
-                return True
-            owner, mark = self._look()
+        last_beat: tuple[Any, ...] = ()
+        since, beats, announced = time.monotonic(), False, False
+        while not self.try_acquire():
+            owner, touched = self._read()
             if owner is None:
-                continue  # it was released between the two looks
-            if (owner.get("token"), mark) != seen:
-                seen, since = (owner.get("token"), mark), time.monotonic()
-            if dead(owner) or time.monotonic() - since > SILENCE:
+                continue  # released in the meantime
+            beat = (owner.get("token"), touched)
+            if beat != last_beat:
+                beats = beats or bool(last_beat)
+                last_beat, since = beat, time.monotonic()
+            running = is_running(owner)
+            if running is False or time.monotonic() - since > EXPIRY:
                 self._evict(owner)
                 continue
-            if on_wait is not None and not told:
+            if not wait and (running or beats):
+                return False
+            if on_wait is not None and not announced:
                 on_wait(owner)
-                told = True
-            time.sleep(PAUSE)
-        return False
+                announced = True
+            time.sleep(POLL)
+        return True
 
     def holder(self) -> dict[str, Any] | None:
-        """The owner, if the lock is held and the owner is not known to be dead."""
-        owner, _ = self._look()
-        return None if owner is None or dead(owner) else owner
+        """The owner recorded in the file; None if the lock is free or its owner has ended."""
+        owner, _ = self._read()
+        return None if owner is None or is_running(owner) is False else owner
 
     def check(self) -> None:
-        """Make sure that the lock is still this process's.
+        """Check that this process still holds the lock.
 
         Raises:
-            LockLostError: if it was taken over.
+            LockLostError: if another process took it over.
         """
         if self.lost:
-            raise LockLostError(f"{self.path}: taken over by another process, since this one was silent for too long")
+            message = "this process no longer holds the lock: it was suspended for too long, or the file was removed"
+            raise LockLostError(f"{self.path}: {message}", "lock_lost", self.path)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back, unless another process has taken it over."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        owner, _ = self._look()
-        if owner is not None and owner.get("token") == self.owner["token"]:
+        if self._is_owner():
             self.path.unlink(missing_ok=True)
 
-    def _look(self) -> tuple[dict[str, Any] | None, int]:
-        """Who holds the lock and when it was last touched; (None, 0) if nobody does."""
+    def _read(self) -> tuple[dict[str, Any] | None, int]:
+        """The recorded owner and when the file was last touched; (None, 0) if there is no file."""
         try:
-            mark = self.path.stat().st_mtime_ns
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            touched = self.path.stat().st_mtime_ns
+            owner = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None, 0
-        except ValueError:
-            return {}, mark
-        return (found if isinstance(found, dict) else {}), mark
+        except (ValueError, RecursionError):  # cut short by a crash of the system
+            return {}, touched
+        return (owner if isinstance(owner, dict) else {}), touched
+
+    def _is_owner(self) -> bool:
+        owner, _ = self._read()
+        return owner is not None and owner.get("token") == self.owner["token"]
 
     def _evict(self, owner: dict[str, Any]) -> None:
-        """Remove a dead owner's lock, and nobody else's, though several waiters may try at once."""
+        """Remove the lock of an owner that has ended, and no other's, even if several waiters try at once."""
         with locked(self.path.with_name(f"{self.path.name}.evict")):
-            if (self._look()[0] or {}).get("token") == owner.get("token"):
+            if (self._read()[0] or {}).get("token") == owner.get("token"):
                 self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        while not self._stop.wait(BEAT):
+        while not self._stop.wait(HEARTBEAT):
             with suppress(OSError):
-                owner, _ = self._look()
-                if owner is None or owner.get("token") != self.owner["token"]:
+                if not self._is_owner():
                     self.lost = True
                     return
                 os.utime(self.path)
-
-
-def dead(owner: dict[str, Any]) -> bool:
-    """Whether an owner is known not to run any more; False for one on another host, of which nothing is known."""
-    pid = owner.get("pid")
-    if owner.get("host") != host() or not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # it runs, as another user
-    now = started(pid)
-    return bool(now and owner.get("started")) and now != owner["started"]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The store: whatever is dear to compute and is computed once. Decoded tables, audio, embeddings, features lie in it.
+"""The store: expensive results, each computed once. Decoded tables, audio, embeddings and features are kept in it.
 
-An entry is a folder named by a hash of all that its content depends on. It is built beside its place and renamed into it, so
-it is there whole or not at all. One process builds while others wait; if it dies, the next goes on from what it left.
+An entry is a folder named by a hash of everything its content depends on. It is built under another name and renamed when it
+is complete. One process builds while others wait; if it dies, the next continues from what it left.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from typing import Any
 
 from musicreclass.errors import DataError
 from musicreclass.storage.atomic import remove, write_json
-from musicreclass.storage.locks import locked
+from musicreclass.storage.locks import describe_owner, locked
 
-READ = 1 << 20
+CHUNK = 1 << 20  # bytes read at once
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
     """A folder of entries that any number of processes may share, on one host or over a network.
 
     Args:
-        root: the folder; made when the first entry is.
+        root: the folder; made with the first entry.
         remedy: how the user chooses another folder, for messages.
     """
 
@@ -37,17 +38,17 @@ class Store:
         self.root, self.remedy = root, remedy
 
     def entry(self, kind: str, key: dict[str, Any], build: Callable[[Path], None], mib: float = 0.0) -> Path:
-        """The folder of an entry, built first if need be.
+        """The folder of an entry, built first if it does not exist.
 
         Args:
-            kind: what sort of thing it is; names the folder above it.
+            kind: what the entry is, as `audio`; names the folder that contains it.
             key: everything that the content depends on; plain values.
-            build: fills the folder it is given. The folder is empty, or holds what a build that died has left there,
-                to go on from: so each file in it must be written in one step.
-            mib: roughly how large the entry will be.
+            build: fills the folder it is given. The folder is empty or has the files of an interrupted build, from which
+                it continues; so each file must be written atomically.
+            mib: the approximate size of the entry.
 
         Returns:
-            the folder, complete.
+            The folder, complete.
 
         Raises:
             DataError: if the store cannot be written, or the disk is full.
@@ -58,113 +59,115 @@ class Store:
             return folder
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with locked(folder.with_name(f"{name}.lock"), self._announce(kind)):
+            with locked(folder.with_name(f"{name}.lock"), lambda owner: announce_wait(owner, kind)):
                 if not is_complete(folder):
                     self._build(folder, key, build)
         except OSError as error:
-            raise DataError(self._trouble(error, kind, mib)) from error
+            raise self._write_error(error, kind, mib) from error
         return folder
 
     def _build(self, folder: Path, key: dict[str, Any], build: Callable[[Path], None]) -> None:
         remove(folder)  # a damaged one
-        work = folder.with_name(f"{folder.name}.part")
-        work.mkdir(exist_ok=True)
+        partial = folder.with_name(f"{folder.name}.part")
+        partial.mkdir(exist_ok=True)
         try:
-            build(work)
+            build(partial)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                remove(work)
+            if error.errno in DISK_FULL:
+                remove(partial)
             raise
-        sizes = {str(f.relative_to(work)): f.stat().st_size for f in sorted(work.rglob("*")) if f.is_file()}
-        write_json(work / "entry.json", {"key": key, "files": sizes})
-        work.rename(folder)
+        sizes = {str(f.relative_to(partial)): f.stat().st_size for f in sorted(partial.rglob("*")) if f.is_file()}
+        write_json(partial / "entry.json", {"key": key, "files": sizes})
+        partial.rename(folder)
 
-    def _announce(self, kind: str) -> Callable[[dict[str, Any]], None]:
-        def tell(owner: dict[str, Any]) -> None:
-            print(
-                f"waiting for process {owner.get('pid')} on {owner.get('host')}, which prepares {kind}", file=sys.stderr
-            )
+    def _write_error(self, error: OSError, kind: str, mib: float) -> DataError:
+        if error.errno in DISK_FULL:
+            size = f"about {mib:.0f} MiB of " if mib else ""
+            message = f"{self.root}: no room for {size}{kind} on this disk; free some space, or {self.remedy}"
+            return DataError(message, "no_space", self.root, mib or None)
+        path = error.filename or self.root
+        return DataError(
+            f"{path}: cannot be written ({error.strerror}) to store {kind}; {self.remedy}", "unwritable", path
+        )
 
-        return tell
 
-    def _trouble(self, error: OSError, kind: str, mib: float) -> str:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = f" for about {mib:.0f} MiB" if mib else ""
-            return f"{self.root}: no room{need} of {kind}; free some, or {self.remedy}"
-        return f"{error.filename or self.root}: {kind} cannot be prepared ({error.strerror}); {self.remedy}"
+def announce_wait(owner: dict[str, Any], kind: str) -> None:
+    """Print which process is building the entry that this one needs."""
+    print(f"waiting for {describe_owner(owner)}, which prepares {kind}", file=sys.stderr)
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether an entry is there with all its files, none cut short."""
+    """Whether an entry has all its files, each of the recorded size."""
     try:
-        files = json.loads((folder / "entry.json").read_text(encoding="utf-8"))["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
+        sizes = json.loads((folder / "entry.json").read_text(encoding="utf-8"))["files"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def file_digest(path: Path, store: Store) -> str:
-    """The SHA-256 of a file, remembered in the store by path, size and time, so that it is computed once."""
+    """The SHA-256 of a file, remembered in the store by path, size and modification time."""
     stat = path.stat()
     resolved = str(path.resolve())
-    known = {"path": resolved, "size": stat.st_size, "time": stat.st_mtime_ns, "inode": stat.st_ino}
-    place = store.root / "digests" / f"{hashlib.sha256(resolved.encode()).hexdigest()[:24]}.json"
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-        if {name: found.get(name) for name in known} == known:
-            return str(found["sha256"])
-    except (OSError, ValueError, KeyError, AttributeError):
-        pass
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(READ):
-            digest.update(piece)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {**known, "sha256": digest.hexdigest()})
-    except OSError:
-        pass  # it will be computed again
-    return digest.hexdigest()
+    version = {"path": resolved, "size": stat.st_size, "time": stat.st_mtime_ns, "inode": stat.st_ino}
+    memo = memo_path(store, resolved)
+    with suppress(OSError, ValueError, KeyError, AttributeError):
+        recorded = json.loads(memo.read_text(encoding="utf-8"))
+        if {name: recorded.get(name) for name in version} == version:
+            return str(recorded["sha256"])
+    digest = sha256(path)
+    with suppress(OSError):  # it will be computed again
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_json(memo, {**version, "sha256": digest})
+    return digest
 
 
 def file_digests(paths: list[Path], store: Store) -> list[str | None]:
-    """The SHA-256 of many files, remembered in the store by path, size and time; None for one that cannot be read."""
+    """The SHA-256 of many files, remembered in the store by path, size and modification time; None for an unreadable file."""
     folder = os.path.commonpath([path.absolute().parent for path in paths])
-    place = store.root / "digests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}.json"
-    known: dict[str, list[Any]] = {}
+    memo = memo_path(store, folder)
+    recorded: dict[str, list[Any]] = {}  # size, time, inode and SHA-256 by path
     with suppress(OSError, ValueError):
-        found_there = json.loads(place.read_text(encoding="utf-8"))
-        known = found_there if isinstance(found_there, dict) else {}
+        content = json.loads(memo.read_text(encoding="utf-8"))
+        recorded = content if isinstance(content, dict) else {}
 
-    def look(path: Path) -> list[Any] | None:
+    def record(path: Path) -> list[Any] | None:
         try:
             stat = path.stat()
-            mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            old = known.get(str(path.absolute()))
-            if isinstance(old, list) and old[:3] == mark:
-                return old
-            if not S_ISREG(stat.st_mode):
-                return None  # a pipe would wait for ever
-            with path.open("rb") as file:
-                digest = hashlib.sha256()
-                while piece := file.read(READ):
-                    digest.update(piece)
+            version = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+            previous = recorded.get(str(path.absolute()))
+            if isinstance(previous, list) and previous[:3] == version:
+                return previous
+            return [*version, sha256(path)] if S_ISREG(stat.st_mode) else None  # reading a pipe would block
         except OSError:
             return None
-        return [*mark, digest.hexdigest()]
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = list(pool.map(look, paths))
-    new = {str(path.absolute()): line for path, line in zip(paths, found, strict=True) if line}
-    if any(known.get(path) != line for path, line in new.items()):
+        records = list(pool.map(record, paths))
+    current = {str(path.absolute()): entry for path, entry in zip(paths, records, strict=True) if entry}
+    if any(recorded.get(path) != entry for path, entry in current.items()):
         with suppress(OSError):  # they will be computed again
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_json(place, {**known, **new})
-    return [None if line is None else str(line[3]) for line in found]
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            write_json(memo, {**recorded, **current})
+    return [None if entry is None else str(entry[3]) for entry in records]
+
+
+def memo_path(store: Store, path: str) -> Path:
+    """The file that remembers the digest of a file, or of the files in a folder."""
+    return store.root / "digests" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def room(folder: Path) -> float:
-    """Free space where a folder is or will be, in MiB."""
+    """Free disk space for a folder that may not exist yet, in MiB."""
     while not folder.exists():
         folder = folder.parent
     stat = os.statvfs(folder)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from musicreclass.config.settings import Settings, TrainSettings
 from musicreclass.errors import DatasetNotFoundError, WeightsError
-from musicreclass.runs.folder import Run, finished_run
+from musicreclass.runs.find import finished_run
+from musicreclass.runs.folder import Run
 
 WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 

@@ -1,10 +1,9 @@
-"""Profiles on machines that are not at hand: fakes of /proc, /sys and the GPU."""
+"""Hardware profiles on other machines: fakes of /proc, /sys and the GPU."""
 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,37 +57,36 @@ def settings_of_torch():
 
 
 @cache
-def node(profile: str, *words: str) -> dict:
-    cfg = compose("train", [f"hardware={profile}", *words])
+def node(profile: str, *overrides: str) -> dict:
+    cfg = compose("train", [f"hardware={profile}", *overrides])
     return OmegaConf.to_container(cfg, resolve=True)["hardware"]  # type: ignore[call-overload, index, return-value]
 
 
-def resolved(profile: str, where: Machine, *words: str) -> Profile:
-    return Profile.of(node(profile, *words), machine=where)
+def resolved(profile: str, target: Machine, *overrides: str) -> Profile:
+    return Profile.of(node(profile, *overrides), machine=target)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_resolves_on_every_machine(profile):
     settings = node(profile)
-    for name, where in MACHINES.items():
-        found = Profile.of(settings, machine=where)
-        told = found.told()
-        assert "auto" not in [value for key, value in told.items() if key != "micro_batch"], name
-        explained = {line.partition("=")[0] for line in found.why}
+    for name, target in MACHINES.items():
+        resolution = Profile.of(settings, machine=target)
+        assert "auto" not in [value for key, value in asdict(resolution).items() if key != "micro_batch"], name
+        explained = {line.partition("=")[0] for line in resolution.why}
         assert {"accelerator", "threads", "workers", "compile", "micro_batch", "tf32", "memory_margin"} <= explained
-        assert found.threads == where.cores
-        if found.accelerator != "cuda":
-            assert (found.pin_memory, found.tf32, found.channels_last) == (False, False, False)
+        assert resolution.threads == target.cores
+        if resolution.accelerator != "cuda":
+            assert (resolution.pin_memory, resolution.tf32, resolution.channels_last) == (False, False, False)
     assert Profile.of(settings).threads >= 1  # on the machine that runs this
 
 
 def test_auto_never_lowers_precision():
-    for where in MACHINES.values():
-        found = resolved("auto", where)
-        assert (found.precision, found.tf32, found.warnings) == ("32-true", False, ())
+    for target in MACHINES.values():
+        resolution = resolved("auto", target)
+        assert (resolution.precision, resolution.tf32, resolution.warnings) == ("32-true", False, ())
 
 
-def test_what_is_found_decides():
+def test_the_machine_decides():
     orin, rtx, server = resolved("auto", ORIN), resolved("rtx", RTX), resolved("datacenter", SERVER)
     assert (orin.kind, orin.accelerator, orin.empty_cache_every, orin.pin_memory, orin.prefetch) == (
         "jetson",
@@ -117,51 +115,47 @@ def test_what_is_found_decides():
     assert (named.threads, named.empty_cache_every, named.memory_margin) == (3, 5, 0.5)
 
 
-def test_what_a_profile_wants_and_is_not_there_is_left_out_with_a_warning():
+def test_a_profile_falls_back_with_a_warning():
     turing = resolved("rtx", TURING)
     assert turing.precision == "32-true"
-    assert any("RTX 2080 has no bfloat16" in line for line in turing.warnings)
+    assert any("RTX 2080" in line for line in turing.warnings)
     bare = resolved("datacenter", replace(SERVER, compiler=None))
     assert not bare.compile
-    assert any("no C++ compiler" in line for line in bare.warnings)
-    assert any("another kind (cpu)" in line for line in resolved("jetson", LAPTOP).warnings)
+    assert any("hardware.compile" in line for line in bare.warnings)
+    assert any("hardware=jetson" in line for line in resolved("jetson", LAPTOP).warnings)
     half = resolved("auto", LAPTOP, "hardware.precision=16-mixed")
     assert half.precision == "32-true"
     assert half.warnings
 
 
 @pytest.mark.parametrize(
-    ("where", "words", "precision", "line"),
+    ("target", "overrides", "precision", "setting"),
     [
-        (RTX, ["hardware.devices=2"], "32-true", "hardware.devices=2: torch sees 1 here"),
-        (LAPTOP, ["hardware.devices=2"], "32-true", "hardware.devices=2, hardware.nodes=1: torch sees no GPU here"),
-        (LAPTOP, ["hardware.accelerator=gpu"], "32-true", "hardware.accelerator=gpu: torch"),
-        (RTX, ["hardware.accelerator=mps"], "32-true", "hardware.accelerator=mps: torch"),
-        (TURING, [], "bf16-mixed", "trainer.precision=bf16-mixed: NVIDIA GeForce RTX 2080 has no bfloat16"),
-        (LAPTOP, [], "16-mixed", "trainer.precision=16-mixed: needs a CUDA GPU"),
-        (BARE, ["hardware.compile=true"], "32-true", "hardware.compile=true: there is no C++ compiler"),
-        (LAPTOP, ["hardware.pin_memory=true"], "32-true", "hardware.pin_memory=true: needs a CUDA GPU"),
+        (RTX, ["hardware.devices=2"], "32-true", "hardware.devices=2"),
+        (LAPTOP, ["hardware.devices=2"], "32-true", "hardware.devices=2"),
+        (LAPTOP, ["hardware.accelerator=gpu"], "32-true", "hardware.accelerator=gpu"),
+        (RTX, ["hardware.accelerator=mps"], "32-true", "hardware.accelerator=mps"),
+        (TURING, [], "bf16-mixed", "trainer.precision=bf16-mixed"),
+        (LAPTOP, [], "16-mixed", "trainer.precision=16-mixed"),
+        (BARE, ["hardware.compile=true"], "32-true", "hardware.compile=true"),
+        (LAPTOP, ["hardware.pin_memory=true"], "32-true", "hardware.pin_memory=true"),
     ],
 )
-def test_what_is_asked_for_by_name_and_is_not_there_is_refused(where, words, precision, line):
-    with pytest.raises(ConfigError) as error:
-        Profile.of(node("auto", *words), precision, named=True, machine=where)
-    assert len(error.value.problems) == 1
-    assert error.value.problems[0].startswith(line)
+def test_a_setting_that_the_machine_lacks_is_rejected(target, overrides, precision, setting):
+    with pytest.raises(ConfigError) as caught:
+        Profile.of(node("auto", *overrides), precision, named=True, machine=target)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith(setting)
 
 
-def test_a_mistake_in_the_settings_is_told(run):
-    result = run("train", "hardware.threads=some", "hardware.micro_batch=0", "hardware.memory_margin=1")
-    assert result.code == 2
-    assert result.lines == [
-        "hardware.threads=some: must be a whole number, at least 1, or auto",
-        "hardware.micro_batch=0: must be a whole number, at least 1, or auto, or null",
-        "hardware.memory_margin=1: must be a number, at least 0, at most 0.9, or auto",
-    ]
+def test_invalid_settings_are_rejected(run):
+    settings = ["hardware.threads=some", "hardware.micro_batch=0", "hardware.memory_margin=1"]
+    result = run("train", *settings)
+    assert (result.code, [line.partition(": ")[0] for line in result.lines]) == (2, settings)
     if not torch.cuda.is_available():
         result = run("train", "trainer.precision=16-mixed")
         assert (result.code, len(result.lines)) == (2, 1)
-        assert result.lines[0].startswith("trainer.precision=16-mixed: needs a CUDA GPU")
+        assert result.lines[0].startswith("trainer.precision=16-mixed: ")
 
 
 def fake(root: Path, files: dict[str, str]) -> Path:
@@ -173,7 +167,7 @@ def fake(root: Path, files: dict[str, str]) -> Path:
 
 def test_limits_of_control_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    assert machine.cores(tmp_path / "nothing") == (16, f"it may use 16 of {os.cpu_count()} processors")
+    assert machine.cores(tmp_path / "nothing")[0] == 16
     meminfo = {"proc/meminfo": "MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n"}
     two = fake(tmp_path / "v2", {
         **meminfo, "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000",
@@ -204,7 +198,7 @@ def test_limits_of_control_groups(tmp_path, monkeypatch):
     assert machine.available_memory(odd) == 0
 
 
-def test_a_jetson_is_known_by_its_device_tree(tmp_path):
+def test_a_jetson_is_recognised_by_its_device_tree(tmp_path):
     tree = "proc/device-tree/"
     orin = fake(
         tmp_path / "orin",
@@ -218,7 +212,7 @@ def test_a_jetson_is_known_by_its_device_tree(tmp_path):
     assert machine.jetson_model(tmp_path) is None
 
 
-def test_a_gpu_that_cannot_be_asked_is_left_out():
+def test_a_gpu_whose_query_fails_is_left_out():
     def properties(index: int):
         if index == 0:
             raise RuntimeError("CUDA error: unknown error")
@@ -233,9 +227,9 @@ def test_a_gpu_that_cannot_be_asked_is_left_out():
 def test_a_run_is_the_same_under_every_profile(run, table):
     if torch.cuda.is_available():
         pytest.skip("profiles round differently on a GPU")
-    found = {}
+    results = {}
     for profile in PROFILES:
-        words = [
+        overrides = [
             *table_overrides(table),
             "model=mlp",
             "logger=none",
@@ -244,16 +238,16 @@ def test_a_run_is_the_same_under_every_profile(run, table):
             "trainer.max_epochs=1",
         ]
         precise = [] if profile in ("auto", "cpu") else ["trainer.precision=32-true"]
-        result = run("train", *words, *precise)
+        result = run("train", *overrides, *precise)
         assert result.code == 0, result.err
         assert "Traceback" not in result.err
-        done = Run(Path(profile))
-        found[profile] = (done.identity["signature"], done.metrics["valid"]["log_loss"])
-        assert done.provenance["profile"]["threads"] >= 1
-        assert "hardware: accelerator=cpu" in (done.folder / "run.log").read_text()
-    assert len(set(found.values())) == 1, found
-    assert math.isfinite(found["auto"][1])
-    half = run(
+        finished = Run(Path(profile))
+        results[profile] = (finished.identity["signature"], finished.metrics["valid"]["log_loss"])
+        assert finished.provenance["profile"]["threads"] >= 1
+        assert "accelerator=cpu" in (finished.folder / "run.log").read_text()
+    assert len(set(results.values())) == 1, results
+    assert math.isfinite(results["auto"][1])
+    result = run(
         "train",
         *table_overrides(table),
         "model=mlp",
@@ -262,6 +256,6 @@ def test_a_run_is_the_same_under_every_profile(run, table):
         "run_dir=half",
         "trainer.max_epochs=1",
     )
-    assert half.code == 0
+    assert result.code == 0, result.err
     assert Run(Path("half")).config["trainer"]["precision"] == "bf16-mixed"
-    assert Run(Path("half")).identity["signature"] != found["auto"][0]
+    assert Run(Path("half")).identity["signature"] != results["auto"][0]

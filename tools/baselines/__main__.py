@@ -17,7 +17,8 @@ from musicreclass.cli.options import Options
 from musicreclass.config.messages import nearest
 from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
-from musicreclass.runs.folder import Run, finished_run
+from musicreclass.runs.find import finished_run
+from musicreclass.runs.folder import Run
 from musicreclass.tasks.find_or_train import refuse_missing_weights
 from tools.baselines.catalog import Baseline, Catalog
 from tools.baselines.record import collect_results, load_results, save_results

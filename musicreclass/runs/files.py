@@ -1,0 +1,156 @@
+"""Reading a run folder. Files that are missing, damaged or of a newer format raise errors that name them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from musicreclass.errors import RunError
+from musicreclass.runs.code_version import code_version
+from musicreclass.version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from musicreclass.classifiers.base import Classifier
+    from musicreclass.evaluation.predictions import Predictions
+
+FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
+CONFIG_TYPES = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml has
+
+
+class RunFiles:
+    """The files of a run folder, to read.
+
+    Args:
+        folder: the run folder; it need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """A run folder that exists.
+
+        Raises:
+            RunError: if the folder has no run, or one of a newer format.
+        """
+        if not folder.is_dir():
+            raise RunError(f"{folder}: there is no such folder", "missing_folder", folder)
+        if not (folder / "status.json").is_file():
+            raise RunError(f"{folder}: not a run folder (it has no status.json)", "not_a_run", folder)
+        run = cls(folder)
+        _ = run.identity
+        return run
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        Raises:
+            RunError: if config.yaml cannot be read, lacks a section that every run has, or is of a newer format.
+        """
+        _ = self.identity
+        path = self.folder / "config.yaml"
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise unreadable(path, error) from error
+        if not isinstance(config, dict):
+            raise unreadable(path, "not a configuration")
+        for name, kind in CONFIG_TYPES.items():
+            if not isinstance(config.get(name), kind):
+                raise unreadable(path, f"{name} is missing or invalid")
+        return config
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Signature, fingerprint, package version; empty if not written yet.
+
+        Raises:
+            RunError: if the folder has a newer format than this version of the package reads.
+        """
+        identity = self._read_json("identity.json")
+        written = identity.get("format", 0)
+        if not isinstance(written, int):
+            raise unreadable(self.folder / "identity.json", f"format is {written!r}")
+        if written > FORMAT:
+            writer, reader = f"musicreclass {identity.get('version', '?')}", f"musicreclass {__version__}"
+            message = f"written in run format {written} by {writer}, but {reader} reads formats up to {FORMAT}"
+            remedy = "upgrade musicreclass, or use another folder"
+            raise RunError(f"{self.folder}: {message}; {remedy}", "newer_format", self.folder, written)
+        return identity
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State, error, host, pid, heartbeat."""
+        return self._read_json("status.json")
+
+    @property
+    def state(self) -> str:
+        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
+        return str(self.status.get("state", "absent"))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The scores by split, the classes and the protocol."""
+        return self._read_json("metrics.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, hardware, command, seconds, memory."""
+        return self._read_json("provenance.json")
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the code that results depend on has changed since the run began."""
+        return self.identity.get("code") != code_version(self.config)
+
+    def predictions(self, split: str) -> Predictions:
+        """The predictions on one split.
+
+        Raises:
+            RunError: if the split was not scored, or the file is damaged.
+        """
+        from musicreclass.evaluation.predictions import Predictions
+
+        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
+
+    def classifier(self, trust: tuple[str, ...] = ()) -> Classifier:
+        """The fitted model. No code from the folder is executed.
+
+        Args:
+            trust: modules of your own that the model may be made from.
+
+        Raises:
+            RunError: if the model is missing, damaged, or needs code that is not trusted.
+        """
+        from musicreclass.classifiers.factory import load
+
+        return load(self.folder / "model", trust)
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file; empty if there is no such file."""
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise unreadable(path, error) from error
+        if not isinstance(content, dict):
+            raise unreadable(path, "not a JSON object")
+        return content
+
+
+def unreadable(path: Path, cause: Exception | str) -> RunError:
+    """The error for a file of a run folder that is damaged or cannot be read."""
+    if isinstance(cause, OSError):
+        message = f"cannot be read ({cause.strerror})"
+    else:
+        message = f"damaged ({' '.join(str(cause).split())[:120]}); remove the folder and train again"
+    return RunError(f"{path}: {message}", "unreadable", path)

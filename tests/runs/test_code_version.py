@@ -1,0 +1,124 @@
+"""The code version: what changes it, and what does not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from musicreclass.config.locations import PACKAGE
+from musicreclass.runs import code_version as module
+from musicreclass.runs.code_version import COMPUTING, code_version, find_targets, module_file, version_of
+
+CNN, MLP = "musicreclass.models.cnn.CNN", "musicreclass.models.mlp.MLP"
+GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma.FMAFeatures"
+
+
+def version(package: Path, *targets: str) -> str:
+    module.read_module.cache_clear()
+    version_of.cache_clear()
+    return version_of(package, frozenset(targets))
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    return shutil.copytree(PACKAGE, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__", "conf"))
+
+
+def edit(file: Path, text: str) -> None:
+    file.write_text(f"{file.read_text()}\n{text}\n")
+
+
+def test_a_copy_has_the_version_of_the_original(package):
+    assert version(package, CNN, GTZAN) == version(PACKAGE, CNN, GTZAN)
+    assert code_version({"model": {"_target_": CNN}, "data": {"list": [{"_target_": GTZAN}]}}) == version(
+        PACKAGE, CNN, GTZAN
+    )
+    assert version(package, "torch.optim.AdamW", "elsewhere.Model") == version(package)
+
+
+def test_every_starting_point_exists():
+    assert all(module_file(PACKAGE, name) is not None for name in COMPUTING)
+    assert module_file(PACKAGE, "os.path") is None
+    assert module_file(PACKAGE, "musicreclass.nowhere.Class") is None
+
+
+@pytest.mark.parametrize("name", ["training/distributed.py", "models/cnn.py", "data/sources/gtzan.py"])
+def test_comments_docstrings_and_layout_do_not_count(package, name):
+    before, file = version(package, CNN, GTZAN), package / name
+    code = file.read_text()
+    assert code.startswith('"""')
+    for mark in ('"""', '    """'):  # of the module, of a class or function
+        assert mark in code
+        code = code.replace(mark, f"{mark}Changed. ", 1)
+    code = code.replace("\ndef ", "\n# a comment\n\n\ndef ").replace("\nclass ", "\n# a comment\n\n\nclass ")
+    file.write_text(f"# a comment\n{code}\n\n")
+    assert version(package, CNN, GTZAN) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training/distributed.py",
+        "training/module.py",
+        "classifiers/network.py",
+        "evaluation/metrics.py",
+        "data/splits.py",
+        "data/sources/gtzan.py",
+        "data/sources/gtzan_index.csv",
+        "models/cnn.py",
+        "models/frontend.py",
+    ],
+)
+def test_a_change_in_what_computes_counts(package, name):
+    before = version(package, CNN, GTZAN)
+    edit(package / name, "CHANGED = 1")
+    assert version(package, CNN, GTZAN) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/mlp.py",
+        "models/openjmla.py",
+        "data/sources/fma.py",
+        "features/fma518.py",
+        "report/figures.py",
+        "cli/main.py",
+        "compare/rows.py",
+        "sweep/sweep.py",
+        "runs/folder.py",
+        "storage/store.py",
+        "hardware/monitor.py",
+        "errors.py",
+        "version.py",
+        "__init__.py",
+    ],
+)
+def test_a_change_elsewhere_does_not_count(package, name):
+    before = version(package, CNN, GTZAN)
+    edit(package / name, "CHANGED = 1")
+    assert version(package, CNN, GTZAN) == before
+
+
+def test_each_model_and_dataset_has_its_modules(package):
+    before = version(package, MLP, FMA), version(package, CNN, GTZAN)
+    edit(package / "models" / "mlp.py", "CHANGED = 1")
+    edit(package / "data" / "sources" / "fma.py", "CHANGED = 1")
+    assert version(package, MLP, FMA) != before[0]
+    assert version(package, CNN, GTZAN) == before[1]
+
+
+def test_targets_are_found_at_any_depth():
+    config = {"model": {"_target_": "a.B", "parts": [{"_target_": "c.D"}, [1, {"x": {"_target_": "e.F"}}]]}, "seed": 0}
+    assert set(find_targets(config)) == {"a.B", "c.D", "e.F"}
+
+
+def test_it_imports_nothing_heavy():
+    """A finished run is found before torch is imported."""
+    code = "import sys; from musicreclass.runs.find import finished_run; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
