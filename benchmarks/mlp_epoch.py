@@ -81,7 +81,9 @@ def ours(data: TableSource) -> float:
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_container(cfg, resolve=True)
-    classifier = build(config, Profile.of(config["hardware"]), data)
+    profile = Profile.of(config["hardware"])
+    profile.apply()
+    classifier = build(config, profile, data)
     with tempfile.TemporaryDirectory() as folder:
         classifier.fit(data, Workspace(Path(folder), lambda epoch, values: ends.append(time.perf_counter())))
     return seconds_per_epoch(ends)

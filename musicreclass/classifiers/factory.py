@@ -15,7 +15,7 @@ from torch import nn
 from musicreclass.classifiers.base import Classifier, ModelCard, check_sums, refusing
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
-from musicreclass.classifiers.network import NetworkClassifier, TrainerSettings
+from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.messages import one_line
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
@@ -23,6 +23,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
+from musicreclass.training.trainer import TrainerSettings
 
 KINDS: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,

@@ -14,10 +14,11 @@ from musicreclass.classifiers.network_builder import make_augmentation, make_net
 from musicreclass.config.check import Check
 from musicreclass.config.science import is_estimator
 from musicreclass.config.tree import Tree, with_choices
+from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError
 from musicreclass.hardware.profile import Profile, gib
-from musicreclass.training.callbacks import measured
-from musicreclass.training.module import Batch, GenreModule, TrainingPlan
+from musicreclass.training.callbacks import measure_micro_batch
+from musicreclass.training.module import GenreModule, TrainingPlan
 
 FEATURES, CLASSES = 518, 10  # of a made-up table
 MOST = 4096  # tracks at once that are tried on a GPU; on a CPU, which gains nothing by more, the batch
@@ -39,10 +40,11 @@ def try_model(
         what came of it, and what to set.
     """
     profile = Profile.of(config["hardware"], config["trainer"]["precision"])
+    profile.apply()
     module, batch = made_up(config, profile, features, classes)
     n = config["trainer"]["batch_size"]
     most = max(most, n) if profile.device.type == "cuda" else n
-    found = measured(module, batch, profile, most)
+    found = measure_micro_batch(module, batch, profile, most)
     what = f"a table of {features} features"
     if config["model"]["input"] == "waveform":
         what = f"clips of {config['data']['clip_seconds']:g} s at {config['data']['sample_rate']} Hz"

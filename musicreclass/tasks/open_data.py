@@ -15,7 +15,10 @@ from musicreclass.hardware.profile import Profile
 
 
 def open_data(
-    config: dict[str, Any], needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
+    config: dict[str, Any],
+    needs: tuple[str, ...] = ("train", "valid"),
+    encoder: str | None = None,
+    profile: Profile | None = None,
 ) -> TrackData:
     """The configured DataModule, its recordings turned into a table where `features` says so, read and split.
 
@@ -23,6 +26,7 @@ def open_data(
         config: a resolved configuration.
         needs: the splits that must have tracks.
         encoder: the fingerprint that the encoder of `features` must have, where a model was trained on its vectors.
+        profile: where the encoder of `features` computes; None resolves `hardware` and applies it to this process.
 
     Raises:
         UserError: if the data is not there or cannot be used.
@@ -41,7 +45,10 @@ def open_data(
         raise ConfigError([f"data: {one_line(error)}"]) from error
     features = config.get("features") or {}
     if features.get("_target_"):
-        data = embedded(data, features, Profile.of(config["hardware"]))
+        if profile is None:
+            profile = Profile.of(config["hardware"])
+            profile.apply()
+        data = embedded(data, features, profile)
         if encoder is not None and data.encoder_fingerprint != encoder:
             raise WeightsError(
                 "features: the encoder is not the one that the run was trained on: its weights or its code have changed; say"

@@ -57,8 +57,9 @@ def train(cfg: DictConfig) -> Run:
     if profile.nodes > 1 and not launcher() and "MASTER_ADDR" not in os.environ:
         told = "nothing has launched the processes: start them with srun or torchrun"
         raise ConfigError([f"hardware.nodes={profile.nodes}: {told}"])
+    profile.apply()
     with watch.phase("data"):
-        data = open_data(config)
+        data = open_data(config, profile=profile)
         fingerprint = data.fingerprint()
     remember_fingerprint(config, data.files(), fingerprint)
     seed_global_state(config["seed"])  # a network of one's own may draw its weights from it
