@@ -1,6 +1,6 @@
-"""A CNN's epoch from the waveform cache: time waiting for data, and memory from epoch to epoch; on a GPU also with autocast and compile.
+"""Measures epochs of a CNN over cached waveforms: time waiting for data, and peak memory; on a GPU also with autocast and compile.
 
-Clips of noise, 30 s at 22,050 Hz, stand for real ones: what is measured does not depend on what they sound like.
+The clips are noise, 30 s at 22,050 Hz; their content does not affect the measurement.
 """
 
 from __future__ import annotations
@@ -19,52 +19,57 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build
 from musicreclass.config.check import compose
 from musicreclass.hardware.profile import Profile
-from musicreclass.tasks.train import open_data
+from musicreclass.tasks.open_data import open_data
 
 GENRES, CLIPS, EPOCHS = 4, 40, 4
-WORDS = ["data=folder", "data/split=random", "model=cnn", "augmentation=spectrogram", "early_stopping=none", "scheduler=none",
+OVERRIDES = ["data=folder", "data/split=random", "model=cnn", "augmentation=spectrogram", "early_stopping=none", "scheduler=none",
          "data.clip_seconds=5", "trainer.batch_size=32", f"trainer.max_epochs={EPOCHS}"]  # fmt: skip
 
 
-def make(root: Path) -> None:
+def write_clips(root: Path) -> None:
     random = np.random.default_rng(0)
     for genre in range(GENRES):
         (root / f"genre {genre}").mkdir(parents=True)
         for i in range(CLIPS):
-            sound = (random.normal(size=30 * 22050) * 3000).astype(np.int16)
-            soundfile.write(root / f"genre {genre}" / f"{i}.wav", sound, 22050)
+            samples = (random.normal(size=30 * 22050) * 3000).astype(np.int16)
+            soundfile.write(root / f"genre {genre}" / f"{i}.wav", samples, 22050)
 
 
-def measure(root: Path, folder: Path, *words: str) -> tuple[list[dict[str, float]], list[float]]:
-    """Speed and this process's peak memory after each epoch."""
-    cfg = compose("train", [*WORDS, f'data.root="{root}"', f'paths.cache="{folder / "cache"}"', *words])
+def measure(root: Path, folder: Path, *overrides: str) -> tuple[list[dict[str, float]], list[float]]:
+    """Speed of each epoch, and peak memory of this process after it, MiB."""
+    cfg = compose("train", [*OVERRIDES, f'data.root="{root}"', f'paths.cache="{folder / "cache"}"', *overrides])
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    data = open_data(config)
-    found, memory = [], []
+    profile = Profile.of(config["hardware"])
+    profile.apply()
+    data = open_data(config, profile=profile)
+    speed, memory = [], []
 
     def note(epoch: int, values: dict[str, float]) -> None:
-        found.append(values)
+        speed.append(values)
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
-    build(config, Profile.of(config["hardware"]), data).fit(data, Workspace(folder / "run", note))
-    return found, memory
+    build(config, profile, data).fit(data, Workspace(folder / "run", note))
+    return speed, memory
 
 
 def main() -> None:
-    ways = {"CPU, from the cache": ["hardware=cpu"], "CPU, decoding wav each time": ["hardware=cpu", "data.cache=none"]}
+    variants = {
+        "CPU, from the cache": ["hardware=cpu"],
+        "CPU, decoding wav each time": ["hardware=cpu", "data.cache=none"],
+    }
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name(0)
-        ways = {
+        variants = {
             f"{name}, 32-true": [],
             f"{name}, bf16-mixed": ["trainer.precision=bf16-mixed"],
             f"{name}, bf16-mixed, channels last": ["trainer.precision=bf16-mixed", "hardware.channels_last=true"],
             f"{name}, bf16-mixed, compiled": ["trainer.precision=bf16-mixed", "hardware.compile=true"],
         }
     with tempfile.TemporaryDirectory() as scratch:
-        make(Path(scratch) / "library")
+        write_clips(Path(scratch) / "library")
         print(f"CNN, {GENRES * CLIPS} clips of 30 s, crops of 5 s, batch 32, medians of epochs 2 to {EPOCHS}")
-        for place, (name, words) in enumerate(ways.items()):
-            speed, memory = measure(Path(scratch) / "library", Path(scratch) / str(place), *words)
+        for i, (name, overrides) in enumerate(variants.items()):
+            speed, memory = measure(Path(scratch) / "library", Path(scratch) / str(i), *overrides)
             clips, waiting = (
                 float(np.median([epoch[f"speed/{k}"] for epoch in speed[1:]]))
                 for k in ("clips_per_second", "waiting_share")

@@ -1,4 +1,4 @@
-"""The measured micro-batch against the largest that fits, found by search, for networks over audio; on a CUDA GPU.
+"""Compares the measured micro-batch of networks over audio with the largest that fits, found by bisection. Needs a CUDA GPU.
 
 python benchmarks/micro_batch.py [MODEL ...]
 """
@@ -14,16 +14,16 @@ from omegaconf import OmegaConf
 from musicreclass.config.check import compose
 from musicreclass.hardware.profile import Profile
 from musicreclass.tasks.batch_size import made_up
-from musicreclass.training.callbacks import Measured, TrialStep, measured
+from musicreclass.training.callbacks import TrialStep, measure_micro_batch
 from musicreclass.training.memory import is_out_of_memory, release_memory
-from musicreclass.training.memory_probe import CudaMeter
+from musicreclass.training.memory_probe import CudaMeter, MeasuredSize
 
-CLASSES, MOST = 10, 1 << 14
+CLASSES, LIMIT = 10, 1 << 14
 
 
-def fits(step: TrialStep, size: int, gauge: CudaMeter, budget: int) -> bool:
+def fits(step: TrialStep, size: int, meter: CudaMeter, budget: int) -> bool:
     try:
-        return gauge.peak(lambda: step(size)) <= budget
+        return meter.peak(lambda: step(size)) <= budget
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -31,14 +31,14 @@ def fits(step: TrialStep, size: int, gauge: CudaMeter, budget: int) -> bool:
     return False
 
 
-def searched(found: Measured, step: TrialStep, gauge: CudaMeter) -> int:
-    """The largest size within the same budget, by bisection; each size is really run."""
+def bisect_size(measured: MeasuredSize, step: TrialStep, meter: CudaMeter) -> int:
+    """The largest size within the same budget; a step of each size is run."""
     low, high = 1, 2
-    while high <= MOST and fits(step, high, gauge, found.budget):
+    while high <= LIMIT and fits(step, high, meter, measured.budget):
         low, high = high, 2 * high
     while high - low > max(1, low // 100):
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(step, middle, gauge, found.budget) else (low, middle)
+        low, high = (middle, high) if fits(step, middle, meter, measured.budget) else (low, middle)
     return low
 
 
@@ -48,15 +48,16 @@ def main(models: list[str]) -> None:
         return
     for name in models:
         for precision in ("32-true", "bf16-mixed"):
-            words = [f"model={name}", "data=demo_audio", "data.clip_seconds=5", f"trainer.precision={precision}"]
-            config: Any = OmegaConf.to_container(compose("train", words), resolve=True)
+            overrides = [f"model={name}", "data=demo_audio", "data.clip_seconds=5", f"trainer.precision={precision}"]
+            config: Any = OmegaConf.to_container(compose("train", overrides), resolve=True)
             profile = Profile.of(config["hardware"], precision)
+            profile.apply()
             module, batch = made_up(config, profile, features=0, classes=CLASSES)
-            found = measured(module, batch, profile, MOST)
-            gauge = CudaMeter(profile.device, profile.unified)
-            true = searched(found, TrialStep(module, batch, precision), gauge)
+            measured = measure_micro_batch(module, batch, profile, LIMIT)
+            meter = CudaMeter(profile.device, profile.unified)
+            largest = bisect_size(measured, TrialStep(module, batch, precision), meter)
             print(
-                f"{torch.cuda.get_device_name(0)}, {name}, {precision}: measured {found.size}, by search {true}: {found.size / true:.3f}"
+                f"{torch.cuda.get_device_name(0)}, {name}, {precision}: measured {measured.size}, by bisection {largest}: {measured.size / largest:.3f}"
             )
             del module, batch
             release_memory()

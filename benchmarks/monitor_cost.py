@@ -1,4 +1,4 @@
-"""What watching the machine costs a training step, and what keeping a step's state for a retry does: side by side."""
+"""Measures what the hardware monitor, and saving the state of a step for a retry, add to the time of a training step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from musicreclass.models.cnn import CNN
 from musicreclass.models.mlp import MLP
 from musicreclass.training.memory import StepState
 
-ROUNDS, INTERVAL = 15, 0.5  # seconds between two looks: ten times as often as by default
+ROUNDS, INTERVAL = 15, 0.5  # seconds between samples: ten times as often as by default
 GIB = 2**30
 clock = (
     time.perf_counter if torch.cuda.is_available() else time.process_time
-)  # all threads' time, which no other program disturbs
+)  # CPU time of all threads, which other programs hardly affect
 
 
-def driver() -> SimpleNamespace | None:
-    """The real one where there is a GPU; else one that answers at once, so that our own work at least is measured."""
+def nvml_stub() -> SimpleNamespace | None:
+    """None for the real NVML if there is a GPU, else a stub, so that only the work of the monitor itself is measured."""
     if torch.cuda.is_available():
         return None
     memory, load = SimpleNamespace(total=8 * GIB, used=GIB), SimpleNamespace(gpu=50)
@@ -36,7 +36,7 @@ def driver() -> SimpleNamespace | None:
 
 
 def seconds(network: nn.Module, x: torch.Tensor, steps: int, state: StepState | None) -> float:
-    """Per training step."""
+    """Seconds per training step."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     y = torch.zeros(len(x), dtype=torch.long, device=x.device)
     start = clock()
@@ -55,8 +55,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name(0) if device.type == "cuda" else "One thread, CPU time"
-    print(f"{name}: per training step, medians of {ROUNDS} interleaved rounds; a look every {INTERVAL} s")
-    nvml = driver()
+    print(f"{name}: per training step, medians of {ROUNDS} interleaved rounds; a sample every {INTERVAL} s")
+    nvml = nvml_stub()
     networks = {
         "MLP, 518 features, batch 64": (MLP(518, 16), torch.randn(64, 518), 400),
         "CNN, log-mel of 64 x 128, batch 4": (CNN(10), torch.randn(4, 1, 64, 128), 20),
@@ -65,24 +65,24 @@ def main() -> None:
         network, x = network.to(device), x.to(device)
         state = StepState(network)
         seconds(network, x, max(1, steps // 10), None)
-        took: dict[str, list[float]] = {"plain": [], "watched": [], "kept": []}
+        times: dict[str, list[float]] = {"plain": [], "monitored": [], "saved": []}
         for _ in range(ROUNDS):
-            took["plain"].append(seconds(network, x, steps, None))
+            times["plain"].append(seconds(network, x, steps, None))
             with Monitor(INTERVAL, nvml=nvml):
-                took["watched"].append(seconds(network, x, steps, None))
-            took["kept"].append(seconds(network, x, steps, state))
-        watched, kept = (
-            statistics.median(t / p for t, p in zip(took[way], took["plain"], strict=True))
-            for way in ("watched", "kept")
+                times["monitored"].append(seconds(network, x, steps, None))
+            times["saved"].append(seconds(network, x, steps, state))
+        monitored, saved = (
+            statistics.median(t / p for t, p in zip(times[way], times["plain"], strict=True))
+            for way in ("monitored", "saved")
         )
         print(
-            f"  {what:<36}{1e3 * statistics.median(took['plain']):8.3f} ms   watched {watched:.3f} x   kept for a retry {kept:.3f} x"
+            f"  {what:<36}{1e3 * statistics.median(times['plain']):8.3f} ms   monitored {monitored:.3f} x   state saved {saved:.3f} x"
         )
     monitor = Monitor(INTERVAL, nvml=nvml)
     start = clock()
     for _ in range(200):
         monitor.read()
-    print(f"  one look takes {1e3 * (clock() - start) / 200:.2f} ms of another thread, every 5 s by default")
+    print(f"  one sample takes {1e3 * (clock() - start) / 200:.2f} ms of another thread, every 5 s by default")
 
 
 if __name__ == "__main__":

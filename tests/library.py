@@ -42,12 +42,15 @@ def opened(root: Path, *overrides: str) -> AudioData:
     cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *overrides])
     data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     assert isinstance(data, AudioData)
-    data.batch_size = 8
     return data
 
 
-def batches(data: AudioData, split: str, epoch: int = 0) -> list[list[torch.Tensor]]:
-    loader = data.train_dataloader() if split == "train" else data.scoring_batches(split)
+def batches(data: AudioData, split: str, epoch: int = 0, **settings) -> list[list[torch.Tensor]]:
+    """All batches of an epoch; `settings` are those of `LoaderSettings`."""
+    from musicreclass.data.sampling import LoaderSettings
+
+    asked = LoaderSettings(**{"batch_size": 8, **settings})
+    loader = data.train_loader(asked) if split == "train" else data.scoring_loader(split, asked)
     if loader.sampler is not None:
         loader.sampler.set_epoch(epoch)
     return [list(batch) for batch in loader]

@@ -15,7 +15,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
-from musicreclass.classifiers.network import NetworkClassifier, TrainerSettings
+from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
 from musicreclass.data.recordings import AudioData
@@ -24,6 +24,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
+from musicreclass.training.trainer import TrainerSettings
 
 CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,

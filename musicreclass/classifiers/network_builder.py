@@ -1,4 +1,4 @@
-"""From what a model's YAML says to a plain nn.Module."""
+"""Builds the parts of a network classifier from the settings of its model."""
 
 from __future__ import annotations
 
@@ -13,92 +13,95 @@ from torch import nn
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.messages import one_line
-from musicreclass.errors import ConfigError, UserError
+from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
 
-@torch.no_grad()
-def try_clip(network: nn.Module, card: ModelCard) -> None:
-    """Pass one silent clip through a network, so that clips it cannot take are known ahead of decoding and training.
-
-    Raises:
-        ConfigError: if it cannot.
-    """
-    n = round(card.clip_seconds * card.sample_rate)
-    try:
-        network.eval()(torch.zeros(1, n))
-        network.train()
-    except (RuntimeError, ValueError, IndexError) as error:
-        told = "longer clips or a smaller model.frontend.hop_length give it more"
-        raise ConfigError(
-            [
-                f"data.clip_seconds={card.clip_seconds}: the network cannot take clips of {n} samples: {one_line(error)[:120]}; {told}"
-            ]
-        ) from error
-
-
-def plain_arguments(value: Any) -> bool:
-    """Whether arguments are plain values, with nothing in them that asks for another object to be made."""
-    if isinstance(value, dict):
-        return all(not str(k).startswith("_") and plain_arguments(v) for k, v in value.items())
-    return all(map(plain_arguments, value)) if isinstance(value, list) else True
-
-
 def make_network(card: ModelCard) -> nn.Sequential:
-    """Standardisation, if the model asks for it, and the network itself with fresh weights.
+    """Preprocessing, if the model asks for any, and the network with fresh weights.
 
-    A network's target takes `num_classes` beside the arguments in its YAML, and over a table `in_features`.
+    The target receives `num_classes`, and `in_features` for a table, in addition to the arguments in its YAML.
 
     Raises:
-        ConfigError: if the target is no nn.Module, or does not take its arguments.
+        ConfigError: if the target is not an nn.Module, or does not accept its arguments.
     """
-    found = get_object(card.target)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ConfigError([f"model._target_={card.target}: not an nn.Module"])
+    target = get_object(card.target)
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        raise _config_error(
+            f"model._target_={card.target}: not an nn.Module", "not_a_network", "model._target_", card.target
+        )
     sizes = {"num_classes": len(card.classes)}
     if card.input == "table":
         sizes["in_features"] = len(card.columns)
     try:
         network = instantiate({"_target_": card.target, **card.arguments}, **sizes, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
-    takes = getattr(getattr(network, "encoder", network), "sample_rate", None)
-    if card.input == "waveform" and isinstance(takes, int) and card.sample_rate not in (None, takes):
-        raise ConfigError(
-            [f"data.sample_rate={card.sample_rate}: the network takes {takes} Hz: model.sample_rate={takes}"]
-        )
-    front: nn.Module = nn.Identity()
+        raise _from_target(error, "model") from error
+    rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
+    if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
+        message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
+        raise _config_error(message, "sample_rate", "data.sample_rate", card.sample_rate)
+    return nn.Sequential(make_front(card), network)
+
+
+def make_front(card: ModelCard) -> nn.Module:
+    """What precedes the network: a log-mel, standardisation of features, or nothing.
+
+    Raises:
+        ConfigError: for invalid settings of the log-mel.
+    """
     if card.input == "waveform" and card.frontend is not None:
         try:
-            front = LogMel(card.sample_rate, **card.frontend)
+            return LogMel(card.sample_rate, **card.frontend)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError([f"model.frontend: {one_line(error)}"]) from error
-    elif card.input == "table" and card.scale:
-        front = Standardize(len(card.columns))
-    return nn.Sequential(front, network)
+            raise _config_error(f"model.frontend: {one_line(error)}", "invalid_arguments", "model.frontend") from error
+    return Standardize(len(card.columns)) if card.input == "table" and card.scale else nn.Identity()
 
 
 def make_augmentation(node: dict[str, Any]) -> Augmentation:
     """The augmentation of a node of conf/augmentation/.
 
     Raises:
-        ConfigError: for settings that cannot be.
+        ConfigError: for invalid settings.
     """
     try:
-        found = instantiate(node, _convert_="all")
+        augmentation = instantiate(node, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from error
-        raise ConfigError([f"augmentation: {one_line(error.__cause__ or error)}"]) from error
-    if not isinstance(found, Augmentation):
-        raise ConfigError([f"augmentation._target_={node.get('_target_')}: not an Augmentation"])
-    return found
+        raise _from_target(error, "augmentation") from error
+    if not isinstance(augmentation, Augmentation):
+        target = node.get("_target_")
+        message = f"augmentation._target_={target}: not an Augmentation"
+        raise _config_error(message, "not_an_augmentation", "augmentation._target_", target)
+    return augmentation
+
+
+@torch.no_grad()
+def check_clip_length(network: nn.Module, card: ModelCard) -> None:
+    """Pass a silent clip through a network, so that a clip length it cannot take is reported before decoding.
+
+    Raises:
+        ConfigError: if the network cannot take clips of this length.
+    """
+    n = round(card.clip_seconds * card.sample_rate)
+    try:
+        network.eval()(torch.zeros(1, n))
+        network.train()
+    except (RuntimeError, ValueError, IndexError) as error:
+        key = f"data.clip_seconds={card.clip_seconds}"
+        message = f"{key}: the network cannot take clips of {n} samples: {one_line(error)[:120]}"
+        remedy = "use longer clips or a smaller model.frontend.hop_length"
+        raise _config_error(f"{message}; {remedy}", "clip_length", "data.clip_seconds", card.clip_seconds) from error
+
+
+def is_plain(value: Any) -> bool:
+    """Whether arguments are plain values, without keys such as `_target_` that would create another object."""
+    if isinstance(value, dict):
+        return all(not str(k).startswith("_") and is_plain(v) for k, v in value.items())
+    return all(map(is_plain, value)) if isinstance(value, list) else True
 
 
 def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
-    """Give a `Standardize` the medians, means and deviations of the training features (n, F), NaN where missing."""
+    """Set the medians, means and deviations of a `Standardize` from training features (n, F), NaN where missing."""
     from sklearn.pipeline import Pipeline
 
     from musicreclass.classifiers.estimator import preprocessing_steps
@@ -108,3 +111,14 @@ def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
     front.fill.copy_(torch.from_numpy(steps["impute"].statistics_))
     front.mean.copy_(torch.from_numpy(steps["scale"].mean_))
     front.scale.copy_(torch.from_numpy(steps["scale"].scale_))
+
+
+def _from_target(error: InstantiationException, section: str) -> UserError:
+    """The error of a target that rejected its arguments."""
+    if isinstance(error.__cause__, UserError):
+        return error.__cause__
+    return _config_error(f"{section}: {one_line(error.__cause__ or error)}", "invalid_arguments", section)
+
+
+def _config_error(message: str, kind: str, key: str, value: Any = None) -> ConfigError:
+    return ConfigError([Problem(message, kind, key, value)])

@@ -1,4 +1,4 @@
-"""Crops of recordings as batches, drawn anew in each epoch for training, evenly spaced for scoring."""
+"""Batches of crops of recordings: drawn anew in each epoch for training, evenly spaced for scoring."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicreclass.data.sampling import TrackSampler, derive_seed
+from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler, derive_seed
 
 if TYPE_CHECKING:
     from musicreclass.data.recordings import AudioData
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, n) or (B, crops, n) int16, class number (B,), draw (B,)
-
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """One crop at a place drawn from (seed, epoch, draw).
+    """One crop per draw, at a position drawn from (seed, epoch, draw).
 
     Attributes:
-        n: samples.
-        seed: the run's.
-        sampler: knows the epoch.
+        n: samples per crop.
+        seed: seed of the run.
+        sampler: holds the current epoch.
     """
 
     n: int
@@ -35,24 +33,24 @@ class RandomCrop:
     sampler: TrackSampler
 
     def starts(self, length: int, draw: int) -> list[int]:
-        """Where crops of a recording begin; (n,) is the shape of what they make together."""
+        """First sample of each crop of a recording with `length` samples."""
         room = max(0, length - self.n)
         return [derive_seed(self.seed, self.sampler.epoch, draw, 1) % (room + 1)]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a track's crops."""
+        """Shape of one track's crops."""
         return (self.n,)
 
 
 @dataclass(frozen=True)
 class EvenCrops:
-    """Crops from the first moment to the last, evenly spaced.
+    """Evenly spaced crops, from the first sample of a recording to the last.
 
     Attributes:
-        n: samples.
-        count: crops of a recording.
-        single: where a single one is from: the `middle`, or the `start`.
+        n: samples per crop.
+        count: crops per recording.
+        single: position of a single crop: `middle` or `start`.
     """
 
     n: int
@@ -60,7 +58,7 @@ class EvenCrops:
     single: str = "middle"
 
     def starts(self, length: int, draw: int) -> list[int]:
-        """Where they begin."""
+        """First sample of each crop of a recording with `length` samples."""
         room = max(0, length - self.n)
         if self.count == 1:
             return [room // 2 if self.single == "middle" else 0]
@@ -68,14 +66,15 @@ class EvenCrops:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a track's crops."""
+        """Shape of one track's crops."""
         return (self.count, self.n)
 
 
 class ClipBatches:
-    """Batches of crops, prepared by threads while the network is at work: decoding and resampling let others run.
+    """Batches of int16 crops, prepared by threads while the network computes; decoding and resampling release the GIL.
 
-    What a batch holds does not depend on how many threads there are.
+    The content of a batch does not depend on the number of threads. Training batches are x (B, n), scoring batches
+    (B, crops, n).
 
     Args:
         data: set up.
@@ -83,13 +82,14 @@ class ClipBatches:
         y: their class numbers (n,).
         crops: where to cut.
         batch_size: tracks per batch; the last one may be smaller.
-        sampler: gives the order of an epoch; Lightning tells it the epoch. None keeps the table's order.
+        settings: `prefetch` and `pin_memory` are used.
+        sampler: the order of each epoch; None keeps the order of the table.
 
     Attributes:
         waited: seconds that the consumer has waited for batches.
     """
 
-    batch_sampler = None  # Lightning looks for one beside a sampler
+    batch_sampler = None  # Lightning reads this attribute of a loader that has a sampler
 
     def __init__(
         self,
@@ -98,10 +98,11 @@ class ClipBatches:
         y: np.ndarray,
         crops: RandomCrop | EvenCrops,
         batch_size: int,
+        settings: LoaderSettings,
         sampler: TrackSampler | None = None,
     ) -> None:
         self.data, self.rows, self.y, self.crops = data, rows, torch.from_numpy(y), crops
-        self.batch_size = batch_size
+        self.batch_size, self.settings = batch_size, settings
         self.sampler = sampler
         self.waited = 0.0
 
@@ -111,15 +112,16 @@ class ClipBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = torch.arange(len(self.rows)) if self.sampler is None else self.sampler.order()
         rows = torch.from_numpy(self.rows)[order]
-        draw = rows + len(self.data.tracks) * occurrences(rows)  # a track drawn twice is not drawn alike
+        # Each draw of a track within an epoch has a number of its own, so that its crops and augmentation differ.
+        draw = rows + len(self.data.tracks) * count_earlier(rows)
         batches = list(zip(*(t.split(self.batch_size) for t in (rows, self.y[order], draw)), strict=True))
         with ThreadPoolExecutor(self.data.workers, thread_name_prefix="crops") as pool:
-            waiting: list[tuple[torch.Tensor, list[Future[None]]]] = []
+            pending: list[tuple[torch.Tensor, list[Future[None]]]] = []
             try:
                 for i in range(len(batches)):
-                    while len(waiting) < self.data.prefetch and i + len(waiting) < len(batches):
-                        waiting.append(self._begin(pool, *batches[i + len(waiting)]))
-                    x, futures = waiting.pop(0)
+                    while len(pending) < self.settings.prefetch and i + len(pending) < len(batches):
+                        pending.append(self._submit(pool, *batches[i + len(pending)]))
+                    x, futures = pending.pop(0)
                     start = perf_counter()
                     for future in futures:
                         future.result()
@@ -128,21 +130,21 @@ class ClipBatches:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(
+    def _submit(
         self, pool: ThreadPoolExecutor, rows: torch.Tensor, y: torch.Tensor, draw: torch.Tensor
     ) -> tuple[torch.Tensor, list[Future[None]]]:
-        x = torch.empty((len(rows), *self.crops.shape), dtype=torch.int16, pin_memory=self.data.pin_memory)
-        work = zip(x.numpy(), rows.tolist(), draw.tolist(), strict=True)
-        return x, [pool.submit(self._fill, out, row, number) for out, row, number in work]
+        x = torch.empty((len(rows), *self.crops.shape), dtype=torch.int16, pin_memory=self.settings.pin_memory)
+        tracks = zip(x.numpy(), rows.tolist(), draw.tolist(), strict=True)
+        return x, [pool.submit(self._fill, out, row, number) for out, row, number in tracks]
 
     def _fill(self, out: np.ndarray, row: int, draw: int) -> None:
         recording = int(self.data.recording[row])
         length, n = int(self.data.waveforms.lengths[recording]), self.crops.n
         for crop, start in zip(out.reshape(-1, n), self.crops.starts(length, draw), strict=True):
-            found = self.data.waveforms.crop(recording, start, min(n, length))
-            crop[:] = found if len(found) == n else np.resize(found, n)
+            samples = self.data.waveforms.crop(recording, start, min(n, length))
+            crop[:] = samples if len(samples) == n else np.resize(samples, n)
 
 
-def occurrences(rows: torch.Tensor) -> torch.Tensor:
-    """How often each entry has come before, int64 (n,): 0 for the first, 1 for the second, ..."""
+def count_earlier(rows: torch.Tensor) -> torch.Tensor:
+    """How many times each entry occurs before its position, int64 (n,)."""
     return torch.from_numpy(pd.Series(rows.numpy()).groupby(rows.numpy()).cumcount().to_numpy(np.int64).copy())

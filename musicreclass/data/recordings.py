@@ -1,7 +1,4 @@
-"""Recordings: where they lie, which can be used, and how they are split.
-
-An own source of audio subclasses `AudioData` and says in `find` which recordings there are.
-"""
+"""Data that reads recordings: which files there are, which can be used, and their crops as batches."""
 
 from __future__ import annotations
 
@@ -16,25 +13,26 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
-from musicreclass.data.sampling import TrackSampler
+from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.tracks import TrackData, make_tracks, some
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
-from musicreclass.hardware.profile import PREFETCH
 from musicreclass.storage.store import Store, file_digests
+
+NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
 @dataclass
 class Recordings:
-    """What a source of audio has found.
+    """The recordings of a source.
 
     Attributes:
         paths: one file per recording.
         track_id, target: as in `make_tracks`.
-        known: further columns of the Tracks table: `split`, `group`, `album`.
-        own_split: what the data calls the split in `known`.
-        folders: where it looked, so that a file added later is noticed.
+        known: more columns of the Tracks table: `split`, `group`, `album`.
+        own_split: the protocol name of the split in `known`.
+        folders: the folders that were searched, so that a file added later changes the fingerprint.
         sources: other files that were read, such as tracks.csv.
         dropped, notes: as in `TrackData`.
     """
@@ -51,29 +49,27 @@ class Recordings:
 
 
 class AudioData(TrackData):
-    """A DataModule over recordings. A subclass says in `find` which there are.
+    """A DataModule over recordings; a subclass lists them in `find`.
 
     Args:
         split: the protocol, as in conf/data/split/.
-        store: the folder of the store.
+        store: folder of the store.
         sample_rate: of the crops, Hz; conf/ takes it from the model.
-        cache: `waveform` decodes everything once, into the store; `none` decodes what is needed each time.
-        clip_seconds: the length of a crop; a shorter recording is repeated to fill it.
-        eval_crops: evenly spaced crops of a track whose probabilities are averaged.
-        eval_crop_position: where a single crop is from: the `middle` of a track, or its `start`.
-        sampler: `none`: every training track once an epoch; `balanced`: as many draws, every class equally often.
-        on_bad_file: `skip` leaves out files that cannot be used, and counts them; `error` refuses them.
-        max_bad_fraction: of a split's files that may be left out so.
+        cache: `waveform` decodes all recordings once, into the store; `none` decodes each crop when it is needed.
+        clip_seconds: length of a clip; a shorter recording is repeated to fill it.
+        eval_crops: evenly spaced crops per track, the probabilities of which are averaged.
+        eval_crop_position: position of a single crop: the `middle` of a track, or its `start`.
+        sampler: `none` draws each training track once per epoch; `balanced` draws as many tracks, every class equally often.
+        on_bad_file: `skip` leaves out files that cannot be used, and counts them; `error` rejects the data.
+        max_bad_fraction: largest fraction of the files of a split that may be left out.
         min_seconds: a shorter recording is a bad file.
         min_class_tracks: classes with fewer tracks are left out, and counted.
-        max_tracks: use so many tracks of each split, of every class alike; None for all. For debugging.
-        workers: threads that decode; `auto`: one for each processor that this process may use.
+        max_tracks: use this many tracks of each split, balanced over classes; None uses all. For debugging.
+        workers: threads that decode; `auto` is one per processor that this process may use.
 
     Attributes:
-        waveforms: the recordings' samples.
-        recording: each track's number in `waveforms`, int64.
-        longer: by what a training crop is longer than a clip; a classifier sets it, for augmentation that needs more.
-        prefetch, pin_memory: batches that are prepared ahead, and whether in page-locked memory; a classifier sets them.
+        waveforms: the samples of the recordings.
+        recording: index in `waveforms` of each track, int64.
     """
 
     provides = ("waveform",)
@@ -104,129 +100,133 @@ class AudioData(TrackData):
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
         self.workers = cores()[0] if isinstance(workers, str) else workers
-        self.prefetch, self.pin_memory = PREFETCH, False
         self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {})
         self.recording = np.empty(0, np.int64)
-        self.longer = 1.0
         self._files: list[Path] = []
 
     @abstractmethod
     def find(self) -> Recordings:
-        """The recordings as they lie on disk."""
+        """The recordings on disk."""
 
     def files(self) -> list[Path]:
-        """The folders and the recordings; none while other rights or an ffmpeg would change which can be used."""
-        mendable = {"needs ffmpeg", "cannot be read"} & set(self.waveforms.bad.values())
-        return [] if mendable else self._files
+        """The folders and recordings; empty if other permissions or an ffmpeg would make more recordings usable."""
+        repairable = {"needs ffmpeg", "cannot be read"} & set(self.waveforms.bad.values())
+        return [] if repairable else self._files
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the recordings, leave out the bad ones, split. Calling it again does nothing."""
+        """Find the recordings, leave out bad files, and split. Calling it again does nothing."""
         if len(self.tracks):
             return
-        found = self.find()
-        if not found.paths:
-            raise DatasetNotFoundError(f"{some(found.folders, 1)}: there is no recording in it")
-        self._files = [*found.sources, *found.folders, *found.paths]
-        self.dropped, self.notes = dict(found.dropped), list(found.notes)
-        sums = file_digests(found.paths, self.store)
-        tracks = make_tracks(
-            found.track_id, found.target, path=[str(p) for p in found.paths], checksum=sums, **found.known
-        )
-        key = hashlib.sha256(
-            "\0".join(s or str(p) for s, p in zip(sums, found.paths, strict=True)).encode()
-        ).hexdigest()
-        self.waveforms = open_waveforms(
-            found.paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds
-        )
-        tracks["duration"] = self.waveforms.lengths / self.sample_rate
-        good = self._without_bad(tracks, self.waveforms.bad)
-        count = tracks.target[good].value_counts()
-        small = good & tracks.target.isin(count.index[count < self.min_class_tracks]).to_numpy()
-        if small.any():
-            self.dropped[f"of classes with fewer than {self.min_class_tracks} tracks"] = int(small.sum())
-        kept = np.flatnonzero(good & ~small)
-        self._use(tracks.iloc[kept], found.own_split)
-        self.recording = kept
+        recordings = self.find()
+        if not recordings.paths:
+            folder = some(recordings.folders, 1)
+            raise DatasetNotFoundError(f"{folder}: contains no recordings", kind="no_recordings", key=folder)
+        self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
+        self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
+        tracks = self._open(recordings)
+        usable = self._without_bad(tracks, self.waveforms.bad)
+        count = tracks.target[usable].value_counts()
+        in_small_class = usable & tracks.target.isin(count.index[count < self.min_class_tracks]).to_numpy()
+        if in_small_class.any():
+            self.dropped[f"of classes with fewer than {self.min_class_tracks} tracks"] = int(in_small_class.sum())
+        self.recording = np.flatnonzero(usable & ~in_small_class)
+        self._use(tracks.iloc[self.recording], recordings.own_split)
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
-            told = some(copies.track_id.tolist())
             self.notes.append(
-                f"{len(copies)} files repeat another byte for byte ({told}): a drawn split keeps copies together"
+                f"{len(copies)} files are byte-identical copies of others ({some(copies.track_id.tolist())}): "
+                "a drawn split keeps copies together"
             )
+
+    def _open(self, recordings: Recordings) -> pd.DataFrame:
+        """Open the waveforms, and make the Tracks table of all recordings."""
+        paths = recordings.paths
+        sums = file_digests(paths, self.store)
+        contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
+        key = hashlib.sha256(contents.encode()).hexdigest()
+        tracks = make_tracks(
+            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.known
+        )
+        self.waveforms = open_waveforms(
+            paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds
+        )
+        tracks["duration"] = self.waveforms.lengths / self.sample_rate
+        return tracks
 
     def _without_bad(self, tracks: pd.DataFrame, bad: dict[int, str]) -> np.ndarray:
-        """Which recordings can be used, bool (n,); the others are counted, named and, past what is allowed, refused."""
-        good = np.ones(len(tracks), bool)
-        good[list(bad)] = False
+        """Which recordings can be used, bool (n,). The others are counted and named, and rejected if there are too many."""
+        usable = np.ones(len(tracks), bool)
+        usable[list(bad)] = False
         if not bad:
-            return good
+            return usable
         named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()])
         if self.on_bad_file == "error":
-            raise DataError(
-                f"{len(bad)} files cannot be used ({named}), and data.on_bad_file=error; skip leaves them out"
-            )
-        for reason, n in Counter(bad.values()).items():
-            words = f"whose file is bad: {reason}"
-            self.dropped[words] = self.dropped.get(words, 0) + n
+            message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
+            raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
+        for reason, count in Counter(bad.values()).items():
+            name = f"whose file is bad: {reason}"
+            self.dropped[name] = self.dropped.get(name, 0) + count
         self.notes.append(f"{len(bad)} file{'s'[: len(bad) > 1]} cannot be used ({named})")
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
-            share = float((~good[rows]).mean())
-            if share > self.max_bad_fraction:
+            fraction = float((~usable[rows]).mean())
+            if fraction > self.max_bad_fraction:
                 raise DataError(
-                    f"{100 * share:.1f} % of the {split} files cannot be used ({named}); "
-                    f"data.max_bad_fraction={self.max_bad_fraction} allows fewer: mend them, or raise it"
+                    f"{100 * fraction:.1f} % of the {split} files cannot be used ({named}), more than "
+                    f"data.max_bad_fraction={self.max_bad_fraction} allows: repair them, or raise it",
+                    kind="too_many_bad_files",
+                    key="data.max_bad_fraction",
+                    value=fraction,
                 )
-        return good
+        return usable
 
-    def _limit(self, most: int) -> None:
-        """Keep so many tracks of each split, the first of each class in turn."""
+    def _limit(self, limit: int) -> None:
+        """Use only this many tracks of each split: the first of each class, then the second, and so on."""
         turn = self.tracks.groupby(["split", "target"]).cumcount()
         order = self.tracks.assign(turn=turn).sort_values(["turn", "target"], kind="stable")
-        kept = np.sort(order.groupby("split").head(most).index.to_numpy())
-        self.dropped[f"beyond data.max_tracks={most}"] = len(self.tracks) - len(kept)
-        self.tracks, self.recording = self.tracks.iloc[kept].reset_index(drop=True), self.recording[kept]
+        rows = np.sort(order.groupby("split").head(limit).index.to_numpy())
+        self.dropped[f"beyond data.max_tracks={limit}"] = len(self.tracks) - len(rows)
+        self.tracks, self.recording = self.tracks.iloc[rows].reset_index(drop=True), self.recording[rows]
 
     @property
     def clip_samples(self) -> int:
-        """Samples in a clip."""
+        """Samples per clip."""
         return round(self.clip_seconds * self.sample_rate)
 
-    def short(self) -> int:
-        """How many recordings are shorter than a clip, by a hundredth of it or more."""
-        return int((self.waveforms.lengths[self.recording] < 0.99 * self.clip_samples).sum())
+    def count_short(self) -> int:
+        """Number of recordings that are shorter than a clip by more than 1 %."""
+        return int((self.waveforms.lengths[self.recording] < NOT_SHORT * self.clip_samples).sum())
 
-    def numbers(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """A split's (or `all`) track ids, rows of the Tracks table (n,) and class numbers (n,) int64."""
+    def split_rows(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Track ids, rows of the Tracks table (n,) and class numbers (n,) int64 of a split or of `all`."""
         rows = np.flatnonzero(((self.tracks.split == split) | (split == "all")).to_numpy())
-        of = {name: i for i, name in enumerate(self.classes)}
-        return self.tracks.track_id.iloc[rows].tolist(), rows, self.tracks.target.map(of).to_numpy(np.int64)[rows]
+        number = {name: i for i, name in enumerate(self.classes)}
+        return self.tracks.track_id.iloc[rows].tolist(), rows, self.tracks.target.map(number).to_numpy(np.int64)[rows]
 
-    def train_dataloader(self) -> ClipBatches:
-        """Effective batches of one crop per track, in an order and at places drawn from (seed, epoch, track)."""
-        _, rows, y = self.numbers("train")
+    def train_loader(self, settings: LoaderSettings) -> ClipBatches:
+        """Effective batches of one crop per track, with order and positions drawn from (seed, epoch, track)."""
+        _, rows, y = self.split_rows("train")
         weights = None if self.sampler == "none" else 1 / np.bincount(y)[y]
-        sampler = TrackSampler(len(y), self.seed, weights)
-        crops = RandomCrop(int(np.ceil(self.clip_samples * self.longer)), self.seed, sampler)
-        return ClipBatches(self, rows, y, crops, self.batch_size, sampler)
+        sampler = TrackSampler(len(y), settings.seed, weights)
+        crops = RandomCrop(int(np.ceil(self.clip_samples * settings.crop_factor)), settings.seed, sampler)
+        return ClipBatches(self, rows, y, crops, settings.batch_size, settings, sampler)
 
-    def val_dataloader(self) -> ClipBatches:
-        """Evenly spaced crops of the validation tracks."""
-        return self.scoring_batches("valid")
-
-    def scoring_batches(self, split: str, crops: int | None = None, most: int | None = None) -> ClipBatches:
-        """Batches of evenly spaced crops of each track of a split, in the table's order.
+    def scoring_loader(
+        self, split: str, settings: LoaderSettings, crops: int | None = None, limit: int | None = None
+    ) -> ClipBatches:
+        """Batches of evenly spaced crops of each track, in the order of the table.
 
         Args:
             split: `train`, `valid`, `test` or `all`.
-            crops: of each track; by default `eval_crops`.
-            most: so many tracks at most, from the whole of the split.
+            settings: `batch_size` counts crops.
+            crops: number of crops per track; None for `eval_crops`.
+            limit: use at most this many tracks, evenly spaced over the split.
         """
-        _, rows, y = self.numbers(split)
-        if most is not None and most < len(rows):
-            some_of_all = np.linspace(0, len(rows) - 1, most).astype(int)
-            rows, y = rows[some_of_all], y[some_of_all]
+        _, rows, y = self.split_rows(split)
+        if limit is not None and limit < len(rows):
+            chosen = np.linspace(0, len(rows) - 1, limit).astype(int)
+            rows, y = rows[chosen], y[chosen]
         crops = crops or self.eval_crops
         even = EvenCrops(self.clip_samples, crops, self.eval_crop_position)
-        return ClipBatches(self, rows, y, even, max(1, self.batch_size // crops))
+        return ClipBatches(self, rows, y, even, max(1, settings.batch_size // crops), settings)

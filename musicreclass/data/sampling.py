@@ -1,18 +1,48 @@
-"""The order of an epoch, keyed by (seed, epoch): the same for any number of workers, and after a resume."""
+"""Seeded order of the training tracks, and what a loader needs to know to batch them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from musicreclass.hardware.profile import PREFETCH
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class numbers (B,), draw numbers (B,)
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """What a classifier asks for when it requests a loader.
+
+    Attributes:
+        batch_size: tracks per effective batch, which is what one optimizer step sees.
+        seed: seed of the run; with the epoch it gives the order of the tracks and the position of their crops.
+        transform: applied once to the features (n, F) of a split before they are batched; tables only.
+        crop_factor: length of a training crop relative to a clip, for augmentation that needs more samples; audio only.
+        prefetch: batches prepared ahead; audio only.
+        pin_memory: whether batches are allocated in page-locked memory; audio only.
+    """
+
+    batch_size: int = 64
+    seed: int = 0
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None
+    crop_factor: float = 1.0
+    prefetch: int = PREFETCH
+    pin_memory: bool = False
+
 
 class TrackSampler:
-    """A fresh permutation of the training tracks for every epoch, or as many draws from them.
+    """A new permutation of the training tracks for each epoch, or as many weighted draws with replacement.
+
+    The order depends on (seed, epoch) alone, so neither the number of workers nor a resume changes it.
 
     Args:
         n: number of tracks.
-        seed: the run's seed.
-        weights: how often each track is to come up, relative to others, (n,); None: every one once.
+        seed: seed of the run.
+        weights: relative frequency of each track, (n,); None draws each track once.
     """
 
     def __init__(self, n: int, seed: int, weights: np.ndarray | None = None) -> None:
@@ -22,21 +52,21 @@ class TrackSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this ahead of each epoch, and after a resume."""
+        """Set the epoch; Lightning calls this before each epoch and after a resume."""
         self.epoch = epoch
 
     def order(self) -> torch.Tensor:
-        """The rows of this epoch, int64 (n,)."""
+        """The rows of this epoch in order, int64 (n,)."""
         if self.weights is not None:
-            drawn = np.random.default_rng(derive_seed(self.seed, self.epoch)).choice(
+            rows = np.random.default_rng(derive_seed(self.seed, self.epoch)).choice(
                 self.n, self.n, p=self.weights / self.weights.sum()
             )
-            return torch.from_numpy(drawn)
+            return torch.from_numpy(rows)
         return torch.randperm(self.n, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
 
 
 def derive_seed(*key: int) -> int:
-    """One seed from several numbers, as (seed, epoch) or (seed, epoch, track); neighbouring keys give unrelated seeds."""
+    """A seed derived from several integers, such as (seed, epoch, track); neighbouring keys give unrelated seeds."""
     state = 0
     for part in key:  # splitmix64
         state = (state + 0x9E3779B97F4A7C15 + part) & 0xFFFFFFFFFFFFFFFF

@@ -120,8 +120,6 @@ class TrackData(LightningDataModule, ABC):
         self.dropped: dict[str, int] = {}
         self.notes: list[str] = []
         self.needs: tuple[str, ...] = ("train", "valid")
-        self.batch_size = 64
-        self.seed = 0
 
     def _use(self, tracks: pd.DataFrame, own_split: str = "column") -> None:
         """Split these tracks, check the splits, and look for leaks.

@@ -41,6 +41,7 @@ class Profile:
         compile: whether networks are compiled with torch.compile.
         micro_batch: tracks per forward pass; None for a whole batch; `auto` to measure it.
         memory_margin: the share of the free memory that a measured micro-batch leaves.
+        gpu_share: the share of a CUDA GPU's memory that this process may allocate, or None for all of it.
         empty_cache_every: batches after which unused GPU memory goes back to the system, or None.
         monitor_interval: seconds between two looks at the machine, or None.
         unified: whether GPU and processor share one memory.
@@ -63,6 +64,7 @@ class Profile:
     compile: bool
     micro_batch: int | str | None
     memory_margin: float
+    gpu_share: float | None
     empty_cache_every: int | None
     monitor_interval: float | None
     unified: bool
@@ -78,25 +80,26 @@ class Profile:
         named: bool = False,
         machine: Machine | None = None,
     ) -> Profile:
-        """The profile of conf/hardware/ on this machine, applied to torch's threads, TF32 and share of memory.
+        """Resolve the settings of conf/hardware/ for a machine, without side effects; see `apply`.
 
         Args:
-            node: of a resolved configuration.
-            precision: `trainer.precision`; None takes the profile's own.
-            named: whether the precision was asked for by name, rather than by the profile.
-            machine: to resolve it for; by default the one it runs on.
+            node: `hardware` of a resolved configuration.
+            precision: `trainer.precision`; None takes `hardware.precision`.
+            named: whether the user set the precision; a profile's own falls back to 32-true if the machine lacks it.
+            machine: None for the machine of this process.
 
         Raises:
-            ConfigError: for what was asked for by name and is not there.
+            ConfigError: if the user set something that the machine does not have.
         """
-        machine = machine or Machine.here()
-        found = Resolution(node, machine).profile(precision or node["precision"], named)
-        torch.set_num_threads(found.threads)
-        if found.accelerator == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = found.tf32
-            if node.get("gpu_share"):
-                torch.cuda.set_per_process_memory_fraction(node["gpu_share"])
-        return found
+        return Resolution(node, machine or Machine.here()).profile(precision or node["precision"], named)
+
+    def apply(self) -> None:
+        """Set torch's threads, TF32 and memory limit for this process. A task calls this once."""
+        torch.set_num_threads(self.threads)
+        if self.accelerator == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+            if self.gpu_share:
+                torch.cuda.set_per_process_memory_fraction(self.gpu_share)
 
     @property
     def device(self) -> torch.device:
@@ -165,6 +168,7 @@ class Resolution:
                     else (MARGIN, "of a GPU's own memory")
                 ),
             ),
+            gpu_share=self.node.get("gpu_share"),
             empty_cache_every=settle(
                 "empty_cache_every",
                 lambda: (

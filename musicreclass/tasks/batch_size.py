@@ -11,10 +11,11 @@ from musicreclass.classifiers.network_builder import make_augmentation, make_net
 from musicreclass.config.check import compose, settings_of
 from musicreclass.config.settings import TrainSettings
 from musicreclass.config.tree import Tree
+from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile, gib
-from musicreclass.training.callbacks import measured
-from musicreclass.training.module import Batch, GenreModule, TrainingPlan
+from musicreclass.training.callbacks import measure_micro_batch
+from musicreclass.training.module import GenreModule, TrainingPlan
 
 FEATURES, CLASSES = 518, 10  # of a synthetic table
 LIMIT = 4096  # tracks to try on a GPU; on a CPU, which gains nothing from more, a batch
@@ -51,10 +52,11 @@ def try_model(name: str, settings: TrainSettings) -> str:
     explicit = settings.trainer.precision != "auto"
     precision = settings.trainer.precision if explicit else settings.hardware.precision
     profile = Profile.of(settings.hardware.as_dict(), precision)
+    profile.apply()
     module, batch = synthetic(settings, profile)
     batch_size = settings.trainer.batch_size
     limit = max(LIMIT, batch_size) if profile.device.type == "cuda" else batch_size
-    result = measured(module, batch, profile, limit)
+    result = measure_micro_batch(module, batch, profile, limit)
     reads = f"a table of {FEATURES} features"
     if settings.model.input == "waveform":
         reads = f"clips of {settings.data.clip_seconds:g} s at {settings.data.sample_rate} Hz"

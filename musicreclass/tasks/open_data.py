@@ -21,6 +21,7 @@ def open_data(settings: Settings, needs: tuple[str, ...] = ("train", "valid"), e
         settings: checked.
         needs: the splits that must have tracks.
         encoder: the fingerprint that the encoder of `features` must have, if a model was trained on its vectors.
+        profile: where the encoder computes; None resolves `hardware` and applies it to this process.
 
     Raises:
         UserError: if the data does not exist or cannot be used.
@@ -28,7 +29,10 @@ def open_data(settings: Settings, needs: tuple[str, ...] = ("train", "valid"), e
     assert settings.data is not None
     data = create(settings.data)
     if settings.features.target is not None:
-        data = embedded(data, settings.features.as_dict(), Profile.of(settings.hardware.as_dict()))
+        if profile is None:
+            profile = Profile.of(settings.hardware.as_dict())
+            profile.apply()
+        data = embedded(data, settings.features.as_dict(), profile)
         if encoder is not None and data.encoder_fingerprint != encoder:
             remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
             line = f"features: not the encoder that the run was trained with: its weights or its code have changed; {remedy}"

@@ -59,8 +59,9 @@ def make_plan(settings: TrainSettings) -> Plan:
     """
     stopwatch = Stopwatch()
     settings, profile = on_this_machine(settings)
+    profile.apply()
     with stopwatch.phase("data"):
-        data = open_data(settings)
+        data = open_data(settings, profile=profile)
         fingerprint = data.fingerprint()
     config = settings.as_dict()
     remember_fingerprint(config, data.files(), fingerprint)

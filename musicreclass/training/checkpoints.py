@@ -1,4 +1,4 @@
-"""Checkpoints of networks: written whole, and trusted only when they are."""
+"""Checkpoints: written atomically, and validated before a run resumes from one."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from musicreclass.storage.atomic import replacing
 log = logging.getLogger("musicreclass")
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill leaves the one before."""
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file and renames it, so that the previous one survives a killed process."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """As Lightning calls it."""
+        """See `TorchCheckpointIO`."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as scratch:
-            torch.save(checkpoint, scratch)
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from, if it and the best one are whole, bring no code, and were made in this very folder."""
+    """The last checkpoint, or None if it or the best one is missing, damaged, contains code or belongs to another folder."""
     last = folder / "last.ckpt"
     if not last.is_file():
         return None
     try:
-        found = torch.load(last, map_location="cpu", weights_only=True)
-        (kept,) = [state for name, state in found["callbacks"].items() if name.startswith("ModelCheckpoint")]
-        if Path(kept["dirpath"]).resolve() != folder.resolve():
-            raise ValueError(f"it was made in {kept['dirpath']}")
-        torch.load(kept["best_model_path"], map_location="cpu", weights_only=True)
+        checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+        (state,) = [state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint")]
+        if Path(state["dirpath"]).resolve() != folder.resolve():
+            raise ValueError(f"it was written to {state['dirpath']}")
+        torch.load(state["best_model_path"], map_location="cpu", weights_only=True)
     except Exception as error:
-        log.warning("%s cannot be gone on from, the run starts over: %s", last, one_line(error)[:160])
+        log.warning("%s cannot be resumed, the run starts over: %s", last, one_line(error)[:160])
         return None
     return last

@@ -1,7 +1,6 @@
-"""What processes that train one network do together, once they are connected. Alone, all of this does nothing.
+"""Several processes that train one network: Lightning's strategy, and the collective operations of a training step.
 
-Each takes its share of every batch, and their gradients are added up, not averaged over processes: so an optimizer step is
-that of the whole batch, however it falls into shares, and a process may pass its share in other micro-batches than the next.
+With a single process every function here returns its input.
 """
 
 from __future__ import annotations
@@ -12,21 +11,28 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.trainer.states import TrainerStatus
 from torch import distributed
 
 from musicreclass.hardware.launch import LIGHTNING, launcher
 
 
 class SummedGradientStrategy(DDPStrategy):
-    """Lightning's strategy of a process per device, but for its wrapper around the module.
+    """Lightning's DDP strategy with gradients summed after the backward passes, instead of averaged within the last one.
 
-    That one averages gradients within each backward pass, so that all processes must make as many passes, over shares of one size.
+    Each process computes the gradient of its shard, in as many micro-batches as its memory needs, and `sum_gradients` adds
+    them up once per step. The step then equals that of one process, to 1e-5 (tests/training/test_distributed.py).
+    DistributedDataParallel, which Lightning would wrap around the module, was tried with two processes and `no_sync` for all
+    but the last micro-batch. It gives the same gradients for uneven shards, but:
+
+    - a step that runs out of memory in one process cannot be repeated in smaller micro-batches: the repeated pass fails with
+      "Expected to have finished reduction in the prior iteration", and the other process loses its connection;
+    - parameters that are frozen when training starts are never reduced, so their gradients are wrong once a network
+      unfreezes them;
+    - an empty shard needs a backward pass, which batch normalisation cannot compute.
 
     Args:
-        threads: of each process, for computing on the CPU.
+        threads: CPU threads of each process.
     """
 
     def __init__(self, threads: int) -> None:
@@ -34,73 +40,85 @@ class SummedGradientStrategy(DDPStrategy):
         self.threads = threads
 
     def setup_environment(self) -> None:
-        """Connect the processes; Lightning's launcher has set another number of threads by now."""
+        """Connect the processes, then set the number of threads again, which Lightning's launcher has changed."""
         super().setup_environment()
         torch.set_num_threads(self.threads)
 
     def configure_ddp(self) -> None:
-        """Leave the module as it is."""
+        """Do not wrap the module."""
+
+    def on_train_start(self) -> None:
+        """Check that all processes resume from the same epoch, and copy the weights of the first one."""
+        module = self.lightning_module
+        assert module is not None
+        if module.current_epoch * world_size() != all_reduce(np.array([module.current_epoch]), module.device)[0]:
+            raise RuntimeError("the processes of this launch resume from different epochs; start all of them again")
+        broadcast([*module.parameters(), *module.buffers()])
+
+    def on_validation_start(self) -> None:
+        """Copy the running batch statistics of the first process, which differ between shards."""
+        assert self.lightning_module is not None
+        broadcast(self.lightning_module.buffers())
+
+    def on_exception(self, exception: BaseException) -> None:
+        """End the processes that this one launched: they wait for it."""
+        super().on_exception(exception)
+        if self.global_rank == 0 and not launcher():
+            self.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
+
+    def teardown(self) -> None:
+        """Disconnect, and remove the launch from the environment, so that the next fit makes one of its own."""
+        super().teardown()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        if self.global_rank == 0 and not launcher():
+            for name in LIGHTNING:
+                os.environ.pop(name, None)
 
 
-def rank() -> int:
-    """This process's number; 0 for the first, or the only one."""
+def global_rank() -> int:
+    """Rank of this process; 0 for the first or only one."""
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
-def world() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """Number of processes."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def shard(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """This process's part of a batch; parts differ in size by one at most, and may be empty."""
-    return tensors if world() == 1 else tuple(t[rank() :: world()] for t in tensors)
+    """This process's part of a batch. Shards differ in size by one track at most, and may be empty."""
+    return tensors if world_size() == 1 else tuple(t[global_rank() :: world_size()] for t in tensors)
 
 
 def all_reduce(values: np.ndarray, device: torch.device) -> np.ndarray:
-    """Numbers of all processes, added up."""
-    if world() == 1:
+    """Sum of an array over all processes."""
+    if world_size() == 1:
         return values
-    there = torch.from_numpy(values).to(device)
-    distributed.all_reduce(there)
-    return there.cpu().numpy()
-
-
-def teardown(trainer: Trainer) -> None:
-    """After a fit that was launched here, leave nothing of the launch: the next one is its own.
-
-    Processes of a fit that has failed are ended.
-    """
-    if not isinstance(trainer.strategy, SummedGradientStrategy):
-        return
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-    if trainer.global_rank == 0 and not launcher():
-        if trainer.interrupted or trainer.state.status != TrainerStatus.FINISHED:
-            trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
-        for name in LIGHTNING:
-            os.environ.pop(name, None)
+    on_device = torch.from_numpy(values).to(device)
+    distributed.all_reduce(on_device)
+    return on_device.cpu().numpy()
 
 
 @torch.no_grad()
 def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Add up the gradients of all processes, in place; one without tracks adds nothing."""
-    if world() == 1:
+    """Replace each gradient by its sum over all processes. A parameter without a gradient in any process stays without one."""
+    if world_size() == 1:
         return
-    taking = [p for p in parameters if p.requires_grad]
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in taking]
-    there = torch.tensor([float(p.grad is not None) for p in taking], device=grads[0].device)
-    flat = torch.cat([*(g.reshape(-1) for g in grads), there])
+    parameters = [p for p in parameters if p.requires_grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    has_gradient = torch.tensor([float(p.grad is not None) for p in parameters], device=gradients[0].device)
+    flat = torch.cat([*(g.reshape(-1) for g in gradients), has_gradient])
     distributed.all_reduce(flat)
-    parts = flat.split([*(p.numel() for p in taking), len(taking)])
-    for parameter, grad, found, has in zip(taking, grads, parts, parts[-1].tolist(), strict=False):
-        if has:  # in any process; a parameter that is not used has none, as in one process
-            parameter.grad = grad.copy_(found.view_as(parameter))  # in the parameter's own layout
+    *sums, counts = flat.split([*(p.numel() for p in parameters), len(parameters)])
+    for parameter, gradient, total, count in zip(parameters, gradients, sums, counts.tolist(), strict=True):
+        if count:
+            parameter.grad = gradient.copy_(total.view_as(parameter))  # keeps the memory format of the parameter
 
 
 @torch.no_grad()
 def broadcast(tensors: Iterable[torch.Tensor]) -> None:
-    """Take the first process's values of weights, or of buffers such as running batch statistics."""
-    if world() > 1:
+    """Overwrite tensors by their values in the first process."""
+    if world_size() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)

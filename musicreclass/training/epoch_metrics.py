@@ -1,4 +1,4 @@
-"""An epoch's scores."""
+"""Metrics of an epoch."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from musicreclass.training.distributed import all_reduce
 
 @dataclass
 class EpochMetrics:
-    """What an epoch's scores are made of, put together once at its end: each step would pay for it otherwise."""
+    """Collects losses and logits during an epoch, and computes metrics once at its end, which is cheaper than per step."""
 
-    classes: int
-    lr: float = 0.0  # the learning rate of the last step
-    losses: list[torch.Tensor] = field(default_factory=list)  # summed over a part's tracks
+    num_classes: int
+    lr: float = 0.0  # of the last step
+    losses: list[torch.Tensor] = field(default_factory=list)  # each summed over the tracks of a forward pass
     logits: list[torch.Tensor] = field(default_factory=list)
-    truth: list[torch.Tensor] = field(default_factory=list)
-    tracks: int = 0  # how many were counted; known with the scores
+    y_true: list[torch.Tensor] = field(default_factory=list)
+    tracks: int = 0  # set by `scores`
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
-        """Count some tracks, given their summed loss; nothing waits for the device."""
+        """Add the summed loss, logits (B, C) and class numbers (B,) of some tracks, without waiting for the device."""
         self.losses.append(loss)
         self.logits.append(logits)
-        self.truth.append(y)
+        self.y_true.append(y)
 
     def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
         """Mean loss, accuracy and macro-F1 over the tracks of all processes, named `prefix/...`."""
-        found = np.zeros(self.classes**2 + 1)
-        if self.truth:
-            cells = torch.cat(self.truth) * self.classes + torch.cat(self.logits).argmax(1)
-            found[:-1] = torch.bincount(cells, minlength=self.classes**2).cpu().numpy()
-            found[-1] = float(torch.stack(self.losses).sum())
-        found = all_reduce(found, device)
-        confusion = found[:-1].reshape(self.classes, self.classes)
+        sums = np.zeros(self.num_classes**2 + 1)  # confusion matrix, then the loss
+        if self.y_true:
+            cells = torch.cat(self.y_true) * self.num_classes + torch.cat(self.logits).argmax(1)
+            sums[:-1] = torch.bincount(cells, minlength=self.num_classes**2).cpu().numpy()
+            sums[-1] = float(torch.stack(self.losses).sum())
+        sums = all_reduce(sums, device)
+        confusion = sums[:-1].reshape(self.num_classes, self.num_classes)
         self.tracks = int(confusion.sum())
         return {
-            f"{prefix}/loss": float(found[-1]) / max(self.tracks, 1),
+            f"{prefix}/loss": float(sums[-1]) / max(self.tracks, 1),
             f"{prefix}/accuracy": float(np.trace(confusion) / max(self.tracks, 1)),
             f"{prefix}/macro_f1": float(class_scores(confusion)["f1"].mean()),
         }

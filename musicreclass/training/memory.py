@@ -1,4 +1,4 @@
-"""What happens when a training step runs out of memory: it is done again, in smaller parts."""
+"""Micro-batches, and recovery from an out-of-memory error in the middle of a training step."""
 
 from __future__ import annotations
 
@@ -12,104 +12,110 @@ from torch import nn
 
 log = logging.getLogger("musicreclass")
 T = TypeVar("T")
-SAID = (  # by what fails to get memory, other than torch.OutOfMemoryError
+MESSAGES = (  # of errors other than torch.OutOfMemoryError
     "out of memory",
     "can't allocate memory",
     "cannot allocate memory",
     "not enough memory",
     "alloc_failed",  # cuBLAS and cuDNN
-    "nvmapmemalloc",  # a Jetson
+    "nvmapmemalloc",  # Jetson
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice."""
+    """Whether an error means that memory did not suffice."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SAID)
+    return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in MESSAGES)
 
 
 def release_memory() -> None:
-    """Give back what nothing holds any more."""
+    """Return unused memory to the device."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def has_batch_statistics(network: nn.Module) -> bool:
-    """Whether a network normalises by what a forward pass holds, so that the micro-batch is part of what it learns."""
+    """Whether a network contains batch normalisation, so that the size of the micro-batch changes what it learns."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 class StepState:
-    """What a forward pass changes, as it was: random states, and the network's buffers (running batch statistics).
+    """A snapshot of what a forward pass changes: random states, and buffers such as running batch statistics.
 
-    Weights change only once all gradients are there, so a step that fails ahead of that needs nothing more.
+    Weights change only after all gradients of a step are complete, so a step that fails earlier needs no more to be repeated.
+    Saving it costs less than timings of a step vary: 1 % of the step of an MLP, nothing measurable for a CNN
+    (benchmarks/monitor_cost.py).
 
     Args:
-        network: whose buffers to keep; all are kept, since one's own network may change any of them.
+        network: all of its buffers are saved, since a user's network may change any of them.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.buffers = list(network.buffers())
-        self.kept = [buffer.clone() for buffer in self.buffers]
+        self.saved = [buffer.clone() for buffer in self.buffers]
         self.devices = {b.device for b in [*self.buffers, *network.parameters()] if b.device.type == "cuda"}
         self.save()
 
     @torch.no_grad()
     def save(self) -> None:
-        """Take the state as it is now; cheap enough for every step."""
+        """Overwrite the snapshot by the current state."""
         if self.buffers:
-            torch._foreach_copy_(self.kept, self.buffers)
+            torch._foreach_copy_(self.saved, self.buffers)
         self.random = torch.get_rng_state()
         self.random_on = {device: torch.cuda.get_rng_state(device) for device in self.devices}
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back."""
+        """Restore the snapshot."""
         if self.buffers:
-            torch._foreach_copy_(self.buffers, self.kept)
+            torch._foreach_copy_(self.buffers, self.saved)
         torch.set_rng_state(self.random)
         for device, state in self.random_on.items():
             torch.cuda.set_rng_state(state, device)
 
 
 class MicroBatches:
-    """How many tracks go through a network at once, and what is done when they are too many.
+    """Splits a batch into micro-batches that fit in memory, and halves them after an out-of-memory error.
+
+    Lightning's accumulate_grad_batches is fixed before a fit starts, and counts what a loader yields: an out-of-memory error
+    would end the run. Here only the failed step is repeated.
 
     Args:
-        size: tracks per forward pass, or None for a whole batch.
-        changed: told of every new size.
+        size: tracks per forward pass, or None for the whole batch.
+        on_change: called with each new size.
     """
 
-    def __init__(self, size: int | None = None, changed: Callable[[int | None], None] = lambda size: None) -> None:
-        self.size, self.changed = size, changed
+    def __init__(self, size: int | None = None, on_change: Callable[[int | None], None] = lambda size: None) -> None:
+        self.size, self.on_change = size, on_change
 
     def set(self, size: int | None) -> None:
-        """Take another size from here on."""
+        """Use another size from now on."""
         self.size = size
-        self.changed(size)
+        self.on_change(size)
 
-    def attempt(self, whole: int, work: Callable[[int], T], restore: Callable[[], None]) -> T:
-        """Do something with a batch in parts, in parts of half the size as often as memory does not suffice.
+    def run(self, total: int, step: Callable[[int], T], restore: Callable[[], None]) -> T:
+        """Run a step, and repeat it with micro-batches of half the size as long as memory does not suffice.
 
         Args:
-            whole: tracks in the batch.
-            work: does it from the beginning, given the size of a part.
-            restore: undoes what a failed attempt has done.
+            total: tracks in the batch.
+            step: runs from the start, given the size of a micro-batch.
+            restore: undoes a failed step.
 
         Raises:
-            RuntimeError: of torch's, if not even one track fits, and all that have nothing to do with memory.
+            RuntimeError: of torch, if a single track does not fit, or for another reason than memory.
         """
         while True:
-            size = min(self.size or whole, whole)
+            size = min(self.size or total, total)
             try:
-                return work(size)
+                return step(size)
             except (MemoryError, RuntimeError) as error:
                 if size == 1 or not is_out_of_memory(error):
                     raise
-                told = " ".join(str(error).split())[:160]
-            restore()  # not in the handler, where the error's traceback holds on to all that the attempt has made
+                message = " ".join(str(error).split())[:160]
+            # Outside the handler: the traceback of the error holds the tensors of the failed step.
+            restore()
             release_memory()
-            log.warning("out of memory with %d tracks at once, on with %d: %s", size, size // 2, told)
+            log.warning("out of memory with %d tracks at once, continuing with %d: %s", size, size // 2, message)
             self.set(size // 2)

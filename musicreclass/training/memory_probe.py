@@ -1,11 +1,12 @@
-"""How many tracks fit through a network at once: measured with real training steps at small sizes, fitted, verified.
+"""Finds how many tracks a network trains at once in the memory of a device.
 
-A step's memory grows linearly with its tracks: weights, gradients and the optimizer's states, then so much for each. What
-is measured is what a step takes at its worst over what was in use before the first one.
+A step's memory grows linearly with its tracks: a fixed part for weights, gradients and optimizer states, and a part per track.
+Training steps of a few tracks give a fitted line; larger steps then verify what it predicts.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,49 +20,50 @@ import torch
 from musicreclass.hardware.machine import ROOT, available_memory, text
 from musicreclass.training.memory import is_out_of_memory, release_memory
 
-SIZES = (2, 4, 8)  # tracks; not 1, of which batch statistics cannot be had
-TRIES = 6  # at verifying
-CLOSE = 0.95  # of what cannot be exceeded: not worth another try
-PAGE = 4096
+SIZES = (2, 4, 8)  # tracks; batch statistics need more than one
+MAX_VERIFICATIONS = 6
+CLOSE_ENOUGH = 0.95  # of the largest size that is still possible: not worth another step
+SAMPLING_SECONDS = 0.001
 
 
 class Meter(ABC):
     """Measures memory.
 
     Attributes:
-        sure: the share of the free memory up to which the fitted line is believed without a step to verify it.
+        unverified_share: the fitted line is trusted without verification up to this share of the free memory.
     """
 
-    sure = 0.0
+    unverified_share = 0.0
 
     @abstractmethod
     def free(self) -> int:
-        """Bytes that steps may take, all that the first of them took included."""
+        """Bytes available to steps, including those that steps have allocated since this meter was made."""
 
     @abstractmethod
     def peak(self, step: Callable[[], None]) -> int:
-        """Bytes that a step took at its worst, over what was in use when this meter was made."""
+        """Peak memory of a step in bytes, above the memory in use when this meter was made."""
 
 
 class CudaMeter(Meter):
-    """Of a CUDA GPU: what torch's allocator holds at its worst, its gaps included, for these cannot be used either.
+    """Memory that torch's allocator reserves on a CUDA GPU; unused gaps in it count, since nothing else can use them.
 
     Args:
-        device: which.
-        unified: whether it shares the processor's memory; then what that can still give counts, since the driver does
-            not know of memory that the system would free.
+        device: the GPU.
+        unified: whether it shares the processor's memory. The system's available memory counts then, since the driver
+            does not know of memory that the system could reclaim.
+        root: folder that contains proc/.
     """
 
     def __init__(self, device: torch.device, unified: bool = False, root: Path = ROOT) -> None:
         release_memory()
         self.device, self.unified, self.root = device, unified, root
-        self.base = torch.cuda.memory_reserved(device)
+        self.baseline = torch.cuda.memory_reserved(device)
 
     def free(self) -> int:
         """See `Meter`."""
         release_memory()
-        room = available_memory(self.root) if self.unified else torch.cuda.mem_get_info(self.device)[0]
-        return room + torch.cuda.memory_reserved(self.device) - self.base
+        available = available_memory(self.root) if self.unified else torch.cuda.mem_get_info(self.device)[0]
+        return available + torch.cuda.memory_reserved(self.device) - self.baseline
 
     def peak(self, step: Callable[[], None]) -> int:
         """See `Meter`."""
@@ -69,66 +71,66 @@ class CudaMeter(Meter):
         torch.cuda.reset_peak_memory_stats(self.device)
         step()
         torch.cuda.synchronize(self.device)
-        return torch.cuda.max_memory_reserved(self.device) - self.base
+        return torch.cuda.max_memory_reserved(self.device) - self.baseline
 
 
 class RamMeter(Meter):
-    """Of a CPU: the process's resident memory, looked at every millisecond while a step runs.
+    """Resident memory of the process, sampled every millisecond while a step runs; includes memory outside of tensors.
 
-    That counts what libraries take beside tensors. What an earlier, smaller step has left in the process is used again by
-    the next, so the peak over the beginning is that step's own need.
+    Memory that a smaller step has left in the process is used again by the next one, so the peak above the baseline is the
+    need of that step.
     """
 
-    sure = 0.5  # a step on a CPU takes its time, and memory that is overrun here costs speed before it costs the run
+    unverified_share = 0.5  # a large step is slow on a CPU, and exceeding memory slows the machine before it fails
 
     def __init__(self, root: Path = ROOT) -> None:
         self.root = root
-        self.base = self.resident()
+        self.baseline = self.resident()
 
     def resident(self) -> int:
-        """Bytes of RAM that the process holds."""
-        words = text(self.root / "proc" / "self" / "statm").split()
-        return int(words[1]) * PAGE if len(words) > 1 else 0
+        """Resident memory of the process in bytes."""
+        fields = text(self.root / "proc" / "self" / "statm").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
     def free(self) -> int:
         """See `Meter`."""
-        return available_memory(self.root) + self.resident() - self.base
+        return available_memory(self.root) + self.resident() - self.baseline
 
     def peak(self, step: Callable[[], None]) -> int:
         """See `Meter`."""
-        seen = [self.resident()]
+        samples = [self.resident()]
         done = threading.Event()
 
-        def look() -> None:
+        def sample() -> None:
             while not done.is_set():
-                seen.append(self.resident())
-                sleep(0.001)
+                samples.append(self.resident())
+                sleep(SAMPLING_SECONDS)
 
-        thread = threading.Thread(target=look, daemon=True)
+        thread = threading.Thread(target=sample, daemon=True)
         thread.start()
         try:
             step()
         finally:
             done.set()
             thread.join()
-        return max(*seen, self.resident()) - self.base
+        return max(*samples, self.resident()) - self.baseline
 
 
-def meter(device: torch.device, unified: bool = False) -> Meter:
-    """What measures the memory that a device computes in."""
+def make_meter(device: torch.device, unified: bool = False) -> Meter:
+    """A meter for the memory of a device."""
     return CudaMeter(device, unified) if device.type == "cuda" else RamMeter()
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What came of measuring.
+class MeasuredSize:
+    """How many tracks fit at once.
 
     Attributes:
-        size: tracks that fit at once.
-        verified: whether a step of that size was run.
-        per_track: bytes.
-        fixed: bytes of weights, gradients and the like.
-        budget: bytes that were to be had, the margin left out.
+        size: tracks.
+        verified: whether a step of that size was run, rather than estimated from smaller ones.
+        per_track: bytes per track.
+        fixed: bytes that do not depend on the number of tracks.
+        budget: bytes that a step may use: the free memory without the margin.
     """
 
     size: int
@@ -137,84 +139,105 @@ class Measured:
     fixed: int
     budget: int
 
-    def told(self) -> dict[str, int | bool]:
-        """As provenance.json has it."""
+    def as_dict(self) -> dict[str, int | bool]:
+        """For provenance.json."""
         mib = {f"{name}_mib": getattr(self, name) // 2**20 for name in ("fixed", "budget")}
         return {"size": self.size, "verified": self.verified, "per_track_kib": self.per_track // 1024, **mib}
 
     def __str__(self) -> str:
-        parts = f"{self.fixed / 2**20:.0f} MiB and {self.per_track / 2**20:.2f} MiB for each track"
-        return f"a step takes {parts} of {self.budget / 2**20:.0f} MiB that may be used"
+        need = f"{self.fixed / 2**20:.0f} MiB and {self.per_track / 2**20:.2f} MiB per track"
+        return f"a step needs {need} of {self.budget / 2**20:.0f} MiB"
 
 
-def largest(step: Callable[[int], None], gauge: Meter, most: int, margin: float) -> Measured:
-    """The largest number of tracks whose training step leaves a margin of the memory that is free now.
+class SizeSearch:
+    """Searches for the largest number of tracks whose training step fits in a budget.
 
     Args:
-        step: runs one of a size.
-        gauge: made ahead of the first step.
-        most: tracks there can be at once.
-        margin: the share of the free memory to leave.
+        step: runs a training step of a number of tracks.
+        meter: made before the first step.
+        limit: largest number of tracks to try.
+        margin: share of the free memory to leave unused.
 
-    Raises:
-        MemoryError: if not even one track fits.
+    Attributes:
+        needs: measured bytes by number of tracks.
+        too_many: smallest number of tracks that is known not to fit.
     """
-    budget = int(gauge.free() * (1 - margin))
-    needs: dict[int, int] = {}  # bytes by tracks
-    too_many = most + 1
 
-    def fits(size: int) -> bool:
-        """Try a size; what is known of sizes is noted."""
-        nonlocal too_many
+    def __init__(self, step: Callable[[int], None], meter: Meter, limit: int, margin: float) -> None:
+        self.step, self.meter, self.limit = step, meter, limit
+        self.budget = int(meter.free() * (1 - margin))
+        self.needs: dict[int, int] = {}
+        self.too_many = limit + 1
+
+    def largest(self) -> MeasuredSize:
+        """The largest size that fits.
+
+        Raises:
+            MemoryError: if a single track does not fit.
+        """
+        best = self._largest_small()
+        for _ in range(MAX_VERIFICATIONS):
+            upper = self.too_many - 1
+            size = min(self._predicted(), upper)
+            if (
+                size == upper < self.limit and upper + 1 not in self.needs
+            ):  # a failed step gave no figure to fit a line to
+                size = (best + upper + 1) // 2
+            if size <= best or best >= CLOSE_ENOUGH * upper:
+                break
+            fixed, per_track = fit_line(self.needs)
+            if fixed + size * per_track <= self.meter.unverified_share * self.budget:
+                return self._result(size, verified=False)
+            if self._fits(size):
+                best = size
+        return self._result(best, verified=True)
+
+    def _largest_small(self) -> int:
+        """The largest of a few small sizes that fits."""
+        best = 0
+        for size in [n for n in SIZES if n < self.limit] or [self.limit]:
+            if not self._fits(size):
+                break
+            best = size
+        if best == 0:
+            if self.too_many <= 1 or not self._fits(1):
+                raise MemoryError(f"a single track does not fit in {self.budget // 2**20} MiB")
+            best = 1
+        return best
+
+    def _fits(self, size: int) -> bool:
+        """Measure a step."""
         try:
-            needs[size] = gauge.peak(lambda: step(size))
+            self.needs[size] = self.meter.peak(lambda: self.step(size))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        if size not in needs:  # not in the handler, whose traceback holds on to memory
+        if size not in self.needs:  # outside the handler: the traceback of the error holds the tensors of the step
             release_memory()
-        if needs.get(size, budget + 1) > budget:
-            too_many = size
+        if self.needs.get(size, self.budget + 1) > self.budget:
+            self.too_many = size
             return False
         return True
 
-    best = 0
-    for size in [n for n in SIZES if n < most] or [most]:
-        if not fits(size):
-            break
-        best = size
-    if best == 0:
-        if too_many <= 1 or not fits(1):
-            raise MemoryError(f"not even one track fits in {budget // 2**20} MiB")
-        best = 1
-    for _ in range(TRIES):
-        most_left = too_many - 1
-        size = min(reach(needs, budget, most), most_left)
-        if size == most_left < most and most_left + 1 not in needs:  # too much, without a figure to draw a line by
-            size = (best + most_left + 1) // 2
-        if size <= best or best >= CLOSE * most_left:
-            break
-        fixed, per_track = line(needs)
-        if fixed + size * per_track <= gauge.sure * budget:
-            return Measured(size, False, max(0, int(per_track)), max(0, int(fixed)), budget)
-        if fits(size):
-            best = size
-    fixed, per_track = line(needs)
-    return Measured(best, True, max(0, int(per_track)), max(0, int(fixed)), budget)
+    def _predicted(self) -> int:
+        """The size that would use the budget: by a line through all small sizes, then through the two nearest sizes."""
+        within, over = (
+            [n for n in sorted(self.needs) if (self.needs[n] > self.budget) is is_over] for is_over in (False, True)
+        )
+        nearest = [*within[-1:], *over[:1]] if over else within[-2:]
+        use_nearest = within[-1] > SIZES[-1] or over
+        fixed, per_track = fit_line({n: self.needs[n] for n in nearest} if use_nearest else self.needs)
+        return self.limit if per_track <= 0 else min(self.limit, int((self.budget - fixed) / per_track))
+
+    def _result(self, size: int, verified: bool) -> MeasuredSize:
+        fixed, per_track = fit_line(self.needs)
+        return MeasuredSize(size, verified, max(0, int(per_track)), max(0, int(fixed)), self.budget)
 
 
-def reach(needs: dict[int, int], budget: int, most: int) -> int:
-    """The size at which memory comes up to the budget: by the line through all small sizes, then by the two sizes next to it."""
-    within, over = ([n for n in sorted(needs) if (needs[n] > budget) is beyond] for beyond in (False, True))
-    near = [*within[-1:], *over[:1]] if over else within[-2:]
-    fixed, per_track = line({n: needs[n] for n in near} if within[-1] > SIZES[-1] or over else needs)
-    return most if per_track <= 0 else min(most, int((budget - fixed) / per_track))
-
-
-def line(needs: dict[int, int]) -> tuple[float, float]:
-    """Bytes that do not depend on tracks, and bytes for each of them."""
+def fit_line(needs: dict[int, int]) -> tuple[float, float]:
+    """Fixed bytes and bytes per track, fitted to measured bytes by number of tracks."""
     sizes = sorted(needs)
     if len(sizes) < 2:
         return 0.0, needs[sizes[0]] / sizes[0] if sizes else 0.0
-    slope, fixed = np.polyfit(sizes, [needs[n] for n in sizes], 1)
-    return float(fixed), float(slope)
+    slope, intercept = np.polyfit(sizes, [needs[n] for n in sizes], 1)
+    return float(intercept), float(slope)

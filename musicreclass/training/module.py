@@ -1,4 +1,4 @@
-"""The one LightningModule: trains any network that maps a batch to logits."""
+"""The LightningModule that trains any network which maps a batch to logits."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.augmentation.augmentation import Augmentation
-from musicreclass.data.sampling import derive_seed
+from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
-from musicreclass.training.distributed import all_reduce, broadcast, rank, shard, sum_gradients, world
+from musicreclass.training.distributed import global_rank, shard, sum_gradients
 from musicreclass.training.epoch_metrics import EpochMetrics
 from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class number (B,), which draw of the epoch (B,)
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a network is trained; conf/ says it, and the run's identity holds all of it.
+    """How a network is trained; all of it is part of the run's identity.
 
     Attributes:
         optimizer, scheduler: nodes with a `_target_`, as in conf/.
         batch_size: tracks per optimizer step.
-        steps: optimizer steps in the whole run, for schedulers that plan ahead.
-        seed: draws dropout and augmentation, together with the epoch.
-        monitor: the metric that drives the plateau scheduler.
-        class_weight: (C,) weights of the loss, or None.
-        label_smoothing: of the training loss alone; validation loss is the plain one.
+        steps: optimizer steps of the whole run, for schedulers that depend on it.
+        seed: with the epoch, the seed of dropout and augmentation.
+        monitor: the metric that the plateau scheduler, early stopping and the best checkpoint follow.
+        mode: whether that metric is to decrease (`min`) or increase (`max`).
+        class_weight: weights of the loss (C,), or None.
+        label_smoothing: of the training loss; validation loss has none.
         gradient_clip_norm: largest norm of the gradient, or None.
-        mode: whether that metric is to become small, `min`, or large, `max`.
-        clip_samples: samples in a clip, for networks over waveforms.
+        clip_samples: samples per clip, for networks over waveforms.
     """
 
     optimizer: dict[str, Any]
@@ -57,24 +56,22 @@ class TrainingPlan:
 
 
 class GenreModule(LightningModule):
-    """Trains a network with manual optimisation, so that memory need not change what one step learns from.
+    """Trains a network with manual optimisation: one optimizer step per effective batch, in micro-batches that fit in memory.
 
-    A loader yields whole effective batches, one or several at a time (in-memory tables: several, since Lightning's own work per
-    batch would cost as much as the step). `training_step` passes each through in micro-batches and steps once. What is
-    random is seeded anew for each epoch, and schedulers are stepped here, before checkpoints are written: so a resumed
-    run goes on exactly as an undisturbed one.
+    All randomness is seeded anew for each epoch, and schedulers are stepped before checkpoints are written, so a resumed run
+    reproduces the uninterrupted one exactly.
 
     Args:
         network: maps x to logits (B, C).
         num_classes: C.
-        plan: how to train it.
-        log_epoch: called once an epoch with everything that is worth a curve.
-        front: of a network over waveforms: what stands before it, clips (B, n) to its input.
-        augment: what is done to training clips.
+        plan: optimizer, scheduler, batch size and loss.
+        log_epoch: called once per epoch with its metrics.
+        front: maps clips (B, n) to the network's input; None for a network over a table.
+        augment: augmentation of training clips; None for a network over a table.
 
     Attributes:
-        micro_batches: tracks per forward pass. The gradient is that of the whole batch for any number of them, but for batch
-            statistics and the dropout masks, which are drawn for each forward pass.
+        micro_batches: tracks per forward pass. The gradient is that of the whole batch for any size, except for batch
+            statistics and dropout masks, which are drawn per forward pass.
     """
 
     def __init__(
@@ -93,120 +90,109 @@ class GenreModule(LightningModule):
         self.augment = augment
         self.plan = plan
         self.train_metrics, self.valid_metrics = EpochMetrics(num_classes), EpochMetrics(num_classes)
-        self._log_epoch = log_epoch
-        self._step_scheduler_each_batch = False
-        self.started = self.took = 0.0
+        self.log_epoch = log_epoch
+        self.step_scheduler_per_batch = plan.scheduler.get("interval") == "step"
+        self.epoch_start = self.training_seconds = 0.0
         self.micro_batches = MicroBatches()
         self.register_buffer("class_weight", plan.class_weight, persistent=False)
 
     def configure_optimizers(self) -> Any:
-        """The plan's optimizer over all parameters that take a gradient, and its scheduler."""
-        plan = self.plan
-        optimizer = make_optimizer(plan.optimizer, self.groups())
-        self._step_scheduler_each_batch = plan.scheduler.get("interval") == "step"
-        scheduler = make_scheduler(plan.scheduler, optimizer, plan.steps, plan.mode)
+        """The optimizer and scheduler of the plan."""
+        optimizer = make_optimizer(self.plan.optimizer, self.parameter_groups())
+        scheduler = make_scheduler(self.plan.scheduler, optimizer, self.plan.steps, self.plan.mode)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    def groups(self) -> list[dict[str, Any]]:
-        """The parameters that are tuned, at some time or other, with `lr_scale`, their share of the learning rate.
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that are trained in any epoch, with `lr_scale`, by which the learning rate is multiplied.
 
-        A network may have groups of its own, in `parameter_groups()`, and whatever it does as epochs pass, in `begin_epoch(n)`.
+        A network may define its own `parameter_groups()`, and `begin_epoch(epoch)` to change which of them take a gradient.
         """
         if hasattr(self.network, "parameter_groups"):
             return self.network.parameter_groups()  # type: ignore[operator]
         return [{"params": [p for p in self.network.parameters() if p.requires_grad], "lr_scale": 1.0}]
 
-    def tuned(self) -> list[nn.Parameter]:
+    def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters of all groups."""
-        return [parameter for group in self.groups() for parameter in group["params"]]
+        return [parameter for group in self.parameter_groups() for parameter in group["params"]]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what never changes: a frozen encoder would be written anew with every epoch."""
-        tuned = set(map(id, self.tuned()))
+        """Leave out parameters that are never trained, so that a frozen encoder is not written in each epoch."""
+        trained = set(map(id, self.trained_parameters()))
         for name, parameter in self.named_parameters():
-            if id(parameter) not in tuned:
+            if id(parameter) not in trained:
                 del checkpoint["state_dict"][name]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in any module; parameters that never change may be absent."""
+        """As in `nn.Module`; parameters that are never trained may be missing."""
         return super().load_state_dict({**self.state_dict(), **state_dict}, strict, assign)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C) of what a loader gives for scoring."""
-        return self.network(x) if self.front is None else crop_logits(lambda clips: self.network(self.front(clips)), x)  # type: ignore[misc]
+        """Logits (B, C) for scoring: of features (B, F), or of clips (B, crops, n)."""
+        if self.front is None:
+            return self.network(x)
+        return crop_logits(lambda clips: self.network(self.front(clips)), x)  # type: ignore[misc]
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """All but the draws, of which keys are made on the CPU."""
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move x and class numbers of a batch, or of each batch in a list. Draw numbers stay on the CPU, where keys are made."""
+        if isinstance(batch, list):
+            return [self.transfer_batch_to_device(b, device, dataloader_idx) for b in batch]
         x, y, draw = batch
         return x.to(device, non_blocking=True), y.to(device, non_blocking=True), draw
 
-    def on_train_start(self) -> None:
-        """Several processes go on from the same epoch, with the same weights."""
-        if self.current_epoch * world() != all_reduce(np.array([self.current_epoch]), self.device)[0]:
-            raise RuntimeError("the processes of this launch do not go on from the same epoch; start all of them again")
-        broadcast([*self.parameters(), *self.buffers()])
-
     def on_train_epoch_start(self) -> None:
-        """Key this epoch's randomness by (seed, epoch)."""
-        torch.manual_seed(derive_seed(self.plan.seed, self.current_epoch, *([rank()] if rank() else [])))
-        self.step_state, self.trained = StepState(self.network), self.tuned()
+        """Seed this epoch's randomness with (seed, epoch), and in all processes but the first with their rank."""
+        torch.manual_seed(derive_seed(self.plan.seed, self.current_epoch, *([global_rank()] if global_rank() else [])))
+        self.step_state, self.trained = StepState(self.network), self.trained_parameters()
         if hasattr(self.network, "begin_epoch"):
             self.network.begin_epoch(self.current_epoch)  # type: ignore[operator]
-        self.train_metrics = EpochMetrics(self.train_metrics.classes)
-        self.started = perf_counter()
+        self.train_metrics = EpochMetrics(self.train_metrics.num_classes)
+        self.epoch_start = perf_counter()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One optimizer step for each effective batch in what the loader gave, each in micro-batches."""
-        plan, totals = self.plan, self.train_metrics
-        weight: Any = self.class_weight
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        """One optimizer step for each effective batch that `BatchGroups` has put into the list."""
         optimizer: Any = self.optimizers()
-        scheduler: Any = self.lr_schedulers() if self._step_scheduler_each_batch else None
-        for x, y, draw in zip(*(t.split(plan.batch_size) for t in batch), strict=True):
-            whole = len(y) if weight is None else weight[y].sum()
-            x, target, keys = (x, y, draw) if self.augment is None else self.augmented(x, y, draw)
-            for loss, logits, y_part in self.gradients(shard(x, y, target, keys), whole):
-                totals.add(loss, logits, y_part)
+        scheduler: Any = self.lr_schedulers() if self.step_scheduler_per_batch else None
+        for x, y, draw in batches:
+            weight: Any = self.class_weight
+            divisor = len(y) if weight is None else weight[y].sum()
+            x, target, keys = (x, y, draw) if self.augment is None else self.augment_batch(x, y, draw)
+            for loss, logits, y_part in self.accumulate_gradients(shard(x, y, target, keys), divisor):
+                self.train_metrics.add(loss, logits, y_part)
             sum_gradients(self.trained)
-            if plan.gradient_clip_norm is not None:
-                scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-                if scaler is not None:  # fp16's gradients are scaled; those that clip are the true ones
-                    scaler.unscale_(optimizer.optimizer)
-                nn.utils.clip_grad_norm_(self.trained, plan.gradient_clip_norm)
             optimizer.step()
-            totals.lr = optimizer.param_groups[0]["lr"]
+            self.train_metrics.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
                 scheduler.step()
 
-    def gradients(self, batch: tuple[torch.Tensor, ...], whole: Any) -> list[tuple[torch.Tensor, ...]]:
-        """Sum up the gradients of this process's share of a batch, in as many parts as memory needs.
+    def accumulate_gradients(self, batch: tuple[torch.Tensor, ...], divisor: Any) -> list[tuple[torch.Tensor, ...]]:
+        """Compute the gradient of this process's shard of a batch, in micro-batches.
 
         Args:
-            batch: the share: x, class numbers, targets and keys, one entry per track.
-            whole: what the summed loss is divided by, in every process.
+            batch: x, class numbers, targets and keys of the shard, one entry per track.
+            divisor: divides the summed loss; the same in all processes.
 
         Returns:
-            each part's summed loss, logits and class numbers.
+            summed loss, logits and class numbers of each micro-batch.
         """
 
-        def attempt(size: int) -> list[tuple[torch.Tensor, ...]]:
-            for parameter in self.trained:  # as zero_grad() does, without the time it takes to begin
+        def step(size: int) -> list[tuple[torch.Tensor, ...]]:
+            for parameter in self.trained:  # what zero_grad() does, without its profiler hook
                 parameter.grad = None
-            found: list[tuple[torch.Tensor, ...]] = []
+            outputs: list[tuple[torch.Tensor, ...]] = []
             parts = zip(*(t.split(size) for t in batch), strict=True) if len(batch[1]) else ()
             for x, y, target, keys in parts:
                 loss, logits = self.forward_loss(x, target, keys)
-                self.manual_backward(loss / whole)
-                found.append((loss.detach(), logits.detach(), y))
-            return found
+                self.manual_backward(loss / divisor)
+                outputs.append((loss.detach(), logits.detach(), y))
+            return outputs
 
-        state = self.step_state
-        state.save()
-        return self.micro_batches.attempt(len(batch[1]), attempt, state.restore)
+        self.step_state.save()
+        return self.micro_batches.run(len(batch[1]), step, self.step_state.restore)
 
     def forward_loss(
         self, x: torch.Tensor, target: torch.Tensor, keys: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One forward pass: the summed loss and the logits of some samples, augmented as waveforms before."""
+        """Summed loss and logits of a forward pass over features, or over clips after waveform augmentation."""
         if self.front is not None:
             x = self.front(x)
         if self.augment is not None and self.augment.has_masks:
@@ -217,95 +203,96 @@ class GenreModule(LightningModule):
         return F.cross_entropy(logits, target, weight, reduction="sum", label_smoothing=smoothing), logits
 
     @torch.no_grad()
-    def augmented(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """A whole effective batch of waveforms after augmentation.
+    def augment_batch(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Augment an effective batch of waveforms.
 
         Args:
-            x: (B, m) int16.
+            x: crops (B, m) int16.
             y: class numbers (B,).
-            draw: which of the epoch's draws each sample is, (B,).
+            draw: draw numbers (B,).
 
         Returns:
-            clips (B, n) float32, class numbers (B,) or with mixup probabilities (B, C), and each sample's key, made of (seed,
-            epoch, draw).
+            clips (B, n) float32; targets: class numbers (B,), or probabilities (B, C) with mixup; keys (B,), derived from
+            (seed, epoch, draw).
         """
         assert self.augment is not None
         keys = torch.tensor([derive_seed(self.plan.seed, self.current_epoch, number) for number in draw.tolist()])
         x = self.augment.waveform(int16_to_float(x), keys, self.plan.clip_samples)
         if self.augment.mixup_alpha > 0:
-            x, y = self.augment.mixup(x, y, keys, self.train_metrics.classes)
+            x, y = self.augment.mixup(x, y, keys, self.train_metrics.num_classes)
         return x, y, keys
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the norm of the gradient."""
+        if self.plan.gradient_clip_norm is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(
+                optimizer
+            )  # Lightning has unscaled the fp16 gradients of other optimizers, but not of fused ones
+        nn.utils.clip_grad_norm_(self.trained, self.plan.gradient_clip_norm)
+
     def on_validation_epoch_start(self) -> None:
-        """Start counting. Lightning validates before an epoch's end is announced: here training is over."""
-        self.took = perf_counter() - self.started
-        broadcast(self.network.buffers())
-        self.valid_metrics = EpochMetrics(self.valid_metrics.classes)
+        """Reset the metrics. Training has ended, although Lightning announces the end of the epoch after validation."""
+        self.training_seconds = perf_counter() - self.epoch_start
+        self.valid_metrics = EpochMetrics(self.valid_metrics.num_classes)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch; the loss is the plain one, so that runs compare."""
+        """Score a batch, with the plain loss, so that runs can be compared."""
         x, y, _ = batch
         x, y = shard(x, y)
         if not len(y):
             return
         crops = x.shape[1] if self.front is not None else 1
 
-        def attempt(clips: int) -> torch.Tensor:
-            return torch.cat([self(part) for part in x.split(max(1, clips // crops))])
+        def score(size: int) -> torch.Tensor:
+            return torch.cat([self(part) for part in x.split(max(1, size // crops))])
 
-        logits = self.micro_batches.attempt(len(y) * crops, attempt, restore=lambda: None)
+        logits = self.micro_batches.run(len(y) * crops, score, restore=lambda: None)
         self.valid_metrics.add(F.cross_entropy(logits, y, reduction="sum"), logits, y)
 
     def on_validation_epoch_end(self) -> None:
-        """Publish `valid/loss`, `valid/accuracy` and `valid/macro_f1` for the callbacks that watch them."""
+        """Log `valid/loss`, `valid/accuracy` and `valid/macro_f1` for callbacks."""
         self.log_dict(self.valid_metrics.scores("valid", self.device), logger=False)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch and step the scheduler; the callbacks that write checkpoints come after this."""
-        found = self.trainer.callback_metrics.items()
-        valid = {name: float(value) for name, value in found if name.startswith("valid/")}
+        """Log the epoch and step the scheduler; callbacks write checkpoints afterwards."""
+        logged = self.trainer.callback_metrics.items()
+        valid = {name: float(value) for name, value in logged if name.startswith("valid/")}
         train = self.train_metrics.scores("train", self.device)
-        self.log("train/loss", train["train/loss"], logger=False)  # for callbacks that watch it
-        self._log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_metrics.lr), **self.speed()})
+        self.log("train/loss", train["train/loss"], logger=False)  # for callbacks that monitor it
+        self.log_epoch(self.current_epoch, {**train, **valid, "lr": float(self.train_metrics.lr), **self.speed()})
         if not np.isfinite(train["train/loss"]):
             raise FloatingPointError(
                 f"the training loss is {train['train/loss']} in epoch {self.current_epoch}: lower optimizer.lr"
             )
         scheduler: Any = self.lr_schedulers()
-        if scheduler is not None and not self._step_scheduler_each_batch:
+        if scheduler is not None and not self.step_scheduler_per_batch:
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step({**train, **valid}[self.plan.monitor])
             else:
                 scheduler.step()
 
     def speed(self) -> dict[str, float]:
-        """Training clips per second, and the share of the time that was spent waiting for them.
-
-        A table's loader, which nothing waits for, has no such figures.
-        """
-        loader: Any = self.trainer.train_dataloader
+        """Training clips per second, and the share of training time spent waiting for them; empty for a table."""
+        loader: Any = self.trainer.train_dataloader.loader  # type: ignore[union-attr]
         if not hasattr(loader, "waited"):
             return {}
-        took, waited, loader.waited = self.took, loader.waited, 0.0
-        return {"speed/clips_per_second": self.train_metrics.tracks / took, "speed/waiting_share": waited / took}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """As in any module, but for the hook's name, which Lightning notes before and after each of its many hooks."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
+        waited, loader.waited = loader.waited, 0.0
+        seconds = self.training_seconds
+        return {"speed/clips_per_second": self.train_metrics.tracks / seconds, "speed/waiting_share": waited / seconds}
 
 
 def crop_logits(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The log of the mean probabilities of each track's crops.
+    """Logarithm of the mean probabilities over the crops of each track.
 
     Args:
-        network: clips (B, n) to logits (B, C).
-        x: (B, crops, n), or one clip of each (B, n).
+        network: maps clips (B, n) to logits (B, C).
+        x: (B, crops, n), or one clip per track (B, n).
 
     Returns:
-        (B, C) float32, of which a softmax gives the mean probabilities.
+        (B, C) float32; its softmax gives the mean probabilities.
     """
     x = int16_to_float(x)
     clips = x if x.ndim == 2 else x.flatten(0, 1)

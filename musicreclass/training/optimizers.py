@@ -1,4 +1,4 @@
-"""Optimizers and schedulers, as conf/ describes them."""
+"""Optimizers and schedulers from their settings in conf/."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.
     """The optimizer of a node of conf/optimizer/.
 
     Args:
-        node: with a `_target_`, and `lr`, of which each group takes its share.
-        groups: `params`, and `lr_scale`, the share.
+        node: a `_target_` and its arguments, usually with `lr`.
+        groups: parameter groups: `params`, and `lr_scale`, by which `lr` is multiplied.
     """
-    shared = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups] if "lr" in node else groups
-    return instantiate(node, params=shared, _convert_="all")
+    if "lr" in node:
+        groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
+    return instantiate(node, params=groups, _convert_="all")
 
 
 def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
-    """The scheduler of a node of conf/scheduler/, or None; told the run's length and the monitor's sense if it takes them."""
+    """The scheduler of a node of conf/scheduler/, or None.
+
+    Args:
+        node: a `_target_` and its arguments; `max_lr` is scaled for each parameter group.
+        optimizer: made by `make_optimizer`.
+        steps: optimizer steps of the whole run, for targets that take `total_steps`.
+        mode: whether the monitored metric is to decrease (`min`) or increase (`max`), for targets that take `mode`.
+    """
     if node.get("_target_") is None:
         return None
-    takes = inspect.signature(get_object(node["_target_"])).parameters
-    known = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in takes}
-    given = {name: value for name, value in node.items() if name != "interval"}
-    if isinstance(given.get("max_lr"), (int, float)):  # one for each group
-        given["max_lr"] = [given["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
-    return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")
+    accepted = inspect.signature(get_object(node["_target_"])).parameters
+    defaults = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in accepted}
+    arguments = {name: value for name, value in node.items() if name != "interval"}
+    if isinstance(arguments.get("max_lr"), (int, float)):
+        arguments["max_lr"] = [arguments["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
+    return instantiate({**defaults, **arguments}, optimizer=optimizer, _convert_="all")

@@ -43,17 +43,14 @@ MACHINES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def settings_of_torch():
+@pytest.fixture
+def restore_torch_settings():
     """Profiles set these for the whole process."""
-    threads, matmul, cudnn = (
-        torch.get_num_threads(),
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-    )
+    threads, matmul, cudnn = torch.get_num_threads(), torch.backends.cuda.matmul, torch.backends.cudnn
+    tf32 = matmul.allow_tf32, cudnn.allow_tf32
     yield
     torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    matmul.allow_tf32, cudnn.allow_tf32 = tf32
 
 
 @cache
@@ -78,6 +75,15 @@ def test_every_profile_resolves_on_every_machine(profile):
         if resolution.accelerator != "cuda":
             assert (resolution.pin_memory, resolution.tf32, resolution.channels_last) == (False, False, False)
     assert Profile.of(settings).threads >= 1  # on the machine that runs this
+
+
+def test_a_profile_changes_the_process_only_when_it_is_applied(restore_torch_settings):
+    threads = torch.get_num_threads()
+    profile = resolved("rtx", RTX, f"hardware.threads={threads + 1}")
+    assert profile.tf32
+    assert (torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32) == (threads, False)
+    profile.apply()
+    assert (torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32) == (threads + 1, True)
 
 
 def test_auto_never_lowers_precision():

@@ -121,9 +121,9 @@ def test_a_share_of_a_gpu_is_all_that_torch_may_allocate(monkeypatch):
     node = OmegaConf.to_container(compose("train", ["hardware.gpu_share=0.5", "hardware.threads=1"]), resolve=True)[
         "hardware"
     ]  # type: ignore[call-overload, index]
-    Profile.of(node, machine=LAPTOP)
+    Profile.of(node, machine=LAPTOP).apply()
     assert asked == []
-    Profile.of(node, machine=card)
+    Profile.of(node, machine=card).apply()
     assert asked == [0.5]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from pyarrow.parquet import read_schema
 
+from musicreclass.data.sampling import LoaderSettings
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.runs.folder import Run
@@ -229,17 +230,15 @@ def test_values_beyond_float32_count_as_missing(here):
 
 def test_batches_depend_on_seed_and_epoch(here):
     data = opened(write(make_frame()))
-    data.batch_size = 2
 
     def rows(seed: int, epoch: int) -> list[int]:
-        data.seed = seed
-        loader = data.train_dataloader()
+        loader = data.train_loader(LoaderSettings(batch_size=2, seed=seed))
         loader.sampler.set_epoch(epoch)
         return [int(r) for _, _, row in loader for r in row]
 
     assert rows(0, 0) == rows(0, 0)
     assert sorted(rows(0, 0)) == sorted(rows(0, 1)) == np.flatnonzero(data.tracks.split == "train").tolist()
     assert len({tuple(rows(s, e)) for s in (0, 1) for e in (0, 1)}) == 4
-    for x, y, row in data.train_dataloader():
+    for x, y, row in data.train_loader(LoaderSettings(batch_size=2)):
         assert np.array_equal(x.numpy(), data.x[row.numpy()], equal_nan=True)
         assert [data.classes[int(k)] for k in y] == data.tracks.target[row.numpy()].tolist()

@@ -1,0 +1,251 @@
+"""Fits a network with Lightning's Trainer: settings, callbacks, checkpoints, devices and micro-batches."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from musicreclass.data.crops import ClipBatches
+from musicreclass.data.recordings import AudioData
+from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
+from musicreclass.data.table import TensorBatches
+from musicreclass.data.tracks import TrackData
+from musicreclass.hardware.profile import Profile
+from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
+from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
+from musicreclass.training.distributed import SummedGradientStrategy
+from musicreclass.training.memory import MicroBatches, has_batch_statistics
+from musicreclass.training.module import GenreModule, TrainingPlan
+
+TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Settings of a fit.
+
+    Attributes:
+        plan: how the network is trained.
+        max_epochs: epochs at most.
+        precision: in Lightning's notation.
+        patience: epochs without improvement after which training stops, or None.
+        min_delta: smallest change of the monitored metric that counts as an improvement.
+        shard_size: tracks of the largest batch that one process trains on.
+        profile: how the machine is used.
+        augmentation: the node of conf/augmentation/.
+    """
+
+    plan: TrainingPlan
+    max_epochs: int
+    precision: str
+    patience: int | None
+    min_delta: float
+    shard_size: int
+    profile: Profile
+    augmentation: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: dict[str, Any], profile: Profile, data: TrackData) -> TrainerSettings:
+        """The settings of a resolved configuration, for training on these data."""
+        trainer, stopping = config["trainer"], config["early_stopping"]
+        tracks = data.size("train")
+        plan = TrainingPlan(
+            optimizer=config["optimizer"],
+            scheduler=config["scheduler"],
+            batch_size=trainer["batch_size"],
+            steps=trainer["max_epochs"] * -(-tracks // trainer["batch_size"]),
+            seed=config["seed"],
+            monitor=trainer["monitor"],
+            mode="min" if trainer["monitor"].endswith("loss") else "max",
+            label_smoothing=trainer["label_smoothing"],
+            gradient_clip_norm=trainer["gradient_clip_norm"],
+            clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
+        )
+        return cls(
+            plan=plan,
+            max_epochs=trainer["max_epochs"],
+            precision=profile.precision,
+            patience=stopping["patience"],
+            min_delta=stopping["min_delta"],
+            shard_size=-(-min(plan.batch_size, tracks) // profile.processes),
+            profile=profile,
+            augmentation=config["augmentation"],
+        )
+
+    def loader_settings(self, **settings: Any) -> LoaderSettings:
+        """What to ask a DataModule for; `settings` are `transform` or `crop_factor`."""
+        return LoaderSettings(
+            self.plan.batch_size,
+            self.plan.seed,
+            prefetch=self.profile.prefetch,
+            pin_memory=self.profile.pin_memory,
+            **settings,
+        )
+
+
+class BatchGroups:
+    """Yields lists of effective batches, so that Lightning's work per loader item is shared by several optimizer steps.
+
+    MEASURED
+
+    Args:
+        loader: yields effective batches.
+        size: batches per list.
+    """
+
+    batch_sampler = None  # Lightning reads this attribute of a loader that has a sampler
+
+    def __init__(self, loader: TensorBatches | ClipBatches, size: int) -> None:
+        self.loader, self.size = loader, size
+
+    def __len__(self) -> int:
+        return -(-len(self.loader) // self.size)
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        batches = iter(self.loader)
+        while group := list(islice(batches, self.size)):
+            yield group
+
+    @property
+    def sampler(self) -> TrackSampler | None:
+        """Lightning sets its epoch."""
+        return self.loader.sampler
+
+
+class NetworkTrainer:
+    """Fits a network, and restores the weights of its best epoch.
+
+    Args:
+        settings: how to train.
+        folder: the run folder; checkpoints are stored in its `checkpoints/`.
+        micro_batch: tracks per forward pass, None for the whole shard, or `auto` to measure how many fit.
+        note_micro_batch: called with the tracks per forward pass whenever they change.
+    """
+
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        folder: Path,
+        micro_batch: int | str | None,
+        note_micro_batch: Callable[[int | None], None],
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.micro_batch = micro_batch
+        self.note_micro_batch = note_micro_batch
+        plan = settings.plan
+        self.checkpoint = ModelCheckpoint(
+            folder / "checkpoints", "best", plan.monitor, mode=plan.mode, save_last=True, save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )  # fmt: skip
+        self.measure = MeasureMicroBatch(settings.profile) if micro_batch == "auto" else None
+
+    def fit(
+        self, module: GenreModule, train: TensorBatches | ClipBatches, valid: TensorBatches | ClipBatches, resume: bool
+    ) -> dict[str, Any] | None:
+        """Train until the monitored metric stops improving.
+
+        Args:
+            module: its weights become those of the best epoch.
+            train: yields effective batches.
+            valid: yields batches of the validation split.
+            resume: whether to resume from the last checkpoint, if it is valid.
+
+        Returns:
+            epochs, numbers of parameters and the micro-batch, for provenance; None in all processes but the first.
+        """
+        module.micro_batches = MicroBatches(
+            self.micro_batch if isinstance(self.micro_batch, int) else None, self._note_shard
+        )
+        if self.settings.profile.processes > 1 and self.measure is None:
+            self._note_shard(module.micro_batches.size)
+        trainer = self._make_trainer()
+        # Lightning's work per item costs a table's small steps dearly; clips would fill the memory, for no gain.
+        groups = BatchGroups(train, TABLE_GROUP if isinstance(train, TensorBatches) else 1)
+        resume_from = find_checkpoint(self.folder / "checkpoints") if resume else None
+        try:
+            trainer.fit(module, groups, valid, ckpt_path=resume_from, weights_only=True)
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
+                raise KeyboardInterrupt from error
+            raise
+        if trainer.global_rank:
+            return None
+        best = torch.load(self.checkpoint.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        return self._summary(module, int(best["epoch"]), int(trainer.current_epoch))
+
+    def _note_shard(self, size: int | None) -> None:
+        """Note a micro-batch; of several processes each trains on a shard, which is never larger than the noted size."""
+        if self.settings.profile.processes > 1:
+            size = min(size or self.settings.shard_size, self.settings.shard_size)
+        self.note_micro_batch(size)
+
+    def _make_trainer(self) -> pl.Trainer:
+        settings, profile = self.settings, self.settings.profile
+        callbacks: list[Callback] = [self.checkpoint]
+        if settings.patience is not None:
+            stopping = EarlyStopping(
+                settings.plan.monitor, mode=settings.plan.mode, patience=settings.patience,
+                min_delta=settings.min_delta, check_on_train_epoch_end=True,
+            )  # fmt: skip
+            callbacks.append(stopping)
+        if self.measure is not None:
+            callbacks.append(self.measure)
+        if profile.empty_cache_every is not None:
+            callbacks.append(EmptyCache(profile.empty_cache_every))
+        return quiet_trainer(
+            accelerator=profile.accelerator,
+            devices=profile.devices,
+            num_nodes=profile.nodes,
+            strategy=SummedGradientStrategy(profile.threads) if profile.processes > 1 else "auto",
+            use_distributed_sampler=False,  # each process reads whole batches and takes its shard of each
+            precision=settings.precision,
+            max_epochs=settings.max_epochs,
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            default_root_dir=self.folder,
+            plugins=[AtomicCheckpoints()],
+        )
+
+    def _summary(self, module: GenreModule, best_epoch: int, epochs: int) -> dict[str, Any]:
+        measured = self.measure.results[-1] if self.measure is not None and self.measure.results else None
+        return {
+            "best_epoch": best_epoch,
+            "epochs": epochs,
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "trainable": sum(p.numel() for p in module.trained_parameters()),
+            "micro_batch": {
+                "size": module.micro_batches.size,
+                "batch_statistics": has_batch_statistics(module.network),
+                "measured": None if measured is None else measured.as_dict(),
+            },
+        }
+
+
+def quiet_trainer(**settings: Any) -> pl.Trainer:
+    """A deterministic Trainer that prints errors only and leaves signals to the run."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+    trainer = pl.Trainer(
+        logger=False,
+        deterministic=True,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **settings,
+    )
+    # A run handles signals itself; Lightning's handlers would forward them to the other processes too early.
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = lambda: None
+    return trainer
