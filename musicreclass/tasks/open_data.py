@@ -14,7 +14,12 @@ from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
 
 
-def open_data(settings: Settings, needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None) -> TrackData:
+def open_data(
+    settings: Settings,
+    needs: tuple[str, ...] = ("train", "valid"),
+    encoder: str | None = None,
+    profile: Profile | None = None,
+) -> TrackData:
     """The configured DataModule, read and split; its recordings turned into a table if `features` says so.
 
     Args:
