@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
@@ -16,6 +16,7 @@ from musicreclass.classifiers.base import Classifier, ModelCard, check_sums, ref
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.network import NetworkClassifier, TrainerSettings
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
@@ -74,7 +75,7 @@ def build(config: dict[str, Any], profile: Profile, data: TrackData) -> Classifi
         return NetworkClassifier(meta, weighted, TrainerSettings.of(config, profile, data))
     threads = {"n_jobs": profile.threads} if "n_jobs" in arguments and arguments["n_jobs"] is None else {}
     try:
-        estimator = instantiate({"_target_": target, **arguments, **threads}, _convert_="all")
+        estimator = instantiate({"_target_": target, **arguments, **threads})
     except (InstantiationException, TypeError) as error:
         raise ConfigError([f"model: {one_line(error.__cause__ or error)}"]) from error
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from torch import nn
 
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.base import ModelCard
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, UserError
 from musicreclass.models.frontend import LogMel, Standardize
@@ -59,7 +60,7 @@ def make_network(meta: ModelCard) -> nn.Sequential:
     if meta.input == "table":
         sizes["in_features"] = len(meta.columns)
     try:
-        network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes, _convert_="all")
+        network = instantiate({"_target_": meta.target, **meta.arguments}, **sizes)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
@@ -87,7 +88,7 @@ def make_augmentation(node: dict[str, Any]) -> Augmentation:
         ConfigError: for settings that cannot be.
     """
     try:
-        found = instantiate(node, _convert_="all")
+        found = instantiate(node)
     except InstantiationException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from error

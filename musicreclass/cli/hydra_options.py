@@ -43,7 +43,7 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
     sys.path.append(os.getcwd())  # so that a `_target_` in the working directory is found
     check = Check(tree, task, args.overrides, args.multirun)
     informs = args.help or args.cfg is not None
-    problems = [line for line in check.problems() if not (informs and ": a value is needed: " in line)]
+    problems = [line for line in check.problems() if not (informs and ": a value is needed: " in str(line))]
     if problems:
         raise ConfigError(problems)
     if args.help:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from musicreclass.cli.messages import report_error, report_stop
+from musicreclass.errors import TrialPruned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,9 +39,14 @@ def train_job(cfg: DictConfig) -> float | None:
             sys.path.append(os.getcwd())  # a process of a launcher lacks what this command has appended
         sweep = Sweep.of(hydra)
         cfg = with_hydra_choices(cfg)
-        return sweep.run_job(
-            cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher, find_or_train, report_error
-        )
+        overrides = list(hydra.overrides.task)
+        print(f"job {hydra.job.num}: {' '.join(overrides)}", flush=True)
+        outcome = sweep.run_job(cfg, hydra.job.num, overrides, hydra.launcher, find_or_train)
+        if isinstance(outcome.error, TrialPruned):
+            print(f"job {hydra.job.num}: {outcome.error}", flush=True)
+        elif outcome.error is not None:
+            report_error(outcome.error)
+        return outcome.macro_f1
     end_process_on_error(lambda: train_and_show(with_hydra_choices(cfg)))
     return None
 

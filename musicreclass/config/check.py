@@ -26,7 +26,7 @@ from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.science import SCIENCE
 from musicreclass.config.search_rules import refusals, searches
 from musicreclass.config.tree import Tree, with_choices
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 
 OVERLAYS = ("experiment", "debug", "search")  # groups whose files set other groups' keys and bring none of their own
 
@@ -72,7 +72,7 @@ class Check:
     task: str
     arguments: list[str]
     multirun: bool
-    found: list[str] = field(default_factory=list)
+    found: list[str | Problem] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
     first: DictConfig | None = None
     scores_test: bool = False
@@ -98,7 +98,7 @@ class Check:
         assert self.first is not None
         return searches(self.first)
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[str | Problem]:
         """Every problem, one line each; empty if the jobs can start."""
         parsed = [o for text in self.arguments if (o := self._parse(text)) is not None]
         self.overrides = overrides = [o for o in parsed if self._is_usable(o)]
@@ -111,7 +111,7 @@ class Check:
         elif self.multirun and self.scores_test:
             self._refuse_search(overrides)
         follow = tuple(f"{key}: a value is needed" for key in self.unread)
-        return [line for line in dict.fromkeys(self.found) if not (follow and line.startswith(follow))]
+        return [line for line in dict.fromkeys(self.found) if not (follow and str(line).startswith(follow))]
 
     def _refuse_search(self, overrides: list[Override]) -> None:
         """A sweep over settings is a search, and a search must not see the test split, unless it was asked for in words."""

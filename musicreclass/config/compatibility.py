@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.science import is_estimator
 from musicreclass.config.tree import Tree
+from musicreclass.errors import Problem
 
 FIXED = {
     "hydra.mode": "-m makes a multirun",
@@ -35,7 +37,7 @@ class Choices:
     multirun: bool
     swept: set[str]
 
-    def misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[str]:
+    def misfits(self, cfg: DictConfig, choices: dict[str, str]) -> Sequence[str | Problem]:
         """Choices that do not fit each other."""
         if self.multirun and cfg.get("run_dir") is not None:
             return ["run_dir: one folder cannot hold the runs of a multirun; leave it out with -m"]
@@ -46,13 +48,10 @@ class Choices:
             return [
                 f"hardware.devices, hardware.nodes: model={choices.get('model')} trains in one process: set both to 1"
             ]
-        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
+        search = f"search={choices['search']}" if choices.get("search") else ""
+        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper")), search) if self.multirun else None
         if missing:
-            return [
-                missing
-                if choices.get("search") is None
-                else f"search={choices['search']}: {missing.partition(': ')[2]}"
-            ]
+            return [missing]
         if cfg.hydra.mode is not None:
             return [f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"]
         for section in ("data", "model"):

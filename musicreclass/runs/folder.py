@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Terminated, UserError
+from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.signals import stoppable
 from musicreclass.runs.signature import known_fingerprint, run_folder, signature
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
+        """`running`, `interrupted`, `pruned`, `done`, `failed`, or `absent`."""
         return str(self.status.get("state", "absent"))
 
     @property
@@ -270,6 +270,11 @@ class Run:
             self._end("interrupted", f"stopped by {by}")
             if signals:
                 raise Terminated from None
+            raise
+        except TrialPruned as pruned:
+            log.info("%s", pruned)
+            self._end("pruned", str(pruned))
+            pruned.folder = self.folder
             raise
         except (Exception, SystemExit) as error:
             words = " ".join(str(error).split()) or "no message"

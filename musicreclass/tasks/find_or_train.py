@@ -17,12 +17,18 @@ from musicreclass.runs.folder import Run, finished_run
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from musicreclass.classifiers.base import LogEpoch
 
 WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
-def find_or_train(cfg: DictConfig) -> Run:
-    """The run that a configuration asks for: found, if it is finished, else made."""
+def find_or_train(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
+    """The run that a configuration asks for: found, if it is finished, else made.
+
+    Args:
+        cfg: a checked configuration.
+        on_epoch: called after each epoch that is trained; what it raises ends the run.
+    """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     path = config["data"].get("path")
     if path and not Path(path).expanduser().is_file():
@@ -32,7 +38,7 @@ def find_or_train(cfg: DictConfig) -> Run:
     if run is None:
         from musicreclass.tasks.train import train as train_run
 
-        return train_run(cfg)
+        return train_run(cfg, on_epoch)
     if is_worker_rank(config):
         return run
     print(f"found finished: {run.folder} (force=true trains it again)")

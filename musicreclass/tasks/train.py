@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from musicreclass.classifiers.base import Classifier, Workspace
+from musicreclass.classifiers.base import Classifier, LogEpoch, Workspace
 from musicreclass.classifiers.factory import build
 from musicreclass.config.schema import SPLITS
 from musicreclass.config.science import is_estimator, weights_file
@@ -39,11 +39,12 @@ log = logging.getLogger("musicreclass")
 PATIENCE = 300  # seconds in which nobody is at work on a run that this process is to train along
 
 
-def train(cfg: DictConfig) -> Run:
+def train(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
     """Fit the configured model on the configured data, score it, and leave a run folder.
 
     Args:
         cfg: a checked configuration, as `musicreclass.config.check.compose` gives it.
+        on_epoch: called after each epoch (of a resumed run: also for the epochs it has); what it raises ends the run.
 
     Returns:
         The finished run.
@@ -110,7 +111,7 @@ def train(cfg: DictConfig) -> Run:
                 log.info("hardware: %s", line)
             for line in profile.warnings:
                 log.warning(line)
-            fit_and_score(run, config, data, classifier, watch, resume, profile)
+            fit_and_score(run, config, data, classifier, watch, resume, profile, on_epoch)
     return run
 
 
@@ -164,7 +165,7 @@ def hardware_profile(cfg: DictConfig) -> tuple[Profile, dict[str, Any]]:
 
 def fit_and_score(
     run: Run, config: dict[str, Any], data: TrackData, classifier: Classifier, watch: Stopwatch, resume: bool,
-    profile: Profile,
+    profile: Profile, on_epoch: LogEpoch | None = None,
 ) -> None:  # fmt: skip
     """What happens inside a run's session."""
     for section in ("features", "model"):
@@ -181,6 +182,12 @@ def fit_and_score(
     def note(epoch: int, values: dict[str, float]) -> None:
         run.check_lock()
         curves.log(epoch, {**values, **monitor.epoch()})
+        if on_epoch is not None:
+            on_epoch(epoch, values)
+
+    if on_epoch is not None:
+        for row in curves.rows:
+            on_epoch(int(row["epoch"]), row)
 
     def note_micro_batch(size: int | None) -> None:
         run.check_lock()

@@ -6,7 +6,9 @@ import inspect
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
+
+from musicreclass.config.hydra_adapter import instantiate
 
 
 def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -17,7 +19,7 @@ def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.
         groups: `params`, and `lr_scale`, the share.
     """
     shared = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups] if "lr" in node else groups
-    return instantiate(node, params=shared, _convert_="all")
+    return instantiate(node, params=shared)
 
 
 def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
@@ -29,4 +31,4 @@ def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps
     given = {name: value for name, value in node.items() if name != "interval"}
     if isinstance(given.get("max_lr"), (int, float)):  # one for each group
         given["max_lr"] = [given["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
-    return instantiate({**known, **given}, optimizer=optimizer, _convert_="all")
+    return instantiate({**known, **given}, optimizer=optimizer)
