@@ -1,6 +1,7 @@
 # TORCH=system keeps the installed torch (such as the Jetson build). XGBOOST=gpu installs XGBoost's CUDA build.
 # Both choices are stored in .venv; run `make clean` before changing them.
 VENV := .venv
+NEWEST := .venv-newest
 CHOICE := $(VENV)/choice.mk
 -include $(CHOICE)
 PYTHON ?= python3
@@ -18,7 +19,7 @@ TORCH_PIN := torch==2.13.0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-slow lint format types check bench baselines userclaim tensorboard clean
+.PHONY: help install dev demo test test-slow test-newest lint format types check bench baselines userclaim tensorboard clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +59,14 @@ test: dev  ## run the tests
 test-slow: dev  ## run the slow tests (minutes)
 	$(VENV)/bin/python -m pytest -m slow
 
+# By hand, before a release: a candidate of Hydra may change at any time.
+test-newest:  ## run the tests with the newest versions that pyproject allows and Hydra's release candidate, in .venv-newest
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(TORCH_PIN) \
+		-e '.[$(XGBOOST),dev]' 'hydra-core>=1.4.0rc1' 'hydra-joblib-launcher>=1.4.0rc1'
+	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/versions.txt
+	$(NEWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 lint: dev  ## check style and import layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -91,5 +100,5 @@ userclaim: install  ## compare a leaky protocol with the official one, on FMA fe
 tensorboard: install  ## open all runs at http://localhost:6006
 	$(RUN) tensorboard outputs --port 6006
 
-clean:  ## remove .venv and build files; keep runs and data
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove .venv, .venv-newest and build files; keep runs and data
+	rm -rf $(VENV) $(NEWEST) build dist .pytest_cache .mypy_cache .ruff_cache

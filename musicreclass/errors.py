@@ -104,6 +104,22 @@ class RunFailedError(Exception):
         self.folder = folder
 
 
+class TrialPruned(Exception):
+    """A search stopped a run whose validation scores are below those of most earlier trials. This is not a failure.
+
+    Args:
+        epoch: the last epoch that was trained, from 0.
+
+    Attributes:
+        folder: the run folder; known once the run has ended.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"pruned after {epoch + 1} epochs: its score is below the median of earlier trials")
+        self.epoch = epoch
+        self.folder: Path | None = None
+
+
 def printable(text: str) -> str:
     """Text without control characters, which could change what a terminal shows."""
     return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "�" for c in text)

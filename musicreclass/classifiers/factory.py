@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
@@ -16,6 +16,7 @@ from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
 from musicreclass.data.recordings import AudioData
@@ -87,7 +88,7 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
     if "n_jobs" in arguments and arguments["n_jobs"] is None:
         arguments["n_jobs"] = threads
     try:
-        estimator = instantiate({"_target_": target, **arguments}, _convert_="all")
+        estimator = instantiate({"_target_": target, **arguments})
     except (InstantiationException, TypeError) as error:
         line = f"model: {one_line(error.__cause__ or error)}"
         raise ConfigError([Problem(line, "wrong_arguments", "model", target)]) from error

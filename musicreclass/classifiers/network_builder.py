@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from torch import nn
 
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.model_folder import ModelCard
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
@@ -34,7 +35,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     if card.input == "table":
         sizes["in_features"] = len(card.columns)
     try:
-        network = instantiate({"_target_": card.target, **card.arguments}, **sizes, _convert_="all")
+        network = instantiate({"_target_": card.target, **card.arguments}, **sizes)
     except InstantiationException as error:
         raise _from_target(error, "model") from error
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
@@ -65,7 +66,7 @@ def make_augmentation(node: dict[str, Any]) -> Augmentation:
         ConfigError: for invalid settings.
     """
     try:
-        augmentation = instantiate(node, _convert_="all")
+        augmentation = instantiate(node)
     except InstantiationException as error:
         raise _from_target(error, "augmentation") from error
     if not isinstance(augmentation, Augmentation):

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.messages import report_error, report_stop
+from musicreclass.errors import TrialPruned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from musicreclass.classifiers.base import LogEpoch
     from musicreclass.runs.folder import Run
 
 
@@ -47,14 +49,25 @@ def train_job(cfg: DictConfig) -> float | None:
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a process of a launcher lacks what this command has appended
         sweep = Sweep.of(hydra)
-        cfg = with_hydra_choices(cfg)
-        return sweep.run_job(cfg, hydra.job.num, list(hydra.overrides.task), hydra.launcher, train_one, report_error)
+        overrides = list(hydra.overrides.task)
+        print(f"job {hydra.job.num}: {' '.join(overrides)}", flush=True)
+        outcome = sweep.run_job(with_hydra_choices(cfg), hydra.job.num, overrides, hydra.launcher, train_one)
+        if isinstance(outcome.error, TrialPruned):
+            print(f"job {hydra.job.num}: {outcome.error}", flush=True)
+        elif outcome.error is not None:
+            report_error(outcome.error)
+        return outcome.macro_f1
     end_process_on_error(lambda: train_and_show(with_hydra_choices(cfg)))
     return None
 
 
-def train_one(cfg: DictConfig) -> Run:
-    """Find or train the run of a configuration; say if it was found."""
+def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
+    """Find or train the run of a configuration; say if it was found.
+
+    Args:
+        cfg: composed and checked.
+        on_epoch: called after each epoch that is trained; what it raises ends the run.
+    """
     from musicreclass.config.check import settings_of
     from musicreclass.config.settings import TrainSettings
     from musicreclass.hardware.launch import is_worker_rank
@@ -62,7 +75,7 @@ def train_one(cfg: DictConfig) -> Run:
 
     settings = settings_of("train", cfg)
     assert isinstance(settings, TrainSettings)
-    run, found = find_or_train(settings)
+    run, found = find_or_train(settings, on_epoch)
     if found and not is_worker_rank(settings.as_dict()):
         print(f"found finished: {run.folder} (force=true trains it again)")
         if run.is_stale:

@@ -111,8 +111,7 @@ class Check:
         for chosen in combinations(swept):
             self._check_job(chosen, fixed)
         if self.first is not None and searches(self.first):
-            found = refusals(self.first, self.overrides, self.multirun, self.scores_test)
-            self.collected += [p if isinstance(p, Problem) else Problem(p, "search_rule") for p in found]
+            self.collected += refusals(self.first, self.overrides, self.multirun, self.scores_test)
         elif self.multirun and self.scores_test:
             self._refuse_test_in_search()
         unique = {problem.message: problem for problem in self.collected}.values()
@@ -168,8 +167,7 @@ class Check:
         """The problem of groups that Hydra cannot compose."""
         if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
             plugin = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
-            missing = missing_plugin(*plugin.groups()) if plugin else None
-            return Problem(str(missing), "missing_plugin") if missing else Problem(one_line(error), "cannot_compose")
+            return (missing_plugin(*plugin.groups()) if plugin else None) or Problem(one_line(error), "cannot_compose")
         line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})"
         return Problem(line, "cannot_compose")
 

@@ -63,12 +63,10 @@ class Choices:
         if several and is_estimator(cfg):
             line = f"{SEVERAL}: model={choices.get('model')} trains in one process; set both to 1"
             return [Problem(line, "processes_for_estimator", "hardware.devices")]
-        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper"))) if self.multirun else None
-        if missing:
-            line = str(missing)
-            if choices.get("search") is not None:
-                line = f"search={choices['search']}: {line.partition(': ')[2]}"
-            return [Problem(line, "missing_plugin", "hydra/sweeper")]
+        search = f"search={choices['search']}" if choices.get("search") else ""
+        missing = missing_plugin("hydra/sweeper", str(choices.get("hydra/sweeper")), search) if self.multirun else None
+        if missing is not None:
+            return [missing]
         if cfg.hydra.mode is not None:
             line = f"hydra.mode={cfg.hydra.mode}: cannot be set in a file; {FIXED['hydra.mode']}"
             return [Problem(line, "fixed_key", "hydra.mode")]

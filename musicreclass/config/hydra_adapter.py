@@ -9,13 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+SEARCH_SWEEPER = "musicreclass.sweep.sweeper.TpeSweeper"  # the `_target_` of conf/hydra/sweeper/tpe.yaml
+IS_1_3 = hydra.__version__.startswith("1.3.")
 
 
 def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImpl:
@@ -54,10 +60,40 @@ def run_job(conf: Path, task: str, args: argparse.Namespace, job: Callable[[Dict
         job: takes the composed configuration.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors reach the caller unchanged
-    version.setbase("1.3")
+    if IS_1_3:  # later versions have a single set of defaults, and deprecate the call
+        version.setbase("1.3")
     if not args.info:
         logging.getLogger("hydra").setLevel(logging.CRITICAL)  # the caller reports what Hydra would log
     _run_hydra(args, get_args_parser(), job, config_path=str(conf), config_name=task)
+
+
+def register_sweeper(sweeper: type[Sweeper]) -> None:
+    """Let Hydra create a sweeper of this project, `SEARCH_SWEEPER`."""
+    plugins: Any = Plugins.instance()
+    plugins.register(sweeper)
+    if IS_1_3:  # which accepts plugins of the package hydra_plugins only
+        accepts = plugins.is_in_toplevel_plugins_module
+        plugins.is_in_toplevel_plugins_module = lambda name: name == SEARCH_SWEEPER or accepts(name)
+
+
+def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
+    """Call the `_target_` of a node. The caller must trust the targets in it; arguments get plain lists and dictionaries.
+
+    Args:
+        node: `_target_` and its arguments, which may be such nodes too.
+        arguments: take precedence over those of the node.
+    """
+    if not IS_1_3:
+        arguments["_execution_whitelist_"] = sorted(targets_in(node))
+    return hydra.utils.instantiate(node, _convert_="all", **arguments)
+
+
+def targets_in(node: Any) -> set[str]:
+    """Every `_target_` in a node and below it."""
+    if isinstance(node, dict):
+        named = {str(node["_target_"])} if "_target_" in node else set()
+        return named.union(*(targets_in(value) for value in node.values()))
+    return set().union(*(targets_in(value) for value in node)) if isinstance(node, list) else set()
 
 
 def child(cfg: DictConfig, name: str) -> Any:

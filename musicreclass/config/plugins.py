@@ -1,40 +1,62 @@
-"""Hydra plugins: which launchers and sweepers need which package."""
+"""Which package each of Hydra's launchers and sweepers needs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 
-PLUGINS = {  # by the beginning of an option's name: the module, and how it is installed
-    "joblib": ("hydra_joblib_launcher", "pip install hydra-joblib-launcher"),
-    "submitit": ("hydra_submitit_launcher", "pip install hydra-submitit-launcher"),
-    "ray": ("hydra_ray_launcher", "pip install ray && pip install --no-deps hydra-ray-launcher"),
-    "tpe": ("hydra_optuna_sweeper", "pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
-    "optuna": ("hydra_optuna_sweeper", "pip install hydra-optuna-sweeper 'sqlalchemy<2'"),
+from musicreclass.errors import Problem
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What a launcher or sweeper needs.
+
+    Attributes:
+        module: the module that must be installed.
+        extra: the extra of this project that installs it; empty if there is none.
+        install: the command that installs it alone.
+    """
+
+    module: str
+    extra: str
+    install: str
+
+    def remedy(self) -> str:
+        """How to install it, in a few words."""
+        from_checkout = f"pip install -c constraints.txt -e '.[{self.extra}]' in the project's folder"
+        return f"{from_checkout} or {self.install}" if self.extra else self.install
+
+
+PLUGINS = {  # by the beginning of the option's name
+    "joblib": Plugin("hydra_plugins.hydra_joblib_launcher", "sweep", "pip install hydra-joblib-launcher"),
+    "submitit": Plugin("hydra_plugins.hydra_submitit_launcher", "slurm", "pip install hydra-submitit-launcher"),
+    "ray": Plugin(
+        "hydra_plugins.hydra_ray_launcher", "", "pip install ray && pip install --no-deps hydra-ray-launcher"
+    ),
+    "tpe": Plugin("optuna", "sweep", "pip install optuna"),
 }
 
 
-EXTRAS = {"hydra_joblib_launcher": "sweep", "hydra_submitit_launcher": "slurm", "hydra_optuna_sweeper": "sweep"}
-
-
-def missing_plugin(part: str, option: str) -> str | None:
-    """What to install for one of Hydra's launchers or sweepers, in a line; None if it is there, or unknown.
+def missing_plugin(group: str, option: str, chosen_by: str = "") -> Problem | None:
+    """The problem of a launcher or sweeper that is not installed; None if it is installed or not known here.
 
     Args:
-        part: `hydra/launcher` or `hydra/sweeper`.
-        option: which one.
+        group: `hydra/launcher` or `hydra/sweeper`.
+        option: the chosen one.
+        chosen_by: `GROUP=OPTION` of the file that chose it; empty if the command line did.
     """
-    module, remedy = next((found for name, found in PLUGINS.items() if option.startswith(name)), ("", ""))
-    if not module or is_installed(module):
+    plugin = next((plugin for name, plugin in PLUGINS.items() if option.startswith(name)), None)
+    if plugin is None or is_installed(plugin.module):
         return None
-    extra = (
-        f"pip install -c constraints.txt -e '.[{EXTRAS[module]}]' in the project's folder" if module in EXTRAS else ""
-    )
-    return f"{part}={option}: its plugin is not installed: {' or '.join(filter(None, (extra, remedy)))}"
+    name = chosen_by or f"{group}={option}"
+    message = f"{name}: {plugin.module.rpartition('.')[2]} is not installed: {plugin.remedy()}"
+    return Problem(message, "missing_plugin", name.partition("=")[0], option, plugin.remedy())
 
 
 def is_installed(module: str) -> bool:
-    """Whether one of Hydra's plugins is there."""
+    """Whether a module is installed; it is not imported."""
     try:
-        return find_spec(f"hydra_plugins.{module}") is not None
-    except ModuleNotFoundError:  # not a single plugin is
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that would contain it
         return False

@@ -1,21 +1,24 @@
-"""What makes a multirun a search, and what a search must not do."""
+"""Which multiruns are searches, and the rules that a search must follow."""
 
 from __future__ import annotations
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-SEARCHER = "hydra_plugins.hydra_optuna_sweeper."
-UNCHOSEN = ("seed", "data.fold", "data/split")  # a search would pick the lucky one
+from musicreclass.config.compatibility import is_estimator
+from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
+from musicreclass.errors import Problem
+
+NOT_SEARCHED = ("seed", "data.fold", "data/split")  # a search would choose the one that happens to score best
 
 
 def searches(cfg: DictConfig) -> bool:
-    """Whether a composed configuration's sweeper proposes jobs by what those before have scored."""
-    return str(cfg.hydra.sweeper.get("_target_")).startswith(SEARCHER)
+    """Whether the sweeper of a composed configuration proposes jobs by the scores of those before."""
+    return str(cfg.hydra.sweeper.get("_target_")) == SEARCH_SWEEPER
 
 
-def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_test: bool) -> list[str]:
-    """A line for each thing that a search must not do: run once, look at test, choose a seed, ask for no trials.
+def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_test: bool) -> list[Problem]:
+    """The rules that a search breaks.
 
     Args:
         cfg: composed for one job, Hydra's node included.
@@ -23,22 +26,44 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
         multirun: whether -m was given.
         scores_test: whether any job would be scored on test.
     """
-    chosen, sweeper = cfg.hydra.runtime.choices, cfg.hydra.sweeper
-    name = f"search={chosen['search']}" if chosen.get("search") else f"hydra/sweeper={chosen['hydra/sweeper']}"
-    found = []
+    choices, sweeper = cfg.hydra.runtime.choices, cfg.hydra.sweeper
+    key = "search" if choices.get("search") else "hydra/sweeper"
+    name = f"{key}={choices[key]}"
+    problems = []
     if not multirun:
-        found.append(f"{name}: a search is many runs: add -m")
+        problems.append(Problem(f"{name}: a search consists of many runs: add -m", "search_without_multirun", key))
     if scores_test or "valid" not in cfg.evaluate:
-        found.append(f"{name}: a search scores validation alone: evaluate=[valid]; its winner is scored on test")
-    found += [
-        f"{o.input_line}: a search chooses none of these; sweep over it with the winner"
+        message = f"{name}: a search is scored on validation only: evaluate=[valid]; its winner is scored on test"
+        problems.append(Problem(message, "search_scores_test", "evaluate"))
+    problems += [
+        Problem(
+            f"{o.input_line}: a search must not choose {o.key_or_group}; sweep over it with the winner's settings",
+            "not_searched",
+            o.key_or_group,
+        )
         for o in overrides
-        if o.is_sweep_override() and o.key_or_group in UNCHOSEN
+        if o.is_sweep_override() and o.key_or_group in NOT_SEARCHED
     ]
-    if str(sweeper.direction).rpartition(".")[2] != "maximize":
-        found.append(f"{name}: it would look for the lowest macro-F1: hydra.sweeper.direction=maximize")
-    for key in ("n_trials", "n_jobs"):
-        number = sweeper.get(key)
+    for option in ("n_trials", "n_jobs"):
+        number = sweeper.get(option)
         if not isinstance(number, int) or number < 1:
-            found.append(f"hydra.sweeper.{key}={number}: must be a whole number, at least 1")
-    return found
+            path = f"hydra.sweeper.{option}"
+            problems.append(
+                Problem(f"{path}={number}: must be a whole number, at least 1", "wrong_value", path, number)
+            )
+    return problems + pruner_problems(cfg)
+
+
+def pruner_problems(cfg: DictConfig) -> list[Problem]:
+    """What is wrong with `hydra.sweeper.pruner`: arguments for a model that reports scores by epoch, or null."""
+    key, pruner = "hydra.sweeper.pruner", cfg.hydra.sweeper.get("pruner")
+    if pruner is None:
+        return []
+    if not OmegaConf.is_dict(pruner):
+        message = f"{key}={pruner}: must be null or arguments of the pruner, as in {key}={{n_warmup_steps: 5}}"
+        return [Problem(message, "wrong_value", key, pruner)]
+    if is_estimator(cfg):
+        model = cfg.hydra.runtime.choices.get("model")
+        message = f"{key}: model={model} reports no score during training, so its trials cannot be pruned: {key}=null"
+        return [Problem(message, "pruner_without_epochs", key)]
+    return []

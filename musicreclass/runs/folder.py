@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Terminated, UserError
+from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError
 from musicreclass.runs.files import FORMAT, RunFiles
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
@@ -155,6 +155,11 @@ class Run(RunFiles):
             self._end("interrupted", f"stopped by {sender}")
             if signals:
                 raise Terminated from None
+            raise
+        except TrialPruned as pruned:
+            log.info("%s", pruned)
+            self._end("pruned", str(pruned))
+            pruned.folder = self.folder
             raise
         except (Exception, SystemExit) as error:
             message = " ".join(str(error).split()) or "no message"

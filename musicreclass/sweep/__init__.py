@@ -1,4 +1,4 @@
-"""Many runs from one command: the records of a sweep, the search over settings, and what a job may use of a shared machine.
+"""Many runs from one command: the records of a sweep, the search over settings, and a job's share of a machine.
 
-What one job does is passed in; nothing here trains.
+What one job does is passed in; nothing here trains or prints.
 """

@@ -6,12 +6,15 @@ A finished run is found without importing what trains.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from musicreclass.config.settings import Settings, TrainSettings
 from musicreclass.errors import DatasetNotFoundError, WeightsError
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
+
+if TYPE_CHECKING:
+    from musicreclass.classifiers.base import LogEpoch
 
 WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -23,8 +26,12 @@ class Outcome(NamedTuple):
     found: bool
 
 
-def find_or_train(settings: TrainSettings) -> Outcome:
+def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Outcome:
     """The finished run of these settings, trained if need be.
+
+    Args:
+        settings: checked.
+        on_epoch: called after each epoch that is trained; what it raises ends the run.
 
     Raises:
         UserError: for data, weights or a model that cannot be used.
@@ -36,7 +43,7 @@ def find_or_train(settings: TrainSettings) -> Outcome:
         return Outcome(run, found=True)
     from musicreclass.tasks.train import train
 
-    return Outcome(train(settings), found=False)
+    return Outcome(train(settings, on_epoch), found=False)
 
 
 def check_files(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.base import LogEpoch, Workspace
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import spectrogram_figure
 from musicreclass.report.history import Curves
@@ -12,13 +12,14 @@ from musicreclass.report.progress import progress_bar
 from musicreclass.tasks.plan import Plan, seed_global_state
 
 
-def fit(plan: Plan, curves: Curves, resume: bool) -> Monitor:
+def fit(plan: Plan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = None) -> Monitor:
     """Fit the classifier in its run folder.
 
     Args:
         plan: of a run that was begun.
         curves: takes the values of each epoch or round.
         resume: whether to continue from the checkpoints in the folder.
+        on_epoch: called after each epoch (of a resumed run also for the epochs it has); what it raises ends the run.
 
     Returns:
         the monitor that read the sensors meanwhile.
@@ -29,6 +30,8 @@ def fit(plan: Plan, curves: Curves, resume: bool) -> Monitor:
     def log_epoch(epoch: int, values: dict[str, float]) -> None:
         run.check_lock()
         curves.log(epoch, {**values, **monitor.epoch()})
+        if on_epoch is not None:
+            on_epoch(epoch, values)
 
     def note_micro_batch(size: int | None) -> None:
         run.check_lock()
@@ -38,6 +41,9 @@ def fit(plan: Plan, curves: Curves, resume: bool) -> Monitor:
     def show_clips(spectrograms: np.ndarray, names: list[str], seconds_per_frame: float) -> None:
         curves.figure("training_clips", spectrogram_figure(spectrograms, names, seconds_per_frame))
 
+    if on_epoch is not None:
+        for row in curves.rows:
+            on_epoch(int(row["epoch"]), row)
     seed_global_state(settings.seed)
     total, unit = planned(plan)
     with plan.stopwatch.phase("fit"), monitor, progress_bar(total, unit, log_epoch, monitor.status) as log_and_show:

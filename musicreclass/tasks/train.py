@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.science import weights_file
 from musicreclass.config.settings import SPLITS, TrainSettings
 from musicreclass.hardware.launch import is_worker_rank, processes
@@ -23,11 +24,12 @@ from musicreclass.tasks.worker import train_as_worker
 log = logging.getLogger("musicreclass")
 
 
-def train(settings: TrainSettings) -> Run:
+def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     """Fit the configured model on the configured data, score it, and write a run folder.
 
     Args:
         settings: checked.
+        on_epoch: called after each epoch (of a resumed run also for the epochs it has); what it raises ends the run.
 
     Returns:
         The finished run.
@@ -48,7 +50,7 @@ def train(settings: TrainSettings) -> Run:
             return plan.run
         resume = begin(plan, resume)
         with plan.run.session():
-            run_session(plan, resume)
+            run_session(plan, resume, on_epoch)
     return plan.run
 
 
@@ -70,7 +72,7 @@ def begin(plan: Plan, resume: bool) -> bool:
     return resume
 
 
-def run_session(plan: Plan, resume: bool) -> None:
+def run_session(plan: Plan, resume: bool, on_epoch: LogEpoch | None) -> None:
     """Fit, save, score and record, inside the run's session."""
     for line in plan.profile.why:
         log.info("hardware: %s", line)
@@ -80,7 +82,7 @@ def run_session(plan: Plan, resume: bool) -> None:
     for line in (*plan.data.protocol.why, *plan.data.notes):
         log.info("data: %s", line)
     curves = Curves(plan.run.folder, plan.settings.logger.tensorboard, resume)
-    monitor = fit(plan, curves, resume)
+    monitor = fit(plan, curves, resume, on_epoch)
     plan.run.check_lock()
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
     plan.run.save_model(plan.classifier)

@@ -6,7 +6,9 @@ import inspect
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
+
+from musicreclass.config.hydra_adapter import instantiate
 
 
 def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -18,7 +20,7 @@ def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.
     """
     if "lr" in node:
         groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
-    return instantiate(node, params=groups, _convert_="all")
+    return instantiate(node, params=groups)
 
 
 def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
@@ -37,4 +39,4 @@ def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps
     arguments = {name: value for name, value in node.items() if name != "interval"}
     if isinstance(arguments.get("max_lr"), (int, float)):
         arguments["max_lr"] = [arguments["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
-    return instantiate({**defaults, **arguments}, optimizer=optimizer, _convert_="all")
+    return instantiate({**defaults, **arguments}, optimizer=optimizer)
