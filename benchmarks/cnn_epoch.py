@@ -8,16 +8,14 @@ from __future__ import annotations
 import resource
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import torch
-from omegaconf import OmegaConf
 
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 from musicreclass.hardware.profile import Profile
 from musicreclass.tasks.open_data import open_data
 
@@ -37,18 +35,17 @@ def write_clips(root: Path) -> None:
 
 def measure(root: Path, folder: Path, *overrides: str) -> tuple[list[dict[str, float]], list[float]]:
     """Speed of each epoch, and peak memory of this process after it, MiB."""
-    cfg = compose("train", [*OVERRIDES, f'data.root="{root}"', f'paths.cache="{folder / "cache"}"', *overrides])
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    profile = Profile.of(config["hardware"])
+    settings = train_settings([*OVERRIDES, f'data.root="{root}"', f'paths.cache="{folder / "cache"}"', *overrides])
+    profile = Profile.of(settings.hardware)
     profile.apply()
-    data = open_data(config, profile=profile)
+    data = open_data(settings, profile=profile)
     speed, memory = [], []
 
     def note(epoch: int, values: dict[str, float]) -> None:
         speed.append(values)
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
-    build(config, profile, data).fit(data, Workspace(folder / "run", note))
+    build(settings, profile, data).fit(data, Workspace(folder / "run", note))
     return speed, memory
 
 

@@ -6,14 +6,12 @@ python benchmarks/micro_batch.py [MODEL ...]
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 from musicreclass.hardware.profile import Profile
-from musicreclass.tasks.batch_size import made_up
+from musicreclass.tasks.batch_size import synthetic
 from musicreclass.training.callbacks import TrialStep, measure_micro_batch
 from musicreclass.training.memory import is_out_of_memory, release_memory
 from musicreclass.training.memory_probe import CudaMeter, MeasuredSize
@@ -49,10 +47,10 @@ def main(models: list[str]) -> None:
     for name in models:
         for precision in ("32-true", "bf16-mixed"):
             overrides = [f"model={name}", "data=demo_audio", "data.clip_seconds=5", f"trainer.precision={precision}"]
-            config: Any = OmegaConf.to_container(compose("train", overrides), resolve=True)
-            profile = Profile.of(config["hardware"], precision)
+            settings = train_settings(overrides)
+            profile = Profile.of(settings.hardware, precision)
             profile.apply()
-            module, batch = made_up(config, profile, features=0, classes=CLASSES)
+            module, batch = synthetic(settings, profile)
             measured = measure_micro_batch(module, batch, profile, LIMIT)
             meter = CudaMeter(profile.device, profile.unified)
             largest = bisect_size(measured, TrialStep(module, batch, precision), meter)

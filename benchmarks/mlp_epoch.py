@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.hardware.profile import Profile
 from musicreclass.models.mlp import MLP
@@ -72,23 +72,11 @@ def seconds_per_epoch(ends: list[float]) -> float:
 
 def musicreclass_epoch(data: TableSource) -> float:
     ends: list[float] = []
-    cfg = compose(
-        "train",
-        [
-            "optimizer=adam",
-            "scheduler=none",
-            "early_stopping=none",
-            "trainer.label_smoothing=0",
-            f"trainer.max_epochs={EPOCHS}",
-            "hardware=cpu",
-        ],
-    )
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.to_container(cfg, resolve=True)
-    profile = Profile.of(config["hardware"])
+    plain = ["optimizer=adam", "scheduler=none", "early_stopping=none", "trainer.label_smoothing=0", "hardware=cpu"]
+    settings = train_settings([*plain, f"trainer.max_epochs={EPOCHS}"])
+    profile = Profile.of(settings.hardware)
     profile.apply()
-    classifier = build(config, profile, data)
+    classifier = build(settings, profile, data)
     with tempfile.TemporaryDirectory() as folder:
         classifier.fit(data, Workspace(Path(folder), lambda epoch, values: ends.append(clock())))
     return seconds_per_epoch(ends)

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import xgboost
-from omegaconf import OmegaConf
 
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 
 TRACKS, VALID, FEATURES, CLASSES, ROUNDS, REPEATS = 20_000, 4_000, 518, 16, 100, 1
 
@@ -34,9 +33,8 @@ def fit(settings: dict[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[float, 
 
 
 def main() -> None:
-    node: Any = OmegaConf.to_container(compose("train", ["model=xgboost"]).model, resolve=True)
-    about = ("_target_", "input", "scale", "n_estimators", "early_stopping_rounds", "n_jobs")
-    preset = {name: value for name, value in node.items() if name not in about}
+    model = train_settings(["model=xgboost"]).model
+    preset = model.arguments(*model.about, "n_estimators", "early_stopping_rounds", "n_jobs")
     x, y = make()
     ways: dict[str, dict[str, Any]] = {"XGBoost's defaults": {}, "preset": preset}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

@@ -127,13 +127,10 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
         >>> mrc.train(["data=demo", "model=logreg", "seed=2"]).metrics["protocol"]["split"]
         'grouped'
     """
-    from musicreclass.config.check import compose, settings_of
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.check import train_settings
     from musicreclass.tasks.find_or_train import find_or_train
 
-    cfg = compose("train", list(overrides), None if config_dir is None else str(config_dir))
-    settings = settings_of("train", cfg)
-    assert isinstance(settings, TrainSettings)
+    settings = train_settings(list(overrides), None if config_dir is None else str(config_dir))
     return Run(find_or_train(settings).run.folder, trust=[str(settings.model.target).rpartition(".")[0]])
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
+from musicreclass.config.check import train_settings
+from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import Problem, UserError
 from tests.library import TONES, write_tone
 from tests.sounds import FORMATS, music, write
@@ -114,6 +116,11 @@ def table(here: Path) -> Path:
     path = here / "features.csv"
     frame.to_csv(path, index=False)
     return path
+
+
+def settings_for(*overrides: str) -> TrainSettings:
+    """The checked settings of a command line."""
+    return train_settings(list(overrides))
 
 
 def table_overrides(path: Path) -> list[str]:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from musicreclass.config.parse import parse
+from musicreclass.config.settings import TrainSettings
 from musicreclass.evaluation.predictions import PREFIX, Predictions
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.signature import signature
@@ -95,7 +97,9 @@ def made_run(
         })  # fmt: skip
         Predictions(table[::order]).save(folder / "predictions" / f"{part}.parquet")
         metrics[part] = {"accuracy": float(hit.mean()), "n": n}
-    identity = {"signature": signature(config, fingerprint), "fingerprint": fingerprint, "code": code_version(config)}
+    checked = parse("train", config)
+    assert isinstance(checked, TrainSettings)
+    identity = {"signature": signature(checked, fingerprint), "fingerprint": fingerprint, "code": code_version(config)}
     default_provenance = {
         "seconds": {"fit": 2.0},
         "peak_memory_mib": 700,

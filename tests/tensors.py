@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import settings
 
+from musicreclass.augmentation.augmentation import Augmentation
+from musicreclass.config.settings import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
 
 SAMPLE_RATE = 22050
@@ -20,6 +24,11 @@ ALWAYS_ON = {
     "snr": {"noise_snr": [10, 20], "noise_snr_p": 1},
     "amplitude": {"noise_amplitude": 0.01, "noise_amplitude_p": 1},
 }
+
+
+def make_augmentation(**options: Any) -> Augmentation:
+    """An augmentation with some effects on."""
+    return Augmentation(AugmentationSettings(**options))
 
 
 def crops(count: int, samples: int = 11000) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.augmentation.effects import add_masks, stretch_and_shift, white_noise
-from musicreclass.augmentation.rules import RULES, shown
 from musicreclass.augmentation.transforms import add_noise
+from musicreclass.config.settings import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
-from musicreclass.errors import ConfigError, Problem
 
 WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # independent random streams of a key
 CPU_CHUNK = 8  # samples per call on a CPU; larger calls spend most of their time allocating memory
@@ -35,73 +33,20 @@ class Augmentation(nn.Module):
     neutral value; samples with equal values are computed in one call.
 
     Args:
-        gain_db: [lowest, highest] gain in dB, or None to disable.
-        gain_p: probability of a gain.
-        polarity_p: probability of inverting the polarity.
-        stretch_rate: [slowest, fastest] tempo, where 1.1 is 10 % faster, or None to disable.
-        stretch_step: of the grid.
-        stretch_p: probability of a time stretch.
-        pitch_semitones: [lowest, highest] shift, or None to disable.
-        pitch_step: of the grid, semitones.
-        pitch_p: probability of a pitch shift.
-        noise_snr: [lowest, highest] ratio of signal to white noise in dB, or None to disable.
-        noise_snr_p: probability of noise at such a ratio.
-        noise_amplitude: standard deviation of additional white noise, relative to full scale; 0 to disable.
-        noise_amplitude_p: probability of that noise.
-        time_masks: masks over time per sample.
-        time_mask_frames: maximum width of such a mask, frames.
-        freq_masks: masks over frequency per sample.
-        freq_mask_bands: maximum width of such a mask, mel bands.
-        mixup_alpha: parameter of the Beta distribution of mixing weights; 0 to disable.
-
-    Raises:
-        ConfigError: if a setting is unknown or invalid.
+        settings: what to do, see `config.settings.AugmentationSettings`.
     """
 
-    def __init__(
-        self,
-        *,
-        gain_db: Range = None,
-        gain_p: float = 0.5,
-        polarity_p: float = 0.0,
-        stretch_rate: Range = None,
-        stretch_step: float = 0.05,
-        stretch_p: float = 0.5,
-        pitch_semitones: Range = None,
-        pitch_step: float = 0.5,
-        pitch_p: float = 0.5,
-        noise_snr: Range = None,
-        noise_snr_p: float = 0.5,
-        noise_amplitude: float = 0.0,
-        noise_amplitude_p: float = 0.5,
-        time_masks: int = 0,
-        time_mask_frames: int = 20,
-        freq_masks: int = 0,
-        freq_mask_bands: int = 16,
-        mixup_alpha: float = 0.0,
-        **unknown: Any,
-    ) -> None:
+    def __init__(self, settings: AugmentationSettings) -> None:
         super().__init__()
-        settings = {name: value for name, value in locals().items() if name in RULES}
-        problems = [
-            Problem(f"augmentation.{name}: unknown setting; remove it", "unknown_key", f"augmentation.{name}", value)
-            for name, value in unknown.items()
-        ]
-        for name, value in settings.items():
-            expected, is_valid = RULES[name]
-            if not is_valid(value):
-                message = f"augmentation.{name}={shown(value)}: must be {expected}"
-                problems.append(Problem(message, "invalid_value", f"augmentation.{name}", value))
-        if problems:
-            raise ConfigError(problems)
-        self.gain_db, self.gain_p, self.polarity_p = gain_db, gain_p, polarity_p
-        self.stretch_rates, self.stretch_p = value_grid(stretch_rate, stretch_step, neutral=1.0), stretch_p
-        self.pitch_shifts, self.pitch_p = value_grid(pitch_semitones, pitch_step, neutral=0.0), pitch_p
-        self.noise_snr, self.noise_snr_p = noise_snr, noise_snr_p
-        self.noise_amplitude, self.noise_amplitude_p = noise_amplitude, noise_amplitude_p
-        self.time_masks, self.time_mask_frames = time_masks, time_mask_frames
-        self.freq_masks, self.freq_mask_bands = freq_masks, freq_mask_bands
-        self.mixup_alpha = mixup_alpha
+        self.gain_db, self.gain_p, self.polarity_p = settings.gain_db, settings.gain_p, settings.polarity_p
+        self.stretch_rates = value_grid(settings.stretch_rate, settings.stretch_step, neutral=1.0)
+        self.pitch_shifts = value_grid(settings.pitch_semitones, settings.pitch_step, neutral=0.0)
+        self.stretch_p, self.pitch_p = settings.stretch_p, settings.pitch_p
+        self.noise_snr, self.noise_snr_p = settings.noise_snr, settings.noise_snr_p
+        self.noise_amplitude, self.noise_amplitude_p = settings.noise_amplitude, settings.noise_amplitude_p
+        self.time_masks, self.time_mask_frames = settings.time_masks, settings.time_mask_frames
+        self.freq_masks, self.freq_mask_bands = settings.freq_masks, settings.freq_mask_bands
+        self.mixup_alpha = settings.mixup_alpha
 
     @property
     def crop_factor(self) -> float:

@@ -54,7 +54,7 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
     weighted = settings.class_weight == "balanced"
     if isinstance(imported, type) and issubclass(imported, nn.Module):
         try_training_settings(settings)
-        return NetworkClassifier(card, weighted, TrainerSettings.of(settings.as_dict(), profile, data))
+        return NetworkClassifier(card, weighted, TrainerSettings.of(settings, profile, data))
     estimator = make_estimator(settings, profile.threads)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"

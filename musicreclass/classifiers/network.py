@@ -20,7 +20,7 @@ from musicreclass.classifiers.network_builder import (
     make_augmentation,
     make_network,
 )
-from musicreclass.config.science import CLIPS, WEIGHTS
+from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
 from musicreclass.data.table import TableData
@@ -178,7 +178,7 @@ class NetworkClassifier(Classifier):
                 raise RunError(message, kind="invalid_model", key=folder / "meta.json", value=card.target)
         with reading(folder / "weights.pt"):
             # weights.pt contains the pretrained weights too, so their original file is not needed
-            arguments = {**card.arguments, **({WEIGHTS: None} if WEIGHTS in card.arguments else {})}
+            arguments = {**card.arguments, **({"checkpoint": None} if "checkpoint" in card.arguments else {})}
             classifier = cls(replace(card, arguments=arguments))
             classifier.card = card
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)

@@ -14,6 +14,7 @@ from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
+from musicreclass.config.settings import AugmentationSettings
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -59,21 +60,21 @@ def make_front(card: ModelCard) -> nn.Module:
     return Standardize(len(card.columns)) if card.input == "table" and card.scale else nn.Identity()
 
 
-def make_augmentation(node: dict[str, Any]) -> Augmentation:
-    """The augmentation of a node of conf/augmentation/.
+def make_augmentation(settings: AugmentationSettings) -> Augmentation:
+    """The augmentation that `augmentation._target_` names.
 
     Raises:
-        ConfigError: for invalid settings.
+        ConfigError: if the target is no Augmentation.
     """
     try:
-        augmentation = instantiate(node)
-    except InstantiationException as error:
-        raise _from_target(error, "augmentation") from error
-    if not isinstance(augmentation, Augmentation):
-        target = node.get("_target_")
-        message = f"augmentation._target_={target}: not an Augmentation"
-        raise _config_error(message, "not_an_augmentation", "augmentation._target_", target)
-    return augmentation
+        target = get_object(str(settings.target))
+    except Exception as error:
+        message = f"augmentation._target_={settings.target}: cannot be imported: {one_line(error)}"
+        raise _config_error(message, "cannot_import", "augmentation._target_", settings.target) from error
+    if not (isinstance(target, type) and issubclass(target, Augmentation)):
+        message = f"augmentation._target_={settings.target}: not an Augmentation"
+        raise _config_error(message, "not_an_augmentation", "augmentation._target_", settings.target)
+    return target(settings)
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
     settings = settings_of("train", cfg)
     assert isinstance(settings, TrainSettings)
     run, found = find_or_train(settings, on_epoch)
-    if found and not is_worker_rank(settings.as_dict()):
+    if found and not is_worker_rank(settings.hardware):
         print(f"found finished: {run.folder} (force=true trains it again)")
         if run.is_stale:
             print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
@@ -90,7 +90,7 @@ def train_and_show(cfg: DictConfig) -> None:
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.report.summary import summary
 
-    quiet = is_worker_rank(cfg)  # type: ignore[arg-type]
+    quiet = is_worker_rank(cfg.hardware)
     if not quiet:
         print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # while libraries are imported
     try:

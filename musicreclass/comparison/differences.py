@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from musicreclass.comparison.rows import Row
-from musicreclass.config.science import CLIPS
+from musicreclass.config.settings import CLIPS
 
 MAX_VALUE_LENGTH = 60  # characters
 
@@ -71,7 +71,7 @@ def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
     """The settings of a row: section -> (the chosen option, its leaves as dotted name -> value)."""
     run = row.runs[0]
     sections: dict[str, tuple[str, dict[str, str]]] = {}
-    for section, node in run.settings.items():
+    for section, node in run.experiment.items():
         if section == "seed":
             continue
         if not isinstance(node, dict):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
-from musicreclass.runs.signature import scientific
+from musicreclass.runs.signature import signed_settings
 
 if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
@@ -91,8 +92,9 @@ class Entry:
 
     Attributes:
         folder: the run folder.
-        config, identity, provenance: the contents of these files.
-        settings: the settings that define the experiment, without seed and fold.
+        settings: the checked settings.
+        identity, provenance: the contents of these files.
+        experiment: the settings that define the experiment, without seed and fold.
         split, leaky: the protocol, and whether it leaks.
         overlap: known overlaps of this dataset with the pretraining data of the encoder, one line each.
         stale: whether the code has changed since the run was trained.
@@ -100,10 +102,10 @@ class Entry:
     """
 
     folder: Path
-    config: dict[str, Any]
+    settings: TrainSettings
     identity: dict[str, Any]
     provenance: dict[str, Any]
-    settings: dict[str, Any]
+    experiment: dict[str, Any]
     split: str
     leaky: str
     overlap: list[str]
@@ -113,12 +115,12 @@ class Entry:
     @property
     def seed(self) -> int:
         """The seed."""
-        return int(self.config["seed"])
+        return self.settings.seed
 
     @property
     def fold(self) -> int | str | None:
         """The fold, None where the data has none."""
-        fold = self.config["data"].get("fold")
+        fold = self.settings.data.as_dict().get("fold")
         return fold if fold is None or isinstance(fold, int) else str(fold)
 
     @property
@@ -134,8 +136,7 @@ class Entry:
     @property
     def random_encoder(self) -> bool:
         """Whether a pretrained encoder was replaced by random weights."""
-        sections = [self.config.get(name) for name in ("model", "features")]
-        return any(isinstance(section, dict) and section.get("checkpoint") == "random" for section in sections)
+        return "random" in (self.settings.model.checkpoint, self.settings.features.checkpoint)
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
@@ -181,13 +182,13 @@ def read_run(run: Run) -> Entry:
     if not all(isinstance(identity[name], str) for name in ("signature", "fingerprint")):
         raise ValueError("identity.json contains no signature or no fingerprint")
     dict(identity["choices"])
-    config = run.config
+    settings = run.settings
     return Entry(
         folder=run.folder,
-        config=config,
+        settings=settings,
         identity=identity,
         provenance=provenance,
-        settings=experiment_settings(config),
+        experiment=experiment_settings(settings),
         split=str(protocol["split"]),
         leaky=protocol["leaky"],
         overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
@@ -196,11 +197,11 @@ def read_run(run: Run) -> Entry:
     )
 
 
-def experiment_settings(config: dict[str, Any]) -> dict[str, Any]:
+def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
     """The settings that define an experiment, without seed and fold."""
-    science = scientific(config)
-    data = {name: value for name, value in science["data"].items() if name != "fold"}
-    return {**science, "data": data, "model": without_random_states(science["model"]), "seed": None}
+    signed = signed_settings(settings)
+    data = {name: value for name, value in signed["data"].items() if name != "fold"}
+    return {**signed, "data": data, "model": without_random_states(signed["model"]), "seed": None}
 
 
 def without_random_states(node: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from musicreclass.comparison.entries import LEAK_LEVELS, Entry, PredictedClasses
-from musicreclass.config.science import is_estimator
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.runs.signature import hashed
 
@@ -141,12 +140,12 @@ def micro_batch(run: Entry) -> int | None:
 
 def used_device(run: Entry) -> str:
     """The device a run was trained on: networks use the GPU of the machine unless disabled, estimators only if configured."""
-    machine, hardware = run.provenance.get("hardware"), run.config.get("hardware")
+    machine, model = run.provenance.get("hardware"), run.settings.model
     gpu = machine.get("gpu") if isinstance(machine, dict) else None
-    if is_estimator(run.config):
-        uses_gpu = str(run.config["model"].get("device", "cpu")).startswith(("cuda", "gpu"))
+    if model.is_estimator:
+        uses_gpu = str(model.arguments().get("device", "cpu")).startswith(("cuda", "gpu"))
     else:
-        uses_gpu = not (isinstance(hardware, dict) and hardware.get("accelerator") == "cpu")
+        uses_gpu = run.settings.hardware.accelerator != "cpu"
     return str(gpu) if gpu and uses_gpu else "CPU"
 
 
@@ -160,7 +159,7 @@ def build_rows(runs: list[Entry], each: bool = False) -> list[Row]:
     if each:
         return [Row([run], {split: [predicted] for split, predicted in run.predictions.items()}) for run in runs]
     rows = []
-    for experiment in group_by(runs, lambda run: hashed([run.settings, run.split])):
+    for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split])):
         fingerprints = {run.fold: run.identity["fingerprint"] for run in experiment}
         poolable = len(fingerprints) > 1 and all(
             run.identity["fingerprint"] == fingerprints[run.fold] for run in experiment

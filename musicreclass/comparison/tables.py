@@ -108,7 +108,7 @@ def build_table(rows: list[Row]) -> Table:
         (row for row in rows if not row.exclusions), key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label)
     )
     unranked = sorted((row for row in rows if row.exclusions), key=lambda row: row.label)
-    tested = {hashed(run.settings) for row in rows for run in row.runs if "test" in run.predictions}
+    tested = {hashed(run.experiment) for row in rows for run in row.runs if "test" in run.predictions}
     return Table(ranked, unranked, sizes, compare_pairs(ranked, samples), len(tested), mismatches)
 
 

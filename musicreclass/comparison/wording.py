@@ -117,7 +117,7 @@ def micro_batch_note(row: Row) -> str:
 
 def pooled_folds(row: Row) -> str:
     """The pooled folds, and the total where it is known: `folds 0, 1, 2 of 5`."""
-    total = number_at(row.runs[0].config, "data", "split", "folds")
+    total = number_at(row.runs[0].settings.data.as_dict(), "split", "folds")
     return f"folds {', '.join(map(str, row.folds))}" + (f" of {total:.0f}" if total else "")
 
 

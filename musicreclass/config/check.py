@@ -23,7 +23,7 @@ from musicreclass.config.overrides import Overrides, first_value
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.search_rules import refusals, searches
-from musicreclass.config.settings import SIGNED, Settings
+from musicreclass.config.settings import SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
 
@@ -61,6 +61,17 @@ def settings_of(task: str, cfg: DictConfig) -> Settings:
         ConfigError: with every value that breaks its rule.
     """
     return parse(task, dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
+
+
+def train_settings(overrides: list[str], config_dir: str | None = None) -> TrainSettings:
+    """The checked settings of one training run, from overrides as on the command line.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    settings = settings_of("train", compose("train", overrides, config_dir))
+    assert isinstance(settings, TrainSettings)
+    return settings
 
 
 class Check:

@@ -6,6 +6,7 @@ here are checked against the signature of the class and the type of the default 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Len, MinLen, MultipleOf
@@ -43,6 +44,11 @@ CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_crop_position")  # i
 ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")  # libraries whose fit reads no training settings
 
 
+def section(kind: type[Section], help_line: str) -> Any:
+    """A field with further settings below it; where no YAML file has the section, nothing in it is set."""
+    return Field(default_factory=kind, description=help_line)
+
+
 class Section(BaseModel):
     """Settings under one key; a key that is not declared is an error."""
 
@@ -72,6 +78,20 @@ class Target(Section):
     def arguments(self, *without: str) -> dict[str, Any]:
         """What the class is created with: all given settings but `_target_` and those named."""
         return {name: value for name, value in self.as_dict().items() if name != "_target_" and name not in without}
+
+
+class Weighted(Target):
+    """Settings of a class that may load pretrained weights."""
+
+    checkpoint: Text | None = setting("file or name of the pretrained weights; random: untrained weights")
+
+    def weights_file(self) -> Path | None:
+        """The file that `checkpoint` names, if it exists; None for the name of a published network, or `random`."""
+        name = self.checkpoint
+        if name is None or not ("/" in name or Path(name).suffix):
+            return None
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
 
 
 class SplitSettings(Section):
@@ -166,7 +186,7 @@ class FrontendSettings(Section):
     f_max: Positive | None = setting("upper edge of the highest band, Hz; null: half the sample rate")
 
 
-class ModelSettings(Target):
+class ModelSettings(Weighted):
     """A network or an estimator."""
 
     input: Input = setting("what the model reads: table | waveform")
@@ -176,7 +196,6 @@ class ModelSettings(Target):
     eval_crops: Count | None = setting("sets data.eval_crops")
     eval_crop_position: Literal["middle", "start"] | None = setting("sets data.eval_crop_position")
     frontend: FrontendSettings | None = setting("log-mel spectrogram; null: the network reads the waveform")
-    checkpoint: Text | None = setting("file of pretrained weights; random: untrained weights")
     n_jobs: int | None = setting("threads; null: as the hardware profile says", signed=False)
 
     about: ClassVar[tuple[str, ...]] = (  # what a model's YAML says beside the arguments of its class
@@ -239,11 +258,10 @@ class XGBoostSettings(ModelSettings):
     early_stopping_rounds: Count | None = setting("rounds without a better validation loss; null: never stop early")
 
 
-class FeatureSettings(Target):
+class FeatureSettings(Weighted):
     """What turns recordings into a table."""
 
     sample_rate: Annotated[int, Ge(1000)] = setting("Hz; recordings are resampled to it")
-    checkpoint: Text = setting("file or name of the pretrained weights; random: untrained weights")
     prefix: str | None = setting("prefix of the encoder's tensors, where the file holds several encoders")
     pooling: Literal["mean", "cls", "cls_mean"] = setting("mean of the patch tokens | cls: the class token | cls_mean")
     window_seconds: Positive | None = setting("length of a window; null: as in pretraining")
@@ -251,9 +269,9 @@ class FeatureSettings(Target):
     layer: Text = setting("which layer gives the vectors")
     folder: Text = setting("folder of the weights", signed=False)
     wheel: str | None = setting("for prepare without a network: the wheel that holds the weights", signed=False)
-    precision: Precision | Auto = setting("of the encoder; auto: trainer.precision")
+    precision: Precision | Auto = setting("of the encoder; auto: trainer.precision", default="32-true")
     cache: Literal["waveform", "none"] = setting("sets data.cache: recordings are decoded for this once", signed=False)
-    batch_size: Count = setting("windows in one pass", signed=False)
+    batch_size: Count = setting("windows in one pass", default=8, signed=False)
 
 
 class OptimizerSettings(Target):
@@ -278,29 +296,29 @@ class EarlyStoppingSettings(Section):
 
 
 class AugmentationSettings(Target):
-    """Augmentation of training clips; validation and test are never augmented."""
+    """Augmentation of training clips; validation and test are never augmented. By default every effect is off."""
 
     gain_db: Gain | None = setting("[lowest, highest] gain in dB, as [-6, 6]; null: off")
-    gain_p: Probability = setting("probability that a clip is amplified")
-    polarity_p: Probability = setting("probability that a clip is inverted")
+    gain_p: Probability = setting("probability that a clip is amplified", default=0.5)
+    polarity_p: Probability = setting("probability that a clip is inverted", default=0.0)
     stretch_rate: Tempo | None = setting("[slowest, fastest] tempo at equal pitch, as [0.9, 1.1]; null: off")
-    stretch_step: Annotated[float, Ge(0.01), Le(4)] = setting("rates are slowest, slowest + step, ...")
-    stretch_p: Probability = setting("probability that a clip is stretched")
+    stretch_step: Annotated[float, Ge(0.01), Le(4)] = setting("rates are slowest, slowest + step, ...", default=0.05)
+    stretch_p: Probability = setting("probability that a clip is stretched", default=0.5)
     pitch_semitones: Shift | None = setting("[lowest, highest] shift at equal tempo, as [-2, 2]; null: off")
-    pitch_step: PitchStep = setting("shifts are lowest, lowest + step, ..., semitones")
-    pitch_p: Probability = setting("probability that a clip is shifted")
+    pitch_step: PitchStep = setting("shifts are lowest, lowest + step, ..., semitones", default=0.5)
+    pitch_p: Probability = setting("probability that a clip is shifted", default=0.5)
     noise_snr: Ratio | None = setting("[lowest, highest] ratio of signal to white noise in dB; null: off")
-    noise_snr_p: Probability = setting("probability that a clip gets noise at such a ratio")
+    noise_snr_p: Probability = setting("probability that a clip gets noise at such a ratio", default=0.5)
     noise_amplitude: Annotated[float, Ge(0), Le(1)] = setting(
-        "standard deviation of white noise, full scale is 1; 0: off"
+        "standard deviation of white noise, full scale is 1; 0: off", default=0.0
     )
-    noise_amplitude_p: Probability = setting("probability that a clip gets that noise")
-    time_masks: Natural = setting("SpecAugment masks over time in each clip; 0: off")
-    time_mask_frames: Natural = setting("widest mask over time, frames")
-    freq_masks: Natural = setting("SpecAugment masks over frequency in each clip; 0: off")
-    freq_mask_bands: Natural = setting("widest mask over frequency, mel bands")
+    noise_amplitude_p: Probability = setting("probability that a clip gets that noise", default=0.5)
+    time_masks: Natural = setting("SpecAugment masks over time in each clip; 0: off", default=0)
+    time_mask_frames: Natural = setting("widest mask over time, frames", default=20)
+    freq_masks: Natural = setting("SpecAugment masks over frequency in each clip; 0: off", default=0)
+    freq_mask_bands: Natural = setting("widest mask over frequency, mel bands", default=16)
     mixup_alpha: Annotated[float, Ge(0), Le(100)] = setting(
-        "mix clips in pairs, weights from Beta(alpha, alpha); 0: off"
+        "mix clips in pairs, weights from Beta(alpha, alpha); 0: off", default=0.0
     )
 
 
@@ -371,9 +389,9 @@ class Settings(Section):
     """What the tasks that build from configuration have in common."""
 
     data: DataSettings | None = setting("the source of tracks")
-    features: FeatureSettings = setting("what turns recordings into a table")
-    hardware: HardwareSettings = setting("how the machine is used")
-    paths: PathSettings = setting("folders")
+    features: FeatureSettings = section(FeatureSettings, "what turns recordings into a table")
+    hardware: HardwareSettings = section(HardwareSettings, "how the machine is used")
+    paths: PathSettings = section(PathSettings, "folders")
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = setting("draws everything that is random")
     choices: dict[str, str] = setting("the chosen option of each group")
 
@@ -381,21 +399,21 @@ class Settings(Section):
 class PrepareSettings(Settings):
     """`musicreclass prepare`."""
 
-    trainer: EncoderSettings = setting("how the encoder runs")
+    trainer: EncoderSettings = section(EncoderSettings, "how the encoder runs")
     table: str | None = setting("CSV file for the features of every track")
 
 
 class TrainSettings(Settings):
     """`musicreclass train`."""
 
-    data: DataSettings = setting("the source of tracks")
-    model: ModelSettings = setting("the network or estimator")
-    optimizer: OptimizerSettings = setting("the optimizer")
-    scheduler: SchedulerSettings = setting("the learning rate schedule")
-    augmentation: AugmentationSettings = setting("augmentation of training clips")
-    early_stopping: EarlyStoppingSettings = setting("when training stops early")
-    logger: LoggerSettings = setting("what is logged")
-    trainer: TrainerSettings = setting("how networks are trained")
+    data: DataSettings = section(DataSettings, "the source of tracks")
+    model: ModelSettings = section(ModelSettings, "the network or estimator")
+    optimizer: OptimizerSettings = section(OptimizerSettings, "the optimizer")
+    scheduler: SchedulerSettings = section(SchedulerSettings, "the learning rate schedule")
+    augmentation: AugmentationSettings = section(AugmentationSettings, "augmentation of training clips")
+    early_stopping: EarlyStoppingSettings = section(EarlyStoppingSettings, "when training stops early")
+    logger: LoggerSettings = section(LoggerSettings, "what is logged")
+    trainer: TrainerSettings = section(TrainerSettings, "how networks are trained")
     class_weight: Literal["none", "balanced"] = setting("balanced: class weights from the training split's counts")
     evaluate: SplitNames = setting("the splits that a finished run is scored on")
     force: bool = setting("true: train again, over a finished run of the same name")

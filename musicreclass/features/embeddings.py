@@ -8,14 +8,13 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import get_object
 
 from musicreclass.config.messages import one_line
-from musicreclass.config.science import weights_file
+from musicreclass.config.settings import FeatureSettings
 from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
@@ -210,12 +209,12 @@ def vector_file(folder: Path, checksum: str) -> Path:
     return folder / checksum[:2] / f"{checksum}.npy"
 
 
-def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> EmbeddedTracks:
+def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> EmbeddedTracks:
     """The recordings of a source as a feature table.
 
     Args:
         source: must provide waveforms.
-        node: from conf/features/; the `_target_` creates an Encoder from the other keys.
+        settings: `features`; its `_target_` creates an Encoder from the other keys.
         profile: determines the device.
 
     Raises:
@@ -226,25 +225,24 @@ def embedded(source: TrackData, node: dict[str, Any], profile: Profile) -> Embed
         provides = " and ".join(source.provides)
         message = f"features: requires recordings, but the data provides {provides}; use features=none"
         raise ConfigError([Problem(message, kind="not_audio_data", key="features")])
-    create, _ = encoder_class(node["_target_"])
+    target = str(settings.target)
+    create, _ = encoder_class(target)
     try:
-        encoder = create(**{name: value for name, value in node.items() if name not in NOT_ENCODER_ARGUMENTS})
+        encoder = create(**settings.arguments(*NOT_ENCODER_ARGUMENTS))
     except TypeError as error:
         raise ConfigError(
             [Problem(f"features: {one_line(error)}", kind="invalid_arguments", key="features")]
         ) from error
     if not isinstance(encoder, Encoder):
-        raise _not_an_encoder(node["_target_"], "does not return an Encoder")
+        raise _not_an_encoder(target, "does not return an Encoder")
     if encoder.sample_rate != source.sample_rate:
         remedy = f"features.sample_rate={encoder.sample_rate}"
         message = f"data.sample_rate={source.sample_rate}: the encoder requires {encoder.sample_rate} Hz; set {remedy}"
         raise ConfigError(
             [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
         )
-    weights = [path] if (path := weights_file({"features": node}, "features")) else []
-    return EmbeddedTracks(
-        source, encoder, weights, profile.device, node.get("precision", "32-true"), node.get("batch_size", 8)
-    )
+    weights = [path] if (path := settings.weights_file()) else []
+    return EmbeddedTracks(source, encoder, weights, profile.device, settings.precision, settings.batch_size)
 
 
 def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:

@@ -7,7 +7,8 @@ process of rank 0 owns the run folder; the others are workers.
 from __future__ import annotations
 
 import os
-from typing import Any
+
+from musicreclass.config.settings import HardwareSettings
 
 LAUNCH_ID = "MUSICRECLASS_LAUNCH"  # set by this package where no launcher sets an id
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")  # identify a launch
@@ -23,23 +24,23 @@ def launcher() -> tuple[str, ...]:
     return SLURM if by_srun else ()
 
 
-def launch_rank(config: dict[str, Any]) -> int:
+def launch_rank(hardware: HardwareSettings) -> int:
     """This process's rank in its launch; 0 for a single process."""
     variables = launcher()
     if variables:
         return int(os.environ["RANK" if variables is TORCHRUN else "SLURM_PROCID"])
     node_rank, local_rank = int(os.environ.get("NODE_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    return node_rank * int(config["hardware"]["devices"]) + local_rank
+    return node_rank * hardware.devices + local_rank
 
 
-def processes(config: dict[str, Any]) -> int:
+def processes(hardware: HardwareSettings) -> int:
     """How many processes train one network."""
-    return int(config["hardware"]["devices"]) * int(config["hardware"]["nodes"])
+    return hardware.devices * hardware.nodes
 
 
-def is_worker_rank(config: dict[str, Any]) -> bool:
+def is_worker_rank(hardware: HardwareSettings) -> bool:
     """Whether this process is one of several and not of rank 0: it writes and prints nothing."""
-    return processes(config) > 1 and launch_rank(config) > 0
+    return processes(hardware) > 1 and launch_rank(hardware) > 0
 
 
 def launch_id() -> str:

@@ -1,53 +1,54 @@
-"""What a run may use of the machine it is on."""
+"""The hardware profile: what a run may use of the machine it is on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from musicreclass.errors import ConfigError
+from musicreclass.config.settings import HardwareSettings
+from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.machine import Gpu, Machine
 
 PREFETCH, PREFETCH_UNIFIED = 3, 2  # batches that are prepared while the network computes
-MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the memory that is free; more of one that all programs share
+MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the free memory; more if other programs use the same memory
 EMPTY_CACHE_UNIFIED = 20  # batches
 INTERVAL = 5.0  # seconds
+CONVOLUTION_CAPABILITY, TF32_CAPABILITY, COMPILE_CAPABILITY = (7, 0), (8, 0), (7, 0)  # of CUDA
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A resolved hardware profile: how a run uses the machine, apart from what it computes.
+    """A resolved hardware profile: how a run uses the machine. It never changes what the run computes.
 
-    Results agree between profiles but for the order of floating-point sums, and for what `micro_batch` divides: batch
-    statistics, and dropout masks, which are drawn for each forward pass (and drawn otherwise by compiled networks).
-    identity.json says which micro-batch it was.
+    Results of two profiles differ only in the order of floating-point sums, and in what depends on the micro-batch: batch
+    statistics, and dropout masks, which are drawn for each forward pass (compiled networks draw others). identity.json has the
+    micro-batch.
 
     Attributes:
-        accelerator: as Lightning names it: `cpu`, `cuda` or `mps`.
-        devices: GPUs, or processes on a CPU, that train one network together on each machine.
+        accelerator: `cpu`, `cuda` or `mps`, as in Lightning.
+        devices: GPUs, or processes on a CPU, that train one network on each machine.
         nodes: machines.
-        strategy: how: `single` for one process, `ddp`.
-        precision: as Lightning names it; what was asked for, unless a profile asked for it and the machine lacks it.
-        threads: for computing on the CPU.
+        strategy: `single` for one process, or `ddp`.
+        precision: as in Lightning; 32-true if a profile, rather than the user, chose one that the machine lacks.
+        threads: CPU threads.
         workers: threads that decode audio.
         prefetch: batches of audio that are prepared ahead.
-        pin_memory: whether they lie in page-locked memory, from which a GPU fetches them by itself.
+        pin_memory: whether these batches are in page-locked memory, which a GPU reads by itself.
         channels_last: whether convolutions keep their channels innermost in memory.
-        tf32: whether a CUDA GPU may round what float32 it multiplies to TF32.
+        tf32: whether a CUDA GPU may round float32 to TF32 in multiplications.
         compile: whether networks are compiled with torch.compile.
         micro_batch: tracks per forward pass; None for a whole batch; `auto` to measure it.
-        memory_margin: the share of the free memory that a measured micro-batch leaves.
-        gpu_share: the share of a CUDA GPU's memory that this process may allocate, or None for all of it.
-        empty_cache_every: batches after which unused GPU memory goes back to the system, or None.
-        monitor_interval: seconds between two looks at the machine, or None.
-        unified: whether GPU and processor share one memory.
+        memory_margin: share of the free memory that a measured micro-batch leaves unused.
+        gpu_share: share of a CUDA GPU's memory that this process may allocate, or None for all of it.
+        empty_cache_every: batches after which unused GPU memory is released, or None.
+        monitor_interval: seconds between two readings of the sensors, or None.
+        unified: whether GPU and CPU share one memory.
         kind: of machine, as in `Machine`.
-        why: a line for every setting that says why it is what it is.
-        warnings: what was wanted and could not be.
+        why: a line for each setting with the reason for its value.
+        warnings: what was requested and is not available.
     """
 
     accelerator: str
@@ -75,7 +76,7 @@ class Profile:
     @classmethod
     def of(
         cls,
-        node: dict[str, Any],
+        settings: HardwareSettings,
         precision: str | None = None,
         named: bool = False,
         machine: Machine | None = None,
@@ -83,7 +84,7 @@ class Profile:
         """Resolve the settings of conf/hardware/ for a machine, without side effects; see `apply`.
 
         Args:
-            node: `hardware` of a resolved configuration.
+            settings: `hardware`.
             precision: `trainer.precision`; None takes `hardware.precision`.
             named: whether the user set the precision; a profile's own falls back to 32-true if the machine lacks it.
             machine: None for the machine of this process.
@@ -91,7 +92,7 @@ class Profile:
         Raises:
             ConfigError: if the user set something that the machine does not have.
         """
-        return Resolution(node, machine or Machine.here()).profile(precision or node["precision"], named)
+        return Resolution(settings, machine or Machine.here()).profile(precision or settings.precision, named)
 
     def apply(self) -> None:
         """Set torch's threads, TF32 and memory limit for this process. A task calls this once."""
@@ -108,211 +109,219 @@ class Profile:
 
     @property
     def processes(self) -> int:
-        """How many train one network together."""
+        """How many processes train one network."""
         return self.devices * self.nodes
 
-    def told(self) -> dict[str, Any]:
-        """What provenance.json says of it."""
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for provenance.json."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 class Resolution:
-    """One look at what a profile asks for and what a machine has.
+    """Resolves settings for a machine; every `auto` becomes a value with a reason.
 
     Args:
-        node: the profile's settings; `auto` is what the machine decides.
-        machine: what there is.
+        settings: of the profile.
+        machine: what is available.
     """
 
-    def __init__(self, node: dict[str, Any], machine: Machine) -> None:
-        self.node, self.machine = node, machine
+    def __init__(self, settings: HardwareSettings, machine: Machine) -> None:
+        self.settings, self.machine = settings, machine
         self.why: list[str] = []
         self.warnings: list[str] = []
 
     def profile(self, precision: str, named: bool) -> Profile:
-        """Everything resolved, each thing after those that it depends on."""
+        """The resolved profile.
+
+        Args:
+            precision: the requested one.
+            named: whether the user, rather than the profile, requested it.
+        """
         machine = self.machine
         accelerator = self._accelerator()
         gpu = machine.gpus[0] if accelerator == "cuda" else None
         unified = gpu is not None and machine.unified
         precision = self._precision(precision, named, accelerator, gpu)
-        mixed = precision != "32-true"
-        shared = unified or gpu is None
-        settle = self._settle
         return Profile(
             accelerator=accelerator,
             devices=self._devices(accelerator),
-            nodes=self.node["nodes"],
+            nodes=self.settings.nodes,
             strategy=self._strategy(),
             precision=precision,
-            threads=settle("threads", self._threads),
-            workers=settle("workers", lambda: (machine.cores, machine.cores_why)),
-            prefetch=settle(
-                "prefetch",
-                lambda: (
-                    (PREFETCH_UNIFIED, "GPU and processor share the memory")
-                    if unified
-                    else (PREFETCH, "the usual number")
-                ),
-            ),
+            threads=self._choose("threads", *self._threads()),
+            workers=self._choose("workers", machine.cores, machine.cores_why),
+            prefetch=self._prefetch(unified),
             pin_memory=self._pin_memory(gpu, unified),
-            channels_last=settle("channels_last", lambda: channels_last(gpu, mixed)),
-            tf32=settle("tf32", lambda: tf32(gpu, mixed)),
+            channels_last=self._choose("channels_last", *channels_last(gpu, precision)),
+            tf32=self._choose("tf32", *tf32(gpu, precision)),
             compile=self._compile(gpu),
             micro_batch=self._micro_batch(accelerator),
-            memory_margin=settle(
-                "memory_margin",
-                lambda: (
-                    (MARGIN_SHARED, "other programs use this memory, too")
-                    if shared
-                    else (MARGIN, "of a GPU's own memory")
-                ),
-            ),
-            gpu_share=self.node.get("gpu_share"),
-            empty_cache_every=settle(
-                "empty_cache_every",
-                lambda: (
-                    (EMPTY_CACHE_UNIFIED, "what torch keeps is lost to the processor")
-                    if unified
-                    else (None, "what torch keeps is in nobody's way")
-                ),
-            ),
-            monitor_interval=settle("monitor_interval", lambda: (INTERVAL, "the usual one")),
+            memory_margin=self._memory_margin(shared=unified or gpu is None),
+            gpu_share=self.settings.gpu_share,
+            empty_cache_every=self._empty_cache_every(unified),
+            monitor_interval=self._choose("monitor_interval", INTERVAL, "the default"),
             unified=unified,
             kind=machine.kind,
             why=tuple(self.why),
             warnings=tuple(self.warnings),
         )
 
-    def _settle(self, name: str, auto: Callable[[], tuple[Any, str]]) -> Any:
-        """A setting as it is, or what the machine makes of `auto`; the reason is noted."""
-        value, why = auto() if self.node[name] == "auto" else (self.node[name], "as it was set")
-        self.why.append(f"{name}={json.dumps(value)}: {why}")
+    def _choose(self, name: str, automatic: Any, reason: str) -> Any:
+        """The value of a setting, or the automatic one for `auto`; the reason is noted."""
+        value = getattr(self.settings, name)
+        if value == "auto":
+            value = automatic
+        else:
+            reason = "set explicitly"
+        self.why.append(f"{name}={json.dumps(value)}: {reason}")
         return value
 
     def _accelerator(self) -> str:
-        """Which one there is, or the one that was named."""
-        machine, wanted = self.machine, self.node["accelerator"]
-        there = {"cuda": bool(machine.gpus), "mps": machine.mps, "cpu": True}
-        there["gpu"] = there["cuda"] or there["mps"]
-        if wanted != "auto" and not there[wanted]:
-            raise ConfigError(
-                [f"hardware.accelerator={wanted}: torch {torch.__version__} sees none here; choose auto or cpu"]
-            )
-        found = next(n for n in ("cuda", "mps", "cpu") if there[n]) if wanted in ("auto", "gpu") else wanted
-        told = "no GPU that torch can use"
-        if found == "cuda":
-            gpu = machine.gpus[0]
-            told = f"{gpu.name}, capability {gpu.capability[0]}.{gpu.capability[1]}, {gib(gpu.memory)}"
-            told += f", {machine.jetson}" if machine.jetson else ""
-        elif found == "mps":
-            told = "an Apple GPU"
-        elif wanted == "cpu":
-            told = "as it was set"
-        shm = "" if machine.shared_memory is None else f", {gib(machine.shared_memory)} in /dev/shm"
-        self.why.append(f"accelerator={found}: {told}; {gib(machine.memory)} of memory to be had{shm}")
-        meant = self.node.get("kind")
-        if meant and meant != machine.kind:
-            self.warnings.append(
-                f"hardware={meant}: this machine is of another kind ({machine.kind}); what it lacks is left out"
-            )
-        return found
+        """The accelerator that was set, or the best one available."""
+        machine, requested = self.machine, self.settings.accelerator
+        available = {"cuda": bool(machine.gpus), "mps": machine.mps, "cpu": True}
+        available["gpu"] = available["cuda"] or available["mps"]
+        if requested != "auto" and not available[requested]:
+            line = f"hardware.accelerator={requested}: not available to torch {torch.__version__}; choose auto or cpu"
+            raise unavailable(line, "hardware.accelerator", requested)
+        accelerator = requested
+        if requested in ("auto", "gpu"):
+            accelerator = next(name for name in ("cuda", "mps", "cpu") if available[name])
+        memory = f"{gib(machine.memory)} of memory are free"
+        if machine.shared_memory is not None:
+            memory += f", {gib(machine.shared_memory)} in /dev/shm"
+        self.why.append(f"accelerator={accelerator}: {self._reason_for(accelerator)}; {memory}")
+        if self.settings.kind and self.settings.kind != machine.kind:
+            line = f"hardware={self.settings.kind}: this machine is of kind {machine.kind}; what it lacks is not used"
+            self.warnings.append(line)
+        return accelerator
+
+    def _reason_for(self, accelerator: str) -> str:
+        """Why this accelerator is used: the GPU, or that there is none."""
+        if accelerator == "cuda":
+            gpu, jetson = self.machine.gpus[0], self.machine.jetson
+            capability = f"capability {gpu.capability[0]}.{gpu.capability[1]}"
+            return ", ".join(filter(None, (gpu.name, capability, gib(gpu.memory), jetson)))
+        if accelerator == "mps":
+            return "an Apple GPU"
+        return "set explicitly" if self.settings.accelerator == "cpu" else "torch has no usable GPU"
 
     def _devices(self, accelerator: str) -> int:
-        """As many as were asked for."""
-        wanted = int(self.node["devices"])
-        there = {"cuda": len(self.machine.gpus), "mps": 1}.get(accelerator, wanted)
-        if wanted > there:
-            raise ConfigError([f"hardware.devices={wanted}: torch sees {there} here; hardware.nodes counts machines"])
-        several = wanted * self.node["nodes"] > 1
-        if several and accelerator == "cpu" and self.node["accelerator"] != "cpu":
-            told = "torch sees no GPU here; with hardware.accelerator=cpu it means processes"
-            raise ConfigError([f"hardware.devices={wanted}, hardware.nodes={self.node['nodes']}: {told}"])
-        if several:
-            self.why.append(f"devices={wanted}, nodes={self.node['nodes']}: a batch is shared out among them")
-        return wanted
+        """The requested number of devices."""
+        requested, nodes = self.settings.devices, self.settings.nodes
+        available = {"cuda": len(self.machine.gpus), "mps": 1}.get(accelerator, requested)
+        if requested > available:
+            line = (
+                f"hardware.devices={requested}: this machine has {available}; hardware.nodes is the number of machines"
+            )
+            raise unavailable(line, "hardware.devices", requested)
+        if requested * nodes > 1 and accelerator == "cpu" and self.settings.accelerator != "cpu":
+            remedy = "set hardware.accelerator=cpu for several processes on the CPU"
+            line = f"hardware.devices={requested}, hardware.nodes={nodes}: torch has no usable GPU; {remedy}"
+            raise unavailable(line, "hardware.devices", requested)
+        if requested * nodes > 1:
+            self.why.append(f"devices={requested}, nodes={nodes}: each computes a shard of every batch")
+        return requested
 
     def _strategy(self) -> str:
-        """How several processes train one network; nothing but Lightning's ddp is offered."""
-        several = self.node["devices"] * self.node["nodes"] > 1
-        if self.node["strategy"] == "ddp" and not several:
-            raise ConfigError(["hardware.strategy=ddp: for several processes: hardware.devices=2"])
+        """How several processes train one network; only Lightning's ddp is supported."""
+        several = self.settings.devices * self.settings.nodes > 1
+        if self.settings.strategy == "ddp" and not several:
+            line = "hardware.strategy=ddp: requires several processes: hardware.devices=2"
+            raise unavailable(line, "hardware.strategy", "ddp")
         return "ddp" if several else "single"
 
     def _threads(self) -> tuple[int, str]:
-        """A processor each, for as many processes as there will be here."""
-        cores, devices = self.machine.cores, int(self.node["devices"])
-        why = self.machine.cores_why
-        return (cores, why) if devices == 1 else (max(1, cores // devices), f"{why}, shared by {devices} processes")
+        """A share of the cores for each process on this machine."""
+        cores, devices, why = self.machine.cores, self.settings.devices, self.machine.cores_why
+        return (cores, why) if devices == 1 else (max(1, cores // devices), f"{why}, divided by {devices} processes")
 
-    def _precision(self, wanted: str, named: bool, accelerator: str, gpu: Gpu | None) -> str:
-        """The precision, or 32-true where a profile asked for one that is not there."""
+    def _precision(self, requested: str, named: bool, accelerator: str, gpu: Gpu | None) -> str:
+        """The precision, or 32-true if the machine lacks the one that the profile requests."""
         problem = None
-        if wanted == "16-mixed" and gpu is None:
-            problem = "needs a CUDA GPU; choose bf16-mixed or 32-true"
-        elif wanted == "bf16-mixed" and gpu is not None and not gpu.has_bf16:
+        if requested == "16-mixed" and gpu is None:
+            problem = "requires a CUDA GPU; choose bf16-mixed or 32-true"
+        elif requested == "bf16-mixed" and gpu is not None and not gpu.has_bf16:
             problem = f"{gpu.name} has no bfloat16; choose 16-mixed or 32-true"
-        elif wanted != "32-true" and accelerator == "mps":
-            problem = "is not for Apple's GPUs; choose 32-true"
+        elif requested != "32-true" and accelerator == "mps":
+            problem = "is not supported on Apple GPUs; choose 32-true"
         if problem and named:
-            raise ConfigError([f"trainer.precision={wanted}: {problem}"])
+            raise unavailable(f"trainer.precision={requested}: {problem}", "trainer.precision", requested)
         if problem:
-            self.warnings.append(f"hardware.precision={wanted}: {problem.partition(';')[0]}; the run is 32-true")
+            self.warnings.append(f"hardware.precision={requested}: {problem.partition(';')[0]}; the run uses 32-true")
             return "32-true"
-        if wanted != "32-true" and not named:
-            self.why.append(f"trainer.precision={wanted}: the profile asks for it; it is part of the run's signature")
-        return wanted
+        if requested != "32-true" and not named:
+            self.why.append(f"trainer.precision={requested}: set by the profile; part of the run's signature")
+        return requested
+
+    def _prefetch(self, unified: bool) -> int:
+        if unified:
+            return int(self._choose("prefetch", PREFETCH_UNIFIED, "GPU and CPU share the memory"))
+        return int(self._choose("prefetch", PREFETCH, "the default"))
 
     def _pin_memory(self, gpu: Gpu | None, unified: bool) -> bool:
-        if self.node["pin_memory"] is True and gpu is None:
-            raise ConfigError(["hardware.pin_memory=true: needs a CUDA GPU; choose auto or false"])
-        return bool(
-            self._settle(
-                "pin_memory",
-                lambda: (
-                    (False, "there is no CUDA GPU to copy to")
-                    if gpu is None
-                    else (not unified, "GPU and processor share the memory" if unified else "copies need not wait")
-                ),
-            )
-        )
+        if gpu is None:
+            if self.settings.pin_memory is True:
+                line = "hardware.pin_memory=true: requires a CUDA GPU; choose auto or false"
+                raise unavailable(line, "hardware.pin_memory", True)
+            return bool(self._choose("pin_memory", False, "there is no CUDA GPU to copy to"))
+        reason = "GPU and CPU share the memory" if unified else "copies run in the background"
+        return bool(self._choose("pin_memory", not unified, reason))
 
     def _compile(self, gpu: Gpu | None) -> bool:
-        """Whether to compile; `auto` does where it can, and warns where it cannot."""
+        """Whether to compile networks; `auto` warns if that is not possible."""
         problem = None
         if self.machine.compiler is None:
             problem = "there is no C++ compiler on the path"
-        elif gpu is not None and not (self.machine.triton and gpu.capability >= (7, 0)):
-            problem = "needs Triton and a GPU of capability 7.0"
-        wanted = self.node["compile"]
-        if wanted is True and problem:
-            raise ConfigError([f"hardware.compile=true: {problem}; install one, or choose false"])
-        if wanted == "auto" and problem:
+        elif gpu is not None and not (self.machine.triton and gpu.capability >= COMPILE_CAPABILITY):
+            problem = "requires Triton and a GPU of capability 7.0"
+        if self.settings.compile is True and problem:
+            line = f"hardware.compile=true: {problem}; install one, or choose false"
+            raise unavailable(line, "hardware.compile", True)
+        if self.settings.compile == "auto" and problem:
             self.warnings.append(f"hardware.compile=auto: {problem}; the network is not compiled")
-        return bool(self._settle("compile", lambda: (problem is None, problem or "there is what it needs")))
+        return bool(self._choose("compile", problem is None, problem or "a compiler is available"))
 
     def _micro_batch(self, accelerator: str) -> int | str | None:
-        if self.node["micro_batch"] == "auto" and accelerator == "mps":
-            self.why.append("micro_batch=null: nothing tells how much memory an Apple GPU has left")
+        value = self.settings.micro_batch
+        if value == "auto" and accelerator == "mps":
+            self.why.append("micro_batch=null: the free memory of an Apple GPU is not known")
             return None
-        value = self.node["micro_batch"]
-        told = "measured at the first step" if value == "auto" else "as it was set"
-        self.why.append(f"micro_batch={'null' if value is None else value}: {told}")
+        reason = "measured at the first step" if value == "auto" else "set explicitly"
+        self.why.append(f"micro_batch={'null' if value is None else value}: {reason}")
         return value
 
+    def _memory_margin(self, shared: bool) -> float:
+        if shared:
+            return float(self._choose("memory_margin", MARGIN_SHARED, "other programs use the same memory"))
+        return float(self._choose("memory_margin", MARGIN, "the GPU has its own memory"))
 
-def channels_last(gpu: Gpu | None, mixed: bool) -> tuple[bool, str]:
-    """Whether it is worth it, and why."""
-    if gpu is not None and mixed and gpu.capability >= (7, 0):
-        return True, "tensor cores take half precision so"
-    return False, "it pays with half precision on a CUDA GPU"
+    def _empty_cache_every(self, unified: bool) -> int | None:
+        if unified:
+            reason = "the CPU needs the memory that torch keeps"
+            return self._choose("empty_cache_every", EMPTY_CACHE_UNIFIED, reason)
+        return self._choose("empty_cache_every", None, "no other program needs that memory")
 
 
-def tf32(gpu: Gpu | None, mixed: bool) -> tuple[bool, str]:
-    """Whether it costs nothing that was not given away already, and why."""
-    if gpu is not None and mixed and gpu.capability >= (8, 0):
-        return True, "half precision was asked for anyway"
-    return False, "32-true means it" if not mixed else "no GPU that has it"
+def unavailable(line: str, key: str, value: Any) -> ConfigError:
+    """The error of a setting that the machine cannot satisfy."""
+    return ConfigError([Problem(line, "unavailable", key, value)])
+
+
+def channels_last(gpu: Gpu | None, precision: str) -> tuple[bool, str]:
+    """Whether that memory layout is faster, and why."""
+    if gpu is not None and precision != "32-true" and gpu.capability >= CONVOLUTION_CAPABILITY:
+        return True, "tensor cores are fastest with it in half precision"
+    return False, "faster only in half precision on a CUDA GPU"
+
+
+def tf32(gpu: Gpu | None, precision: str) -> tuple[bool, str]:
+    """Whether float32 may be rounded to TF32, and why."""
+    if precision == "32-true":
+        return False, "32-true is exact"
+    if gpu is not None and gpu.capability >= TF32_CAPABILITY:
+        return True, "half precision was requested"
+    return False, "the GPU does not support it"
 
 
 def gib(size: int) -> str:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.config.science import TRAINING, is_estimator
+from musicreclass.config.settings import TRAINING, TrainSettings
 from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
@@ -18,22 +18,22 @@ FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
 MAIN_METRICS = ("accuracy", "macro_f1")  # in a group `final/` of their own, which TensorBoard sorts first
 
 
-def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+def hyperparameters(settings: TrainSettings) -> dict[str, Any]:
     """The settings to compare, flat: `model`, `data`, `seed`, `optimizer.lr`, ..."""
     values: dict[str, Any] = {
-        **config.get("choices", {}),
-        "seed": config["seed"],
-        "class_weight": config["class_weight"],
+        **settings.choices,
+        "seed": settings.seed,
+        "class_weight": settings.class_weight,
     }
     sections = ["model"]
-    if not is_estimator(config):
+    if not settings.model.is_estimator:
         sections += TRAINING
-    if config["model"].get("input") == "waveform":
+    if settings.model.input == "waveform":
         sections.append("augmentation")
-    if config.get("features", {}).get("_target_"):
+    if settings.features.target is not None:
         sections.append("features")
     for section in sections:
-        values.update(flat(config[section], section))
+        values.update(flat(getattr(settings, section).as_dict(), section))
     values.pop("model.random_state", None)  # equals the seed
     return {n: str(v).lower() if isinstance(v, bool) else v for n, v in values.items() if v is not None}
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError
+from musicreclass.config.parse import parse
+from musicreclass.config.settings import TrainSettings
+from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version
 from musicreclass.version import __version__
 
@@ -104,6 +106,21 @@ class RunFiles:
     def provenance(self) -> dict[str, Any]:
         """Versions, hardware, command, seconds, memory."""
         return self._read_json("provenance.json")
+
+    @property
+    def settings(self) -> TrainSettings:
+        """The checked settings.
+
+        Raises:
+            RunError: if config.yaml cannot be read, or is not a configuration of this version.
+        """
+        try:
+            settings = parse("train", self.config)
+        except ConfigError as error:
+            line = f"{self.folder}/config.yaml: not a configuration of this version: {error.problems[0]}"
+            raise RunError(line, "unusable_config", self.folder) from error
+        assert isinstance(settings, TrainSettings)
+        return settings
 
     @property
     def is_stale(self) -> bool:

@@ -1,11 +1,11 @@
-"""Find run folders: those in a folder, and the finished one that a configuration describes."""
+"""Find run folders: those in a folder, and the finished one that settings describe."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
+from musicreclass.config.settings import TrainSettings
 from musicreclass.runs.files import unreadable
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import remembered_fingerprint, run_folder, signature
@@ -30,22 +30,22 @@ def find_runs(folder: Path) -> list[Run]:
     return [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
 
 
-def finished_run(config: dict[str, Any]) -> Run | None:
-    """The finished run that a resolved configuration describes, if there is one and all its splits are scored.
+def finished_run(settings: TrainSettings) -> Run | None:
+    """The finished run that settings describe, if there is one and all its splits are scored.
 
     If the data's fingerprint is remembered, no data is read and no training code imported.
 
     Raises:
         RunError: if the run folder has a damaged file or a newer format.
     """
-    fingerprint = None if config["force"] else remembered_fingerprint(config)
+    fingerprint = None if settings.force else remembered_fingerprint(settings)
     if fingerprint is None:
         return None
-    run = Run(run_folder(config, fingerprint))
-    if run.state != "done" or run.identity.get("signature") != signature(config, fingerprint):
+    run = Run(run_folder(settings, fingerprint))
+    if run.state != "done" or run.identity.get("signature") != signature(settings, fingerprint):
         return None
     sizes = run.provenance.get("tracks", {})
-    missing = [split for split in config["evaluate"] if split not in run.metrics and sizes.get(split, 1)]
+    missing = [split for split in settings.evaluate if split not in run.metrics and sizes.get(split, 1)]
     return None if missing else run
 
 

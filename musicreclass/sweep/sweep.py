@@ -109,7 +109,7 @@ class Sweep:
         self._write(job | {"state": "running"})
         try:
             take_share(cfg, launcher)
-            if processes(cfg) > 1:  # type: ignore[arg-type]  # set by a swept file, which the check does not see
+            if processes(cfg.hardware) > 1:  # set by a swept file, which the check does not see
                 raise ConfigError([ALONE])
             run = train(cfg, PruningCheck.load(self.folder))
             result = self._result(run)

@@ -8,7 +8,7 @@ import torch
 
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network_builder import make_augmentation, make_network
-from musicreclass.config.check import compose, settings_of
+from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.sampling import Batch
@@ -31,8 +31,7 @@ def checked_settings(model: str, overrides: list[str]) -> TrainSettings:
     if not any(argument.startswith("data=") for argument in overrides):
         reads_audio = model in Tree().options_reading("model", "input", "waveform")
         arguments.append("data=demo_audio" if reads_audio else "data=demo")
-    settings = settings_of("train", compose("train", arguments))
-    assert isinstance(settings, TrainSettings)
+    settings = train_settings(arguments)
     if settings.model.is_estimator:
         line = f"model={model}: an estimator is fitted on all tracks at once; there is no batch size to choose"
         raise ConfigError([Problem(line, "no_network", "model", model)])
@@ -51,7 +50,7 @@ def try_model(name: str, settings: TrainSettings) -> str:
     """
     explicit = settings.trainer.precision != "auto"
     precision = settings.trainer.precision if explicit else settings.hardware.precision
-    profile = Profile.of(settings.hardware.as_dict(), precision)
+    profile = Profile.of(settings.hardware, precision)
     profile.apply()
     module, batch = synthetic(settings, profile)
     batch_size = settings.trainer.batch_size
@@ -91,7 +90,7 @@ def synthetic(settings: TrainSettings, profile: Profile) -> tuple[GenreModule, B
     plan = TrainingPlan(
         settings.optimizer.as_dict(), settings.scheduler.as_dict(), batch_size, 1, 0, clip_samples=samples
     )
-    augment = make_augmentation(settings.augmentation.as_dict()) if reads_audio else None
+    augment = make_augmentation(settings.augmentation) if reads_audio else None
     module = GenreModule(network, CLASSES, plan, lambda *_: None, front if reads_audio else None, augment)
     module.to(device).train()
     x = torch.zeros(batch_size, FEATURES, device=device)

@@ -38,7 +38,7 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
         RunFailedError: for a run that failed during training or scoring.
     """
     check_files(settings)
-    run = finished_run(settings.with_precision(settings.hardware.precision).as_dict())
+    run = finished_run(settings.with_precision(settings.hardware.precision))
     if run is not None:
         return Outcome(run, found=True)
     from musicreclass.tasks.train import train

@@ -35,9 +35,9 @@ def open_data(
     data = create(settings.data)
     if settings.features.target is not None:
         if profile is None:
-            profile = Profile.of(settings.hardware.as_dict())
+            profile = Profile.of(settings.hardware)
             profile.apply()
-        data = embedded(data, settings.features.as_dict(), profile)
+        data = embedded(data, settings.features, profile)
         if encoder is not None and data.encoder_fingerprint != encoder:
             remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
             line = f"features: not the encoder that the run was trained with: its weights or its code have changed; {remedy}"

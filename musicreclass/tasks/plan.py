@@ -63,24 +63,23 @@ def make_plan(settings: TrainSettings) -> Plan:
     with stopwatch.phase("data"):
         data = open_data(settings, profile=profile)
         fingerprint = data.fingerprint()
-    config = settings.as_dict()
-    remember_fingerprint(config, data.files(), fingerprint)
+    remember_fingerprint(settings, data.files(), fingerprint)
     seed_global_state(settings.seed)  # a user's own network may draw its weights from it
     classifier = build(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
     identity = {
-        "signature": signature(config, fingerprint),
+        "signature": signature(settings, fingerprint),
         "fingerprint": fingerprint,
         "version": __version__,
-        "code": code_version(config),
+        "code": code_version(settings.as_dict()),
         "choices": settings.choices,
         "source": data.source(),
         "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
         "micro_batch": micro_batch,
         "micro_batch_setting": micro_batch,
-        "processes": processes(config),
+        "processes": processes(settings.hardware),
     }
-    return Plan(settings, profile, data, classifier, Run(run_folder(config, fingerprint)), identity, stopwatch)
+    return Plan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
 
 
 def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
@@ -93,7 +92,7 @@ def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
     precision = settings.trainer.precision if explicit else settings.hardware.precision
     if settings.model.is_estimator and settings.features.target is None:
         precision, explicit = "32-true", False  # nothing computes in it
-    profile = Profile.of(settings.hardware.as_dict(), precision, named=explicit)
+    profile = Profile.of(settings.hardware, precision, named=explicit)
     if profile.nodes > 1 and not launcher() and "MASTER_ADDR" not in os.environ:
         line = f"hardware.nodes={profile.nodes}: no launcher has started the processes: use srun or torchrun"
         raise ConfigError([Problem(line, "no_launcher", "hardware.nodes", profile.nodes)])

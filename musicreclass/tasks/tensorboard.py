@@ -78,14 +78,14 @@ def read_settings(run: Run) -> Entry:
     Raises:
         RunError, KeyError, TypeError, ValueError: if a file is damaged or incomplete.
     """
-    config, identity = run.config, run.identity
+    settings, identity = run.settings, run.identity
     identity["choices"]["model"], identity["fingerprint"][:6]
     return Entry(
         folder=run.folder,
-        config=config,
+        settings=settings,
         identity=identity,
         provenance={},
-        settings=experiment_settings(config),
+        experiment=experiment_settings(settings),
         split="",
         leaky="unknown",
         overlap=[],

@@ -6,7 +6,6 @@ import logging
 import sys
 
 from musicreclass.classifiers.base import LogEpoch
-from musicreclass.config.science import weights_file
 from musicreclass.config.settings import SPLITS, TrainSettings
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
@@ -15,7 +14,7 @@ from musicreclass.report.history import Curves
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
 from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import provenance
-from musicreclass.runs.signature import located, scientific
+from musicreclass.runs.signature import located, signed_settings
 from musicreclass.tasks.fit import fit
 from musicreclass.tasks.plan import Plan, can_resume, continues_exactly, launch_of, make_plan
 from musicreclass.tasks.score import score_split
@@ -39,7 +38,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
         RunFailedError: for an error during training or scoring; run.log in the run folder holds the traceback.
     """
     plan = make_plan(settings)
-    if is_worker_rank(plan.settings.as_dict()):
+    if is_worker_rank(plan.settings.hardware):
         train_as_worker(plan)
         return plan.run
     warn(plan.profile.warnings)
@@ -65,10 +64,9 @@ def begin(plan: Plan, resume: bool) -> bool:
         resume = False
     if resume:
         identity["micro_batch"] = run.identity.get("micro_batch")  # as measured, or lowered after running out of memory
-    config = plan.settings.as_dict()
-    if processes(config) > 1:
+    if processes(plan.settings.hardware) > 1:
         identity["launch"] = launch_of(plan, resume)
-    run.begin(located(config), identity, resume)
+    run.begin(located(plan.settings), identity, resume)
     return resume
 
 
@@ -111,15 +109,14 @@ def record(plan: Plan, curves: Curves, monitor: Monitor, figures: dict[str, obje
     figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")))
     if figure is not None:
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
-    config = plan.settings.as_dict()
-    curves.finish({**hyperparameters(config), "leaky": data.protocol.leaky}, final_results(run.metrics), figures)
+    curves.finish({**hyperparameters(plan.settings), "leaky": data.protocol.leaky}, final_results(run.metrics), figures)
     notes = {
         "tracks": {split: data.size(split) for split in SPLITS},
         "dropped": data.dropped,
         "notes": data.notes,
         "model": summary,
         "features": len(plan.classifier.card.columns) or None,
-        "profile": plan.profile.told(),
+        "profile": plan.profile.as_dict(),
         "monitor": monitor.summary(),
         "pretrained": pretrained(plan),
     }
@@ -137,12 +134,11 @@ def score_missing(plan: Plan) -> None:
 
 def pretrained(plan: Plan) -> dict[str, str]:
     """The source of pretrained weights: for `features` and `model` the file with its SHA-256, or the name."""
-    config = plan.settings.as_dict()
-    signed, sources = scientific(config), {}
+    signed, sources = signed_settings(plan.settings), {}
     for name, section in (("features", plan.settings.features), ("model", plan.settings.model)):
         weights = section.checkpoint
         if weights is not None:
-            is_file = weights_file(config, name) is not None
+            is_file = section.weights_file() is not None
             sources[name] = f"{weights} {signed[name]['checkpoint']}" if is_file else weights
     return sources
 

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
+from musicreclass.config.settings import AugmentationSettings, TrainSettings
 from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
@@ -41,7 +42,7 @@ class TrainerSettings:
         min_delta: smallest change of the monitored metric that counts as an improvement.
         shard_size: tracks of the largest batch that one process trains on.
         profile: how the machine is used.
-        augmentation: the node of conf/augmentation/.
+        augmentation: of training clips.
     """
 
     plan: TrainingPlan
@@ -51,34 +52,34 @@ class TrainerSettings:
     min_delta: float
     shard_size: int
     profile: Profile
-    augmentation: dict[str, Any]
+    augmentation: AugmentationSettings
 
     @classmethod
-    def of(cls, config: dict[str, Any], profile: Profile, data: TrackData) -> TrainerSettings:
-        """The settings of a resolved configuration, for training on these data."""
-        trainer, stopping = config["trainer"], config["early_stopping"]
+    def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> TrainerSettings:
+        """What the settings mean for training on these data."""
+        trainer = settings.trainer
         tracks = data.size("train")
         plan = TrainingPlan(
-            optimizer=config["optimizer"],
-            scheduler=config["scheduler"],
-            batch_size=trainer["batch_size"],
-            steps=trainer["max_epochs"] * -(-tracks // trainer["batch_size"]),
-            seed=config["seed"],
-            monitor=trainer["monitor"],
-            mode="min" if trainer["monitor"].endswith("loss") else "max",
-            label_smoothing=trainer["label_smoothing"],
-            gradient_clip_norm=trainer["gradient_clip_norm"],
+            optimizer=settings.optimizer.as_dict(),
+            scheduler=settings.scheduler.as_dict(),
+            batch_size=trainer.batch_size,
+            steps=trainer.max_epochs * -(-tracks // trainer.batch_size),
+            seed=settings.seed,
+            monitor=trainer.monitor,
+            mode="min" if trainer.monitor.endswith("loss") else "max",
+            label_smoothing=trainer.label_smoothing,
+            gradient_clip_norm=trainer.gradient_clip_norm,
             clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
         )
         return cls(
             plan=plan,
-            max_epochs=trainer["max_epochs"],
+            max_epochs=trainer.max_epochs,
             precision=profile.precision,
-            patience=stopping["patience"],
-            min_delta=stopping["min_delta"],
+            patience=settings.early_stopping.patience,
+            min_delta=settings.early_stopping.min_delta,
             shard_size=-(-min(plan.batch_size, tracks) // profile.processes),
             profile=profile,
-            augmentation=config["augmentation"],
+            augmentation=settings.augmentation,
         )
 
     def loader_settings(self, **settings: Any) -> LoaderSettings:

@@ -8,18 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.data.sampling import derive_seed
-from tests.tensors import ALWAYS_ON, FEW_EXAMPLES, KEYS, N, crops, spectrograms
+from tests.tensors import ALWAYS_ON, FEW_EXAMPLES, KEYS, N, crops, make_augmentation, spectrograms
 
 
 @pytest.mark.parametrize("effect", ALWAYS_ON)
 def test_samples_without_an_effect_are_exactly_their_crops(effect):
     options = {k: 0.5 if k.endswith("_p") else v for k, v in ALWAYS_ON[effect].items()}
     x = crops(40)
-    unchanged = (Augmentation(**options).waveform(x, KEYS, N) == x[:, :N]).all(1)
+    unchanged = (make_augmentation(**options).waveform(x, KEYS, N) == x[:, :N]).all(1)
     assert 8 < unchanged.sum() < 32
-    never = Augmentation(**{k: 0 if k.endswith("_p") else v for k, v in options.items()})
+    never = make_augmentation(**{k: 0 if k.endswith("_p") else v for k, v in options.items()})
     assert never.crop_factor == 1.0
     assert torch.equal(never.waveform(x, KEYS, N), x[:, :N])
 
@@ -30,7 +29,7 @@ def test_samples_without_an_effect_are_exactly_their_crops(effect):
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_results_do_not_depend_on_the_batch(data):
-    augmentation = Augmentation(**{k: 0.6 if k.endswith("_p") else v for kind in ALWAYS_ON.values() for k, v in kind.items()},
+    augmentation = make_augmentation(**{k: 0.6 if k.endswith("_p") else v for kind in ALWAYS_ON.values() for k, v in kind.items()},
                                 time_masks=2, freq_masks=2)  # fmt: skip
     x, z, keys = crops(9), spectrograms(9), data.draw(st.lists(st.integers(0, 2**63 - 1), min_size=9, max_size=9))
     rows = data.draw(st.lists(st.integers(0, 8), min_size=1, max_size=5, unique=True))
@@ -45,7 +44,7 @@ def test_results_do_not_depend_on_the_batch(data):
 
 @pytest.mark.parametrize("effect", ALWAYS_ON)
 def test_global_random_state_is_neither_used_nor_changed(effect):
-    augmentation, x = Augmentation(**ALWAYS_ON[effect]), crops(4)
+    augmentation, x = make_augmentation(**ALWAYS_ON[effect]), crops(4)
     first = augmentation.waveform(x, KEYS[:4], N)
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
@@ -58,7 +57,7 @@ def test_global_random_state_is_neither_used_nor_changed(effect):
 @pytest.mark.parametrize("effect", sorted(set(ALWAYS_ON) - {"polarity"}))
 def test_other_keys_give_other_results(effect):
     """The keys of two epochs; all samples are equal, so that only keys differ."""
-    augmentation, x = Augmentation(**ALWAYS_ON[effect]), crops(1, 4000).expand(24, -1)
+    augmentation, x = make_augmentation(**ALWAYS_ON[effect]), crops(1, 4000).expand(24, -1)
     first = augmentation.waveform(x, [derive_seed(0, 1, row) for row in range(24)], 3000)
     second = augmentation.waveform(x, [derive_seed(0, 2, row) for row in range(24)], 3000)
     assert (first != second).any(1).sum() > 12
@@ -68,22 +67,22 @@ def test_other_keys_give_other_results(effect):
 def test_effects_are_independent():
     """Tempo, noise and masks of a sample do not change when another effect is enabled."""
     x, stretch = crops(30), {"stretch_rate": [0.9, 1.1], "stretch_p": 0.5}
-    stretched = Augmentation(**stretch).waveform(x, KEYS[:30], N)
-    louder = Augmentation(**stretch, gain_db=[6, 6], gain_p=1).waveform(x, KEYS[:30], N)
+    stretched = make_augmentation(**stretch).waveform(x, KEYS[:30], N)
+    louder = make_augmentation(**stretch, gain_db=[6, 6], gain_p=1).waveform(x, KEYS[:30], N)
     assert torch.allclose(louder, stretched * 10 ** (6 / 20), rtol=1e-5, atol=1e-7)
-    noise = Augmentation(noise_amplitude=0.1, noise_amplitude_p=1)
-    both = Augmentation(noise_amplitude=0.1, noise_amplitude_p=1, polarity_p=1)
+    noise = make_augmentation(noise_amplitude=0.1, noise_amplitude_p=1)
+    both = make_augmentation(noise_amplitude=0.1, noise_amplitude_p=1, polarity_p=1)
     assert torch.allclose(
         both.waveform(x, KEYS[:30], N) + x[:, :N], noise.waveform(x, KEYS[:30], N) - x[:, :N], atol=1e-6
     )
     z = spectrograms(5)
-    masked_by_both = Augmentation(time_masks=1, freq_masks=1).spectrogram(z, KEYS[:5]) != z
-    masked_over_time = Augmentation(time_masks=1).spectrogram(z, KEYS[:5]) != z
+    masked_by_both = make_augmentation(time_masks=1, freq_masks=1).spectrogram(z, KEYS[:5]) != z
+    masked_over_time = make_augmentation(time_masks=1).spectrogram(z, KEYS[:5]) != z
     assert (masked_by_both | ~masked_over_time).all()
 
 
 def test_effects_have_their_probabilities_and_ranges():
-    augmentation = Augmentation(polarity_p=0.3, gain_db=[1, 2], gain_p=0.7)
+    augmentation = make_augmentation(polarity_p=0.3, gain_db=[1, 2], gain_p=0.7)
     x = torch.ones(2000, 1)
     y = augmentation.waveform(x, [derive_seed(9, 0, row) for row in range(2000)], 1)
     assert (y < 0).float().mean().item() == pytest.approx(0.3, abs=0.04)
@@ -95,9 +94,9 @@ def test_effects_have_their_probabilities_and_ranges():
 
 def test_too_few_keys_and_too_short_crops_are_rejected():
     with pytest.raises(ValueError, match=r"\b3\b.*\b4\b"):
-        Augmentation().waveform(crops(4), KEYS[:3], N)
+        make_augmentation().waveform(crops(4), KEYS[:3], N)
     with pytest.raises(ValueError, match=str(N)):
-        Augmentation(stretch_rate=[1, 1.5]).waveform(crops(1), KEYS[:1], N)
+        make_augmentation(stretch_rate=[1, 1.5]).waveform(crops(1), KEYS[:1], N)
 
 
 # Noise
@@ -105,19 +104,19 @@ def test_too_few_keys_and_too_short_crops_are_rejected():
 
 def test_noise_has_the_configured_ratio_and_amplitude():
     x = crops(20) * torch.logspace(-2, 1, 20)[:, None]
-    y = Augmentation(noise_snr=[12, 18], noise_snr_p=1).waveform(x, KEYS[:20], N)
+    y = make_augmentation(noise_snr=[12, 18], noise_snr_p=1).waveform(x, KEYS[:20], N)
     ratio = 10 * torch.log10(x[:, :N].square().mean(1) / (y - x[:, :N]).square().mean(1))
     assert ratio.min() > 11.9
     assert ratio.max() < 18.1
     assert ratio.max() - ratio.min() > 2
-    y = Augmentation(noise_amplitude=0.005, noise_amplitude_p=1).waveform(x, KEYS[:20], N)
+    y = make_augmentation(noise_amplitude=0.005, noise_amplitude_p=1).waveform(x, KEYS[:20], N)
     assert torch.allclose((y - x[:, :N]).std(1), torch.tensor(0.005), rtol=0.05)
     noise = y - x[:, :N]
     assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.06
 
 
 def test_noise_at_a_ratio_keeps_silence_silent():
-    y = Augmentation(noise_snr=[10, 10], noise_snr_p=1).waveform(torch.zeros(2, N), KEYS[:2], N)
+    y = make_augmentation(noise_snr=[10, 10], noise_snr_p=1).waveform(torch.zeros(2, N), KEYS[:2], N)
     assert (y == 0).all()
 
 
@@ -133,7 +132,7 @@ def test_noise_at_a_ratio_keeps_silence_silent():
 def test_masks_cover_whole_frames_and_bands_with_the_mean(time, bands, key):
     """The number and widths of masks stay within their limits."""
     z = spectrograms(1)
-    augmentation = Augmentation(
+    augmentation = make_augmentation(
         time_masks=time[0], time_mask_frames=time[1], freq_masks=bands[0], freq_mask_bands=bands[1]
     )
     y = augmentation.spectrogram(z, [key])
@@ -149,7 +148,7 @@ def test_masks_cover_whole_frames_and_bands_with_the_mean(time, bands, key):
 
 def test_masks_have_every_width_and_reach_both_ends():
     z = spectrograms(1).expand(600, -1, -1, -1)
-    augmentation = Augmentation(time_masks=1, time_mask_frames=5)
+    augmentation = make_augmentation(time_masks=1, time_mask_frames=5)
     hidden = augmentation.spectrogram(z, [derive_seed(1, row) for row in range(600)]) != z
     covered = hidden[:, 0, 0]
     assert set(covered.sum(1).tolist()) == {0, 1, 2, 3, 4, 5}
@@ -159,7 +158,7 @@ def test_masks_have_every_width_and_reach_both_ends():
 
 def test_masks_keep_the_dtype_and_propagate_gradients():
     z = spectrograms(2).requires_grad_()
-    augmentation = Augmentation(time_masks=1, freq_masks=1)
+    augmentation = make_augmentation(time_masks=1, freq_masks=1)
     augmentation.spectrogram(z, KEYS[:2]).sum().backward()
     assert z.grad is not None
     assert augmentation.spectrogram(spectrograms(2).bfloat16(), KEYS[:2]).dtype == torch.bfloat16
@@ -173,7 +172,7 @@ def test_masks_keep_the_dtype_and_propagate_gradients():
 def test_mixup_weights(batch, alpha, seed):
     """Targets sum to 1, the sample's own class has at least half, and waveforms are mixed with the same weights."""
     x, y, keys = crops(batch, 50), torch.arange(batch) % 3, [derive_seed(seed, row) for row in range(batch)]
-    mixed, targets = Augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
+    mixed, targets = make_augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
     assert targets.shape == (batch, 3)
     assert torch.allclose(targets.sum(1), torch.ones(batch))
     own_weight = targets[torch.arange(batch), y]
@@ -182,5 +181,5 @@ def test_mixup_weights(batch, alpha, seed):
     weight = own_weight[other_class, None]
     expected = weight * x[other_class] + (1 - weight) * x.roll(1, 0)[other_class]
     assert torch.allclose(mixed[other_class], expected, atol=1e-6)
-    repeated, _ = Augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
+    repeated, _ = make_augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
     assert torch.equal(repeated, mixed)

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicreclass.augmentation.augmentation import Augmentation, value_grid
+from musicreclass.augmentation.augmentation import value_grid
 from musicreclass.augmentation.effects import frequency_ratio, stretch_and_shift
 from musicreclass.augmentation.transforms import phase_vocoder
-from tests.tensors import FEW_EXAMPLES, KEYS, SAMPLE_RATE, crops, tone
+from tests.tensors import FEW_EXAMPLES, KEYS, SAMPLE_RATE, crops, make_augmentation, tone
 
 
 def pitch_of(y: np.ndarray) -> float:
@@ -79,7 +79,7 @@ def test_long_clips_keep_high_frequencies():
 )
 def test_crops_of_the_required_length_fill_the_clip(n, low, high, steps):
     """For any clip length, the last samples are not silent."""
-    augmentation = Augmentation(stretch_rate=[low, high], stretch_p=1, pitch_semitones=[-steps, steps], pitch_p=1)
+    augmentation = make_augmentation(stretch_rate=[low, high], stretch_p=1, pitch_semitones=[-steps, steps], pitch_p=1)
     x = crops(4, int(n * augmentation.crop_factor))
     y = augmentation.waveform(x, KEYS[:4], n)
     assert y.shape == (4, n)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
 from musicreclass.augmentation.augmentation import Augmentation
+from musicreclass.classifiers.network_builder import make_augmentation as make_augmentation_of
+from musicreclass.config.parse import parse
+from musicreclass.config.settings import AugmentationSettings
 from musicreclass.errors import ConfigError
+from tests.conftest import settings_for
 from tests.tensors import KEYS, N, crops, spectrograms
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"
@@ -20,21 +22,22 @@ GROUPS = sorted(p.stem for p in CONF.glob("*.yaml"))
 
 def augmentation_of(name: str, *overrides: str) -> Augmentation:
     """The augmentation configured by a file of conf/augmentation."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose(name, list(overrides)))
+    settings = settings_for("data=demo_audio", "model=cnn", f"augmentation={name}", *overrides)
+    return make_augmentation_of(settings.augmentation)
 
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_file_has_every_setting_and_accepts_overrides(name):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert set(compose(name)) == set(yaml.safe_load((CONF / "none.yaml").read_text()))
-    assert augmentation_of(name, "noise_snr=[10,30]", "stretch_rate=null", "mixup_alpha=0.4").noise_snr == [10, 30]
+    settings = settings_for("data=demo_audio", "model=cnn", f"augmentation={name}").augmentation
+    assert set(settings.as_dict()) == set(yaml.safe_load((CONF / "none.yaml").read_text()))
+    overrides = ("noise_snr=[10,30]", "stretch_rate=null", "mixup_alpha=0.4")
+    assert augmentation_of(name, *(f"augmentation.{o}" for o in overrides)).noise_snr == [10, 30]
     assert not list(augmentation_of(name).parameters())
     assert not augmentation_of(name).state_dict()
 
 
-def test_none_yaml_has_the_defaults_of_the_class():
-    configured, default = vars(augmentation_of("none")), vars(Augmentation())
+def test_none_yaml_has_the_defaults_of_the_settings():
+    configured, default = vars(augmentation_of("none")), vars(Augmentation(AugmentationSettings()))
     assert {k: v for k, v in configured.items() if k[0] != "_"} == {k: v for k, v in default.items() if k[0] != "_"}
 
 
@@ -90,20 +93,26 @@ def test_none_changes_nothing():
     ],
 )
 def test_invalid_values(options):
-    with pytest.raises(ConfigError) as caught:
-        Augmentation(**options)
     ((name, value),) = options.items()
+    with pytest.raises(ConfigError) as caught:
+        parse("train", {"augmentation": options})
     (problem,) = caught.value.problems
-    assert (problem.kind, problem.key) == ("invalid_value", f"augmentation.{name}")
+    assert (problem.kind, problem.key) == ("wrong_value", f"augmentation.{name}")
     assert problem.value is value
     assert "\n" not in problem.message
 
 
-def test_all_problems_are_reported_at_once():
-    with pytest.raises(ConfigError) as caught:
-        Augmentation(gain_p=-1, freq_masks=-1, reverb=1)
-    assert {problem.key: problem.kind for problem in caught.value.problems} == {
+def test_all_problems_are_reported_at_once(run):
+    words = [
+        "data=demo_audio",
+        "model=cnn",
+        "augmentation.gain_p=-1",
+        "augmentation.freq_masks=-1",
+        "+augmentation.reverb=1",
+    ]
+    result = run("train", *words)
+    assert {problem.key: problem.kind for problem in result.problems} == {
         "augmentation.reverb": "unknown_key",
-        "augmentation.gain_p": "invalid_value",
-        "augmentation.freq_masks": "invalid_value",
+        "augmentation.gain_p": "wrong_value",
+        "augmentation.freq_masks": "wrong_value",
     }

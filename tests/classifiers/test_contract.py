@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build, load
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.hardware.profile import Profile
 from tests.conftest import MODELS, make_frame
@@ -23,9 +22,8 @@ QUICK = {
 
 
 def fitted(model: str, data: TableFile, folder: Path, *overrides: str):
-    cfg = compose("train", [f"model={model}", "hardware=cpu", *QUICK.get(model, []), *overrides])
-    config = OmegaConf.to_container(cfg, resolve=True)
-    classifier = build(config, Profile.of(config["hardware"]), data)
+    settings = train_settings([f"model={model}", "hardware=cpu", *QUICK.get(model, []), *overrides])
+    classifier = build(settings, Profile.of(settings.hardware), data)
     classifier.fit(data, Workspace(folder, lambda epoch, values: None))
     return classifier
 
@@ -113,12 +111,11 @@ def test_micro_batches_change_nothing(data, here):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
     rates: list[float] = []
-    overrides = [f"model={'mlp'}", f"scheduler={scheduler}", f"optimizer={optimizer}", "trainer.max_epochs=6"]
-    cfg = compose("train", [*overrides, "trainer.batch_size=16", "early_stopping=none"])
-    config = OmegaConf.to_container(cfg, resolve=True)
-    classifier = build(config, Profile.of(config["hardware"]), data)
+    overrides = ["model=mlp", f"scheduler={scheduler}", f"optimizer={optimizer}", "trainer.max_epochs=6"]
+    settings = train_settings([*overrides, "trainer.batch_size=16", "early_stopping=none"])
+    classifier = build(settings, Profile.of(settings.hardware), data)
     classifier.fit(data, Workspace(here / "a", lambda epoch, values: rates.append(values["lr"])))
-    top = config["optimizer"]["lr"]
+    top = settings.optimizer.lr
     assert len(rates) == 6
     if scheduler == "none":
         assert set(rates) == {top}
@@ -133,18 +130,16 @@ def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
 
 def test_early_stopping_ends_a_fit(data, here):
     epochs: list[int] = []
-    cfg = compose("train", ["trainer.max_epochs=200", "optimizer.lr=0.03", "early_stopping.patience=2"])
-    config = OmegaConf.to_container(cfg, resolve=True)
-    classifier = build(config, Profile.of(config["hardware"]), data)
+    settings = train_settings(["trainer.max_epochs=200", "optimizer.lr=0.03", "early_stopping.patience=2"])
+    classifier = build(settings, Profile.of(settings.hardware), data)
     classifier.fit(data, Workspace(here / "a", lambda epoch, values: epochs.append(epoch)))
     assert 3 <= len(epochs) < 200
 
 
 def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
     losses: list[float] = []
-    cfg = compose("train", ["model=xgboost", "model.early_stopping_rounds=5", "model.learning_rate=0.3"])
-    config = OmegaConf.to_container(cfg, resolve=True)
-    classifier = build(config, Profile.of(config["hardware"]), data)
+    settings = train_settings(["model=xgboost", "model.early_stopping_rounds=5", "model.learning_rate=0.3"])
+    classifier = build(settings, Profile.of(settings.hardware), data)
     classifier.fit(data, Workspace(here, lambda epoch, values: losses.append(values["valid/loss"])))
     best = int(np.argmin(losses))
     assert len(losses) == best + 6 < 500

@@ -9,7 +9,7 @@ import torch
 
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build, load
-from musicreclass.config.check import compose
+from musicreclass.config.check import train_settings
 from musicreclass.data.sampling import LoaderSettings
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
@@ -25,13 +25,11 @@ def test_contract(model, library, here):
     left_out = ("model=", "model.channels", "model.hidden", "trainer.max", *(["model."] if model == "openjmla" else []))
     sizes = [f"model={model}", *small, f"trainer.max_epochs={6 if model == 'openjmla' else 12}", "optimizer.lr=0.01",
              *(w for w in SMALL if not w.startswith(left_out))]  # fmt: skip
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.to_container(compose("train", ["data=folder", f'data.root="{library}"', *sizes]), resolve=True)
+    settings = train_settings(["data=folder", f'data.root="{library}"', *sizes])
     predictions = []
     for repetition in range(2):
-        data = open_data(config)  # type: ignore[arg-type]
-        classifier = build(config, Profile.of(config["hardware"]), data)  # type: ignore[arg-type, call-overload, index]
+        data = open_data(settings)
+        classifier = build(settings, Profile.of(settings.hardware), data)
         classifier.fit(data, Workspace(here / str(repetition), lambda epoch, values: None))
         predictions.append(classifier.predict(data, "valid"))
     first, second = predictions

@@ -160,9 +160,8 @@ def test_an_interrupted_computation_is_resumed(run, here, monkeypatch):
 
 
 def test_weights_are_identified_by_content_not_by_path(run, here):
-    from omegaconf import OmegaConf
 
-    from musicreclass.config.check import compose
+    from musicreclass.config.check import train_settings
     from musicreclass.runs.signature import signature
 
     def signed(path: Path, section: str) -> str:
@@ -171,8 +170,7 @@ def test_weights_are_identified_by_content_not_by_path(run, here):
             if section == "model"
             else ["features=openjmla", f"features.checkpoint={path}"]
         )
-        cfg = OmegaConf.to_container(compose("train", ["data=folder", f"data.root={here}", *model]), resolve=True)
-        return signature(cfg, "data")
+        return signature(train_settings(["data=folder", f"data.root={here}", *model]), "data")
 
     for section in ("model", "features"):
         (here / "a.pth").write_bytes(b"one")
@@ -404,14 +402,24 @@ def test_clip_settings_do_not_affect_embeddings(run, here):
 
 
 def test_signatures_ignore_batch_size_and_weights_folder(here):
+    from musicreclass.config.parse import parse
+    from musicreclass.config.settings import TrainSettings
     from musicreclass.runs.signature import located, signature
 
-    config = {"data": {}, "model": {"_target_": "sklearn.neural_network.MLPClassifier", "batch_size": 8}, "features": {
-        "_target_": "package.Encoder", "folder": "models", "batch_size": 8}, "paths": {"cache": "cache"}}  # fmt: skip
-    slower = {**config, "features": {**config["features"], "batch_size": 4}}
-    other = {**config, "model": {**config["model"], "batch_size": 4}}
-    assert signature(slower, "data") == signature(config, "data") != signature(other, "data")
-    assert located(config)["features"]["folder"] == "models"
+    def settings(windows: int = 8, tracks: int = 8, folder: str = "models") -> TrainSettings:
+        config = {
+            "data": {},
+            "model": {"_target_": "sklearn.neural_network.MLPClassifier", "batch_size": tracks},
+            "features": {"_target_": "package.Encoder", "folder": folder, "batch_size": windows},
+            "paths": {"cache": "cache"},
+        }
+        return parse("train", config)  # type: ignore[return-value]
+
+    assert (
+        signature(settings(windows=4), "data") == signature(settings(), "data") != signature(settings(tracks=4), "data")
+    )
+    assert located(settings())["features"]["folder"] == "models"
     (here / "models").mkdir()
-    assert located(config)["features"]["folder"] == str(here / "models")
-    assert signature(located(config), "data") == signature(config, "data")
+    absolute = located(settings())["features"]["folder"]
+    assert absolute == str(here / "models")
+    assert signature(settings(folder=absolute), "data") == signature(settings(), "data")

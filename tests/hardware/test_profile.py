@@ -10,16 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from musicreclass.config.check import compose
 from musicreclass.config.locations import CONF
+from musicreclass.config.settings import HardwareSettings
 from musicreclass.errors import ConfigError
 from musicreclass.hardware import machine
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides
+from tests.conftest import settings_for, table_overrides
 
 PROFILES = sorted(file.stem for file in (CONF / "hardware").glob("*.yaml"))
 GIB = 2**30
@@ -54,18 +53,17 @@ def restore_torch_settings():
 
 
 @cache
-def node(profile: str, *overrides: str) -> dict:
-    cfg = compose("train", [f"hardware={profile}", *overrides])
-    return OmegaConf.to_container(cfg, resolve=True)["hardware"]  # type: ignore[call-overload, index, return-value]
+def hardware(profile: str, *overrides: str) -> HardwareSettings:
+    return settings_for(f"hardware={profile}", *overrides).hardware
 
 
 def resolved(profile: str, target: Machine, *overrides: str) -> Profile:
-    return Profile.of(node(profile, *overrides), machine=target)
+    return Profile.of(hardware(profile, *overrides), machine=target)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_resolves_on_every_machine(profile):
-    settings = node(profile)
+    settings = hardware(profile)
     for name, target in MACHINES.items():
         resolution = Profile.of(settings, machine=target)
         assert "auto" not in [value for key, value in asdict(resolution).items() if key != "micro_batch"], name
@@ -149,7 +147,7 @@ def test_a_profile_falls_back_with_a_warning():
 )
 def test_a_setting_that_the_machine_lacks_is_rejected(target, overrides, precision, setting):
     with pytest.raises(ConfigError) as caught:
-        Profile.of(node("auto", *overrides), precision, named=True, machine=target)
+        Profile.of(hardware("auto", *overrides), precision, named=True, machine=target)
     (problem,) = caught.value.problems
     assert problem.message.startswith(setting)
 

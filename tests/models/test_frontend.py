@@ -9,9 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.models.frontend import LogMel
-from tests.tensors import ALWAYS_ON, FEW_EXAMPLES, KEYS, SAMPLE_RATE, N, crops, tone
+from tests.tensors import ALWAYS_ON, FEW_EXAMPLES, KEYS, SAMPLE_RATE, N, crops, make_augmentation, tone
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_fit_accepts_silence_but_not_an_empty_iterable():
 
 def test_autocast_changes_neither_log_mel_nor_augmentation():
     log_mel, x = LogMel(), crops(4)
-    augmentation = Augmentation(**ALWAYS_ON["pitch"])
+    augmentation = make_augmentation(**ALWAYS_ON["pitch"])
     expected = log_mel(x), augmentation.waveform(x, KEYS[:4], N)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         autocast = log_mel(x), augmentation.waveform(x, KEYS[:4], N)

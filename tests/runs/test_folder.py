@@ -21,7 +21,6 @@ import pandas as pd
 import pytest
 import torch
 
-from musicreclass.config.check import compose
 from musicreclass.errors import RunError
 from musicreclass.runs.files import FORMAT
 from musicreclass.runs.find import find_runs
@@ -29,7 +28,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import signature
 from musicreclass.storage.locks import Lock, locked
 from musicreclass.version import __version__
-from tests.conftest import make_frame, powerless, sum_again, table_overrides
+from tests.conftest import make_frame, powerless, settings_for, sum_again, table_overrides
 
 LONG = ["trainer.max_epochs=60", "early_stopping=none", "hardware=cpu", "hardware.threads=1", "logger=none"]
 
@@ -218,9 +217,7 @@ def test_folders_without_a_run(tmp_path, content):
 
 def test_settings_that_change_a_signature(here):
     def signed(*overrides: str, data: str = "abc") -> str:
-        from omegaconf import OmegaConf
-
-        return signature(OmegaConf.to_container(compose("train", list(overrides)), resolve=True), data)  # type: ignore[arg-type]
+        return signature(settings_for(*overrides), data)
 
     base = signed()
     for same in ("hardware=cpu", "logger=none", "hardware.threads=1", "evaluate=[valid,test]", "force=true", "run_dir=x",
@@ -233,10 +230,8 @@ def test_settings_that_change_a_signature(here):
 
 def test_signatures_do_not_change_between_versions(here):
     """Fails when a key with a default joins the signature, since existing runs would not be found. Add such a key elsewhere."""
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.to_container(compose("train", ["data=table", "data.path=x.csv", "model=xgboost"]), resolve=True)
-    assert signature(config, "abc") == "bf470ec9a2a0"  # type: ignore[arg-type]
+    settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
+    assert signature(settings, "abc") == "bf470ec9a2a0"
 
 
 class Payload:

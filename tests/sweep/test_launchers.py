@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from musicreclass.config import plugins
-from musicreclass.config.check import Check, compose
+from musicreclass.config.check import Check
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 from musicreclass.hardware.machine import Gpu, Machine
@@ -22,7 +22,7 @@ from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
 from musicreclass.sweep import launchers
 from musicreclass.sweep.sweep import Sweep
-from tests.conftest import table_overrides
+from tests.conftest import settings_for, table_overrides
 
 LAPTOP = Machine(cores=8, cores_why="8 of 8", memory=2**33)
 SECOND_FAILS = ["optimizer.lr=0.001,1e30,0.002", "model=mlp", "logger=none"]
@@ -134,12 +134,10 @@ def test_torch_may_allocate_a_share_of_a_gpu(monkeypatch):
     fractions: list[float] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
     card = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 3090", (8, 6), 24 * 2**30),), triton=True)
-    node = OmegaConf.to_container(compose("train", ["hardware.gpu_share=0.5", "hardware.threads=1"]), resolve=True)[
-        "hardware"
-    ]  # type: ignore[call-overload, index]
-    Profile.of(node, machine=LAPTOP).apply()
+    hardware = settings_for("hardware.gpu_share=0.5", "hardware.threads=1").hardware
+    Profile.of(hardware, machine=LAPTOP).apply()
     assert fractions == []
-    Profile.of(node, machine=card).apply()
+    Profile.of(hardware, machine=card).apply()
     assert fractions == [0.5]
 
 

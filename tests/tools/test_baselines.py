@@ -136,8 +136,8 @@ def test_the_leaky_experiment_is_listed_with_the_honest_one(project, capfd, monk
     catalog["experiments"] |= {n: {"protocol": "own", "seeds": [0]} for n in ("userclaim_77", "userclaim_honest")}
     path.write_text(yaml.safe_dump(catalog))
     quick = ["trainer.max_epochs=2", "logger=none"]
-    resolve = command.resolved_config
-    monkeypatch.setattr(command, "resolved_config", lambda overrides: resolve([*overrides, *quick]))
+    train_settings = command.train_settings
+    monkeypatch.setattr(command, "train_settings", lambda overrides: train_settings([*overrides, *quick]))
     monkeypatch.setattr(command, "train", lambda overrides: (cli.main(["train", *overrides, *quick]), ""))
     assert command.main(["userclaim_77", "userclaim_honest"]) == 0
     leaky, honest = recorded(project, "userclaim_77"), recorded(project, "userclaim_honest")

@@ -8,18 +8,19 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from musicreclass.cli.main import VARIABLES
 from musicreclass.cli.options import Options
+from musicreclass.config.check import train_settings
 from musicreclass.config.messages import nearest
+from musicreclass.config.settings import FeatureSettings, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
-from musicreclass.tasks.find_or_train import refuse_missing_weights
+from musicreclass.tasks.find_or_train import check_files
 from tools.baselines.catalog import Baseline, Catalog
 from tools.baselines.record import collect_results, load_results, save_results
 from tools.baselines.tables import terminal_table, write_tables
@@ -90,11 +91,11 @@ def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> Out
     for seed in baseline.seeds:
         overrides = [f"experiment={baseline.name}", f"seed={seed}"]
         try:
-            config = resolved_config(overrides)
-            refuse_missing_weights(config)
-            run = finished_run(config)
+            settings = train_settings(overrides)
+            check_files(settings)
+            run = finished_run(settings.with_precision(settings.hardware.precision))
             if not partial and not runs:
-                missing = missing_data(baseline, config)
+                missing = missing_data(baseline, settings)
                 if missing:
                     reason = f"partial data, {missing} (to run anyway: --partial, or make with PARTIAL=1)"
                     return Outcome("skipped", reason)
@@ -103,7 +104,7 @@ def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> Out
         if run is None:
             print(f"{baseline.name}: seed {seed}", flush=True)
             code, last_line = train(overrides)
-            run = finished_run(config)
+            run = finished_run(settings.with_precision(settings.hardware.precision))
             if run is None:
                 reason = last_line.removeprefix("musicreclass: ") or f"exit code {code}"
                 return Outcome("skipped" if code == 2 else "failed", reason)
@@ -123,21 +124,7 @@ def record_results(baseline: Baseline, folder: Path, runs: list[Run], note: str)
     return Outcome("recorded", "" if all(new.is_complete for new in results) else "partial data")
 
 
-def resolved_config(overrides: list[str]) -> dict[str, Any]:
-    """Compose and resolve a configuration of train.
-
-    Raises:
-        ConfigError: if a required value is missing, such as `data.root` of the user's library.
-    """
-    from omegaconf import OmegaConf
-
-    from musicreclass.config.check import compose
-
-    config: Any = OmegaConf.to_container(compose("train", overrides), resolve=True)
-    return dict(config)
-
-
-def missing_data(baseline: Baseline, config: dict[str, Any]) -> str:
+def missing_data(baseline: Baseline, settings: TrainSettings) -> str:
     """What is missing of the data; empty if at least one split can be scored on complete data.
 
     Raises:
@@ -147,12 +134,12 @@ def missing_data(baseline: Baseline, config: dict[str, Any]) -> str:
 
     if not baseline.sizes:
         return ""
-    data_config = dict(config["data"])
-    if "cache" in data_config:
-        data_config["cache"] = "none"  # only count tracks, decode nothing
-    data = open_data({**config, "data": data_config, "features": {}})
+    source = settings.data
+    if source.cache is not None:
+        source = source.model_copy(update={"cache": "none"})  # only count tracks, decode nothing
+    data = open_data(settings.model_copy(update={"data": source, "features": FeatureSettings()}))
     tracks = {split: data.size(split) for split in baseline.sizes}
-    scored = [split for split in config["evaluate"] if split in baseline.sizes]
+    scored = [split for split in settings.evaluate if split in baseline.sizes]
     has_all_classes = len(data.classes) == baseline.classes
     if has_all_classes and any(baseline.is_complete(split, tracks) for split in scored):
         return ""
