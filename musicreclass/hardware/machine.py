@@ -101,7 +101,7 @@ class Machine:
         )
 
 
-def text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """A file's content; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -109,10 +109,10 @@ def text(path: Path) -> str:
         return ""
 
 
-def integer(path: Path) -> int | None:
+def read_int(path: Path) -> int | None:
     """The integer that a file begins with, or None."""
     try:
-        return int(text(path).split()[0])
+        return int(read_text(path).split()[0])
     except (ValueError, IndexError):
         return None
 
@@ -121,7 +121,7 @@ def control_groups(root: Path, controller: str) -> list[Path]:
     """The folders of this process's control groups, version 1 or 2, and of their parents."""
     folders: list[Path] = []
     top = root / "sys" / "fs" / "cgroup"
-    for line in text(root / "proc" / "self" / "cgroup").splitlines():
+    for line in read_text(root / "proc" / "self" / "cgroup").splitlines():
         version, controllers, path = (line.split(":", 2) + ["", ""])[:3]
         if version == "0" and not controllers:
             mounts = [top, top / "unified"]
@@ -146,11 +146,11 @@ def cores(root: Path = ROOT) -> tuple[int, str]:
 def cpu_quota(folder: Path) -> float | None:
     """How many processors' time a control group may use; None for no limit."""
     quota: int | None
-    fields = text(folder / "cpu.max").split()
+    fields = read_text(folder / "cpu.max").split()
     try:
         if fields:
             return int(fields[0]) / int(fields[1])
-        quota, period = integer(folder / "cpu.cfs_quota_us"), integer(folder / "cpu.cfs_period_us")
+        quota, period = read_int(folder / "cpu.cfs_quota_us"), read_int(folder / "cpu.cfs_period_us")
         return quota / period if quota and quota > 0 and period else None
     except (ValueError, IndexError, ZeroDivisionError):
         return None
@@ -166,7 +166,7 @@ def available_memory(root: Path = ROOT) -> int:
 
 def memory_info(root: Path = ROOT) -> dict[str, int]:
     """The content of /proc/meminfo, in bytes."""
-    lines = re.findall(r"^(\w+):\s+(\d+) kB", text(root / "proc" / "meminfo"), re.MULTILINE)
+    lines = re.findall(r"^(\w+):\s+(\d+) kB", read_text(root / "proc" / "meminfo"), re.MULTILINE)
     return {name: 1024 * int(value) for name, value in lines}
 
 
@@ -176,9 +176,9 @@ def unused_limit(folder: Path) -> int | None:
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        limit, used = integer(folder / limit_name), integer(folder / used_name)
+        limit, used = read_int(folder / limit_name), read_int(folder / used_name)
         if limit is not None and limit < UNLIMITED and used is not None:
-            reclaimable = re.search(rf"^{cache_name} (\d+)", text(folder / "memory.stat"), re.MULTILINE)
+            reclaimable = re.search(rf"^{cache_name} (\d+)", read_text(folder / "memory.stat"), re.MULTILINE)
             return limit - used + (int(reclaimable[1]) if reclaimable else 0)
     return None
 
@@ -194,7 +194,7 @@ def free_space(folder: Path) -> int | None:
 def jetson_model(root: Path = ROOT) -> str | None:
     """The model of a Jetson from its device tree; None on any other machine."""
     tree = root / "proc" / "device-tree"
-    model, compatible = (text(tree / name).replace("\0", " ").strip() for name in ("model", "compatible"))
+    model, compatible = (read_text(tree / name).replace("\0", " ").strip() for name in ("model", "compatible"))
     if "jetson" in model.lower() or "nvidia,tegra" in compatible.lower():
         return model or "Jetson"
     return "Jetson" if (root / "etc" / "nv_tegra_release").exists() else None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from musicreclass.hardware.machine import ROOT, integer, jetson_model, memory_info, text
+from musicreclass.hardware.machine import ROOT, jetson_model, memory_info, read_int, read_text
 
 MIB = 2**20
 Readings = dict[str, float]
@@ -139,13 +139,13 @@ class GpuSensors:
     def _jetson_temperature(self) -> float | None:
         """In degrees; the file has thousandths."""
         zones = sorted((self.root / "sys" / "class" / "thermal").glob("thermal_zone*"))
-        gpu_zones = [zone for zone in zones if text(zone / "type").strip().lower() in ("gpu-thermal", "gpu-therm")]
+        gpu_zones = [zone for zone in zones if read_text(zone / "type").strip().lower() in ("gpu-thermal", "gpu-therm")]
         return first(*(scaled(zone / "temp", 1e-3) for zone in gpu_zones))
 
     def _jetson_power(self) -> float | None:
         """In watts, of the whole board: millivolts times milliamperes at its input."""
         for chip in sorted((self.root / "sys" / "class" / "hwmon").glob("hwmon*")):
-            if text(chip / "name").strip() == "ina3221":
+            if read_text(chip / "name").strip() == "ina3221":
                 volts, amperes = scaled(chip / "in1_input", 1e-3)(), scaled(chip / "curr1_input", 1e-3)()
                 if volts is not None and amperes is not None:
                     return volts * amperes
@@ -154,7 +154,7 @@ class GpuSensors:
 
 def scaled(file: Path, scale: float, above: float = 0) -> Callable[[], float | None]:
     """A query for the number in a file times a scale."""
-    return lambda: measure(lambda: integer(file), above, scale)
+    return lambda: measure(lambda: read_int(file), above, scale)
 
 
 def used_memory(root: Path) -> int:
@@ -178,7 +178,7 @@ class HostSensors:
     def _ticks(self) -> tuple[float, float]:
         """Clock ticks that all processors together were busy, and ticks in total."""
         try:
-            ticks = [float(field) for field in text(self.root / "proc" / "stat").splitlines()[0].split()[1:9]]
+            ticks = [float(field) for field in read_text(self.root / "proc" / "stat").splitlines()[0].split()[1:9]]
             return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
         except (ValueError, IndexError):
             return 0.0, 0.0
@@ -188,7 +188,7 @@ class HostSensors:
         `disk_free_mib`."""
         (last_busy, last_total), (busy, total) = self.last_ticks, self._ticks()
         self.last_ticks = busy, total
-        pages = text(self.root / "proc" / "self" / "statm").split()
+        pages = read_text(self.root / "proc" / "self" / "statm").split()
         readings = {
             "cpu_percent": measure(lambda: (busy - last_busy) / (total - last_total), -1, 100),
             "ram_used_mib": measure(lambda: used_memory(self.root), 0, 1 / MIB),

@@ -17,7 +17,7 @@ from time import sleep
 import numpy as np
 import torch
 
-from musicreclass.hardware.machine import ROOT, available_memory, text
+from musicreclass.hardware.machine import ROOT, available_memory, read_text
 from musicreclass.training.memory import is_out_of_memory, release_memory
 
 SIZES = (2, 4, 8)  # tracks; batch statistics need more than one
@@ -89,7 +89,7 @@ class RamMeter(Meter):
 
     def resident(self) -> int:
         """Resident memory of the process in bytes."""
-        fields = text(self.root / "proc" / "self" / "statm").split()
+        fields = read_text(self.root / "proc" / "self" / "statm").split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
     def free(self) -> int:

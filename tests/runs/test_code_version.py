@@ -88,7 +88,7 @@ def test_a_change_in_what_computes_counts(package, name):
         "features/fma518.py",
         "report/figures.py",
         "cli/main.py",
-        "compare/rows.py",
+        "comparison/rows.py",
         "sweep/sweep.py",
         "runs/folder.py",
         "storage/store.py",
