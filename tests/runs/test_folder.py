@@ -174,7 +174,7 @@ def test_crafted_checkpoints_execute_nothing(run, table, here):
         status.write_text(json.dumps({**json.loads(status.read_text()), "state": "interrupted"}))
         torch.save({"callbacks": {}, "payload": Payload()}, here / "r" / "checkpoints" / name)
         assert run("train", *words).code == 0
-        assert "cannot be gone on from, the run starts over" in (here / "r" / "run.log").read_text()
+        assert "the run starts over" in (here / "r" / "run.log").read_text()
         pd.testing.assert_frame_equal(
             pd.read_parquet(here / "r" / "predictions" / "valid.parquet"), whole, check_exact=True
         )
