@@ -1,4 +1,4 @@
-"""The optimisation of a network: the LightningModule, optimizers, checkpoints, micro-batches, several processes.
+"""Optimises a network: LightningModule, Trainer, optimizers, checkpoints, micro-batches, several processes.
 
-Knows no run folder and no dataset; predictions are made without it.
+Code that reads datasets, writes run folders or predicts with a trained network belongs elsewhere.
 """

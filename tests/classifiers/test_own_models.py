@@ -32,8 +32,9 @@ def test_ones_own_experiment_and_network_train(run, here):
     assert found.folder.name.startswith("table-mine-s0-")
     from musicreclass.errors import RunError
 
-    with pytest.raises(RunError, match="--trust my_network_1"):
+    with pytest.raises(RunError) as caught:
         found.classifier()
+    assert (caught.value.kind, caught.value.problems[0].suggestion) == ("untrusted_module", "my_network_1")
     assert found.classifier(trust=("my_network_1",)).card.arguments == {"width": 7}
 
     wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")

@@ -154,7 +154,7 @@ def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
         "train", "data=folder", f"data.root={library}", *SMALL, "data.clip_seconds=0.01", "data.min_seconds=0.01"
     )
     assert (result.code, len(result.lines)) == (2, 3 if "examining" in result.err else 1), result.err
-    assert "the network cannot take clips of 80 samples" in result.lines[-1]
+    assert [(problem.kind, problem.key) for problem in result.problems] == [("clip_length", "data.clip_seconds")]
     assert not list((here / "outputs").glob("folder-*"))
 
 
