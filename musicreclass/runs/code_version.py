@@ -39,7 +39,7 @@ class Module:
 
     Attributes:
         digest: the SHA-256 of its syntax.
-        imports: every module of this package that it may import, wherever in its code.
+        imports: every module of this package that it may import, at the top or inside a function.
         tables: CSV files in its folder that it names.
     """
 
@@ -52,7 +52,7 @@ def code_version(config: dict[str, Any]) -> str:
     """A hash of the code that the results of a configuration depend on: 12 hexadecimal digits.
 
     Args:
-        config: resolved; the modules of its `_target_`s count beside those that every run imports.
+        config: resolved; the modules of its `_target_`s count as well as those that every run imports.
     """
     return version_of(PACKAGE, frozenset(find_targets(config)))
 
@@ -155,7 +155,7 @@ class Syntax:
                 continue
             if isinstance(value, list):
                 items = value[1:] if field == "body" and is_docstring(value, node) else value
-                if items:  # some versions of Python have fields that others lack, and that are empty here
+                if items:  # an empty list is left out: not every version of Python has the field
                     self.tokens.append(field)
                     for item in items:
                         self._add_value(item)

@@ -57,7 +57,7 @@ class Run(RunFiles):
             if_locked: `wait` for the process that holds the lock, or `error`.
 
         Raises:
-            RunError: if the folder cannot be made, contains something other than a run, or is locked under `error`.
+            RunError: if the folder cannot be created, contains something other than a run, or is locked under `error`.
         """
         self._refuse_foreign_files()
         try:

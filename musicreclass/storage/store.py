@@ -30,7 +30,7 @@ class Store:
     """A folder of entries that any number of processes may share, on one host or over a network.
 
     Args:
-        root: the folder; made with the first entry.
+        root: the folder; created with the first entry.
         remedy: how the user chooses another folder, for messages.
     """
 
