@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, one_line, suggestion
-from musicreclass.config.parse import find_field
+from musicreclass.config.parse import find_field, section_class
 from musicreclass.config.tree import leaves
 from musicreclass.errors import ConfigError, Problem
 
@@ -82,7 +82,7 @@ class AllowedKeys:
     def wrong_value(self, key: str, value: Any) -> Problem | None:
         """What is wrong with a value, or None: by the declaration in `settings`, else by the type of the default in YAML."""
         field = find_field(self.task, self.plain, key)
-        if field is not None:
+        if field is not None and section_class(field.annotation, value) is None:
             return value_problem(key, value, field_type(field))
         default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self.sets(key) else None
         default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from musicreclass.config.fields import field_type, value_problem
+from musicreclass.config.fields import field_type, value_problem, wrong_value
 from musicreclass.config.settings import BY_TARGET, TASKS, Section, Settings
 from musicreclass.errors import ConfigError, Problem
 
 
 def section_class(annotation: Any, node: Any) -> type[Section] | None:
-    """The settings class of a node of the configuration, by its `_target_` where it has one; None for a plain value."""
+    """The settings class of a section, by the `_target_` of its node where there is one; None for the type of a plain value."""
     parts = [annotation, *get_args(annotation)]
-    declared = next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
-    if declared is None or not isinstance(node, dict):
+    general = next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+    if general is None:
         return None
-    special = BY_TARGET.get(str(node.get("_target_")))
-    return special if special is not None and issubclass(special, declared) else declared
+    special = BY_TARGET.get(str(node.get("_target_"))) if isinstance(node, dict) else None
+    return special if special is not None and issubclass(special, general) else general
 
 
 def find_field(task: str, config: dict[str, Any], key: str) -> FieldInfo | None:
@@ -67,8 +68,12 @@ def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list
         field = declared(kind, name)
         inner = None if field is None else section_class(field.annotation, value)
         key = f"{prefix}{name}"
-        if inner is not None:
+        if inner is not None and isinstance(value, dict):
             values[name] = build(inner, value, f"{key}.", problems)
+        elif inner is not None:
+            values[name] = value
+            if value is not None or NoneType not in get_args(field.annotation):  # type: ignore[union-attr]
+                problems.append(wrong_value(key, value, "a group of settings"))
         elif field is not None:
             problem = value_problem(key, value, field_type(field))
             problems += [problem] if problem else []

@@ -185,7 +185,7 @@ def test_out_of_memory_during_an_epoch_changes_no_result(run, table, monkeypatch
     train = small.provenance["tracks"]["train"]
     assert sum(sizes) == 3 * train + 16 + 8  # three epochs, and two failed attempts
     assert halved.identity["micro_batch"] == 4
-    assert halved.identity["micro_batch_asked"] == 16
+    assert halved.identity["micro_batch_setting"] == 16
     for name in ("log_loss", "accuracy", "macro_f1"):
         assert abs(small.metrics["valid"][name] - halved.metrics["valid"][name]) < 1e-6
     values = [
@@ -241,7 +241,7 @@ def test_a_measured_micro_batch_is_kept_for_the_whole_run(run, table, monkeypatc
     done = Run(Path("r"))
     assert done.identity["micro_batch"] == 6
     assert done.provenance["model"]["micro_batch"]["size"] == 6
-    assert json.loads((Path("r") / "identity.json").read_text())["micro_batch_asked"] == "auto"
+    assert json.loads((Path("r") / "identity.json").read_text())["micro_batch_setting"] == "auto"
 
 
 def test_measuring_leaves_no_trace(run, table, monkeypatch):
