@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from musicreclass.config import plugins
 from musicreclass.config.check import Check
 from musicreclass.config.tree import Tree
-from musicreclass.errors import Problem
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
@@ -155,7 +154,6 @@ def test_a_missing_plugin(override, key, packages, monkeypatch):
         assert problems == []
         return
     (problem,) = problems
-    assert isinstance(problem, Problem)
     assert (problem.kind, problem.key) == ("missing_plugin", key)
     assert all(package in problem.suggestion for package in packages)
 
