@@ -13,7 +13,7 @@ from musicreclass.config.check import train_settings
 from musicreclass.data.sampling import LoaderSettings
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
-from musicreclass.tasks.train import open_data
+from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
 from tests.library import RATE, SMALL, batches, opened, same, write_tone
 
