@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -18,6 +20,11 @@ from musicreclass.errors import ConfigError, Problem
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
 FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections whose classes other libraries bring
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    return config()
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def test_what_cannot_change_a_result_is_not_signed():
        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)))  # fmt: skip
 def test_a_value_is_accepted_or_named(key, value):
     """No value ends in any other error, and an accepted one comes back as it was."""
-    wanted = config()
+    wanted = deepcopy(defaults())
     node, *rest = key.split(".")
     if rest:
         wanted[node][rest[0]] = value

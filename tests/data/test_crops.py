@@ -41,7 +41,7 @@ def test_contract(model, library, here):
     (here / "saved").mkdir()
     classifier.save(here / "saved")
     loaded = load(here / "saved")
-    assert loaded.meta == classifier.meta
+    assert loaded.card == classifier.card
     pd.testing.assert_frame_equal(loaded.predict(data, "valid").table, second.table, check_exact=True)
 
 
