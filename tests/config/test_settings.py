@@ -72,7 +72,22 @@ def test_prepare_has_settings_of_its_own():
     cfg = compose("prepare", ["data=demo_audio"])
     settings = parse("prepare", dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     assert isinstance(settings, PrepareSettings)
-    assert settings.trainer.precision == "32-true"
+    assert (
+        settings.with_precision("bf16-mixed").trainer.precision == "bf16-mixed"
+    )  # as the hardware profile says, like train
+
+
+def test_an_encoder_of_ones_own_names_its_arguments_as_it_likes():
+    own = config("data=demo_audio", "features=musicnn")
+    own["features"] = {**own["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
+    assert parse("train", own).as_dict()["features"]["layer"] == 3
+
+
+@pytest.mark.parametrize("key", ["trainer.precision", "hardware.precision"])
+def test_clipping_needs_a_fused_optimizer_whoever_sets_the_precision(key):
+    with pytest.raises(ConfigError) as caught:
+        config(f"{key}=16-mixed", "trainer.gradient_clip_norm=1", "optimizer.fused=false")
+    assert [problem.kind for problem in caught.value.problems] == ["clipping_in_16_mixed"]
 
 
 def test_every_problem_is_collected():
