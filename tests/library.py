@@ -33,14 +33,11 @@ def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, ra
 
 def opened(root: Path, *overrides: str) -> AudioData:
     """The library, opened as in a run."""
-    from omegaconf import OmegaConf
-
-    from musicreclass.config.check import compose
+    from musicreclass.config.check import train_settings
     from musicreclass.data.recordings import AudioData
-    from musicreclass.tasks.train import open_data
+    from musicreclass.tasks.open_data import open_data
 
-    cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *overrides])
-    data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    data = open_data(train_settings(["data=folder", f'data.root="{root}"', *SMALL, *overrides]))
     assert isinstance(data, AudioData)
     return data
 

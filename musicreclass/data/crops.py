@@ -112,7 +112,7 @@ class ClipBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = torch.arange(len(self.rows)) if self.sampler is None else self.sampler.order()
         rows = torch.from_numpy(self.rows)[order]
-        # Each draw of a track within an epoch has a number of its own, so that its crops and augmentation differ.
+        # Each draw of a track within an epoch has its own number, so that its crops and augmentation differ.
         draw = rows + len(self.data.tracks) * count_earlier(rows)
         batches = list(zip(*(t.split(self.batch_size) for t in (rows, self.y[order], draw)), strict=True))
         with ThreadPoolExecutor(self.data.workers, thread_name_prefix="crops") as pool:

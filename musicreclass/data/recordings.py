@@ -166,7 +166,7 @@ class AudioData(TrackData):
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
         for reason, count in Counter(bad.values()).items():
-            name = f"whose file is bad: {reason}"
+            name = f"with a bad file: {reason}"
             self.dropped[name] = self.dropped.get(name, 0) + count
         self.notes.append(f"{len(bad)} file{'s'[: len(bad) > 1]} cannot be used ({named})")
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():

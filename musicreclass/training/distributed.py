@@ -67,7 +67,7 @@ class SummedGradientStrategy(DDPStrategy):
             self.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
 
     def teardown(self) -> None:
-        """Disconnect, and remove the launch from the environment, so that the next fit makes one of its own."""
+        """Disconnect, and remove the launch from the environment, so that the next fit launches its own processes."""
         super().teardown()
         if distributed.is_initialized():
             distributed.destroy_process_group()

@@ -31,9 +31,9 @@ def fitted(model: str, data: TableFile, folder: Path, *overrides: str):
 @pytest.fixture
 def data(here) -> TableFile:
     make_frame(groups=10).to_csv("t.csv", index=False)
-    found = TableFile("t.csv", {"protocol": "auto"}, group_column="artist")
-    found.setup()
-    return found
+    table = TableFile("t.csv", {"protocol": "auto"}, group_column="artist")
+    table.setup()
+    return table
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -124,7 +124,7 @@ def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
         assert rates == sorted(rates, reverse=True)
         assert rates[-1] < top / 4
     if scheduler == "onecycle":
-        assert rates[-1] < 1e-3 * top  # it came down again on the very last step
+        assert rates[-1] < 1e-3 * top  # the last step has the lowest rate
         assert max(rates) > 0.5 * top
 
 
@@ -143,12 +143,12 @@ def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
     classifier.fit(data, Workspace(here, lambda epoch, values: losses.append(values["valid/loss"])))
     best = int(np.argmin(losses))
     assert len(losses) == best + 6 < 500
-    truth, probability = data.arrays("valid")[2], classifier.predict_proba(data.arrays("valid")[1])
-    loss = -np.log(probability[np.arange(len(truth)), truth]).mean()
+    y_true, probability = data.arrays("valid")[2], classifier.predict_proba(data.arrays("valid")[1])
+    loss = -np.log(probability[np.arange(len(y_true)), y_true]).mean()
     assert loss == pytest.approx(losses[best], rel=1e-4)
 
 
-def test_predicting_other_features_is_refused(data, here):
+def test_predicting_other_features_is_rejected(data, here):
     from musicreclass.errors import DataError
 
     classifier = fitted("logreg", data, here / "a")

@@ -1,4 +1,4 @@
-"""A model that is loaded predicts the same, and executes nothing."""
+"""A loaded model predicts the same, and loading executes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_loaded_run_predicts_the_same(model, run, table, here):
 
 
 def test_a_loaded_model_executes_nothing(run, table, here):
-    """A pickle where weights or an estimator should be is refused, and its payload does not run."""
+    """A pickle in place of weights or an estimator is rejected, and its payload does not run."""
     import pickle
 
     class Payload:
@@ -46,7 +46,7 @@ def test_a_loaded_model_executes_nothing(run, table, here):
         with pytest.raises(RunError):
             Run.open(here / model).classifier()
     meta = here / "mlp" / "model" / "meta.json"
-    honest = meta.read_text()
+    original = meta.read_text()
     crafted = {
         "musicreclass.models.mlp.MLP": [
             "os.system",
@@ -58,9 +58,9 @@ def test_a_loaded_model_executes_nothing(run, table, here):
     }
     for old, news in crafted.items():
         for new in news:
-            meta.write_text(honest.replace(old, new))
+            meta.write_text(original.replace(old, new))
             sum_again(meta.parent)
-            assert meta.read_text() != honest
+            assert meta.read_text() != original
             with pytest.raises(RunError):
                 Run.open(here / "mlp").classifier()
     assert not Path("owned").exists()

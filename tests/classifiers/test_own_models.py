@@ -1,4 +1,4 @@
-"""Models of one's own: they train, and what they do wrong is told."""
+"""Users' models: they train, and their mistakes are reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from musicreclass.runs.folder import Run
 from tests.conftest import make_frame, only_run, table_overrides
 
 
-def test_ones_own_experiment_and_network_train(run, here):
+def test_a_users_experiment_and_network_train(run, here):
     make_frame().to_csv("t.csv", index=False)
     for folder in ("model", "experiment"):
         (here / "my_conf" / folder).mkdir(parents=True)
@@ -28,28 +28,29 @@ def test_ones_own_experiment_and_network_train(run, here):
     )
     result = run("train", "--config-dir", "my_conf", "experiment=mine")
     assert result.code == 0, result.err
-    found = Run.open(only_run(here))
-    assert found.folder.name.startswith("table-mine-s0-")
+    done = Run.open(only_run(here))
+    assert done.folder.name.startswith("table-mine-s0-")
     from musicreclass.errors import RunError
 
     with pytest.raises(RunError) as caught:
-        found.classifier()
+        done.classifier()
     assert (caught.value.kind, caught.value.problems[0].suggestion) == ("untrusted_module", "my_network_1")
-    assert found.classifier(trust=("my_network_1",)).card.arguments == {"width": 7}
+    assert done.classifier(trust=("my_network_1",)).card.arguments == {"width": 7}
 
-    wrong = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
-    assert (wrong.code, wrong.lines) == (2, ["+model.depth: no such key; did you mean model.width?"])
+    rejected = run("train", "--config-dir", "my_conf", "experiment=mine", "+model.depth=3")
+    assert (rejected.code, len(rejected.lines)) == (2, 1)
+    assert rejected.problems[0].suggestion == "model.width"
     (here / "my_conf" / "model" / "mine.yaml").write_text(
         "_target_: my_network_1.Mine\ninput: table\nwidth: 12\nheight: 1\n"
     )
-    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
-    assert wrong.code == 2
-    assert "height" in wrong.lines[0]
+    rejected = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert rejected.code == 2
+    assert "height" in rejected.lines[0]
     (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Missing\ninput: table\nwidth: 1\n")
-    wrong = run("train", "--config-dir", "my_conf", "experiment=mine")
-    assert wrong.code == 2
-    assert len(wrong.lines) == 1
-    assert "my_network_1.Missing" in wrong.lines[0]
+    rejected = run("train", "--config-dir", "my_conf", "experiment=mine")
+    assert rejected.code == 2
+    assert len(rejected.lines) == 1
+    assert "my_network_1.Missing" in rejected.lines[0]
 
 
 OWN = """
@@ -117,81 +118,82 @@ class Leaving(Nearest):
 
 
 @pytest.fixture
-def own(run, table, here):
-    """Trains a model of one's own, from a module beside the configuration."""
+def train_own(run, table, here):
+    """Trains a user's model from a module in the working directory."""
     (here / "own_models_1.py").write_text(OWN)
     (here / "mine" / "model").mkdir(parents=True)
     (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_1.Nearest\ninput: table\n")
 
-    def train(name: str, *words: str):
+    def train(name: str, *overrides: str):
         target = f"model._target_=own_models_1.{name}"
-        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", target, *words)
+        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", target, *overrides)
 
     return train
 
 
-def test_an_estimators_order_of_classes_is_its_own(own, here):
-    found = []
+def test_an_estimator_may_order_its_classes_differently(train_own, here):
+    tables = []
     for name in ("Nearest", "Reversed"):
-        assert own(name, f"run_dir={name}").code == 0
-        found.append(Run.open(here / name).predictions("valid").table)
-    pd.testing.assert_frame_equal(*found)
+        assert train_own(name, f"run_dir={name}").code == 0
+        tables.append(Run.open(here / name).predictions("valid").table)
+    pd.testing.assert_frame_equal(*tables)
     assert Run.open(here / "Reversed").metrics["valid"]["accuracy"] > 0.6
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    {
-        "TooFew": "ValueError: own_models_1.TooFew gives (2,) probabilities for 3 classes",
-        "TooMany": "ValueError: own_models_1.TooMany gives (6,) probabilities for 3 classes",
-        "Flat": "ValueError: own_models_1.Flat gives () probabilities for 3 classes",
-        "RowsMissing": "ValueError: the model gives (17, 3) probabilities for 18 rows and 3 classes",
-        "Negative": "ValueError: the model gives probabilities that are negative",
-        "Unsummed": "ValueError: the model gives probabilities that are negative or do not sum to 1",
-        "NoNumbers": "FloatingPointError: the model gives probabilities that are not finite",
-    }.items(),
+    ("name", "error", "named"),
+    [
+        ("TooFew", "ValueError", "(2,)"),
+        ("TooMany", "ValueError", "(6,)"),
+        ("Flat", "ValueError", "()"),
+        ("RowsMissing", "ValueError", "(17, 3)"),
+        ("Negative", "ValueError", ""),
+        ("Unsummed", "ValueError", ""),
+        ("NoNumbers", "FloatingPointError", ""),
+    ],
 )
-def test_what_are_no_probabilities_is_a_failed_run(name, words, own, here):
-    result = own(name)
+def test_invalid_probabilities_are_a_failed_run(name, error, named, train_own, here):
+    result = train_own(name)
     assert result.code == 1
     assert len(result.lines) == 1, result.err
-    assert result.lines[0].startswith(words)
-    found = Run.open(only_run(here))
-    assert found.state == "failed"
-    assert found.metrics == {}
+    assert result.lines[0].startswith(f"{error}: ")
+    assert named in result.lines[0]
+    failed = Run.open(only_run(here))
+    assert failed.state == "failed"
+    assert failed.metrics == {}
 
 
-def test_an_estimator_that_ends_the_process_is_a_failed_run(own, here):
-    result = own("Leaving")
+def test_an_estimator_that_ends_the_process_is_a_failed_run(train_own, here):
+    result = train_own("Leaving")
     assert result.code == 1
     assert len(result.lines) == 1, result.err
     assert "SystemExit" in result.lines[0]
     assert Run.open(only_run(here)).state == "failed"
 
 
-def test_a_module_that_ends_the_process_is_no_silent_end(run, table, here):
+def test_a_module_that_ends_the_process_is_reported(run, table, here):
     (here / "own_models_2.py").write_text("import sys\n\nsys.exit(0)\n")
     (here / "mine" / "model").mkdir(parents=True)
     (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_2.Leaving\ninput: table\n")
-    words = ["train", "--config-dir", "mine", *table_overrides(table), "model=own"]
-    result = run(*words)
+    command = ["train", "--config-dir", "mine", *table_overrides(table), "model=own"]
+    result = run(*command)
     assert (result.code, len(result.lines)) == (1, 1)
     assert "ended the process (0)" in result.lines[0]
-    result = run(*words, "+model.depth=3")
+    result = run(*command, "+model.depth=3")
     assert (result.code, len(result.lines)) == (2, 1)
     assert "own_models_2.Leaving cannot be imported" in result.lines[0]
-    result = run(*words, "-m", "seed=1,2")
+    result = run(*command, "-m", "seed=1,2")
     assert result.code == 1
-    assert "job 1 failed: the job's own code ended it (0)" in result.out
+    assert "job 1 failed: the job called exit(0)" in result.out
 
 
 @pytest.mark.parametrize("name", ["Rolling", "Drawn"])
-def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, own, here):
-    found = []
-    for place, seed in (("one", 0), ("two", 0), ("three", 1)):
+def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, train_own, here):
+    probabilities = []
+    for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
         random.seed()
         np.random.seed()  # noqa: NPY002
-        assert own(name, f"run_dir={place}", f"seed={seed}").code == 0
-        found.append(Run.open(here / place).predictions("valid").probabilities())
-    assert np.array_equal(found[0], found[1])
-    assert not np.allclose(found[0], found[2])
+        assert train_own(name, f"run_dir={folder}", f"seed={seed}").code == 0
+        probabilities.append(Run.open(here / folder).predictions("valid").probabilities())
+    assert np.array_equal(probabilities[0], probabilities[1])
+    assert not np.allclose(probabilities[0], probabilities[2])
