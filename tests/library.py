@@ -33,14 +33,11 @@ def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, ra
 
 def opened(root: Path, *overrides: str) -> AudioData:
     """The library, opened as in a run."""
-    from omegaconf import OmegaConf
-
-    from musicreclass.config.check import compose
+    from musicreclass.config.check import train_settings
     from musicreclass.data.recordings import AudioData
-    from musicreclass.tasks.train import open_data
+    from musicreclass.tasks.open_data import open_data
 
-    cfg = compose("train", ["data=folder", f'data.root="{root}"', *SMALL, *overrides])
-    data = open_data(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    data = open_data(train_settings(["data=folder", f'data.root="{root}"', *SMALL, *overrides]))
     assert isinstance(data, AudioData)
     return data
 
@@ -49,8 +46,8 @@ def batches(data: AudioData, split: str, epoch: int = 0, **settings) -> list[lis
     """All batches of an epoch; `settings` are those of `LoaderSettings`."""
     from musicreclass.data.sampling import LoaderSettings
 
-    asked = LoaderSettings(**{"batch_size": 8, **settings})
-    loader = data.train_loader(asked) if split == "train" else data.scoring_loader(split, asked)
+    loading = LoaderSettings(**{"batch_size": 8, **settings})
+    loader = data.train_loader(loading) if split == "train" else data.scoring_loader(split, loading)
     if loader.sampler is not None:
         loader.sampler.set_epoch(epoch)
     return [list(batch) for batch in loader]
