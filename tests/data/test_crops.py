@@ -13,7 +13,7 @@ from musicreclass.config.check import train_settings
 from musicreclass.data.sampling import LoaderSettings
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.folder import Run
-from musicreclass.tasks.train import open_data
+from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
 from tests.library import RATE, SMALL, batches, opened, same, write_tone
 
@@ -41,7 +41,7 @@ def test_contract(model, library, here):
     (here / "saved").mkdir()
     classifier.save(here / "saved")
     loaded = load(here / "saved")
-    assert loaded.meta == classifier.meta
+    assert loaded.card == classifier.card
     pd.testing.assert_frame_equal(loaded.predict(data, "valid").table, second.table, check_exact=True)
 
 
