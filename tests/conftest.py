@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
@@ -26,6 +27,11 @@ from tests.sounds import FORMATS, music, write
 MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
 LISTENERS = [p.stem for p in MODEL_FILES if "\ninput: waveform\n" in p.read_text()]
+
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # no test judges the machine's speed
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from musicreclass.data.sampling import derive_seed
 SAMPLE_RATE = 22050
 N = 8000  # samples of a short clip
 KEYS = [derive_seed(0, 1, row) for row in range(40)]
-FEW_EXAMPLES = settings(max_examples=15, deadline=None)
+FEW_EXAMPLES = settings(max_examples=15)
 ALWAYS_ON = {
     "gain": {"gain_db": [3, 6], "gain_p": 1},
     "polarity": {"polarity_p": 1},

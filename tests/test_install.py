@@ -43,7 +43,7 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     command = tmp_path / "env" / "bin" / "musicreclass"
-    told = subprocess.run([python, "-c", "import musicreclass.config.tree as c; print(c.CONF)"], cwd=folder, capture_output=True,
+    told = subprocess.run([python, "-c", "import musicreclass.config.locations as c; print(c.CONF)"], cwd=folder, capture_output=True,
                           text=True, check=True)  # fmt: skip
     assert Path(told.stdout.strip()) == Path(where) / "musicreclass" / "conf"
     words = [command, "train", "model=logreg", "data.clips_per_artist=1"]

@@ -130,8 +130,12 @@ def untrainable(cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
     if plans_ahead and stops and not is_estimator(cfg):
         line = f"early_stopping={stopping}: scheduler={scheduler} plans the whole run; use scheduler=plateau|none, or early_stopping=none"
         return [Problem(line, "schedule_with_early_stopping", "early_stopping", stopping, "early_stopping=none")]
-    clips = cfg.trainer.gradient_clip_norm is not None and cfg.trainer.precision == "16-mixed"
-    if clips and not cfg.optimizer.get("fused"):
-        line = "trainer.gradient_clip_norm: with trainer.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
+    chosen = "hardware" if cfg.trainer.precision == "auto" else "trainer"
+    if (
+        cfg[chosen].precision == "16-mixed"
+        and cfg.trainer.gradient_clip_norm is not None
+        and not cfg.optimizer.get("fused")
+    ):
+        line = f"trainer.gradient_clip_norm: with {chosen}.precision=16-mixed it needs a fused optimizer, or choose bf16-mixed"
         return [Problem(line, "clipping_in_16_mixed", "trainer.gradient_clip_norm")]
     return []

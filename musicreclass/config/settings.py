@@ -7,7 +7,7 @@ here are checked against the signature of the class and the type of the default 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Len, MinLen, MultipleOf
 from pydantic import BaseModel, ConfigDict, Field
@@ -262,16 +262,26 @@ class FeatureSettings(Weighted):
     """What turns recordings into a table."""
 
     sample_rate: Annotated[int, Ge(1000)] = setting("Hz; recordings are resampled to it")
+    folder: Text = setting("folder of the weights", signed=False)
+    precision: Precision | Auto = setting("of the encoder; auto: trainer.precision", default="32-true")
+    cache: Literal["waveform", "none"] = setting("sets data.cache: recordings are decoded for this once", signed=False)
+    batch_size: Count = setting("windows in one pass", default=8, signed=False)
+
+
+class MusiCNNEncoderSettings(FeatureSettings):
+    """A musicnn tagger as an encoder."""
+
+    layer: Text = setting("which layer gives the vectors")
+    wheel: str | None = setting("for prepare without a network: the wheel that holds the weights", signed=False)
+
+
+class OpenJMLAEncoderSettings(FeatureSettings):
+    """OpenJMLA's encoder."""
+
     prefix: str | None = setting("prefix of the encoder's tensors, where the file holds several encoders")
     pooling: Literal["mean", "cls", "cls_mean"] = setting("mean of the patch tokens | cls: the class token | cls_mean")
     window_seconds: Positive | None = setting("length of a window; null: as in pretraining")
     position: Literal["cut", "interpolate"] = setting("position embeddings of windows of another length")
-    layer: Text = setting("which layer gives the vectors")
-    folder: Text = setting("folder of the weights", signed=False)
-    wheel: str | None = setting("for prepare without a network: the wheel that holds the weights", signed=False)
-    precision: Precision | Auto = setting("of the encoder; auto: trainer.precision", default="32-true")
-    cache: Literal["waveform", "none"] = setting("sets data.cache: recordings are decoded for this once", signed=False)
-    batch_size: Count = setting("windows in one pass", default=8, signed=False)
 
 
 class OptimizerSettings(Target):
@@ -279,7 +289,7 @@ class OptimizerSettings(Target):
 
     lr: Positive = setting("learning rate")
     weight_decay: NonNegative = setting("weight decay")
-    fused: bool = setting("one kernel for all parameters")
+    fused: bool | None = setting("one kernel for all parameters")
 
 
 class SchedulerSettings(Target):
@@ -357,23 +367,22 @@ class LoggerSettings(Section):
     tensorboard: bool = setting("write TensorBoard event files")
 
 
-class TrainerSettings(Section):
+class EncoderSettings(Section):
+    """How networks run."""
+
+    precision: Precision | Auto = setting("32-true | bf16-mixed | 16-mixed; auto: as the hardware profile says")
+
+
+class TrainerSettings(EncoderSettings):
     """How networks are trained; estimators read none of it."""
 
     max_epochs: Count = setting("epochs at most")
     batch_size: Count = setting("effective batch: tracks per optimizer step")
-    precision: Precision | Auto = setting("32-true | bf16-mixed | 16-mixed; auto: as the hardware profile says")
     monitor: Literal["valid/loss", "valid/accuracy", "valid/macro_f1", "train/loss"] = setting(
         "metric of the best epoch, early stopping and the plateau scheduler; train/loss: to overfit on purpose"
     )
     label_smoothing: Annotated[float, Ge(0), Le(1)] = setting("of the training loss; the validation loss has none")
     gradient_clip_norm: Positive | None = setting("largest norm of the gradient; null: unclipped")
-
-
-class EncoderSettings(Section):
-    """How `prepare` runs an encoder."""
-
-    precision: Precision = setting("of the encoder, as PyTorch Lightning names it")
 
 
 class PathSettings(Section):
@@ -385,6 +394,9 @@ class PathSettings(Section):
     models: str = setting("folder of pretrained weights")
 
 
+S = TypeVar("S", bound="Settings")
+
+
 class Settings(Section):
     """What the tasks that build from configuration have in common."""
 
@@ -392,14 +404,23 @@ class Settings(Section):
     features: FeatureSettings = section(FeatureSettings, "what turns recordings into a table")
     hardware: HardwareSettings = section(HardwareSettings, "how the machine is used")
     paths: PathSettings = section(PathSettings, "folders")
+    trainer: EncoderSettings = section(EncoderSettings, "how networks run")
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = setting("draws everything that is random")
     choices: dict[str, str] = setting("the chosen option of each group")
+
+    def with_precision(self: S, precision: str) -> S:
+        """These settings with a precision in place of every `auto`."""
+        changes: dict[str, Any] = {}
+        if self.trainer.precision == "auto":
+            changes["trainer"] = self.trainer.model_copy(update={"precision": precision})
+        if self.features.precision == "auto":
+            changes["features"] = self.features.model_copy(update={"precision": precision})
+        return self.model_copy(update=changes)
 
 
 class PrepareSettings(Settings):
     """`musicreclass prepare`."""
 
-    trainer: EncoderSettings = section(EncoderSettings, "how the encoder runs")
     table: str | None = setting("CSV file for the features of every track")
 
 
@@ -420,15 +441,6 @@ class TrainSettings(Settings):
     if_locked: Literal["wait", "error"] = setting("while another process works on the same run")
     run_dir: str | None = setting("folder of this run, instead of outputs/<name>-<signature>")
 
-    def with_precision(self, precision: str) -> TrainSettings:
-        """These settings with a precision in place of every `auto`."""
-        changes: dict[str, Any] = {}
-        if self.trainer.precision == "auto":
-            changes["trainer"] = self.trainer.model_copy(update={"precision": precision})
-        if self.features.precision == "auto":
-            changes["features"] = self.features.model_copy(update={"precision": precision})
-        return self.model_copy(update=changes)
-
 
 BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.features.demo.Demo": DemoSettings,
@@ -443,6 +455,8 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
+    "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,
+    "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint": OpenJMLAEncoderSettings,
     "xgboost.XGBClassifier": XGBoostSettings,
     "xgboost.sklearn.XGBClassifier": XGBoostSettings,
 }

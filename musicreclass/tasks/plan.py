@@ -99,17 +99,17 @@ def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
     return settings.with_precision(profile.precision), profile
 
 
-def can_resume(plan: Plan) -> bool:
-    """Whether the run folder holds an interrupted run that this plan continues exactly.
+def holds_run(plan: Plan) -> bool:
+    """Whether the run folder holds a run of these settings, finished or not, that `force` does not replace.
 
     Raises:
         RunError: if it holds another run.
     """
     existing, signed = plan.run.identity, plan.identity["signature"]
-    if plan.settings.force or existing.get("signature") is None:
+    if plan.settings.force or (existing.get("signature") is None and plan.run.state != "done"):
         return False
-    if existing["signature"] != signed:
-        line = f"run_dir={plan.run.folder}: holds another run ({existing['signature']}); name another folder, or force=true replaces it"
+    if existing.get("signature") != signed:
+        line = f"run_dir={plan.run.folder}: holds another run ({existing.get('signature', 'without a signature')}); name another folder, or force=true replaces it"
         raise RunError(line, "another_run", "run_dir", str(plan.run.folder))
     return True
 

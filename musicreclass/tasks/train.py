@@ -16,7 +16,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, signed_settings
 from musicreclass.tasks.fit import fit
-from musicreclass.tasks.plan import Plan, can_resume, continues_exactly, launch_of, make_plan
+from musicreclass.tasks.plan import Plan, continues_exactly, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import score_split
 from musicreclass.tasks.worker import train_as_worker
 
@@ -43,11 +43,11 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
         return plan.run
     warn(plan.profile.warnings)
     with plan.run.claimed(settings.if_locked):
-        resume = can_resume(plan)
-        if resume and plan.run.state == "done":
+        found = holds_run(plan)
+        if found and plan.run.state == "done":
             score_missing(plan)
             return plan.run
-        resume = begin(plan, resume)
+        resume = begin(plan, found)
         with plan.run.session():
             run_session(plan, resume, on_epoch)
     return plan.run

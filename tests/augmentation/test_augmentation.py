@@ -26,7 +26,7 @@ def test_samples_without_an_effect_are_exactly_their_crops(effect):
 # Keys
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_results_do_not_depend_on_the_batch(data):
     augmentation = make_augmentation(**{k: 0.6 if k.endswith("_p") else v for kind in ALWAYS_ON.values() for k, v in kind.items()},

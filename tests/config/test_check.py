@@ -138,7 +138,7 @@ def test_a_key_that_only_the_target_takes_may_be_added(here):
 @pytest.mark.parametrize("words", [
     ("model=svm", "model.estimator.gamma=0.01"), ("model=random_forest", "model.max_features=0.5"),
     ("model=xgboost", "model.early_stopping_rounds=null"), ("model=xgboost", "model.subsample=1"),
-    ("optimizer.fused=false",),
+    ("optimizer.fused=false",), ("optimizer.fused=null",),
 ])  # fmt: skip
 def test_parameters_of_other_libraries_take_what_those_libraries_take(words):
     compose("train", list(words))

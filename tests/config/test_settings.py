@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -18,6 +20,11 @@ from musicreclass.errors import ConfigError, Problem
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
 FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections whose classes other libraries bring
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    return config()
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -65,7 +72,22 @@ def test_prepare_has_settings_of_its_own():
     cfg = compose("prepare", ["data=demo_audio"])
     settings = parse("prepare", dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     assert isinstance(settings, PrepareSettings)
-    assert settings.trainer.precision == "32-true"
+    assert (
+        settings.with_precision("bf16-mixed").trainer.precision == "bf16-mixed"
+    )  # as the hardware profile says, like train
+
+
+def test_an_encoder_of_ones_own_names_its_arguments_as_it_likes():
+    own = config("data=demo_audio", "features=musicnn")
+    own["features"] = {**own["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
+    assert parse("train", own).as_dict()["features"]["layer"] == 3
+
+
+@pytest.mark.parametrize("key", ["trainer.precision", "hardware.precision"])
+def test_clipping_needs_a_fused_optimizer_whoever_sets_the_precision(key):
+    with pytest.raises(ConfigError) as caught:
+        config(f"{key}=16-mixed", "trainer.gradient_clip_norm=1", "optimizer.fused=false")
+    assert [problem.kind for problem in caught.value.problems] == ["clipping_in_16_mixed"]
 
 
 def test_every_problem_is_collected():
@@ -93,7 +115,7 @@ def test_what_cannot_change_a_result_is_not_signed():
        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)))  # fmt: skip
 def test_a_value_is_accepted_or_named(key, value):
     """No value ends in any other error, and an accepted one comes back as it was."""
-    wanted = config()
+    wanted = deepcopy(defaults())
     node, *rest = key.split(".")
     if rest:
         wanted[node][rest[0]] = value

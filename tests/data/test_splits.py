@@ -26,7 +26,7 @@ def tracks_of(rows: list[tuple], split=None) -> pd.DataFrame:
 
 
 @given(rows=TRACKS, seed=st.integers(0, 5), protocol=st.sampled_from(["random", "grouped"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_units_are_never_divided(rows, seed, protocol):
     tracks = tracks_of(rows)
     if protocol == "grouped" and tracks.group.isna().all():
@@ -49,7 +49,7 @@ def test_units_are_never_divided(rows, seed, protocol):
     valid=st.sampled_from([0.1, 0.15, 0.25]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_random_splits_are_stratified_to_within_a_track(counts, valid, seed):
     rows = [(f"c{k}", None, None) for k, n in enumerate(counts) for _ in range(n)]
     tracks = tracks_of(rows)

@@ -21,7 +21,7 @@ def make_predictions(y_true, probability, groups=None, classes="abcd") -> Predic
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 60), absent=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scores_agree_with_scikit_learn(seed, n, absent):
     rng = np.random.default_rng(seed)
     y_true = rng.integers(0, 3 if absent else 4, n)

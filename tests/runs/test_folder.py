@@ -360,3 +360,12 @@ def test_clocks_that_jump(run, table, here, monkeypatch):
     lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
     os.utime(lock, (real() + 1e8, real() + 1e8))
     assert run("compare", "r").code == 0
+
+
+def test_a_finished_run_without_a_signature_is_not_replaced(run, table, here):
+    words = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*words, "model=logreg").code == 0
+    (here / "r" / "identity.json").write_text('{"format": 1}')
+    result = run(*words, "model=xgboost")
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["another_run"])
+    assert Run.open(here / "r").config["choices"]["model"] == "logreg"

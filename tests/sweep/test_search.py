@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 
-from musicreclass.config.check import Check, compose
+from musicreclass.config.check import Check, train_settings
+from musicreclass.config.parse import parse
+from musicreclass.config.settings import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 from musicreclass.runs.folder import Run
-from musicreclass.runs.signature import scientific
+from musicreclass.runs.signature import signed_settings
 from tests.conftest import table_overrides
 
 SEARCHES = [p.stem for p in (Path(__file__).parents[2] / "conf" / "search").glob("*.yaml")]
@@ -138,8 +139,9 @@ def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
     arguments = shlex.split(file.read_text())
     assert arguments[:3] == ["musicreclass", "train", "-m"]
     assert arguments[-2:] == ["seed=1,2,3,4,5", "evaluate=[valid,test]"]
-    composed = OmegaConf.to_container(compose("train", arguments[3:-2]), resolve=True)
-    assert scientific(composed) == scientific(best.config)  # type: ignore[arg-type]
+    composed, won = train_settings(arguments[3:-2]), parse("train", best.config)
+    assert isinstance(won, TrainSettings)
+    assert signed_settings(composed) == signed_settings(won)
     assert problems(*arguments[3:]) == []
 
 

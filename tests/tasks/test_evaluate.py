@@ -102,8 +102,9 @@ def test_a_run_folder_names_no_code(run, finished, here):
         result = run("evaluate", str(finished.folder))
         assert result.code == 2
         assert len(result.lines) == 1, result.err
-        assert f"config.yaml: its data comes from {target}" in result.lines[0]
-        assert result.lines[0].endswith(f"--trust {module}")
+        (problem,) = result.problems
+        assert (problem.kind, problem.key, problem.value) == ("untrusted_code", "data._target_", target)
+        assert problem.suggestion == module
     assert not (here / "owned").exists()
 
 
@@ -157,7 +158,7 @@ def test_mistakes(run, finished, here):
     frame.to_csv("polka.csv", index=False)
     cases = {
         ("nowhere",): "nowhere: there is no such folder",
-        (folder, "model=mlp"): "model=mlp: only data can be overridden here; the model is as it was trained",
+        (folder, "model=mlp"): "model=mlp: only data can be overridden here; the model stays as it was trained",
         (folder, "data.pth=x"): "data.pth: no such key; did you mean data.path?",
         (folder, "--split", "all", f"data.path={here}/polka.csv", "data.split_column=null"):
             "the data has classes that the model does not know: polka; it knows blues, jazz, rock",

@@ -192,7 +192,7 @@ def test_force_touches_nothing_before_training_can_start(run, table, here):
         "data.path=one_class.csv": "only one class",
         "data.label_column=gone": "no column 'gone'",
         "+optimizer.betas=[2,2]": "optimizer: ",
-        "model.dropout=7": "model: ",
+        "model.dropout=7": "model.dropout=7: ",
     }
     for override, told in mistakes.items():
         result = run(*words, "force=true", override)

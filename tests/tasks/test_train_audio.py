@@ -161,7 +161,7 @@ def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
 def test_how_clips_are_cut_cannot_be_changed_for_a_model(run, library, here):
     assert run("train", "data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=1", "run_dir=r").code == 0
     result = run("evaluate", "r", "data.eval_crops=20", "--split", "test")
-    assert (result.code, result.lines) == (
+    assert (result.code, [(problem.kind, problem.key) for problem in result.problems]) == (
         2,
-        ["data.eval_crops=20: clips are cut as they were in training; it cannot be changed here"],
+        [("fixed_clips", "data.eval_crops")],
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicreclass.data.audio import mp3
@@ -70,7 +70,7 @@ def test_blocks_equal_the_whole_signal_resampled(tmp_path, rate, target):
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_crop_equals_the_slice_of_the_whole(recordings, data):
     path = data.draw(st.sampled_from(recordings))

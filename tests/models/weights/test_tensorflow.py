@@ -65,7 +65,7 @@ def test_crc32c_of_any_length(data: bytes) -> None:
     dtype=st.sampled_from(list(bundle.DTYPES)),
     shape=st.lists(st.integers(0, 4), max_size=4),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_round_trip(names: list[str], per_block: int, dtype: str, shape: list[int]) -> None:
     names = sorted(names, key=str.encode)
     variables = {name: (np.random.default_rng(i).random(shape) * 100).astype(dtype) for i, name in enumerate(names)}
@@ -95,7 +95,7 @@ def test_any_damaged_byte_is_rejected(mask: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=2, max_size=2), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_two_damaged_bytes_are_rejected(changes: list[tuple[int, int]], in_index: bool) -> None:
     index, data = (flip_bits(INDEX, *changes), DATA) if in_index else (INDEX, flip_bits(DATA, *changes))
     assert is_rejected_or_unchanged(index, data)
@@ -105,7 +105,7 @@ def test_two_damaged_bytes_are_rejected(changes: list[tuple[int, int]], in_index
     st.integers(0, len(BLOCKS)),
     st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3),
 )
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_damage_with_a_valid_checksum_raises_only_weights_errors(block: int, changes: list[tuple[int, int]]) -> None:
     blocks, meta = list(BLOCKS), bundle.block([])
     if block < len(blocks):
