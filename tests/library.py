@@ -46,8 +46,8 @@ def batches(data: AudioData, split: str, epoch: int = 0, **settings) -> list[lis
     """All batches of an epoch; `settings` are those of `LoaderSettings`."""
     from musicreclass.data.sampling import LoaderSettings
 
-    asked = LoaderSettings(**{"batch_size": 8, **settings})
-    loader = data.train_loader(asked) if split == "train" else data.scoring_loader(split, asked)
+    loading = LoaderSettings(**{"batch_size": 8, **settings})
+    loader = data.train_loader(loading) if split == "train" else data.scoring_loader(split, loading)
     if loader.sampler is not None:
         loader.sampler.set_epoch(epoch)
     return [list(batch) for batch in loader]
