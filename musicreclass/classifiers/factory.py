@@ -25,7 +25,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
-from musicreclass.training.trainer import TrainerSettings
+from musicreclass.training.trainer import FitSettings
 
 CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
@@ -54,7 +54,7 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
     weighted = settings.class_weight == "balanced"
     if isinstance(imported, type) and issubclass(imported, nn.Module):
         try_training_settings(settings)
-        return NetworkClassifier(card, weighted, TrainerSettings.of(settings, profile, data))
+        return NetworkClassifier(card, weighted, FitSettings.of(settings, profile, data))
     estimator = make_estimator(settings, profile.threads)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"

@@ -29,7 +29,7 @@ from musicreclass.errors import ConfigError, DataError, Problem, RunError
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import LogMel, int16_to_float
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
-from musicreclass.training.trainer import NetworkTrainer, TrainerSettings
+from musicreclass.training.trainer import FitSettings, NetworkTrainer
 
 PACKAGED = "musicreclass.models."  # networks of these modules load without --trust
 PREDICTION_ROWS, PREDICTION_CLIPS = 4096, 64  # per forward pass
@@ -47,7 +47,7 @@ class NetworkClassifier(Classifier):
         settings: how to train; None for a network that was loaded.
     """
 
-    def __init__(self, card: ModelCard, weighted: bool = False, settings: TrainerSettings | None = None) -> None:
+    def __init__(self, card: ModelCard, weighted: bool = False, settings: FitSettings | None = None) -> None:
         self.card = card
         self.weighted = weighted
         self.settings = settings

@@ -9,10 +9,10 @@ from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import spectrogram_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.progress import progress_bar
-from musicreclass.tasks.plan import Plan, seed_global_state
+from musicreclass.tasks.plan import RunPlan, seed_global_state
 
 
-def fit(plan: Plan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = None) -> Monitor:
+def fit(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = None) -> Monitor:
     """Fit the classifier in its run folder.
 
     Args:
@@ -59,7 +59,7 @@ def fit(plan: Plan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = No
     return monitor
 
 
-def planned(plan: Plan) -> tuple[int | None, str]:
+def planned(plan: RunPlan) -> tuple[int | None, str]:
     """How many epochs or rounds a fit may take, and what they are called."""
     if plan.settings.model.is_estimator:
         return plan.settings.model.arguments().get("n_estimators"), "round"

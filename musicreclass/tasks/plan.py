@@ -29,8 +29,8 @@ log = logging.getLogger("musicreclass")
 
 
 @dataclass
-class Plan:
-    """A run that was not begun yet.
+class RunPlan:
+    """A run that has not started.
 
     Attributes:
         settings: with the precision that the machine allows.
@@ -51,7 +51,7 @@ class Plan:
     stopwatch: Stopwatch
 
 
-def make_plan(settings: TrainSettings) -> Plan:
+def make_plan(settings: TrainSettings) -> RunPlan:
     """Open the data, create the classifier, and work out the run's identity.
 
     Raises:
@@ -79,7 +79,7 @@ def make_plan(settings: TrainSettings) -> Plan:
         "micro_batch_setting": micro_batch,
         "processes": processes(settings.hardware),
     }
-    return Plan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
+    return RunPlan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
 
 
 def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
@@ -99,7 +99,7 @@ def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
     return settings.with_precision(profile.precision), profile
 
 
-def holds_run(plan: Plan) -> bool:
+def holds_run(plan: RunPlan) -> bool:
     """Whether the run folder holds a run of these settings, finished or not, that `force` does not replace.
 
     Raises:
@@ -114,7 +114,7 @@ def holds_run(plan: Plan) -> bool:
     return True
 
 
-def continues_exactly(plan: Plan) -> bool:
+def continues_exactly(plan: RunPlan) -> bool:
     """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
     begun, micro_batch = plan.run.identity, plan.identity["micro_batch_setting"]
     kept = micro_batch == "auto" or micro_batch in (begun.get("micro_batch"), begun.get("micro_batch_setting"))
@@ -122,7 +122,7 @@ def continues_exactly(plan: Plan) -> bool:
     return kept and same_processes and begun.get("code") == plan.identity["code"]
 
 
-def launch_of(plan: Plan, resume: bool) -> dict[str, Any]:
+def launch_of(plan: RunPlan, resume: bool) -> dict[str, Any]:
     """What the other processes of a launch recognise the run by."""
     assert plan.run.lock is not None
     return {"id": launch_id(), "lock": plan.run.lock.owner["token"], "resume": resume}

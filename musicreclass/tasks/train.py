@@ -16,7 +16,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, signed_settings
 from musicreclass.tasks.fit import fit
-from musicreclass.tasks.plan import Plan, continues_exactly, holds_run, launch_of, make_plan
+from musicreclass.tasks.plan import RunPlan, continues_exactly, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import score_split
 from musicreclass.tasks.worker import train_as_worker
 
@@ -53,7 +53,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     return plan.run
 
 
-def begin(plan: Plan, resume: bool) -> bool:
+def begin(plan: RunPlan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
     if resume and not continues_exactly(plan):
@@ -70,7 +70,7 @@ def begin(plan: Plan, resume: bool) -> bool:
     return resume
 
 
-def run_session(plan: Plan, resume: bool, on_epoch: LogEpoch | None) -> None:
+def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     """Fit, save, score and record, inside the run's session."""
     for line in plan.profile.why:
         log.info("hardware: %s", line)
@@ -90,7 +90,7 @@ def run_session(plan: Plan, resume: bool, on_epoch: LogEpoch | None) -> None:
     record(plan, curves, monitor, figures)
 
 
-def score(plan: Plan) -> dict[str, object]:
+def score(plan: RunPlan) -> dict[str, object]:
     """Score the splits that were asked for; returns their confusion matrices by name."""
     figures: dict[str, object] = {}
     for split in plan.settings.evaluate:
@@ -103,7 +103,7 @@ def score(plan: Plan) -> dict[str, object]:
     return figures
 
 
-def record(plan: Plan, curves: Curves, monitor: Monitor, figures: dict[str, object]) -> None:
+def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, object]) -> None:
     """Write the learning curves, TensorBoard's summary, and provenance.json."""
     run, data, summary = plan.run, plan.data, plan.classifier.fit_summary
     figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")))
@@ -123,7 +123,7 @@ def record(plan: Plan, curves: Curves, monitor: Monitor, figures: dict[str, obje
     run.write("provenance.json", provenance(plan.stopwatch.seconds, notes))
 
 
-def score_missing(plan: Plan) -> None:
+def score_missing(plan: RunPlan) -> None:
     """Score a finished run on the splits that were asked for and that it was not scored on yet."""
     missing = [split for split in plan.settings.evaluate if split not in plan.run.metrics and plan.data.size(split)]
     if missing:
@@ -132,7 +132,7 @@ def score_missing(plan: Plan) -> None:
             score_split(plan.run, classifier, plan.data, split)
 
 
-def pretrained(plan: Plan) -> dict[str, str]:
+def pretrained(plan: RunPlan) -> dict[str, str]:
     """The source of pretrained weights: for `features` and `model` the file with its SHA-256, or the name."""
     signed, sources = signed_settings(plan.settings), {}
     for name, section in (("features", plan.settings.features), ("model", plan.settings.model)):
@@ -143,7 +143,7 @@ def pretrained(plan: Plan) -> dict[str, str]:
     return sources
 
 
-def note_random_weights(plan: Plan) -> None:
+def note_random_weights(plan: RunPlan) -> None:
     """Say where the summary and the record will show it that an encoder was not pretrained."""
     for name, section in (("features", plan.settings.features), ("model", plan.settings.model)):
         if section.checkpoint == "random":

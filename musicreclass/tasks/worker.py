@@ -9,14 +9,14 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.errors import RunError
 from musicreclass.hardware.launch import launch_id
 from musicreclass.storage.locks import Lock
-from musicreclass.tasks.plan import Plan, seed_global_state
+from musicreclass.tasks.plan import RunPlan, seed_global_state
 
 PATIENCE = 300  # seconds without a process that holds the run's lock
 PAUSE = 0.2  # seconds between two looks
 log = logging.getLogger("musicreclass")
 
 
-def train_as_worker(plan: Plan) -> None:
+def train_as_worker(plan: RunPlan) -> None:
     """Wait until the first process of this launch has begun the run, then train with it.
 
     Raises:

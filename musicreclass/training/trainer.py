@@ -31,7 +31,7 @@ TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
 
 
 @dataclass(frozen=True)
-class TrainerSettings:
+class FitSettings:
     """Settings of a fit.
 
     Attributes:
@@ -55,7 +55,7 @@ class TrainerSettings:
     augmentation: AugmentationSettings
 
     @classmethod
-    def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> TrainerSettings:
+    def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> FitSettings:
         """What the settings mean for training on these data."""
         trainer = settings.trainer
         tracks = data.size("train")
@@ -135,7 +135,7 @@ class NetworkTrainer:
 
     def __init__(
         self,
-        settings: TrainerSettings,
+        settings: FitSettings,
         folder: Path,
         micro_batch: int | str | None,
         note_micro_batch: Callable[[int | None], None],
