@@ -1,4 +1,21 @@
-"""Errors that a user can correct. The command line prints each as one line that names the thing, the fault and the remedy."""
+"""Errors that a user can correct. The command line prints each as one line that names the thing, the fault and the remedy.
+
+Each has a kind. These are shared by several modules, and a new error uses one of them if it fits:
+
+    unknown_key, unknown_option, unknown_group    a name that does not exist; the suggestion is the nearest one
+    invalid_value, missing_value                  a value that breaks its rule, or is required
+    invalid_target, import_failed                 a `_target_` that is the wrong kind of class, or cannot be imported
+    invalid_arguments                             arguments that a class rejects
+    untrusted_module                              code that must be trusted explicitly
+    file_not_found, missing_folder, missing_root  a path that does not exist
+    unreadable, unwritable, no_space              a path that the system refuses to read or write
+    empty_file, git_lfs_pointer, truncated        a file without its content
+    damaged_file, wrong_checksum                  a file whose content is damaged
+    unsupported_format, newer_format              a file that this version does not read
+    input_mismatch, sample_rate_mismatch          parts of a configuration that do not fit each other
+
+Other kinds name one fault of one module, such as `empty_split`.
+"""
 
 from __future__ import annotations
 

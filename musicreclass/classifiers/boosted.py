@@ -106,7 +106,7 @@ class BoostedClassifier(EstimatorClassifier):
 
         if card.target not in TARGETS:
             line = f"{folder / CARD}: {card.target} is not XGBoost's classifier"
-            raise RunError(line, "wrong_target", folder / CARD, card.target)
+            raise RunError(line, "invalid_target", folder / CARD, card.target)
         classifier = cls(card, None)
         classifier._load_preprocessing(folder, trust)
         with reading(folder / TREES):

@@ -122,5 +122,5 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
         refused = [t for t in unknown if not any(t == m or t.startswith(f"{m}.") for m in trust)]
         if refused:
             line = f"{path}: holds {', '.join(refused[:3])}; if that is your own code, load it with --trust MODULE"
-            raise RunError(line, "untrusted_code", path, refused)
+            raise RunError(line, "untrusted_module", path, refused)
         return io.load(path, trusted=[*TRUSTED, *unknown])

@@ -60,7 +60,7 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"
         raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
     if target.startswith("xgboost.") and target not in TARGETS:
-        raise target_error(f"not supported; of XGBoost's estimators only {TARGETS[0]} is", "wrong_target", target)
+        raise target_error(f"not supported; of XGBoost's estimators only {TARGETS[0]} is", "invalid_target", target)
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
@@ -91,16 +91,16 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
         estimator = instantiate({"_target_": target, **arguments})
     except (InstantiationException, TypeError) as error:
         line = f"model: {one_line(error.__cause__ or error)}"
-        raise ConfigError([Problem(line, "wrong_arguments", "model", target)]) from error
+        raise ConfigError([Problem(line, "invalid_arguments", "model", target)]) from error
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
-        raise target_error("neither an nn.Module nor an estimator with fit and predict_proba", "wrong_target", target)
+        raise target_error("neither an nn.Module nor an estimator with fit and predict_proba", "invalid_target", target)
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
         estimator.set_params(random_state=settings.seed)
     if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own validation
         try:
             estimator._validate_params()
         except ValueError as error:
-            raise ConfigError([Problem(f"model: {one_line(error)}", "wrong_value", "model", target)]) from error
+            raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_value", "model", target)]) from error
     return estimator
 
 
@@ -118,7 +118,7 @@ def try_training_settings(settings: TrainSettings) -> None:
         make_scheduler(settings.scheduler.as_dict(), optimizer, steps=100, mode="min")
     except Exception as error:
         line = f"{section}: {one_line(error.__cause__ or error)}"
-        raise ConfigError([Problem(line, "wrong_value", section)]) from error
+        raise ConfigError([Problem(line, "invalid_value", section)]) from error
 
 
 def target_error(message: str, kind: str, target: str) -> ConfigError:

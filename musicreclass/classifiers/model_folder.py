@@ -69,7 +69,7 @@ def read_card(folder: Path) -> ModelCard:
         line = f"{folder}: no {CARD}: not a model, or the model of an unfinished run"
         raise RunError(line, "no_model", folder) from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})", "unreadable_file", path) from error
+        raise RunError(f"{path}: cannot be read ({error})", "unreadable", path) from error
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.get("kind") not in KINDS:
         raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
     with reading(path):
@@ -96,7 +96,7 @@ def reading(path: Path) -> Iterator[None]:
         with suppress(OSError), path.open("rb") as file:
             if file.read(len(POINTER)) == POINTER:
                 line = f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
-                raise RunError(line, "lfs_pointer", path) from error
+                raise RunError(line, "git_lfs_pointer", path) from error
         reason = " ".join(str(error).split())[:160]
         line = f"{path}: not a readable part of a model ({type(error).__name__}: {reason})"
         raise RunError(line, "damaged_model", path) from error

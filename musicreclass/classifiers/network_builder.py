@@ -30,7 +30,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     target = get_object(card.target)
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
         raise _config_error(
-            f"model._target_={card.target}: not an nn.Module", "not_a_network", "model._target_", card.target
+            f"model._target_={card.target}: not an nn.Module", "invalid_target", "model._target_", card.target
         )
     sizes = {"num_classes": len(card.classes)}
     if card.input == "table":
@@ -42,7 +42,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
     if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
         message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
-        raise _config_error(message, "sample_rate", "data.sample_rate", card.sample_rate)
+        raise _config_error(message, "sample_rate_mismatch", "data.sample_rate", card.sample_rate)
     return nn.Sequential(make_front(card), network)
 
 
@@ -70,10 +70,10 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
         target = get_object(str(settings.target))
     except Exception as error:
         message = f"augmentation._target_={settings.target}: cannot be imported: {one_line(error)}"
-        raise _config_error(message, "cannot_import", "augmentation._target_", settings.target) from error
+        raise _config_error(message, "import_failed", "augmentation._target_", settings.target) from error
     if not (isinstance(target, type) and issubclass(target, Augmentation)):
         message = f"augmentation._target_={settings.target}: not an Augmentation"
-        raise _config_error(message, "not_an_augmentation", "augmentation._target_", settings.target)
+        raise _config_error(message, "invalid_target", "augmentation._target_", settings.target)
     return target(settings)
 
 

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
             write_text(file, format_tables(tables, file.suffix))
         except OSError as error:
             message = f"--output {file}: cannot be written ({error.strerror})"
-            raise UserError(message, "unwritable_output", "--output", str(file)) from error
+            raise UserError(message, "unwritable", "--output", str(file)) from error
     return 0
 
 

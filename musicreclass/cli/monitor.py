@@ -51,7 +51,7 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
     parser.add_argument("--once", action="store_true", help="print one reading, as without a terminal")
     args = parser.parse_intermixed_args(arguments)
     if args.interval <= 0:
-        raise UserError(f"--interval {args.interval}: must be above 0", "wrong_value", "--interval", args.interval)
+        raise UserError(f"--interval {args.interval}: must be above 0", "invalid_value", "--interval", args.interval)
     if args.model is not None:
         return measure_model(args.model, args.overrides)
     console = Console(highlight=False)

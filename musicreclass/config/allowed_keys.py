@@ -108,7 +108,7 @@ class AllowedKeys:
                 problem = Problem(f"{key}: {one_line(error)}", "failed_interpolation", key)
             if problem is not None:
                 (indirect if hydra_adapter.is_interpolation(node) else problems).append(problem)
-        reported = [problem.value for problem in problems if problem.kind == "wrong_value"]
+        reported = [problem.value for problem in problems if problem.kind == "invalid_value"]
         return problems + [problem for problem in indirect if problem.value not in reported]  # reported where it is set
 
 

@@ -120,4 +120,4 @@ def wrong_value(key: str, value: Any, rule_text: str) -> Problem:
     elif rule_text.startswith(("a list", "[")) and isinstance(value, (str, int, float)):
         suggestion = f"{key}=[{value}]"
     hint = f"; write {suggestion}" if suggestion else ""
-    return Problem(f"{key}={shown}: must be {rule_text}{hint}", "wrong_value", key, value, suggestion)
+    return Problem(f"{key}={shown}: must be {rule_text}{hint}", "invalid_value", key, value, suggestion)

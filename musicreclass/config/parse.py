@@ -88,7 +88,7 @@ def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list
         return kind.model_validate(values)
     except ValidationError as error:
         problems += [
-            Problem(f"{prefix.rstrip('.')}: {part['msg']}", "wrong_value", prefix.rstrip("."))
+            Problem(f"{prefix.rstrip('.')}: {part['msg']}", "invalid_value", prefix.rstrip("."))
             for part in error.errors()
         ]
         return None

@@ -49,7 +49,7 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
         if not isinstance(number, int) or number < 1:
             path = f"hydra.sweeper.{option}"
             problems.append(
-                Problem(f"{path}={number}: must be a whole number, at least 1", "wrong_value", path, number)
+                Problem(f"{path}={number}: must be a whole number, at least 1", "invalid_value", path, number)
             )
     return problems + pruner_problems(cfg)
 
@@ -61,7 +61,7 @@ def pruner_problems(cfg: DictConfig) -> list[Problem]:
         return []
     if not OmegaConf.is_dict(pruner):
         message = f"{key}={pruner}: must be null or arguments of the pruner, as in {key}={{n_warmup_steps: 5}}"
-        return [Problem(message, "wrong_value", key, pruner)]
+        return [Problem(message, "invalid_value", key, pruner)]
     if is_estimator(cfg):
         model = cfg.hydra.runtime.choices.get("model")
         message = f"{key}: model={model} reports no score during training, so its trials cannot be pruned: {key}=null"

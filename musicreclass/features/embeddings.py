@@ -258,7 +258,7 @@ def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
         create = get_object(target)
     except Exception as error:
         message = f"features._target_={target}: cannot be imported: {one_line(error)}"
-        raise ConfigError([Problem(message, "cannot_import", "features._target_", target)]) from error
+        raise ConfigError([Problem(message, "import_failed", "features._target_", target)]) from error
     owner = create if isinstance(create, type) else getattr(create, "__self__", None)
     downloads = not isinstance(create, type) and getattr(create, "__name__", "") == "fetch"  # creates no Encoder
     if not (isinstance(owner, type) and issubclass(owner, Encoder)) or downloads:
@@ -268,4 +268,4 @@ def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
 
 def _not_an_encoder(target: str, reason: str) -> ConfigError:
     message = f"features._target_={target}: {reason}"
-    return ConfigError([Problem(message, "not_an_encoder", "features._target_", target)])
+    return ConfigError([Problem(message, "invalid_target", "features._target_", target)])

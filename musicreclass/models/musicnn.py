@@ -60,12 +60,12 @@ class MusiCNNEncoder(Encoder):
         super().__init__()
         if checkpoint not in CHECKPOINTS:
             message = f"features.checkpoint={checkpoint}: must be one of {', '.join(CHECKPOINTS)}"
-            raise ConfigError([Problem(message, "invalid_choice", "features.checkpoint", checkpoint)])
+            raise ConfigError([Problem(message, "invalid_value", "features.checkpoint", checkpoint)])
         network_class: type[MusiCNN | VGG] = VGG if checkpoint.endswith("vgg") else MusiCNN
         layer_sizes = network_class.layer_sizes
         if layer not in layer_sizes:
             message = f"features.layer={layer}: must be one of {', '.join(layer_sizes)} for checkpoint={checkpoint}"
-            raise ConfigError([Problem(message, "invalid_choice", "features.layer", layer)])
+            raise ConfigError([Problem(message, "invalid_value", "features.layer", layer)])
         weights, self.card = read_weights(Path(folder).expanduser(), checkpoint)
         self.layer, self.overlaps = layer, self.card["overlaps"]
         self.network = network_class()

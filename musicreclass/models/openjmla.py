@@ -163,12 +163,12 @@ def invalid_settings(pooling: str, window_seconds: float | None, position: str, 
     problems = []
     if pooling not in POOLINGS:
         problems.append(
-            Problem(f"pooling={pooling}: must be one of {', '.join(POOLINGS)}", "invalid_choice", "pooling", pooling)
+            Problem(f"pooling={pooling}: must be one of {', '.join(POOLINGS)}", "invalid_value", "pooling", pooling)
         )
     if position not in POSITIONS:
         problems.append(
             Problem(
-                f"position={position}: must be one of {', '.join(POSITIONS)}", "invalid_choice", "position", position
+                f"position={position}: must be one of {', '.join(POSITIONS)}", "invalid_value", "position", position
             )
         )
     elif columns < 1:

@@ -56,7 +56,7 @@ class OpenJMLA(nn.Module):
         super().__init__()
         if trainable not in TRAINABLE:
             message = f"model.trainable={trainable}: must be one of {', '.join(TRAINABLE)}"
-            raise ConfigError([Problem(message, "invalid_choice", "model.trainable", trainable)])
+            raise ConfigError([Problem(message, "invalid_value", "model.trainable", trainable)])
         settings: dict[str, Any] = {"pooling": pooling, "window_seconds": window_seconds, "position": position}
         encoder = OpenJMLAEncoder(**settings)
         widths = [hidden] if hidden else []

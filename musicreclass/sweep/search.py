@@ -156,7 +156,7 @@ def try_optuna(sweeper: DictConfig) -> None:
             make(**(sweeper[name] or {}))
         except (TypeError, ValueError) as error:
             key = f"hydra.sweeper.{name}"
-            raise ConfigError([Problem(f"{key}: Optuna rejects it: {error}", "wrong_value", key, name)]) from error
+            raise ConfigError([Problem(f"{key}: Optuna rejects it: {error}", "invalid_value", key, name)]) from error
 
 
 def silence_optuna() -> None:

@@ -122,11 +122,11 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
         module = str(target).rpartition(".")[0]
         if not module:
             line = f"{folder}/config.yaml: {section}._target_={target}: not a class"
-            raise RunError(line, "wrong_target", f"{section}._target_")
+            raise RunError(line, "invalid_target", f"{section}._target_")
         trusted = any(module == name or module.startswith(f"{name}.") for name in trust)
         if not (trusted or module.startswith(PACKAGE_MODULES)):
             line = f"{folder}/config.yaml: {section} is created by {target}; if that is your own code, add --trust {module}"
-            raise RunError(line, "untrusted_code", f"{section}._target_", target, module)
+            raise RunError(line, "untrusted_module", f"{section}._target_", target, module)
 
 
 def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:

@@ -55,11 +55,11 @@ def check_files(settings: Settings) -> None:
     """
     path = None if settings.data is None else settings.data.path
     if path and not Path(path).expanduser().is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file", "missing_file", "data.path", path)
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
     sections = {"features": settings.features, "model": getattr(settings, "model", None)}
     for name, section in sections.items():
         weights = None if section is None else section.checkpoint
         if str(weights).endswith(WEIGHTS_FILES) and not Path(str(weights)).expanduser().is_file():
             remedy = f"put the weights there, or set {name}.checkpoint=FILE or MUSICRECLASS_MODELS=FOLDER"
             line = f"{name}.checkpoint={weights}: there is no such file; {remedy}"
-            raise WeightsError(line, "missing_file", f"{name}.checkpoint", weights)
+            raise WeightsError(line, "file_not_found", f"{name}.checkpoint", weights)

@@ -60,11 +60,11 @@ def create(settings: DataSettings) -> TrackData:
     except Exception as error:
         raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
     if not (isinstance(source, type) and issubclass(source, TrackData)):
-        raise target_error("not a TrackData, which a source of tracks must be", "wrong_target", target)
+        raise target_error("not a TrackData, which a source of tracks must be", "invalid_target", target)
     try:
         return source(**settings.arguments("provides"))
     except TypeError as error:
-        raise ConfigError([Problem(f"data: {one_line(error)}", "wrong_arguments", "data", target)]) from error
+        raise ConfigError([Problem(f"data: {one_line(error)}", "invalid_arguments", "data", target)]) from error
 
 
 def target_error(message: str, kind: str, target: str) -> ConfigError:

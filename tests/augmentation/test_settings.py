@@ -97,7 +97,7 @@ def test_invalid_values(options):
     with pytest.raises(ConfigError) as caught:
         parse("train", {"augmentation": options})
     (problem,) = caught.value.problems
-    assert (problem.kind, problem.key) == ("wrong_value", f"augmentation.{name}")
+    assert (problem.kind, problem.key) == ("invalid_value", f"augmentation.{name}")
     assert problem.value is value
     assert "\n" not in problem.message
 
@@ -113,6 +113,6 @@ def test_all_problems_are_reported_at_once(run):
     result = run("train", *words)
     assert {problem.key: problem.kind for problem in result.problems} == {
         "augmentation.reverb": "unknown_key",
-        "augmentation.gain_p": "wrong_value",
-        "augmentation.freq_masks": "wrong_value",
+        "augmentation.gain_p": "invalid_value",
+        "augmentation.freq_masks": "invalid_value",
     }

@@ -182,7 +182,7 @@ def test_an_unwritable_output_is_a_one_line_error(run, table, here):
         result = run("compare", "r", "--output", path)
         assert (result.code, len(result.lines)) == (2, 1), result.err
         (problem,) = result.problems
-        assert (problem.kind, problem.key, problem.value) == ("unwritable_output", "--output", path)
+        assert (problem.kind, problem.key, problem.value) == ("unwritable", "--output", path)
         assert path in result.lines[0]
     assert (here / "folder.csv" / "other").exists()
 

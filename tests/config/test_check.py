@@ -16,28 +16,28 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "model=mpl": ("unknown_option", "model", "mlp"),
     "modle=mlp": ("unknown_key", "modle", "model"),
     "trainer.max_epoch=3": ("unknown_key", "trainer.max_epoch", "trainer.max_epochs"),
-    "trainer.max_epochs=ten": ("wrong_value", "trainer.max_epochs", ""),
-    "trainer.max_epochs=0": ("wrong_value", "trainer.max_epochs", ""),
-    "trainer.batch_size=true": ("wrong_value", "trainer.batch_size", ""),
-    "trainer.batch_size=1.5": ("wrong_value", "trainer.batch_size", ""),
-    "seed=1.5": ("wrong_value", "seed", ""),
-    "seed=true": ("wrong_value", "seed", ""),
-    "seed=4294967296": ("wrong_value", "seed", ""),
+    "trainer.max_epochs=ten": ("invalid_value", "trainer.max_epochs", ""),
+    "trainer.max_epochs=0": ("invalid_value", "trainer.max_epochs", ""),
+    "trainer.batch_size=true": ("invalid_value", "trainer.batch_size", ""),
+    "trainer.batch_size=1.5": ("invalid_value", "trainer.batch_size", ""),
+    "seed=1.5": ("invalid_value", "seed", ""),
+    "seed=true": ("invalid_value", "seed", ""),
+    "seed=4294967296": ("invalid_value", "seed", ""),
     "+typo=1": ("unknown_key", "typo", ""),
     "+trainer.max_epoch=1": ("unknown_key", "trainer.max_epoch", "trainer.max_epochs"),
-    "class_weight=balance": ("wrong_value", "class_weight", ""),
-    "evaluate=[vald]": ("wrong_value", "evaluate", ""),
-    "evaluate=valid": ("wrong_value", "evaluate", "evaluate=[valid]"),
-    "evaluate=[]": ("wrong_value", "evaluate", ""),
-    "optimizer.lr=-1": ("wrong_value", "optimizer.lr", ""),
-    "optimizer.lr=fast": ("wrong_value", "optimizer.lr", ""),
-    "optimizer.lr=nan": ("wrong_value", "optimizer.lr", ""),
-    "optimizer.lr=inf": ("wrong_value", "optimizer.lr", ""),
-    "model.dropout=nan": ("wrong_value", "model.dropout", ""),
-    "model.dropout=1.5": ("wrong_value", "model.dropout", ""),
-    "model.hidden=[0]": ("wrong_value", "model.hidden", ""),
-    "model.hidden=64": ("wrong_value", "model.hidden", "model.hidden=[64]"),
-    "data.root=2024": ("wrong_value", "data.root", "'data.root=\"2024\"'"),
+    "class_weight=balance": ("invalid_value", "class_weight", ""),
+    "evaluate=[vald]": ("invalid_value", "evaluate", ""),
+    "evaluate=valid": ("invalid_value", "evaluate", "evaluate=[valid]"),
+    "evaluate=[]": ("invalid_value", "evaluate", ""),
+    "optimizer.lr=-1": ("invalid_value", "optimizer.lr", ""),
+    "optimizer.lr=fast": ("invalid_value", "optimizer.lr", ""),
+    "optimizer.lr=nan": ("invalid_value", "optimizer.lr", ""),
+    "optimizer.lr=inf": ("invalid_value", "optimizer.lr", ""),
+    "model.dropout=nan": ("invalid_value", "model.dropout", ""),
+    "model.dropout=1.5": ("invalid_value", "model.dropout", ""),
+    "model.hidden=[0]": ("invalid_value", "model.hidden", ""),
+    "model.hidden=64": ("invalid_value", "model.hidden", "model.hidden=[64]"),
+    "data.root=2024": ("invalid_value", "data.root", "'data.root=\"2024\"'"),
     "data/split=randm": ("unknown_option", "data/split", "random"),
     "data.split=random": ("value_for_section", "data.split", ""),
     "trainer=fast": ("value_for_section", "trainer", ""),
@@ -56,14 +56,14 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "data.split.folds=3": ("unknown_key", "data.split.folds", None),
     "data.ignore_columns=length": ("unknown_key", "data.ignore_columns", None),
     "+model.in_features=3": ("unknown_key", "model.in_features", None),
-    "trainer.precision=banana": ("wrong_value", "trainer.precision", ""),
-    "trainer.precision=64-true": ("wrong_value", "trainer.precision", ""),
-    "trainer.monitor=/some/path": ("wrong_value", "trainer.monitor", ""),
-    "hardware.accelerator=gpux": ("wrong_value", "hardware.accelerator", ""),
-    "hardware.threads=0": ("wrong_value", "hardware.threads", ""),
-    "hardware.monitor_interval=1e30": ("wrong_value", "hardware.monitor_interval", ""),
-    "scheduler.interval=foo": ("wrong_value", "scheduler.interval", ""),
-    "paths.outputs=": ("wrong_value", "paths.outputs", ""),
+    "trainer.precision=banana": ("invalid_value", "trainer.precision", ""),
+    "trainer.precision=64-true": ("invalid_value", "trainer.precision", ""),
+    "trainer.monitor=/some/path": ("invalid_value", "trainer.monitor", ""),
+    "hardware.accelerator=gpux": ("invalid_value", "hardware.accelerator", ""),
+    "hardware.threads=0": ("invalid_value", "hardware.threads", ""),
+    "hardware.monitor_interval=1e30": ("invalid_value", "hardware.monitor_interval", ""),
+    "scheduler.interval=foo": ("invalid_value", "scheduler.interval", ""),
+    "paths.outputs=": ("invalid_value", "paths.outputs", ""),
     "hydra.mode=MULTIRUN": ("fixed_key", "hydra.mode", ""),
     "hydra/launcher=nowhere": ("cannot_compose", "", ""),
     "data=table": ("missing_value", "data.path", ""),
@@ -91,8 +91,8 @@ def test_all_mistakes_are_reported_at_once(run):
         ("unknown_option", "data/split"),
         ("unknown_key", "trainer.max_epoch"),
         ("unknown_key", "a.b"),
-        ("wrong_value", "seed"),
-        ("wrong_value", "class_weight"),
+        ("invalid_value", "seed"),
+        ("invalid_value", "class_weight"),
     ]
 
 
@@ -113,7 +113,7 @@ def test_values_of_interpolations_are_checked(run, monkeypatch, override, expect
     result = run("train", override)
     assert result.code == 2
     (problem,) = result.problems
-    assert (problem.kind, problem.key) == ("wrong_value", key)
+    assert (problem.kind, problem.key) == ("invalid_value", key)
 
 
 def test_a_wrong_value_is_reported_where_it_is_set(here):
@@ -207,7 +207,7 @@ def test_a_multirun_that_cannot_be_composed_ends_before_its_first_job(run):
     result = run("train", "-m", "model=mlp,mpl", "seed=1,x")
     assert result.code == 2
     assert [(problem.kind, problem.value) for problem in result.problems] == [
-        ("unknown_option", "mpl"), ("wrong_value", "x"),
+        ("unknown_option", "mpl"), ("invalid_value", "x"),
     ]  # fmt: skip
     assert not Path("outputs").exists()
 
@@ -221,7 +221,7 @@ def test_mistakes_in_a_users_files(run, here):
     (experiment / "broken.yaml").write_text("# @package _global_\nseed: [1\n")
     expected = {
         "typo": [("unknown_key", "trainer.max_epoch"), ("unknown_key", "sed")],
-        "type": [("wrong_value", "trainer.max_epochs")],
+        "type": [("invalid_value", "trainer.max_epochs")],
         "group": [("cannot_compose", "")],
         "broken": [("cannot_compose", "")],
     }

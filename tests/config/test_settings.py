@@ -97,7 +97,7 @@ def test_every_problem_is_collected():
     with pytest.raises(ConfigError) as caught:
         parse("train", broken)
     assert {(p.kind, p.key) for p in caught.value.problems} == {
-        ("wrong_value", "seed"), ("wrong_value", "trainer.max_epochs"), ("wrong_value", "model.frontend.n_fft"),
+        ("invalid_value", "seed"), ("invalid_value", "trainer.max_epochs"), ("invalid_value", "model.frontend.n_fft"),
         ("unknown_key", "trainer.typo"),
     }  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_a_value_is_accepted_or_named(key, value):
     except ConfigError as error:
         problems = error.problems
     if problems:
-        assert [(p.kind, p.key) for p in problems] == [("wrong_value", key)]
+        assert [(p.kind, p.key) for p in problems] == [("invalid_value", key)]
     else:
         assert (accepted[node][rest[0]] if rest else accepted[node]) == value
 

@@ -221,7 +221,7 @@ def test_a_mistake_is_one_line_that_names_it(run, arguments, name):
 
 
 def test_kinds_of_mistakes(run):
-    for arguments, kind in ((["--interval", "0"], "wrong_value"), (["seed=1"], "missing_argument")):
+    for arguments, kind in ((["--interval", "0"], "invalid_value"), (["seed=1"], "missing_argument")):
         assert [problem.kind for problem in run("monitor", *arguments).problems] == [kind]
 
 

@@ -121,7 +121,7 @@ def test_unknown_layers_and_checkpoints_and_missing_weights(seeded: Path, tmp_pa
     ):
         with pytest.raises(ConfigError) as invalid:
             MusiCNNEncoder(*settings, str(seeded))
-        assert (invalid.value.kind, invalid.value.key) == ("invalid_choice", key)
+        assert (invalid.value.kind, invalid.value.key) == ("invalid_value", key)
         assert choice in str(invalid.value)
     with pytest.raises(WeightsError) as missing:
         MusiCNNEncoder(folder=str(tmp_path))

@@ -170,7 +170,7 @@ def test_fingerprint_depends_on_weights_and_settings(checkpoint, encoder):
 
 
 @pytest.mark.parametrize(("settings", "kind"), [
-    ({"pooling": "max"}, "invalid_choice"), ({"position": "wrap"}, "invalid_choice"),
+    ({"pooling": "max"}, "invalid_value"), ({"position": "wrap"}, "invalid_value"),
     ({"window_seconds": 40}, "window_too_long"), ({"window_seconds": 0.1}, "window_too_short"),
 ])  # fmt: skip
 def test_invalid_settings(settings, kind):

@@ -49,7 +49,7 @@ def test_gradual_unfreezing_and_layer_decay():
 
 
 @pytest.mark.parametrize(("settings", "kind"), [
-    ({"trainable": "some"}, "invalid_choice"), ({"last_blocks": 13}, "out_of_range"),
+    ({"trainable": "some"}, "invalid_value"), ({"last_blocks": 13}, "out_of_range"),
 ])  # fmt: skip
 def test_invalid_settings(settings, kind):
     with pytest.raises(ConfigError) as caught:

@@ -57,9 +57,9 @@ def test_every_search_can_start_and_is_scored_on_validation_only(name):
 @pytest.mark.parametrize(("overrides", "kind", "key"), [
     (["seed=1,2"], "not_searched", "seed"),
     (["data/split=random,grouped"], "not_searched", "data/split"),
-    (["hydra.sweeper.n_trials=0"], "wrong_value", "hydra.sweeper.n_trials"),
-    (["hydra/launcher=joblib"], "wrong_value", "hydra.sweeper.n_jobs"),  # its n_jobs is -1
-    (["hydra.sweeper.pruner=median"], "wrong_value", "hydra.sweeper.pruner"),
+    (["hydra.sweeper.n_trials=0"], "invalid_value", "hydra.sweeper.n_trials"),
+    (["hydra/launcher=joblib"], "invalid_value", "hydra.sweeper.n_jobs"),  # its n_jobs is -1
+    (["hydra.sweeper.pruner=median"], "invalid_value", "hydra.sweeper.pruner"),
     (["model=xgboost"], "pruner_without_epochs", "hydra.sweeper.pruner"),
 ])  # fmt: skip
 def test_rules_of_a_search(overrides, kind, key):
@@ -76,8 +76,8 @@ def test_a_search_needs_a_multirun():
 
 
 @pytest.mark.parametrize(("override", "kind", "key"), [
-    ("+hydra.sweeper.pruner.n_startup=3", "wrong_value", "hydra.sweeper.pruner"),
-    ("+hydra.sweeper.sampler.multi=true", "wrong_value", "hydra.sweeper.sampler"),
+    ("+hydra.sweeper.pruner.n_startup=3", "invalid_value", "hydra.sweeper.pruner"),
+    ("+hydra.sweeper.sampler.multi=true", "invalid_value", "hydra.sweeper.sampler"),
     ("model=glob(m*)", "unsupported_sweep", "model"),
 ])  # fmt: skip
 def test_what_optuna_does_not_take_ends_the_search_before_its_first_trial(override, kind, key, run, table, here):

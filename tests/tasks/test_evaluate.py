@@ -103,7 +103,7 @@ def test_a_run_folder_names_no_code(run, finished, here):
         assert result.code == 2
         assert len(result.lines) == 1, result.err
         (problem,) = result.problems
-        assert (problem.kind, problem.key, problem.value) == ("untrusted_code", "data._target_", target)
+        assert (problem.kind, problem.key, problem.value) == ("untrusted_module", "data._target_", target)
         assert problem.suggestion == module
     assert not (here / "owned").exists()
 

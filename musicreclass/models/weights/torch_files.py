@@ -42,7 +42,7 @@ def load_checkpoint(path: Path) -> Any:
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: there is no such file", "file_not_found", path) from error
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable_file", path) from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable", path) from error
     reject_placeholders(path, start)
     try:
         if path.suffix == ".safetensors":

@@ -114,7 +114,7 @@ def test_a_missing_file(path, here):
     (here / "folder").mkdir()
     with pytest.raises(DatasetNotFoundError) as caught:
         opened(path)
-    assert (caught.value.kind, caught.value.key) == ("missing_file", path)
+    assert (caught.value.kind, caught.value.key) == ("file_not_found", path)
 
 
 def test_unwritable_output_is_one_line(run, table, here):

