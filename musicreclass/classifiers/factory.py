@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
@@ -19,6 +17,7 @@ from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
+from musicreclass.config.targets import check_arguments, import_target
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -46,11 +45,9 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
         ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
     target = str(settings.model.target)
-    try:
-        imported = get_object(target)
-    except Exception as error:
-        raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
+    imported = import_target(target, "model._target_")
     card = make_card(settings.model, data)
+    check_arguments(imported, card.arguments, "model")
     weighted = settings.class_weight == "balanced"
     if isinstance(imported, type) and issubclass(imported, nn.Module):
         try_training_settings(settings)
@@ -89,9 +86,8 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
         arguments["n_jobs"] = threads
     try:
         estimator = instantiate({"_target_": target, **arguments})
-    except (InstantiationException, TypeError) as error:
-        line = f"model: {one_line(error.__cause__ or error)}"
-        raise ConfigError([Problem(line, "invalid_arguments", "model", target)]) from error
+    except Exception as error:
+        raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_arguments", "model", target)]) from error
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
         raise target_error("neither an nn.Module nor an estimator with fit and predict_proba", "invalid_target", target)
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
@@ -117,8 +113,7 @@ def try_training_settings(settings: TrainSettings) -> None:
         section = "scheduler"
         make_scheduler(settings.scheduler.as_dict(), optimizer, steps=100, mode="min")
     except Exception as error:
-        line = f"{section}: {one_line(error.__cause__ or error)}"
-        raise ConfigError([Problem(line, "invalid_value", section)]) from error
+        raise ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_value", section)]) from error
 
 
 def target_error(message: str, kind: str, target: str) -> ConfigError:

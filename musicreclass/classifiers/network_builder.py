@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from torch import nn
 
 from musicreclass.augmentation.augmentation import Augmentation
@@ -15,6 +13,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import AugmentationSettings
+from musicreclass.config.targets import import_target
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -27,7 +26,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     Raises:
         ConfigError: if the target is not an nn.Module, or does not accept its arguments.
     """
-    target = get_object(card.target)
+    target = import_target(card.target, "model._target_")
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
         raise _config_error(
             f"model._target_={card.target}: not an nn.Module", "invalid_target", "model._target_", card.target
@@ -37,8 +36,10 @@ def make_network(card: ModelCard) -> nn.Sequential:
         sizes["in_features"] = len(card.columns)
     try:
         network = instantiate({"_target_": card.target, **card.arguments}, **sizes)
-    except InstantiationException as error:
-        raise _from_target(error, "model") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise _config_error(f"model: {one_line(error)}", "invalid_arguments", "model", card.target) from error
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
     if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
         message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
@@ -66,11 +67,7 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     Raises:
         ConfigError: if the target is no Augmentation.
     """
-    try:
-        target = get_object(str(settings.target))
-    except Exception as error:
-        message = f"augmentation._target_={settings.target}: cannot be imported: {one_line(error)}"
-        raise _config_error(message, "import_failed", "augmentation._target_", settings.target) from error
+    target = import_target(str(settings.target), "augmentation._target_")
     if not (isinstance(target, type) and issubclass(target, Augmentation)):
         message = f"augmentation._target_={settings.target}: not an Augmentation"
         raise _config_error(message, "invalid_target", "augmentation._target_", settings.target)
@@ -113,13 +110,6 @@ def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
     front.fill.copy_(torch.from_numpy(steps["impute"].statistics_))
     front.mean.copy_(torch.from_numpy(steps["scale"].mean_))
     front.scale.copy_(torch.from_numpy(steps["scale"].scale_))
-
-
-def _from_target(error: InstantiationException, section: str) -> UserError:
-    """The error of a target that rejected its arguments."""
-    if isinstance(error.__cause__, UserError):
-        return error.__cause__
-    return _config_error(f"{section}: {one_line(error.__cause__ or error)}", "invalid_arguments", section)
 
 
 def _config_error(message: str, kind: str, key: str, value: Any = None) -> ConfigError:

@@ -5,8 +5,6 @@ A key is allowed if the chosen YAML files set it, or if the class that the `_tar
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,8 +14,9 @@ from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, one_line, suggestion
 from musicreclass.config.parse import find_field, section_class
+from musicreclass.config.targets import parameters_of
 from musicreclass.config.tree import leaves
-from musicreclass.errors import ConfigError, Problem
+from musicreclass.errors import Problem
 
 SIZES = {"in_features", "num_classes"}  # arguments of a network that follow from the data
 
@@ -61,7 +60,7 @@ class AllowedKeys:
 
     def _taken_by_target(self, parent: str) -> set[str]:
         target = self._target(parent)
-        return set(parameters_of(target)) - SIZES if target else set()
+        return set(parameters_of(target, f"{parent}._target_")) - SIZES if target else set()
 
     def names(self, key: str) -> set[str]:
         """The allowed keys beside a key, in full; every leaf of the tree if its parent is unknown."""
@@ -130,23 +129,3 @@ def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem
     if kind is float and number:
         return None
     return wrong_value(key, value, "a list" if kind is list else NAMES[kind])
-
-
-@cache
-def parameters_of(target: str) -> frozenset[str]:
-    """The keyword parameters that a dotted target takes; imports it.
-
-    Estimators of scikit-learn's kind are asked for theirs, since some (XGBoost's) hide them behind **kwargs.
-    """
-    from hydra.utils import get_object
-
-    try:
-        taken = get_object(target)
-    except (Exception, SystemExit) as error:
-        line = f"_target_: {target} cannot be imported: {one_line(error)}"
-        raise ConfigError([Problem(line, "import_failed", "_target_", target)]) from error
-    parameters = inspect.signature(taken).parameters.values()
-    names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters) and hasattr(taken, "get_params"):
-        names |= set(taken().get_params())
-    return frozenset(names)

@@ -16,6 +16,7 @@ from hydra._internal.utils import _run_hydra, create_config_search_path, get_arg
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
+from hydra.errors import InstantiationException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -82,10 +83,17 @@ def instantiate(node: dict[str, Any], **arguments: Any) -> Any:
     Args:
         node: `_target_` and its arguments, which may be such nodes too.
         arguments: take precedence over those of the node.
+
+    Raises:
+        Exception: what the target raises.
     """
     if not IS_1_3:
         arguments["_execution_whitelist_"] = sorted(targets_in(node))
-    return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+    raise cause
 
 
 def targets_in(node: Any) -> set[str]:

@@ -1,0 +1,102 @@
+"""The classes and functions that `_target_` keys name: importing them, their parameters, and checks of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from musicreclass.config.fields import value_problem
+from musicreclass.config.messages import one_line, suggestion
+from musicreclass.errors import ConfigError, Problem
+
+SCALARS = (int, float, bool, str)  # annotations that are checked, also with `| None`
+
+
+def import_target(target: str, key: str = "_target_") -> Any:
+    """The class or function at a dotted path, as `module.Class` or `module.Class.method`.
+
+    Args:
+        target: the dotted path.
+        key: the key that names it, for the message.
+
+    Raises:
+        ConfigError: if it does not exist, or if importing its module fails or ends the process.
+    """
+    first, *names = target.split(".")
+    try:
+        obj, path = import_module(first), first
+        for name in names:
+            if isinstance(obj, ModuleType) and not hasattr(obj, name):
+                import_submodule(f"{path}.{name}")
+            if not hasattr(obj, name):
+                near = suggestion(name, public_names(obj))
+                message = f"{key}={target}: {path} has no {name}" + (f"; did you mean {near}?" if near else "")
+                raise ConfigError([Problem(message, "import_failed", key, target, near)])
+            obj, path = getattr(obj, name), f"{path}.{name}"
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = f"its module ends the process ({error.code})" if isinstance(error, SystemExit) else one_line(error)
+        message = f"{key}={target}: cannot be imported: {reason}"
+        raise ConfigError([Problem(message, "import_failed", key, target)]) from error
+    return obj
+
+
+def public_names(obj: Any) -> list[str]:
+    """The attributes of a module or class, and the submodules of a package."""
+    submodules = [module.name for module in iter_modules(getattr(obj, "__path__", []))]
+    return [name for name in [*dir(obj), *submodules] if not name.startswith("_")]
+
+
+def import_submodule(path: str) -> None:
+    """Import a submodule if it exists; its package then has it as an attribute."""
+    try:
+        import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name not in (path, path.rpartition(".")[0]):
+            raise  # the submodule exists, but needs another module
+
+
+@cache
+def parameters_of(target: str, key: str = "_target_") -> frozenset[str]:
+    """The keyword parameters that a dotted target takes; imports it.
+
+    scikit-learn-style estimators are queried by `get_params`, since some (XGBoost's) accept **kwargs.
+    """
+    accepted = import_target(target, key)
+    parameters = inspect.signature(accepted).parameters.values()
+    names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters) and hasattr(accepted, "get_params"):
+        names |= set(accepted().get_params())
+    return frozenset(names)
+
+
+def check_arguments(accepted: Any, arguments: dict[str, Any], section: str) -> None:
+    """Check arguments against the annotations `int`, `float`, `bool` and `str` of a class or function, strictly.
+
+    Args:
+        accepted: the class or function; other annotations are ignored.
+        arguments: plain values by name.
+        section: the key of its settings, as `model`.
+
+    Raises:
+        ConfigError: with every argument of another type, such as 3.5 for an `int`.
+    """
+    function = accepted.__init__ if isinstance(accepted, type) else accepted  # type: ignore[misc]
+    try:
+        hints, parameters = get_type_hints(function), inspect.signature(function).parameters
+    except Exception:  # annotations that cannot be resolved, or a class without a signature
+        return
+    checked = {hint for scalar in SCALARS for hint in (scalar, scalar | None)}
+    problems = [
+        problem
+        for name, value in arguments.items()
+        if name in parameters and hints.get(name) in checked and value is not parameters[name].default
+        if (problem := value_problem(f"{section}.{name}", value, hints[name]))
+    ]
+    if problems:
+        raise ConfigError(problems)

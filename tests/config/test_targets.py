@@ -1,0 +1,88 @@
+"""The classes that `_target_` keys name: imports and arguments."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from musicreclass.config.targets import check_arguments, import_target
+from musicreclass.errors import ConfigError
+
+
+@pytest.fixture
+def modules(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of a user's with classes and modules that fail; its name."""
+    package = here / "user_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("class Tiny:\n    @classmethod\n    def make(cls): ...\n")
+    (package / "inner.py").write_text("class Deep: ...\n")
+    (package / "leaves.py").write_text("raise SystemExit(0)\n")
+    (package / "needs.py").write_text("import no_such_dependency\n")
+    (package / "fails.py").write_text("import sys\nsys.nothing\n")
+    monkeypatch.syspath_prepend(here)
+    yield package.name
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+
+
+def test_classes_functions_and_submodules_are_imported(modules):
+    assert import_target("collections.OrderedDict") is OrderedDict
+    assert import_target(f"{modules}.inner.Deep").__name__ == "Deep"
+    assert import_target(f"{modules}.Tiny.make").__name__ == "make"
+
+
+@pytest.mark.parametrize(
+    ("path", "suggestion", "named"),
+    [
+        ("Tny", "Tiny", "has no Tny"),
+        ("Tiny.mak", "make", "has no mak"),
+        ("iner.Deep", "inner", "has no iner"),
+        ("leaves.X", "", "(0)"),
+        ("needs.X", "", "no_such_dependency"),
+        ("fails.X", "", "cannot be imported"),
+    ],
+)
+def test_a_target_that_cannot_be_imported_is_one_problem(modules, path, suggestion, named):
+    with pytest.raises(ConfigError) as caught:
+        import_target(f"{modules}.{path}", "model._target_")
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.key, problem.suggestion) == ("import_failed", "model._target_", suggestion)
+    assert problem.value == f"{modules}.{path}"
+    assert named in problem.message
+
+
+def test_a_module_that_does_not_exist():
+    for target in ("no_such_module.X", "", ".x"):
+        with pytest.raises(ConfigError) as caught:
+            import_target(target)
+        assert caught.value.kind == "import_failed"
+
+
+class Annotated:
+    """Takes numbers."""
+
+    def __init__(self, width: int, rate: float = 1.0, depth: int | None = None, names: Any = None, count: int = None) -> None: ...  # noqa: RUF013  # fmt: skip
+
+
+def test_arguments_of_the_annotated_types_are_accepted():
+    check_arguments(
+        Annotated, {"width": 3, "rate": 1, "depth": None, "names": 3.5, "count": None, "other": 1.5}, "model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        ({"width": 3.5}, ["model.width"]),
+        ({"width": True, "depth": "2"}, ["model.width", "model.depth"]),
+        ({"width": None, "rate": "fast"}, ["model.width", "model.rate"]),
+    ],
+)
+def test_arguments_of_other_types_are_rejected(arguments, keys):
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(Annotated, arguments, "model")
+    assert [(p.kind, p.key) for p in caught.value.problems] == [("invalid_value", key) for key in keys]
