@@ -1,4 +1,4 @@
-"""Music genre classification experiments whose numbers can be believed.
+"""Reproducible, leak-checked music genre classification.
 
 The Python API does what the command line does, with the same overrides and the same run folders:
 

@@ -137,6 +137,11 @@ class TrialPruned(Exception):
         self.folder: Path | None = None
 
 
+def trust_remedy(module: str) -> str:
+    """How to trust a module, on the command line and in Python."""
+    return f"add --trust {module} (in Python trust=['{module}'])"
+
+
 def printable(text: str) -> str:
     """Text without control characters, which could change what a terminal shows."""
     return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "�" for c in text)

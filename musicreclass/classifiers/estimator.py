@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn's kind, with their preprocessing in one Pipeline."""
+"""scikit-learn-style estimators with their preprocessing in one Pipeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import RunError
+from musicreclass.errors import RunError, trust_remedy
 
 TRUSTED = (  # types that skops may load beside its own defaults: parts of the estimators in conf/model
     "sklearn.calibration._CalibratedClassifier",
@@ -75,7 +75,7 @@ class EstimatorClassifier(Classifier):
         return full
 
     def write(self, folder: Path) -> None:
-        """Write the pipeline in skops's format, which holds no code."""
+        """Write the pipeline in skops's format, which contains no code."""
         from skops import io
 
         np.save(folder / "present.npy", self.present, allow_pickle=False)
@@ -110,10 +110,10 @@ def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
 
 
 def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
-    """Read a skops file that holds only known types.
+    """Read a skops file that contains only known types.
 
     Raises:
-        RunError: if it is damaged, or holds types that are neither scikit-learn's nor of a trusted module.
+        RunError: if it is damaged, or contains types that are neither scikit-learn's nor of a trusted module.
     """
     from skops import io
 
@@ -121,6 +121,7 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
         unknown = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
         refused = [t for t in unknown if not any(t == m or t.startswith(f"{m}.") for m in trust)]
         if refused:
-            line = f"{path}: holds {', '.join(refused[:3])}; if that is your own code, load it with --trust MODULE"
-            raise RunError(line, "untrusted_module", path, refused)
+            module = refused[0].rpartition(".")[0]
+            line = f"{path}: contains {', '.join(refused[:3])}; if you trust that code, {trust_remedy(module)}"
+            raise RunError(line, "untrusted_module", path, refused, module)
         return io.load(path, trusted=[*TRUSTED, *unknown])

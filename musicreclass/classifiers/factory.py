@@ -52,6 +52,9 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
     if isinstance(imported, type) and issubclass(imported, nn.Module):
         try_training_settings(settings)
         return NetworkClassifier(card, weighted, FitSettings.of(settings, profile, data))
+    if not isinstance(data, TableData):
+        line = f"model.input=waveform: {target} is an estimator, which reads a table: input: table, with features=NAME"
+        raise ConfigError([Problem(line, "input_mismatch", "model.input", settings.model.input)])
     estimator = make_estimator(settings, profile.threads)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"

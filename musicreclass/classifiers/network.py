@@ -14,18 +14,18 @@ from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.classifiers.network_builder import (
-    check_clip_length,
     fit_standardize,
     is_plain,
     make_augmentation,
     make_network,
+    try_network,
 )
 from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, DataError, Problem, RunError
+from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust_remedy
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import LogMel, int16_to_float
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
@@ -61,8 +61,8 @@ class NetworkClassifier(Classifier):
                 raise ConfigError([Problem(message, "no_spectrogram", "augmentation.time_masks")])
         self.network = make_network(card)
         self.device = torch.device("cpu")
-        if settings is not None and card.input == "waveform":
-            check_clip_length(self.network, card)
+        if settings is not None:
+            try_network(self.network, card)
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Train until the validation metric stops improving, and restore the weights of the best epoch."""
@@ -83,7 +83,7 @@ class NetworkClassifier(Classifier):
         micro_batch = profile.micro_batch if work.micro_batch == "profile" else work.micro_batch
         trainer = NetworkTrainer(settings, work.folder, micro_batch, work.note_micro_batch)
         summary = trainer.fit(module, data.train_loader(loading), data.scoring_loader("valid", loading), work.resume)
-        if summary is None:  # this is not the first process, which alone scores and saves the model
+        if summary is None:  # only rank 0 scores and saves
             return
         self.fit_summary = summary
         self.device = profile.device if self.card.input == "waveform" else torch.device("cpu")
@@ -169,7 +169,7 @@ class NetworkClassifier(Classifier):
         """See `Classifier`."""
         module, _, name = card.target.rpartition(".")
         if not (module.startswith(PACKAGED) or any(module == m or module.startswith(f"{m}.") for m in trust)):
-            message = f"{folder}: needs {card.target}; if you trust that code, load it with --trust {module}"
+            message = f"{folder}: needs {card.target}; if you trust that code, {trust_remedy(module)}"
             raise RunError(message, kind="untrusted_module", key=folder, value=card.target, suggestion=module)
         with reading(folder / "meta.json"):
             network_class = getattr(importlib.import_module(module), name)

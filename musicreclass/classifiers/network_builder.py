@@ -19,7 +19,7 @@ from musicreclass.models.frontend import LogMel, Standardize
 
 
 def make_network(card: ModelCard) -> nn.Sequential:
-    """Preprocessing, if the model asks for any, and the network with fresh weights.
+    """Preprocessing, if the model has any, and the network with fresh weights.
 
     The target receives `num_classes`, and `in_features` for a table, in addition to the arguments in its YAML.
 
@@ -75,21 +75,47 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
 
 
 @torch.no_grad()
-def check_clip_length(network: nn.Module, card: ModelCard) -> None:
-    """Pass a silent clip through a network, so that a clip length it cannot take is reported before decoding.
+def try_network(network: nn.Module, card: ModelCard) -> None:
+    """Pass a silent clip or two tracks of zeros through a network, so that what it rejects is reported before training.
+
+    Args:
+        network: as `make_network` returns it; its modes and the random state are not changed.
+        card: gives the shape of the input and the classes.
 
     Raises:
-        ConfigError: if the network cannot take clips of this length.
+        ConfigError: if the network rejects its input, or does not return a logit for each class.
     """
-    n = round(card.clip_seconds * card.sample_rate)
+    samples = round(card.clip_seconds * card.sample_rate)
+    rows, columns = (1, samples) if card.input == "waveform" else (2, len(card.columns))
+    x = torch.zeros(rows, columns)
+    modes = [(module, module.training) for module in network.modules()]
     try:
-        network.eval()(torch.zeros(1, n))
-        network.train()
-    except (RuntimeError, ValueError, IndexError) as error:
-        key = f"data.clip_seconds={card.clip_seconds}"
-        message = f"{key}: the network cannot take clips of {n} samples: {one_line(error)[:120]}"
-        remedy = "use longer clips or a smaller model.frontend.hop_length"
-        raise _config_error(f"{message}; {remedy}", "clip_length", "data.clip_seconds", card.clip_seconds) from error
+        with torch.random.fork_rng(devices=[]):
+            logits = network.eval()(x)
+    except Exception as error:
+        raise _rejected_input(error, card, samples) from error
+    for module, training in modes:
+        module.training = training
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (rows, len(card.classes)):
+        values = f"{shape[1]} values" if len(shape) == 2 and shape[0] == rows else f"{shape} for {rows} track(s)"
+        message = f"model: the network returns {values} for {len(card.classes)} classes"
+        raise _config_error(message, "wrong_output", "model", card.target)
+
+
+def _rejected_input(error: Exception, card: ModelCard, samples: int) -> ConfigError:
+    """The error of a network that rejects its input."""
+    reason = one_line(error)[:120]
+    if card.input == "table":
+        message = f"model: the network cannot take a table of {len(card.columns)} features: {reason}"
+        return _config_error(message, "wrong_input", "model", card.target)
+    if card.frontend is None:
+        message = f"model.frontend: the network cannot take a waveform of {samples} samples: {reason}"
+        remedy = "if it reads spectrograms, set model.frontend"
+        return _config_error(f"{message}; {remedy}", "wrong_input", "model.frontend")
+    message = f"data.clip_seconds={card.clip_seconds}: the network cannot take clips of {samples} samples: {reason}"
+    remedy = "use longer clips or a smaller model.frontend.hop_length"
+    return _config_error(f"{message}; {remedy}", "clip_length", "data.clip_seconds", card.clip_seconds)
 
 
 def is_plain(value: Any) -> bool:

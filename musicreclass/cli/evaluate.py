@@ -18,12 +18,20 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument(
-        "overrides", nargs="*", metavar="OVERRIDE", help="other data: data.path=FILE, data=NAME data.root=DIR"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="OVERRIDE",
+        help="other data: data.path=FILE, data=NAME data.root=DIR",
     )
     parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
-    parser.add_argument("--config-dir", metavar="DIR", help="your own folder of configuration")
+    parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
     parser.add_argument(
-        "--trust", action="append", default=[], metavar="MODULE", help="your own code that the model needs"
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of your own that the model or the data needs",
     )
     args = parser.parse_intermixed_args(arguments)
     sys.path.append(os.getcwd())  # so that a trusted module in the working directory is found
@@ -35,9 +43,9 @@ def main(arguments: list[str]) -> int:
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from leaving
     if scored.already:
-        print(f"{scored.name} is scored already")
+        print(f"{scored.name} has already been scored")
     elif scored.name != args.split:
-        print(f"recorded as {scored.name}, beside the run's own scores")
+        print(f"recorded as {scored.name}, separate from the run's own scores")
     show(scored.run, scored.name)
     return 0
 

@@ -17,7 +17,7 @@ from musicreclass.config.locations import CONF
 from musicreclass.config.messages import nearest
 from musicreclass.config.parse import find_field
 from musicreclass.config.tree import Tree, leaves
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, Problem
 
 Job = Callable[[DictConfig], Any]
 
@@ -31,7 +31,7 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
         job: what Hydra would run, for its flags that only print something.
 
     Returns:
-        the arguments, and None instead of the check if they only asked for information, which was printed.
+        the arguments, and the check; None instead of it if only information was requested, which was printed.
 
     Raises:
         ConfigError: with every problem of the configuration.
@@ -65,15 +65,16 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
     def error(message: str) -> None:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         hint = f"; {nearest(unknown[1], set(flags))}" if unknown else ""
-        raise ConfigError([f"{task}: {message}{hint}"])
+        raise ConfigError([Problem(f"{task}: {message}{hint}", "invalid_arguments", task)])
 
     parser.error = error  # type: ignore[method-assign, assignment]
     args = parser.parse_intermixed_args(arguments)
     for flag, value in (("--config-name", args.config_name), ("--config-path", args.config_path)):
         if value is not None:
-            raise ConfigError([f"{task}: {flag} is not supported: --config-dir DIR adds a folder of your own"])
+            message = f"{task}: {flag} is not supported; --config-dir DIR adds a folder of your own"
+            raise ConfigError([Problem(message, "invalid_arguments", flag)])
     if args.resolve and args.cfg is None:
-        raise ConfigError([f"{task}: --resolve requires --cfg job"])
+        raise ConfigError([Problem(f"{task}: --resolve requires --cfg job", "invalid_arguments", "--resolve")])
     return args
 
 
@@ -81,11 +82,11 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
     """The help of a task: its groups with their options, the settings of the chosen ones, Hydra's flags."""
     cfg = tree.compose(task, overrides)
     lines = [f"musicreclass {task} [GROUP=OPTION ...] [KEY=VALUE ...] [-m]", "", "Groups (GROUP=OPTION):"]
-    chosen = cfg.hydra.runtime.choices
+    choices = cfg.hydra.runtime.choices
     for group, options in tree.groups.items():
-        marked = [f"[{o}]" if chosen.get(group) == o else o for o in options]
+        marked = [f"[{o}]" if choices.get(group) == o else o for o in options]
         lines.append(f"  {group:<16}{' '.join(marked)}")
-    lines += ["", "Settings (KEY=VALUE) of the chosen options; choose others to see theirs:"]
+    lines += ["", "Settings (KEY=VALUE) of the chosen options (GROUP=OPTION --help shows those of another):"]
     config: Any = OmegaConf.to_container(cfg)
     for key, node in leaves(cfg):
         value = hydra_adapter.raw_value(node) if not OmegaConf.is_config(node) else OmegaConf.to_container(node)
@@ -97,14 +98,14 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
         "Hydra's flags:",
         "  -m, --multirun     sweep: model=mlp,xgboost seed=1,2,3",
         "  --cfg job          print the configuration and exit; --resolve resolves interpolations",
-        "  --config-dir DIR   your own folder of groups and experiments, searched first",
+        "  --config-dir DIR   your own configuration folder; its files take precedence",
         "  --info, --hydra-help, --shell-completion",
     ]
     return "\n".join(lines) + "\n"
 
 
 def shown(value: Any) -> str:
-    """A value as an override has it."""
+    """A value as it is written in an override."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

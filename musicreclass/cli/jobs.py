@@ -1,4 +1,4 @@
-"""The jobs that Hydra runs once a configuration is composed: in this process, or in one that a launcher starts."""
+"""The jobs that Hydra runs with a composed configuration, in this process or in one that a launcher starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prepare_job(cfg: DictConfig) -> None:
-    """Prepare what a configuration names."""
+    """Prepare the data and features of a configuration."""
 
     def work() -> None:
         from musicreclass.config.check import settings_of
@@ -62,7 +62,7 @@ def train_job(cfg: DictConfig) -> float | None:
 
 
 def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
-    """Find or train the run of a configuration; say if it was found.
+    """Find or train the run of a configuration, and print which.
 
     Args:
         cfg: composed and checked.
@@ -92,7 +92,7 @@ def train_and_show(cfg: DictConfig) -> None:
 
     quiet = is_worker_rank(cfg.hardware)
     if not quiet:
-        print(f"{cfg.choices.get('model')} on {cfg.choices.get('data')}", flush=True)  # while libraries are imported
+        print("starting ...", flush=True)  # importing the libraries takes seconds
     try:
         run = train_one(cfg)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from musicreclass.cli.messages import report_error, report_stop
-from musicreclass.config.messages import nearest
+from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import UserError
 from musicreclass.version import __version__
 
@@ -25,13 +25,13 @@ VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
 
 HELP = """musicreclass TASK ...
 
-Music genre classification experiments whose numbers can be believed.
+Reproducible, leak-checked music genre classification.
 
-  train [OVERRIDES] [-m]       fit a model, score it, write a run folder; -m sweeps over comma-separated values
-  prepare [OVERRIDES]          fetch weights, decode recordings, compute features ahead of training
-  evaluate RUN [--split test]  score a finished run on a split, or on other data
-  compare RUN_OR_DIR ...       tables of runs, with intervals and paired tests; --output report.html
-  inspect PATH                 show what a checkpoint or a run folder holds, and what it can be used for
+  train [OVERRIDES] [-m]       train a model, score it, write a run folder; -m sweeps over comma-separated values
+  prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
+  evaluate RUN [--split test]  score a finished run on another split or on other data
+  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
+  inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
 
@@ -55,23 +55,25 @@ def main(arguments: list[str] | None = None) -> int:
         0 for success, 1 for a run that failed, 2 for invalid arguments, configuration or data, 130 after Ctrl-C, 143 after
         SIGTERM.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # the stream of neither a terminal nor a file
+        with suppress(AttributeError, ValueError):  # a stream that is neither a terminal nor a file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
     for name in VARIABLES:
         if os.environ.get(name) == "":  # an empty variable counts as unset
             del os.environ[name]
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(HELP, end="")
             return 0
-        if words[0] == "--version":
+        if arguments[0] == "--version":
             print(f"musicreclass {__version__}")
             return 0
-        task, rest = words[0], words[1:]
+        task, *rest = arguments
         if task not in TASKS:
-            raise UserError(f"{task}: no such task; {nearest(task, set(TASKS))}")
+            raise UserError(
+                f"{task}: no such task; {nearest(task, TASKS)}", "unknown_task", task, None, suggestion(task, TASKS)
+            )
         return int(import_module(f"musicreclass.cli.{task}").main(rest))
     except KeyboardInterrupt as error:
         return report_stop(error)

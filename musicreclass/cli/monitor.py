@@ -43,7 +43,7 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model of conf/model/: measure its training step")
     parser.add_argument(
-        "overrides", nargs="*", metavar="OVERRIDE", help="as for train: hardware=rtx data.clip_seconds=10"
+        "overrides", nargs="*", default=[], metavar="OVERRIDE", help="as for train: hardware=rtx data.clip_seconds=10"
     )
     parser.add_argument(
         "--interval", type=float, default=1.0, metavar="SECONDS", help="seconds between two readings (default 1)"

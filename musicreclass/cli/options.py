@@ -1,4 +1,4 @@
-"""Options of the tasks that take paths rather than configuration."""
+"""The argument parser of tasks that take paths rather than configuration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from musicreclass.errors import UserError
 
 
 class Options(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line like all others."""
+    """An argument parser that reports errors as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments."""
-        raise UserError(f"{self.prog.removeprefix('musicreclass ')}: {message}; {self.prog} --help shows how")
+        """Raise an error for invalid arguments."""
+        task = self.prog.removeprefix("musicreclass ")
+        raise UserError(f"{task}: {message}; see {self.prog} --help", "invalid_arguments", task)

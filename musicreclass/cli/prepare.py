@@ -1,4 +1,4 @@
-"""`musicreclass prepare`: fetch weights, decode recordings, compute features ahead of training."""
+"""`musicreclass prepare`: fetch weights, decode recordings and compute features before training."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def main(arguments: list[str]) -> int:
     if check is None:
         return 0
     if args.multirun:
-        raise UserError("prepare: -m is not supported; choose one data= and one features= at a time")
+        raise UserError(
+            "prepare: -m is not supported; use one data= and one features= per command", "no_multirun", "-m"
+        )
     hydra_adapter.run_job(CONF, "prepare", args, prepare_job)
     return 0

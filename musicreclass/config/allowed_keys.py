@@ -13,12 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, one_line, suggestion
-from musicreclass.config.parse import find_field, section_class
+from musicreclass.config.parse import build, find_field, is_users, missing_keys, section_class
+from musicreclass.config.settings import TASKS
 from musicreclass.config.targets import parameters_of
 from musicreclass.config.tree import leaves
 from musicreclass.errors import Problem
 
-SIZES = {"in_features", "num_classes"}  # arguments of a network that follow from the data
+SIZES = {"in_features", "num_classes"}  # arguments of a network that are set from the data
 
 
 class AllowedKeys:
@@ -38,7 +39,7 @@ class AllowedKeys:
         if self.sets(key):
             return True
         parent, _, name = key.rpartition(".")
-        return bool(parent) and name in self._taken_by_target(parent)
+        return bool(parent) and name in self._accepted_by_target(parent) - SIZES
 
     def sets(self, key: str) -> bool:
         """Whether the YAML files set a key, possibly to ???."""
@@ -49,6 +50,13 @@ class AllowedKeys:
             node = hydra_adapter.child(node, part)
         return True
 
+    def file_of(self, key: str) -> str:
+        """The YAML file of the option that defines a key's section, as far as groups name it."""
+        choices = self.cfg.hydra.runtime.choices
+        parts = key.split(".")[:-1]
+        group = next((g for n in range(len(parts), 0, -1) if (g := "/".join(parts[:n])) in choices), None)
+        return f"conf/{self.task}.yaml" if group is None else f"conf/{group}/{choices[group]}.yaml"
+
     def is_section(self, key: str) -> bool:
         """Whether a key holds further keys."""
         return self.sets(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
@@ -58,9 +66,9 @@ class AllowedKeys:
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         return None if target is None else str(target)
 
-    def _taken_by_target(self, parent: str) -> set[str]:
+    def _accepted_by_target(self, parent: str) -> frozenset[str]:
         target = self._target(parent)
-        return set(parameters_of(target, f"{parent}._target_")) - SIZES if target else set()
+        return parameters_of(target, f"{parent}._target_") if target else frozenset()
 
     def names(self, key: str) -> set[str]:
         """The allowed keys beside a key, in full; every leaf of the tree if its parent is unknown."""
@@ -68,11 +76,14 @@ class AllowedKeys:
         node = OmegaConf.select(self.cfg, parent) if parent and self.sets(parent) else None
         if OmegaConf.is_dict(node):
             siblings = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
-            return {f"{parent}.{name}" for name in siblings | self._taken_by_target(parent)}
+            return {f"{parent}.{name}" for name in siblings | self._accepted_by_target(parent) - SIZES}
         return {path for path, _ in leaves(self.cfg)} | {str(k) for k in self.cfg if k != "hydra"}
 
     def unknown_key(self, key: str, as_written: str = "") -> Problem:
         """The problem of a key that may not be set, with the nearest one that may."""
+        parent, _, name = key.rpartition(".")
+        if parent and name in SIZES & self._accepted_by_target(parent):
+            return Problem(f"{as_written or key}: is set from the data", "fixed_key", key)
         names = self.names(key)
         return Problem(
             f"{as_written or key}: no such key; {nearest(key, names)}", "unknown_key", key, None, suggestion(key, names)
@@ -83,32 +94,66 @@ class AllowedKeys:
         field = find_field(self.task, self.plain, key)
         if field is not None and section_class(field.annotation, value) is None:
             return value_problem(key, value, field_type(field))
-        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False) if self.sets(key) else None
+        return None if field is not None else self._unlike_default(key, value)
+
+    def _unlike_default(self, key: str, value: Any) -> Problem | None:
+        """What is wrong with a value of a key that `settings` does not declare; a user's class takes any."""
+        parent = key.rpartition(".")[0]
+        target = self._target(parent) if parent else None
+        if not self.sets(key) or is_users(target):
+            return None
+        default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False)
         default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
-        target = self._target(key.rpartition(".")[0]) if "." in key else None
-        foreign = bool(target) and not str(target).startswith("musicreclass.")
-        return unlike_default(key, value, default, foreign)
+        return unlike_default(key, value, default, bool(target) and not str(target).startswith("musicreclass."))
 
     def problems(self, cfg: DictConfig) -> list[Problem]:
         """Every unknown key, missing value, failed interpolation and wrong value of a composed configuration."""
         problems: list[Problem] = []
-        indirect: list[Problem] = []
+        wrong: list[Problem] = []
+        config, interpolated = self._resolve(cfg, problems, wrong)
+        build(TASKS[self.task], config, "", wrong)
+        set_values = [problem.value for problem in wrong if problem.key not in interpolated]
+        # a wrong value that is interpolated elsewhere is reported once, where it is set
+        problems += [p for p in wrong if p.key not in interpolated or p.value not in set_values]
+        reported = {problem.key for problem in problems}
+        missing = [key for key in missing_keys(TASKS[self.task], config) if key not in reported]
+        return problems + [Problem(f"{key}: no YAML file sets it", "missing_value", key) for key in missing]
+
+    def _resolve(
+        self, cfg: DictConfig, problems: list[Problem], wrong: list[Problem]
+    ) -> tuple[dict[str, Any], set[str]]:
+        """The plain values of allowed keys, and which of them are interpolations.
+
+        Problems with other keys are added to `problems`, values that are unlike their default to `wrong`.
+        """
+        config: dict[str, Any] = {}
+        interpolated = set()
         for key, node in leaves(cfg):
-            try:
-                if hydra_adapter.is_missing(node):
-                    problems.append(Problem(f"{key}: a value is required: {key}=...", "missing_value", key))
+            if hydra_adapter.is_missing(node):
+                problems.append(Problem(f"{key}: a value is required: {key}=...", "missing_value", key))
+            elif not self.allows(key):
+                problems.append(self.unknown_key(key))
+            else:
+                try:
+                    value = OmegaConf.select(cfg, key)
+                    value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+                except OmegaConfBaseException as error:
+                    problems.append(Problem(f"{key}: {one_line(error)}", "failed_interpolation", key))
                     continue
-                if not self.allows(key):
-                    problems.append(self.unknown_key(key))
-                    continue
-                value = OmegaConf.select(cfg, key)
-                problem = self.wrong_value(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
-            except OmegaConfBaseException as error:
-                problem = Problem(f"{key}: {one_line(error)}", "failed_interpolation", key)
-            if problem is not None:
-                (indirect if hydra_adapter.is_interpolation(node) else problems).append(problem)
-        reported = [problem.value for problem in problems if problem.kind == "invalid_value"]
-        return problems + [problem for problem in indirect if problem.value not in reported]  # reported where it is set
+                set_value(config, key, value)
+                if hydra_adapter.is_interpolation(node):
+                    interpolated.add(key)
+                if find_field(self.task, self.plain, key) is None and (problem := self._unlike_default(key, value)):
+                    wrong.append(problem)
+        return config, interpolated
+
+
+def set_value(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key in nested dictionaries."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        config = config.setdefault(parent, {})
+    config[name] = value
 
 
 def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem | None:
@@ -117,8 +162,8 @@ def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem
     Args:
         key: the dotted key.
         value: its value.
-        default: what the YAML file says.
-        foreign: whether the value goes to a class of another library; many of their parameters take numbers, names or null.
+        default: the value in the YAML file.
+        foreign: whether the value goes to a class of another library, which often accepts numbers, names or null.
     """
     kind = list if isinstance(default, (list, tuple)) else type(default)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -128,4 +173,7 @@ def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem
         return None
     if kind is float and number:
         return None
-    return wrong_value(key, value, "a list" if kind is list else NAMES[kind])
+    if kind is list:
+        return wrong_value(key, value, "a list", f"{key}=[{value}]" if isinstance(value, (str, int, float)) else "")
+    suggestion = f"'{key}=\"{value}\"'" if kind is str and number else ""
+    return wrong_value(key, value, NAMES[kind], suggestion)

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
-from musicreclass.config.compatibility import Choices
+from musicreclass.config.compatibility import Choices, reads
 from musicreclass.config.messages import one_line
 from musicreclass.config.overrides import Overrides, first_value
 from musicreclass.config.parse import parse
@@ -27,8 +27,8 @@ from musicreclass.config.settings import SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
 
-OVERLAYS = ("experiment", "debug", "search")  # groups whose files set keys of other groups and have none of their own
-CLASHING = ("data", "model", "features", *OVERLAYS)  # groups whose options may not fit each other
+OVERLAYS = ("experiment", "debug", "search")  # groups with files that only set keys of other groups
+CLASHING = ("data", "model", "features", *OVERLAYS)  # groups with options that may exclude each other
 COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
@@ -38,10 +38,10 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     Args:
         task: names the primary file, `train`.
         overrides: as on the command line, `["model=mlp", "seed=2"]`.
-        config_dir: your own folder of configuration.
+        config_dir: your own configuration folder.
 
     Returns:
-        The configuration without Hydra's own node, interpolations in place, the chosen options under `choices`.
+        The configuration without Hydra's node, interpolations unresolved, with the chosen options under `choices`.
 
     Raises:
         ConfigError: with every problem.
@@ -75,12 +75,12 @@ def train_settings(overrides: list[str], config_dir: str | None = None) -> Train
 
 
 class Check:
-    """One look at a command line, before anything is done.
+    """The check of a command line, before anything is done.
 
     Args:
         tree: the folders of configuration.
         task: names the primary file.
-        arguments: the overrides, as they were typed.
+        arguments: the overrides, as typed.
         multirun: whether comma-separated values and ranges are sweeps.
     """
 
@@ -93,23 +93,22 @@ class Check:
         self.collected: list[Problem] = []
 
     def outputs(self) -> Path:
-        """The folder of the first job's runs; known after `problems`."""
+        """The folder of the first job's runs; available after `problems`."""
         assert self.first is not None
         return Path(OmegaConf.select(self.first, "paths.outputs"))
 
     def jobs(self) -> int:
-        """How many jobs a multirun has; known after `problems`."""
+        """The number of jobs of a multirun; available after `problems`."""
         assert self.first is not None
         if self.is_search():
             return int(self.first.hydra.sweeper.n_trials)
-        given = {o.get_key_element(): o for o in self.overrides if not o.is_hydra_override()}
-        swept = self._swept_by_file(self.first)
-        return math.prod(
-            len(list(o.sweep_string_iterator())) for o in (swept | given).values() if o.is_sweep_override()
-        )
+        in_file = self._swept_by_file(self.first)
+        typed = {o.get_key_element(): o for o in self.overrides if not o.is_hydra_override()}
+        swept = [o for o in (in_file | typed).values() if o.is_sweep_override()]
+        return math.prod(len(list(o.sweep_string_iterator())) for o in swept)
 
     def is_search(self) -> bool:
-        """Whether a sweeper proposes jobs by the scores of those before; known after `problems`."""
+        """Whether a sweeper proposes jobs by earlier scores; available after `problems`."""
         assert self.first is not None
         return searches(self.first)
 
@@ -138,8 +137,8 @@ class Check:
         keys = [o.key_or_group for o in self.overrides if o.is_sweep_override()]
         searched = [k for k in keys if k.replace("/", ".").split(".")[0] in SIGNED and k not in COMPARED]
         if searched and not any(o.key_or_group == "evaluate" for o in self.overrides):
-            remedy = "add evaluate=[valid] (or evaluate=[valid,test] to score all of them)"
-            line = f"{searched[0]}: a sweep over it is a search, and its runs would be scored on test: {remedy}"
+            remedy = "add evaluate=[valid] (or evaluate=[valid,test] to score all of them on test)"
+            line = f"{searched[0]}: a sweep over it is a search, which would be scored on test; {remedy}"
             self.collected.append(Problem(line, "test_in_search", searched[0]))
 
     def _check_job(self, chosen: list[str], fixed: list[Override]) -> None:
@@ -154,24 +153,26 @@ class Check:
             cfg = self.tree.compose(self.task, groups + [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
-            self.collected += allowed.problems(cfg)
+            problems = allowed.problems(cfg)
         except ConfigError as error:
             self.collected += error.problems
             return
-        except Exception as error:  # Hydra meets files that it does not expect with errors of any kind
+        except Exception as error:  # on unexpected files Hydra raises errors of any kind
             self.collected.append(self._cannot_compose(error, groups))
             return
+        self.collected += problems
         self.first = self.first or cfg
         self.scores_test |= "test" in (cfg.get("evaluate") or [])
         swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
-        self.collected += Choices(self.tree, self.multirun, swept).misfits(cfg, dict(choices))
+        if not any(reads(problem.key) for problem in problems):
+            self.collected += Choices(self.tree, self.multirun, swept).problems(cfg, dict(choices))
 
     def _allowed_keys(self, composed: DictConfig) -> AllowedKeys:
-        """What may be set: of an overlay, only keys that the groups it chooses have."""
+        """The keys that may be set; an overlay may set only keys of the groups that it chooses."""
         choices = composed.hydra.runtime.choices
         if any(choices.get(overlay) for overlay in OVERLAYS):
-            own = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
-            return AllowedKeys(self.task, self.tree.compose(self.task, own))
+            chosen = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
+            return AllowedKeys(self.task, self.tree.compose(self.task, chosen))
         return AllowedKeys(self.task, composed)
 
     def _cannot_compose(self, error: Exception, groups: list[str]) -> Problem:
@@ -189,13 +190,11 @@ class Check:
             self.collected.append(allowed.unknown_key(key, override.get_key_element()))
             return False
         if not (allowed.sets(key) or override.is_add() or override.is_force_add()):
-            line = f"{text}: the file does not set {key}; add it with a plus: +{text}"
+            line = f"{text}: {allowed.file_of(key)} does not define {key}; add it with a plus: +{text}"
             self.collected.append(Problem(line, "needs_plus", key, None, f"+{text}"))
             return False
         if override.is_delete():
-            self.collected.append(
-                Problem(f"{text}: a key cannot be removed; give it another value", "removed_key", key)
-            )
+            self.collected.append(Problem(f"{text}: a key cannot be removed; set another value", "removed_key", key))
             return False
         if override.is_sweep_override() and override.is_discrete_sweep():
             values = [getattr(value, "text", value) for value in override.sweep_iterator()]
@@ -214,15 +213,15 @@ class Check:
         return {o.get_key_element(): o for o in parsed if o is not None}
 
     def _check_sweep_of_file(self, cfg: DictConfig, allowed: AllowedKeys) -> None:
-        """Check what the sweeper's file sweeps over; the command line takes precedence for a key."""
-        given = {o.get_key_element() for o in self.overrides}
+        """Check the sweep in the sweeper's file; the command line takes precedence."""
+        typed = {o.get_key_element() for o in self.overrides}
         for key, swept in self._swept_by_file(cfg).items():
-            if key not in given and self._can_take_part(swept) and not self.parser.is_group(swept):
+            if key not in typed and self._can_take_part(swept) and not self.parser.is_group(swept):
                 self._is_allowed(swept, allowed)
 
 
 def combinations(swept: list[Override]) -> list[list[str]]:
-    """The choices of groups to compose: all that may clash with each other, and each other option once."""
+    """The choices of groups to compose: every combination of groups that may exclude each other, and each other option once."""
     options = {o.get_key_element(): list(o.sweep_string_iterator()) for o in swept}
     clashing = [key for key in options if key.split("/")[0] in CLASHING]
     first = {key: values[0] for key, values in options.items()}

@@ -18,12 +18,16 @@ ALONE = Problem(
     "processes_in_multirun",
     "hardware.devices",
 )
+READ = (  # keys that this module reads; if one of them is invalid, choices are not compared
+    "data.provides", "data.sampler", "model.input", "model._target_", "hardware.devices", "hardware.nodes",
+    "hardware.precision", "trainer.precision", "trainer.gradient_clip_norm", "optimizer.fused", "early_stopping.patience",
+)  # fmt: skip
 WHOLE_RUN_SCHEDULES = ("OneCycleLR", "CosineAnnealingLR")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What must hold between the parts of a composed configuration.
+    """Rules between the parts of a composed configuration.
 
     Args:
         tree: the folders of configuration, for alternatives to suggest.
@@ -35,17 +39,17 @@ class Choices:
     multirun: bool
     swept: set[str]
 
-    def misfits(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
+    def problems(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Choices that do not fit each other."""
         problems = self._processes(cfg, choices) or self._targets(cfg, choices)
         if problems or cfg.get("data") is None:
             return problems
-        gives = list(cfg.data.get("provides", []))
+        provides = list(cfg.data.get("provides", []))
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
-        problems = self._features(cfg, choices, features, gives)
+        problems = self._features(cfg, choices, features, provides)
         if problems or cfg.get("model") is None:
             return problems
-        return untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)
+        return untrainable(cfg, choices) or self._input(cfg, choices, ["table"] if features else provides)
 
     def _processes(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Where the jobs run: multiruns, several processes, Hydra's own mode."""
@@ -73,7 +77,7 @@ class Choices:
         return []
 
     def _targets(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
-        """Sections that name no class."""
+        """Sections without a class."""
         for section in ("data", "model"):
             node = cfg.get(section)
             if node is not None and not (isinstance(node, DictConfig) and isinstance(node.get("_target_"), str)):
@@ -82,39 +86,44 @@ class Choices:
         return []
 
     def _features(
-        self, cfg: DictConfig, choices: dict[str, str], features: str | None, gives: list[str]
+        self, cfg: DictConfig, choices: dict[str, str], features: str | None, provides: list[str]
     ) -> list[Problem]:
         """Features that the data does not allow."""
-        if features and "waveform" not in gives:
-            sources = "|".join(self.tree.options_reading("data", "provides", "waveform"))
+        if features and "waveform" not in provides:
+            sources = "|".join(self.tree.options_with("data", "provides", "waveform"))
             line = f"features={features} reads recordings, and data={choices['data']} is a table; use features=none, or data={sources}"
             return [Problem(line, "features_of_table", "features", features, "features=none")]
         if features and cfg.data.get("sampler", "none") != "none":
-            line = f"data.sampler={cfg.data.sampler} draws clips, and features={features} makes a table; use class_weight=balanced"
+            line = f"data.sampler={cfg.data.sampler} draws clips, and features={features} provides a table; use class_weight=balanced"
             return [Problem(line, "sampler_of_table", "data.sampler", cfg.data.sampler, "class_weight=balanced")]
         return []
 
-    def _unreadable(self, cfg: DictConfig, choices: dict[str, str], gives: list[str]) -> list[Problem]:
+    def _input(self, cfg: DictConfig, choices: dict[str, str], provides: list[str]) -> list[Problem]:
         """A model that cannot read what the data, or its features, provide."""
         data, model, needs = choices["data"], choices["model"], cfg.model.get("input")
         features, augmentation = choices.get("features", "none"), choices.get("augmentation", "none")
         if needs not in ("table", "waveform"):
-            line = f"model={model}: its file must say what it reads: input: table, or input: waveform"
+            line = f"model={model}: its file must set what it reads: input: table, or input: waveform"
             return [Problem(line, "missing_input", "model.input", needs)]
-        if needs in gives and needs == "table" and augmentation != "none":
+        if needs in provides and needs == "table" and augmentation != "none":
             line = f"augmentation={augmentation} augments audio, and model={model} reads a table; use augmentation=none"
             return [Problem(line, "augmentation_of_table", "augmentation", augmentation, "augmentation=none")]
-        if needs in gives:
+        if needs in provides:
             return []
-        models = "|".join(self.tree.options_reading("model", "input", gives[0] if gives else "table"))
+        models = "|".join(self.tree.options_with("model", "input", provides[0] if provides else "table"))
         if features != "none":
-            line = f"features={features} gives a table, and model={model} reads a {needs}; use model={models}, or features=none"
+            line = f"features={features} provides a table, and model={model} reads a {needs}; use model={models}, or features=none"
             return [Problem(line, "input_mismatch", "model", model, "features=none")]
         encoders = "|".join(option for option in self.tree.groups["features"] if option != "none")
         ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
-        sources = "|".join(self.tree.options_reading("data", "provides", needs))
-        line = f"data={data} gives a {' and a '.join(gives)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
+        sources = "|".join(self.tree.options_with("data", "provides", needs))
+        line = f"data={data} provides a {' and a '.join(provides)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
         return [Problem(line, "input_mismatch", "model", model, ways[0])]
+
+
+def reads(key: str) -> bool:
+    """Whether `Choices` reads a key, or a key below it."""
+    return any(f"{name}.".startswith(f"{key}.") for name in READ)
 
 
 def is_estimator(cfg: DictConfig) -> bool:

@@ -1,4 +1,4 @@
-"""What a setting may be: field types for `settings`, their rules in words, and problems with values."""
+"""Field types for `settings`, their rules as text, and the problems of values that break them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 class Rule:
-    """A rule in words, where the type does not say it.
+    """The rule of a type as text, if the type alone does not express it.
 
     Args:
         text: completes "must be ...".
@@ -32,7 +32,7 @@ def setting(help_line: str, *, default: Any = None, signed: bool = True) -> Any:
 
     Args:
         help_line: what the setting does, for `--help`.
-        default: what counts where no YAML file sets the key; it is not validated.
+        default: value used if no YAML file sets the key; it is not validated. None: the key is not set.
         signed: whether the value is part of a run's signature.
     """
     return Field(default, description=help_line, json_schema_extra={"signed": signed})
@@ -55,14 +55,14 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1), Rule("a probability, from 0 (never) to 1 (always)")]
-Text = Annotated[str, MinLen(1), Rule("text that is not empty")]
+Text = Annotated[str, MinLen(1), Rule("non-empty text")]
 
 
 def rule(annotation: Any, metadata: Any = ()) -> str:
-    """The rule of a type in words: `a whole number, at least 1, or null`."""
-    given = [part.text for part in metadata if isinstance(part, Rule)]
-    if given:
-        return given[-1]
+    """The rule of a type as text: `a whole number, at least 1, or null`."""
+    rules = [part.text for part in metadata if isinstance(part, Rule)]
+    if rules:
+        return rules[-1]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return rule(arguments[0], (*arguments[1:], *metadata))
@@ -74,21 +74,21 @@ def rule(annotation: Any, metadata: Any = ()) -> str:
         return " or ".join(parts) + "".join(f", or {name}" for name in special)
     if origin is list:
         item = rule(arguments[0])
-        plural = {"text": "text", "text that is not empty": "text", "a number": "numbers"}.get(item, item)
+        plural = {"text": "text", "non-empty text": "text", "a number": "numbers"}.get(item, item)
         return f"a list of {plural.replace('a whole number', 'whole numbers')}"
     return ", ".join([NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]).rstrip(", ")
 
 
 def limit(part: Any) -> str:
-    """A bound in words."""
-    words: dict[type, Callable[[Any], str]] = {
+    """A bound as text."""
+    texts: dict[type, Callable[[Any], str]] = {
         Ge: lambda p: f"at least {p.ge}",
         Gt: lambda p: f"above {p.gt}",
         Le: lambda p: f"at most {p.le}",
         Lt: lambda p: f"below {p.lt}",
         MultipleOf: lambda p: f"a multiple of {p.multiple_of}",
     }
-    return words[type(part)](part) if type(part) in words else ""
+    return texts[type(part)](part) if type(part) in texts else ""
 
 
 def field_type(field: FieldInfo) -> Any:
@@ -104,20 +104,27 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         value: its value.
         kind: the type that it must have.
     """
+    if is_valid(value, kind):
+        return None
+    suggestion = ""
+    if isinstance(value, (int, float)) and is_valid(str(value), kind):
+        suggestion = f"'{key}=\"{value}\"'"
+    elif isinstance(value, (str, int, float)) and is_valid([value], kind):
+        suggestion = f"{key}=[{value}]"
+    return wrong_value(key, value, rule(kind), suggestion)
+
+
+def is_valid(value: Any, kind: Any) -> bool:
+    """Whether a value has a type, constraints included."""
     try:
         TypeAdapter(kind, config=STRICT).validate_python(value)
     except ValidationError:
-        return wrong_value(key, value, rule(kind))
-    return None
+        return False
+    return True
 
 
-def wrong_value(key: str, value: Any, rule_text: str) -> Problem:
+def wrong_value(key: str, value: Any, rule_text: str, suggestion: str = "") -> Problem:
     """The problem of a value that breaks a rule, with what to write instead where that is known."""
     shown = "null" if value is None else str(value).replace(", ", ",") if isinstance(value, list) else value
-    suggestion = ""
-    if rule_text.startswith("text") and isinstance(value, (int, float)):
-        suggestion = f"'{key}=\"{value}\"'"
-    elif rule_text.startswith(("a list", "[")) and isinstance(value, (str, int, float)):
-        suggestion = f"{key}=[{value}]"
     hint = f"; write {suggestion}" if suggestion else ""
     return Problem(f"{key}={shown}: must be {rule_text}{hint}", "invalid_value", key, value, suggestion)

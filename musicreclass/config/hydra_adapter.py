@@ -1,4 +1,4 @@
-"""Every use of a private part of Hydra or OmegaConf. What is here must work with each Hydra that pyproject.toml allows."""
+"""Every use of private parts of Hydra and OmegaConf. It must work with each version of Hydra that pyproject.toml allows."""
 
 from __future__ import annotations
 
@@ -130,5 +130,5 @@ def is_interpolation(node: Any) -> bool:
 
 
 def raw_value(node: Any) -> Any:
-    """The value of a leaf as the file has it: an interpolation as text."""
+    """The value of a leaf as it is written; interpolations as text."""
     return node._value()

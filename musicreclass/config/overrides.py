@@ -10,15 +10,15 @@ from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 
-FIXED = {  # keys of Hydra's own that the tasks depend on
+FIXED = {  # keys of Hydra that the tasks depend on
     "hydra.mode": "-m makes a multirun",
     "hydra.sweep.dir": "the list of a multirun is written to sweeps/ in paths.outputs",
-    "hydra.sweep.subdir": "every run has a folder of its own",
+    "hydra.sweep.subdir": "every run has its own folder",
 }
 
 
 class Overrides:
-    """What can be said of each override without composing a configuration.
+    """Checks of single overrides that need no composed configuration.
 
     Args:
         tree: the folders of configuration.
@@ -59,7 +59,7 @@ class Overrides:
         return override.key_or_group in self.tree.groups
 
     def problems(self, override: Override) -> list[Problem]:
-        """What keeps an override out of the composition; empty if it can take part."""
+        """Reasons to exclude an override from the composition; empty if there are none."""
         text, key = str(override.input_line), override.key_or_group
         if not key:
             return [not_an_override(text)]
@@ -85,9 +85,9 @@ class Overrides:
     def _group_problems(self, override: Override) -> list[Problem]:
         """What is wrong with the choice of an option."""
         text, group = str(override.input_line), override.key_or_group
-        options, taken = self.tree.groups[group], self.tree.groups_of(self.task)
-        if group.split("/")[0] not in taken and not override.is_add():
-            groups = ", ".join(sorted(name for name in taken if name in self.tree.groups))
+        options, task_groups = self.tree.groups[group], self.tree.groups_of(self.task)
+        if group.split("/")[0] not in task_groups and not override.is_add():
+            groups = ", ".join(sorted(name for name in task_groups if name in self.tree.groups))
             return [
                 Problem(f"{text}: {self.task} has no group {group}; its groups are {groups}", "unknown_group", group)
             ]
@@ -111,7 +111,7 @@ def not_an_override(text: str) -> Problem:
 
 
 def first_value(override: Override) -> str:
-    """An override as one job has it: the first value of a sweep."""
+    """An override for one job: of a sweep, the first value."""
     if not override.is_sweep_override():
         return str(override.input_line)
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from musicreclass.config.fields import field_type, value_problem, wrong_value
-from musicreclass.config.settings import BY_TARGET, TASKS, Section, Settings
+from musicreclass.config.messages import nearest, suggestion
+from musicreclass.config.settings import BY_TARGET, LIBRARIES, TASKS, Section, Settings, Target
 from musicreclass.errors import ConfigError, Problem
 
 
@@ -19,7 +20,7 @@ def section_class(annotation: Any, node: Any) -> type[Section] | None:
     general = next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
     if general is None:
         return None
-    special = BY_TARGET.get(str(node.get("_target_"))) if isinstance(node, dict) else None
+    special = BY_TARGET.get(str(target_of(node)))
     return special if special is not None and issubclass(special, general) else general
 
 
@@ -29,15 +30,29 @@ def find_field(task: str, config: dict[str, Any], key: str) -> FieldInfo | None:
     node: Any = config
     *parents, name = key.split(".")
     for parent in parents:
-        field = None if kind is None else declared(kind, parent)
+        field = None if kind is None else declared(kind, parent, node)
         node = node.get(parent) if isinstance(node, dict) else None
         kind = None if field is None else section_class(field.annotation, node)
-    return None if kind is None else declared(kind, name)
+    return None if kind is None else declared(kind, name, node)
 
 
-def declared(kind: type[Section], name: str) -> FieldInfo | None:
-    """The declaration of a key in a section; None if there is none."""
-    return kind.model_fields.get("target" if name == "_target_" else name)
+def declared(kind: type[Section], name: str, node: Any) -> FieldInfo | None:
+    """The declaration of a key in a section; None if there is none, or the key is an argument of a user's class."""
+    if name == "_target_":
+        return kind.model_fields.get("target")
+    if issubclass(kind, Target) and kind.about is not None and name not in kind.about and is_users(target_of(node)):
+        return None
+    return kind.model_fields.get(name)
+
+
+def is_users(target: Any) -> bool:
+    """Whether a `_target_` is a user's class: neither of this package nor of a library."""
+    return target is not None and not str(target).startswith(LIBRARIES)
+
+
+def target_of(node: Any) -> Any:
+    """The `_target_` of a section, or None."""
+    return node.get("_target_") if isinstance(node, dict) else None
 
 
 def parse(task: str, config: dict[str, Any]) -> Settings:
@@ -60,12 +75,24 @@ def parse(task: str, config: dict[str, Any]) -> Settings:
     return settings  # type: ignore[return-value]
 
 
+def missing_keys(kind: type[Section], node: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys without a default that no YAML file sets, in the sections that are there and must be complete."""
+    missing = []
+    for name, field in kind.model_fields.items():
+        inner = section_class(field.annotation, node.get(name))
+        if inner is not None and isinstance(node.get(name), dict):
+            missing += missing_keys(inner, node[name], f"{prefix}{name}.")
+        elif kind.complete and name not in node and value_problem(name, field.default, field_type(field)):
+            missing.append(f"{prefix}{name}")
+    return missing
+
+
 def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list[Problem]) -> Section | None:
     """A section with the sections below it; None if there are problems, which are added to the list."""
     values: dict[str, Any] = {}
     before = len(problems)
     for name, value in node.items():
-        field = declared(kind, name)
+        field = declared(kind, name, node)
         inner = None if field is None else section_class(field.annotation, value)
         key = f"{prefix}{name}"
         if inner is not None and isinstance(value, dict):
@@ -81,9 +108,13 @@ def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list
         elif kind.model_config.get("extra") == "allow":
             values[name] = value
         else:
-            problems.append(Problem(f"{key}: no such key", "unknown_key", key, value))
+            names = {f"{prefix}{known}" for known in kind.model_fields}
+            message = f"{key}: no such key; {nearest(key, names)}"
+            problems.append(Problem(message, "unknown_key", key, value, suggestion(key, names)))
     if len(problems) > before:
         return None
+    if is_users(target_of(node)):  # its class alone decides which arguments are valid
+        return kind.model_construct(**{str(name): value for name, value in values.items()})
     try:
         return kind.model_validate(values)
     except ValidationError as error:

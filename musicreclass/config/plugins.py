@@ -1,4 +1,4 @@
-"""Which package each of Hydra's launchers and sweepers needs."""
+"""The packages that Hydra's launchers and sweepers need."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from musicreclass.errors import Problem
 
 @dataclass(frozen=True)
 class Plugin:
-    """What a launcher or sweeper needs.
+    """The package of a launcher or sweeper.
 
     Attributes:
         module: the module that must be installed.
-        extra: the extra of this project that installs it; empty if there is none.
+        extra: the extra of this project that installs it, or empty.
         install: the command that installs it alone.
     """
 
@@ -23,12 +23,12 @@ class Plugin:
     install: str
 
     def remedy(self) -> str:
-        """How to install it, in a few words."""
+        """How to install it."""
         from_checkout = f"pip install -c constraints.txt -e '.[{self.extra}]' in the project's folder"
         return f"{from_checkout} or {self.install}" if self.extra else self.install
 
 
-PLUGINS = {  # by the beginning of the option's name
+PLUGINS = {  # by the start of the option's name
     "joblib": Plugin("hydra_plugins.hydra_joblib_launcher", "sweep", "pip install hydra-joblib-launcher"),
     "submitit": Plugin("hydra_plugins.hydra_submitit_launcher", "slurm", "pip install hydra-submitit-launcher"),
     "ray": Plugin(
@@ -58,5 +58,5 @@ def is_installed(module: str) -> bool:
     """Whether a module is installed; it is not imported."""
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is the package that would contain it
+    except ModuleNotFoundError:  # its package is not installed either
         return False

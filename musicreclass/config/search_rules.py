@@ -1,4 +1,4 @@
-"""Which multiruns are searches, and the rules that a search must follow."""
+"""Whether a multirun is a search, and the rules for searches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_SEARCHED = ("seed", "data.fold", "data/split")  # a search would choose the 
 
 
 def searches(cfg: DictConfig) -> bool:
-    """Whether the sweeper of a composed configuration proposes jobs by the scores of those before."""
+    """Whether the sweeper of a composed configuration proposes jobs by earlier scores."""
     return str(cfg.hydra.sweeper.get("_target_")) == SEARCH_SWEEPER
 
 
@@ -55,7 +55,7 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
 
 
 def pruner_problems(cfg: DictConfig) -> list[Problem]:
-    """What is wrong with `hydra.sweeper.pruner`: arguments for a model that reports scores by epoch, or null."""
+    """Problems with `hydra.sweeper.pruner`, which must be null, or arguments for a model that reports scores by epoch."""
     key, pruner = "hydra.sweeper.pruner", cfg.hydra.sweeper.get("pruner")
     if pruner is None:
         return []

@@ -1,23 +1,27 @@
-"""The configuration: where it lies, how it is composed, how a task's arguments and its help follow from it."""
+"""The folders of configuration: their groups and options, and how a job's configuration is composed from them."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from musicreclass.config import hydra_adapter
 from musicreclass.config.locations import CONF
-from musicreclass.errors import ConfigError
+from musicreclass.config.messages import one_line
+from musicreclass.errors import ConfigError, Problem
 
 
 class Tree:
     """The conf/ folders in order of precedence: the user's --config-dir, then this project's.
 
     Args:
-        config_dir: the user's own folder of configuration, or None.
+        config_dir: the user's configuration folder, or None.
 
     Raises:
         ConfigError: if config_dir is not a folder.
@@ -25,20 +29,22 @@ class Tree:
 
     def __init__(self, config_dir: str | None = None) -> None:
         if config_dir is not None and not Path(config_dir).is_dir():
-            raise ConfigError([f"--config-dir {config_dir}: there is no such folder"])
+            message = f"--config-dir {config_dir}: there is no such folder"
+            raise ConfigError([Problem(message, "missing_folder", "--config-dir", config_dir)])
         self.roots = [Path(config_dir).resolve()] if config_dir else []
         self.roots.append(CONF)
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
         """Every group with its options, both sorted."""
-        found: dict[str, set[str]] = {}
+        groups: dict[str, set[str]] = {}
         for root in self.roots:
             for file in root.rglob("*.yaml"):
-                folder = file.parent.relative_to(root).as_posix()
-                if folder != "." and not file.stem.startswith("_"):  # those are what others of the group begin with
-                    found.setdefault(folder, set()).add(file.stem)
-        return {group: sorted(options) for group, options in sorted(found.items())}
+                group = file.parent.relative_to(root).as_posix()
+                is_base = file.stem.startswith("_")  # shared bases of the other options
+                if group != "." and not is_base and file.is_file():
+                    groups.setdefault(group, set()).add(file.stem)
+        return {group: sorted(options) for group, options in sorted(groups.items())}
 
     @cached_property
     def loader(self) -> Any:
@@ -49,33 +55,52 @@ class Tree:
         """The configuration of one job, hydra's own node included."""
         return hydra_adapter.compose(self.loader, task, overrides)
 
-    def _file(self, name: str) -> Path | None:
-        return next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
+    def read(self, name: str) -> dict[str, Any]:
+        """A file of configuration as it is written, interpolations as text; empty if there is none.
+
+        Args:
+            name: a task, or `GROUP/OPTION`.
+
+        Raises:
+            ConfigError: if the file cannot be read.
+        """
+        file = next((f for root in self.roots if (f := root / f"{name}.yaml").is_file()), None)
+        if file is None:
+            return {}
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(file))
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            message = f"{file}: cannot be read: {one_line(error)}"
+            raise ConfigError([Problem(message, "unreadable", str(file))]) from error
+        return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+    def _defaults(self, name: str) -> list[tuple[str, Any]]:
+        """The groups with their options in the defaults list of a file."""
+        entries = self.read(name).get("defaults") or []
+        return [(str(group), option) for entry in entries if isinstance(entry, dict) for group, option in entry.items()]
 
     def chosen_by(self, group: str, option: str) -> dict[str, str]:
         """The options of the task's other groups that an overlay's file chooses, such as an experiment's."""
-        file = self._file(f"{group}/{option}")
-        begun: Any = (OmegaConf.select(OmegaConf.load(file), "defaults") or []) if file else []
-        lines = [(str(key), value) for entry in begun if OmegaConf.is_dict(entry) for key, value in entry.items()]
-        chosen = {key.removeprefix("override").strip().lstrip("/"): str(value) for key, value in lines}
+        defaults = self._defaults(f"{group}/{option}")
+        chosen = {key.removeprefix("override").strip().lstrip("/"): str(value) for key, value in defaults}
         return {key: value for key, value in chosen.items() if not key.startswith("hydra/")}
 
     def groups_of(self, task: str) -> set[str]:
-        """The groups that a task's own file begins with."""
-        file = self._file(task)
-        begun: Any = OmegaConf.select(OmegaConf.load(file), "defaults") if file else []
-        return {str(name).split()[-1] for entry in begun if OmegaConf.is_dict(entry) for name in entry}
+        """The groups in the defaults list of a task's own file."""
+        return {group.split()[-1] for group, _ in self._defaults(task)}
 
-    def options_reading(self, group: str, key: str, value: str) -> list[str]:
-        """The options of a group whose file sets `key` to `value` or to a list that holds it."""
-        hits = []
+    def options_with(self, group: str, key: str, value: str) -> list[str]:
+        """The options of a group with a file that sets `key` to `value` or to a list that contains it.
+
+        Files that cannot be read are left out: they are reported when they are chosen.
+        """
+        options = []
         for option in self.groups.get(group, []):
-            file = self._file(f"{group}/{option}")
-            assert file is not None
-            setting = OmegaConf.select(OmegaConf.load(file), key)
-            if setting == value or (OmegaConf.is_list(setting) and value in setting):
-                hits.append(option)
-        return hits
+            with suppress(ConfigError):
+                setting = self.read(f"{group}/{option}").get(key)
+                if setting == value or (isinstance(setting, list) and value in setting):
+                    options.append(option)
+        return options
 
 
 def with_choices(cfg: DictConfig, choices: dict[str, str | None]) -> DictConfig:
@@ -88,13 +113,13 @@ def with_choices(cfg: DictConfig, choices: dict[str, str | None]) -> DictConfig:
 
 def leaves(cfg: DictConfig, prefix: str = "") -> list[tuple[str, Any]]:
     """Every value of a configuration with its dotted key; Hydra's node is left out, lists are values."""
-    found: list[tuple[str, Any]] = []
+    values: list[tuple[str, Any]] = []
     for name in map(str, cfg):
         if not prefix and name == "hydra":
             continue
         node = hydra_adapter.child(cfg, name)
         if hydra_adapter.is_plain_dict(node):
-            found += leaves(node, f"{prefix}{name}.")
+            values += leaves(node, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", node))
-    return found
+            values.append((f"{prefix}{name}", node))
+    return values

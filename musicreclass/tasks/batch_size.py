@@ -29,7 +29,7 @@ def checked_settings(model: str, overrides: list[str]) -> TrainSettings:
     """
     arguments = [f"model={model}", *overrides]
     if not any(argument.startswith("data=") for argument in overrides):
-        reads_audio = model in Tree().options_reading("model", "input", "waveform")
+        reads_audio = model in Tree().options_with("model", "input", "waveform")
         arguments.append("data=demo_audio" if reads_audio else "data=demo")
     settings = train_settings(arguments)
     if settings.model.is_estimator:

@@ -17,7 +17,7 @@ from musicreclass.config.settings import CLIPS, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, DataError, RunError
+from musicreclass.errors import ConfigError, DataError, RunError, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
@@ -62,7 +62,8 @@ def evaluate(
     """
     run = Run.open(folder)
     if run.state != "done":
-        raise RunError(f"{folder}: the run is {run.state}; only a finished run can be scored", "unfinished_run", folder)
+        state = "failed" if run.state == "failed" else f"is {run.state}"
+        raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
@@ -125,7 +126,7 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
             raise RunError(line, "invalid_target", f"{section}._target_")
         trusted = any(module == name or module.startswith(f"{name}.") for name in trust)
         if not (trusted or module.startswith(PACKAGE_MODULES)):
-            line = f"{folder}/config.yaml: {section} is created by {target}; if that is your own code, add --trust {module}"
+            line = f"{folder}/config.yaml: {section} is created by {target}; if you trust that code, {trust_remedy(module)}"
             raise RunError(line, "untrusted_module", f"{section}._target_", target, module)
 
 
@@ -181,7 +182,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
         if key in [f"data.{name}" for name in CLIPS]:
             raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)
     reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
-    base = [f"model={Tree().options_reading('model', 'input', reads)[0]}"]  # any model that reads the same
+    base = [f"model={Tree().options_with('model', 'input', reads)[0]}"]  # any model that reads the same
     if features.get("_target_"):
         base.append(f"features={choices.get('features')}")
     if "data" not in keys:

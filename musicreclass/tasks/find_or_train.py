@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from musicreclass.config.settings import Settings, TrainSettings
+from musicreclass.config.settings import Settings, TableFileSettings, TrainSettings
 from musicreclass.errors import DatasetNotFoundError, WeightsError
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
@@ -53,7 +53,7 @@ def check_files(settings: Settings) -> None:
         DatasetNotFoundError: for a table.
         WeightsError: for a file of weights.
     """
-    path = None if settings.data is None else settings.data.path
+    path = settings.data.path if isinstance(settings.data, TableFileSettings) else None
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
     sections = {"features": settings.features, "model": getattr(settings, "model", None)}

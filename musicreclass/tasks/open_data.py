@@ -60,7 +60,7 @@ def create(settings: DataSettings) -> TrackData:
     except Exception as error:
         raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
     if not (isinstance(source, type) and issubclass(source, TrackData)):
-        raise target_error("not a TrackData, which a source of tracks must be", "invalid_target", target)
+        raise target_error("must be a subclass of TrackData", "invalid_target", target)
     try:
         return source(**settings.arguments("provides"))
     except TypeError as error:

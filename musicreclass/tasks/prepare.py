@@ -31,7 +31,7 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     check_files(settings)
     features = settings.features
     if features.target is None and settings.data is None:
-        line = "prepare: choose what: features=NAME fetches its weights, data=NAME decodes its recordings"
+        line = "prepare: specify features=NAME or data=NAME"
         raise ConfigError([Problem(line, "nothing_chosen", "data")])
     if features.target is not None:
         for file in encoder_class(features.target)[1].fetch(**features.arguments()):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.config.check import Check, compose
+from musicreclass.config.check import Check, compose, train_settings
 from musicreclass.config.tree import Tree
 from musicreclass.errors import ConfigError, Problem
+from musicreclass.runs.signature import signed_settings
+from musicreclass.tasks.find_or_train import check_files
 
 BAD = {  # override: kind and key of the problem, and what it suggests
     "model=mpl": ("unknown_option", "model", "mlp"),
@@ -55,7 +57,9 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "model.alpha=0.1": ("unknown_key", "model.alpha", "model.scale"),
     "data.split.folds=3": ("unknown_key", "data.split.folds", None),
     "data.ignore_columns=length": ("unknown_key", "data.ignore_columns", None),
-    "+model.in_features=3": ("unknown_key", "model.in_features", None),
+    "+model.in_features=3": ("fixed_key", "model.in_features", ""),
+    "+model.num_classes=3": ("fixed_key", "model.num_classes", ""),
+    "model.input=tabel": ("invalid_value", "model.input", ""),
     "trainer.precision=banana": ("invalid_value", "trainer.precision", ""),
     "trainer.precision=64-true": ("invalid_value", "trainer.precision", ""),
     "trainer.monitor=/some/path": ("invalid_value", "trainer.monitor", ""),
@@ -232,6 +236,97 @@ def test_mistakes_in_a_users_files(run, here):
         assert len(result.lines) == len(problems), result.err
     for name, mentioned in {"group": "model/mpl", "broken": "broken.yaml"}.items():
         assert mentioned in run("train", "--config-dir", "mine", f"experiment={name}").lines[0]
+
+
+def test_a_broken_file_is_reported_only_if_it_is_chosen(run, here):
+    """Data and model that do not fit make the check read all options to find alternatives."""
+    for group in ("model", "data"):
+        folder = here / "mine" / group
+        (folder / "folder.yaml").mkdir(parents=True)
+        (folder / "broken.yaml").write_text("a: [1\n")
+        (folder / "latin.yaml").write_bytes(b"# caf\xe9\n")
+        (folder / "list.yaml").write_text("- 1\n")
+        (folder / "reference.yaml").write_text("input: ${nowhere}\nprovides: ${nowhere}\n")
+    command = ["train", "--config-dir", "mine", "data=demo"]
+    assert [p.kind for p in run(*command, "model=cnn", "seed=x").problems] == ["invalid_value", "input_mismatch"]
+    result = run(*command, "model=broken", "sed=1")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "broken.yaml" in result.lines[0]
+    (here / "mine" / "train.yaml").write_text("defaults: [1\n")
+    result = run(*command)
+    assert [(p.kind, Path(p.key).name) for p in result.problems] == [("unreadable", "train.yaml")]
+
+
+USERS_FILES = {  # of closed sections: what the file contains, and the problems with it
+    "early_stopping": ("patience: 3\nmin_delta: small\npatiense: 3\n",
+                       [("invalid_value", "early_stopping.min_delta"), ("unknown_key", "early_stopping.patiense")]),
+    "data/split": ("protocol: randm\nfraction: 0.1\n",
+                   [("invalid_value", "data.split.protocol"), ("unknown_key", "data.split.fraction")]),
+    "hardware": ("defaults:\n  - auto\n  - _self_\ndevices: many\ngpu: 1\n",
+                 [("invalid_value", "hardware.devices"), ("unknown_key", "hardware.gpu")]),
+    "logger": ("tensorboard: maybe\nmlflow: true\n",
+               [("invalid_value", "logger.tensorboard"), ("unknown_key", "logger.mlflow")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", USERS_FILES)
+@pytest.mark.parametrize("flags", [(), ("--cfg", "job"), ("-m", "seed=1,2")])
+def test_a_users_file_of_a_closed_section_is_checked_before_anything_runs(run, here, group, flags):
+    text, expected = USERS_FILES[group]
+    (here / "mine" / group).mkdir(parents=True)
+    (here / "mine" / group / "mine.yaml").write_text(text)
+    result = run("train", "--config-dir", "mine", f"{group}=mine", "scheduler=none", "class_weight=x", *flags)
+    assert result.code == 2
+    assert {(p.kind, p.key) for p in result.problems} == {*expected, ("invalid_value", "class_weight")}
+    assert len(result.lines) == len(expected) + 1
+    assert not Path("outputs").exists()
+
+
+def test_a_users_file_may_omit_what_has_a_default_only(run, here):
+    for group in ("hardware", "early_stopping"):
+        (here / "mine" / group).mkdir(parents=True)
+    (here / "mine" / "hardware" / "mine.yaml").write_text("precision: bf16-mixed\n")
+    (here / "mine" / "early_stopping" / "mine.yaml").write_text("patience: 3\n")
+    result = run("train", "--config-dir", "mine", "hardware=mine")
+    assert result.code == 2
+    assert {p.kind for p in result.problems} == {"missing_value"}
+    assert {"hardware.devices", "hardware.threads"} <= {p.key for p in result.problems}
+    command = ["train", "--config-dir", "mine", "early_stopping=mine", "scheduler=none", "--cfg", "job"]
+    assert run(*command).code == 0
+
+
+def test_a_section_that_is_replaced_by_a_value_is_reported(run, here):
+    (here / "mine" / "experiment").mkdir(parents=True)
+    (here / "mine" / "experiment" / "flat.yaml").write_text("# @package _global_\nhardware: null\nearly_stopping: 5\n")
+    result = run("train", "--config-dir", "mine", "experiment=flat")
+    assert {(p.kind, p.key) for p in result.problems} == {
+        ("invalid_value", "hardware"), ("invalid_value", "early_stopping"),
+    }  # fmt: skip
+
+
+USERS_CLASSES = {
+    "model": "_target_: nowhere.Net\ninput: table\nn_jobs: auto\ncheckpoint: [a]\nhidden: wide\nlast: 1\n",
+    "data": "_target_: nowhere.Songs\nprovides: [table]\nstore: 3\nroot: [x]\npath: 1\nworkers: all\n"
+    "split: {protocol: random, valid: 0.1, test: 0.1, seed: 0}\n",
+}
+
+
+def test_a_users_class_takes_any_argument(here):
+    for group, text in USERS_CLASSES.items():
+        (here / "mine" / group).mkdir(parents=True)
+        (here / "mine" / group / "mine.yaml").write_text(text)
+    settings = train_settings(["data=mine", "model=mine", "model.checkpoint=b", "model.last=[1,x]"], "mine")
+    assert settings.model.arguments(*settings.model.about) == {
+        "n_jobs": "auto", "checkpoint": "b", "hidden": "wide", "last": [1, "x"],
+    }  # fmt: skip
+    assert settings.data.arguments("provides", "split") == {"store": 3, "root": ["x"], "path": 1, "workers": "all"}
+    assert settings.data.split.protocol == "random"
+    assert settings.model.scale is True
+    check_files(settings)
+    signed_settings(settings)
+    with pytest.raises(ConfigError) as caught:
+        train_settings(["data=mine", "model=mine", "model.input=x", "data.split.valid=2"], "mine")
+    assert [problem.key for problem in caught.value.problems] == ["data.split.valid", "model.input"]
 
 
 def test_the_options_come_from_the_folders():
