@@ -40,8 +40,10 @@ def test_a_loaded_model_executes_nothing(run, table, here):
     ):
         assert run("train", *table_overrides(table), f"model={model}", f"run_dir={model}", "force=true").code == 0
         (here / model / "model" / name).write_bytes(pickle.dumps(Payload()))
-        with pytest.raises(RunError, match="it has changed since it was written"):
+        with pytest.raises(RunError) as caught:
             Run.open(here / model).classifier()
+        assert (caught.value.kind, Path(caught.value.key).name) == ("damaged_model", name)
+        assert "SHA256SUMS" in str(caught.value)
         sum_again(here / model / "model")
         with pytest.raises(RunError):
             Run.open(here / model).classifier()

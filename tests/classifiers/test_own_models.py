@@ -196,3 +196,88 @@ def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, 
         probabilities.append(Run.open(here / folder).predictions("valid").probabilities())
     assert np.array_equal(probabilities[0], probabilities[1])
     assert not np.allclose(probabilities[0], probabilities[2])
+
+
+NETWORKS = """
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+
+class Typed(nn.Linear):
+    def __init__(self, in_features, num_classes, width: int = 3):
+        super().__init__(in_features, num_classes)
+
+
+class Wide(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, 7)
+
+
+class Fixed(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(518, num_classes)
+
+
+class Spectrogram(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+
+    def forward(self, x):
+        assert x.ndim == 4
+        return x.mean((2, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "named"),
+    [
+        (["model._target_=own_models_3.Typed", "+model.width=3.5"], ("invalid_value", "model.width"), "3.5"),
+        (["model._target_=own_models_3.Tiped"], ("import_failed", "model._target_"), "Typed"),
+        (["model._target_=own_models_3.Wide"], ("wrong_output", "model"), "7 values for 3 classes"),
+        (["model._target_=own_models_3.Fixed"], ("wrong_input", "model"), "6 features"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_table_is_reported_before_training(run, table, here, options, expected, named):
+    (here / "own_models_3.py").write_text(NETWORKS)
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text("_target_: own_models_3.Typed\ninput: table\n")
+    result = run("train", "--config-dir", "mine", *table_overrides(table), "model=own", *options)
+    assert (result.code, len(result.lines)) == (2, 1), result.err
+    (problem,) = result.problems
+    assert (problem.kind, problem.key) == expected
+    assert named in problem.message
+    assert not list((here / "outputs").glob("*/status.json"))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("own_models_3.Spectrogram", ("wrong_input", "model.frontend")),
+        ("own_models_3.LogisticRegression", ("input_mismatch", "model.input")),
+        ("sklearn.linear_model.LogisticRegression", ("input_mismatch", "model.input")),
+    ],
+)
+def test_a_model_that_does_not_read_waveforms_is_reported_before_training(run, library, here, target, expected):
+    (here / "own_models_3.py").write_text(NETWORKS)
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text(
+        f"_target_: {target}\ninput: waveform\nsample_rate: 16000\nclip_seconds: 1.0\n"
+    )
+    result = run("train", "--config-dir", "mine", "data=folder", f"data.root={library}", "model=own")
+    assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [expected]), result.err
+    assert not list((here / "outputs").glob("*/status.json"))
+
+
+def test_trying_a_network_changes_neither_its_modes_nor_the_random_state():
+    import torch
+    from torch import nn
+
+    from musicreclass.classifiers.model_folder import ModelCard
+    from musicreclass.classifiers.network_builder import try_network
+
+    network = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5).eval(), nn.Dropout(), nn.Linear(5, 3))
+    before = torch.get_rng_state(), [module.training for module in network.modules()], network.state_dict()["1.running_mean"]
+    try_network(network, ModelCard("network", "x.Y", {}, "table", ["a", "b", "c"], ["f"] * 4))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert [module.training for module in network.modules()] == before[1]
+    assert torch.equal(network.state_dict()["1.running_mean"], before[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 import yaml
@@ -24,7 +26,8 @@ def test_a_split_is_scored_into_the_run(run, finished):
     assert (finished.folder / "figures" / "confusion_matrix_test.png").exists()
     assert len(finished.predictions("test")) == 18
     again = run("evaluate", str(finished.folder))
-    assert "test is scored already" in again.out
+    assert (again.code, finished.metrics["test"]["n"]) == (0, 18)
+    assert "test" in again.out.splitlines()[0]
 
 
 def test_other_data_is_recorded_beside_the_runs_own(run, finished, here):
@@ -151,24 +154,32 @@ def test_a_configuration_that_is_none_is_one_line_that_names_it(text, run, finis
         assert result.lines[0].startswith(f"{finished.folder}/config.yaml: ")
 
 
-def test_mistakes(run, finished, here):
+def test_what_cannot_be_scored_is_one_problem(run, finished, here):
     folder = str(finished.folder)
     frame = make_frame(30)
     frame.loc[0, "label"] = "polka"
     frame.to_csv("polka.csv", index=False)
-    cases = {
-        ("nowhere",): "nowhere: there is no such folder",
-        (folder, "model=mlp"): "model=mlp: only data can be overridden here; the model stays as it was trained",
-        (folder, "data.pth=x"): "data.pth: no such key; did you mean data.path?",
-        (folder, "--split", "all", f"data.path={here}/polka.csv", "data.split_column=null"):
-            "the data has classes that the model does not know: polka; it knows blues, jazz, rock",
-        (folder, "--split", "all", "data.path=gone.csv"): "data.path=gone.csv: there is no such file",
-    }  # fmt: skip
-    for words, line in cases.items():
-        result = run("evaluate", *words)
-        assert (result.code, result.lines) == (2, [line])
     make_frame(30, features=5).to_csv("narrow.csv", index=False)
-    result = run("evaluate", folder, "--split", "all", f"data.path={here}/narrow.csv", "data.split_column=null")
-    assert result.code == 2
-    assert "1 are missing (f5)" in result.lines[0]
+    all_of = (folder, "--split", "all", "data.split_column=null")
+    cases: dict[tuple[str, ...], tuple[str, str, Any]] = {
+        ("nowhere",): ("missing_folder", "nowhere", None),
+        (folder, "model=mlp"): ("not_data", "model", None),
+        (folder, "data.pth=x"): ("unknown_key", "data.pth", None),
+        (*all_of, f"data.path={here}/polka.csv"): ("unknown_classes", "data", ["polka"]),
+        (*all_of, f"data.path={here}/narrow.csv"): ("other_features", "data", ["f5"]),
+        (folder, "--split", "all", "data.path=gone.csv"): ("file_not_found", "gone.csv", None),
+    }
+    for arguments, expected in cases.items():
+        result = run("evaluate", *arguments)
+        assert (result.code, len(result.lines)) == (2, 1)
+        (problem,) = result.problems
+        assert (problem.kind, problem.key, problem.value) == expected
     assert "elsewhere" not in finished.metrics
+
+
+def test_arguments_that_are_missing_are_named(run):
+    for task, required, optional in (("evaluate", "RUN", "OVERRIDE"), ("compare", "RUN_OR_DIR", "FILE")):
+        result = run(task)
+        assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [("invalid_arguments", task)])
+        assert required in result.lines[0]
+        assert optional not in result.lines[0]

@@ -43,8 +43,7 @@ def test_a_run_is_scored_on_another_library(run, library, here):
     (name,) = Run.open(here / "r").metrics["elsewhere"]
     assert Run.open(here / "r").metrics["elsewhere"][name]["n"] == 15
     result = run("evaluate", "r", "data=demo", "--split", "all")
-    assert (result.code, len(result.lines)) == (2, 1)
-    assert "data=demo gives a table" in result.lines[0]
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["input_mismatch"])
 
 
 def test_a_network_over_audio_goes_on_exactly(run, library, here, monkeypatch):
