@@ -30,10 +30,10 @@ class Run:
 
     Args:
         folder: the run folder.
-        trust: modules of your own that the model is made from; code of any other module is never run.
+        trust: your own modules that the model needs; no code of other modules is executed.
 
     Raises:
-        RunError: if the folder holds no run.
+        RunError: if the folder is not a run folder.
 
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds: the metrics of each scored split, `classes` and `protocol`."""
+        """The content of metrics.json: the metrics of each scored split, `classes` and `protocol`."""
         return self._run.metrics
 
     @property
@@ -110,11 +110,11 @@ class Run:
 
 
 def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Run:
-    """Fit a model, score it, and write a run folder; a finished run of the same configuration and data is found again.
+    """Train a model, score it, and write a run folder; a finished run of the same configuration and data is returned as it is.
 
     Args:
         overrides: as on the command line, `["data=demo", "model=mlp", "seed=2"]`.
-        config_dir: your own folder of configuration.
+        config_dir: your own configuration folder.
 
     Returns:
         the finished run.
@@ -135,14 +135,14 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
 
 
 def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
-    """A run folder that exists. Nothing that the folder brings is executed.
+    """Load a run folder. No code from the folder is executed.
 
     Args:
         folder: the run folder.
-        trust: modules of your own that the model is made from.
+        trust: your own modules that the model needs.
 
     Raises:
-        RunError: if the folder holds no run.
+        RunError: if the folder is not a run folder.
 
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
@@ -161,10 +161,10 @@ def evaluate(
         run: the run or its folder.
         split: `train`, `valid`, `test` or `all`.
         overrides: of `data`, for other data: `["data.path=other.csv"]`.
-        trust: modules of your own that the model is made from.
+        trust: your own modules that the model needs.
 
     Returns:
-        the metrics, as metrics.json holds them.
+        the metrics, as in metrics.json.
 
     Raises:
         UserError: for a run or data that cannot be used.
@@ -183,14 +183,14 @@ def evaluate(
 
 
 def compare(*runs: Run | str | Path, each: bool = False) -> pd.DataFrame:
-    """Finished runs side by side, the best on validation first; seeds of one configuration are one row.
+    """Compare finished runs, ranked by validation; seeds of one configuration share a row.
 
     Args:
-        runs: runs, run folders, or folders that hold some.
-        each: a row for every run instead.
+        runs: runs, run folders, or folders that contain run folders.
+        each: one row per run instead.
 
     Returns:
-        what `musicreclass compare --output table.csv` writes, one row per table row.
+        the table that `musicreclass compare --output table.csv` writes.
 
     Raises:
         UserError: if there are no finished runs.

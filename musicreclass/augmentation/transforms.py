@@ -66,7 +66,7 @@ def extension_stub() -> ModuleType:
     vars(module).update(
         _IS_TORCHAUDIO_EXT_AVAILABLE=available,
         _IS_ALIGN_AVAILABLE=align,
-        fail_if_no_align=identity if align else unavailable,
+        fail_if_no_align=identity if align else without_extension,
         _load_lib=load_library,
         _check_cuda_version=lambda: None,
     )
@@ -92,7 +92,7 @@ def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def unavailable(function: Callable[..., Any]) -> Callable[..., Any]:
+def without_extension(function: Callable[..., Any]) -> Callable[..., Any]:
     """Replace a function that needs the extension by one that raises RuntimeError."""
 
     def raise_error(*_: Any, **__: Any) -> Any:

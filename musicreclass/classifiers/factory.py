@@ -17,7 +17,7 @@ from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
-from musicreclass.config.targets import check_arguments, import_target
+from musicreclass.config.targets import check_arguments, import_target, invalid_target
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -33,8 +33,8 @@ CLASSES: dict[str, type[Classifier]] = {
 }
 
 
-def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classifier:
-    """An unfitted Classifier around the `_target_` of `model`.
+def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData) -> Classifier:
+    """An unfitted Classifier for the `_target_` of `model`.
 
     Args:
         settings: checked.
@@ -60,7 +60,7 @@ def build(settings: TrainSettings, profile: Profile, data: TrackData) -> Classif
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"
         raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
     if target.startswith("xgboost.") and target not in TARGETS:
-        raise target_error(f"not supported; of XGBoost's estimators only {TARGETS[0]} is", "invalid_target", target)
+        raise invalid_target("model._target_", target, f"is not supported; use {TARGETS[0]}")
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
@@ -92,7 +92,9 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
     except Exception as error:
         raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_arguments", "model", target)]) from error
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
-        raise target_error("neither an nn.Module nor an estimator with fit and predict_proba", "invalid_target", target)
+        raise invalid_target(
+            "model._target_", target, "must be an nn.Module, or an estimator with fit and predict_proba"
+        )
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
         estimator.set_params(random_state=settings.seed)
     if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own validation
@@ -117,11 +119,6 @@ def try_training_settings(settings: TrainSettings) -> None:
         make_scheduler(settings.scheduler.as_dict(), optimizer, steps=100, mode="min")
     except Exception as error:
         raise ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_value", section)]) from error
-
-
-def target_error(message: str, kind: str, target: str) -> ConfigError:
-    """The error of a `model._target_`."""
-    return ConfigError([Problem(f"model._target_={target}: {message}", kind, "model._target_", target)])
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:

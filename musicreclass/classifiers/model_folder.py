@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +11,11 @@ from typing import Any
 
 from musicreclass.errors import RunError, UserError
 from musicreclass.storage.atomic import POINTER
+from musicreclass.storage.store import sha256
 
 CARD = "meta.json"
 CHECKSUMS = "SHA256SUMS"
-FORMAT = 1  # of meta.json
+CARD_FORMAT = 1  # of meta.json
 KINDS = ("network", "estimator", "boosted")
 
 
@@ -53,7 +53,7 @@ class ModelCard:
 
     def save(self, folder: Path) -> None:
         """Write `meta.json`."""
-        (folder / CARD).write_text(json.dumps({"format": FORMAT, **self.__dict__}, indent=2), encoding="utf-8")
+        (folder / CARD).write_text(json.dumps({"format": CARD_FORMAT, **self.__dict__}, indent=2), encoding="utf-8")
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -70,7 +70,7 @@ def read_card(folder: Path) -> ModelCard:
         raise RunError(line, "no_model", folder) from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})", "unreadable", path) from error
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.get("kind") not in KINDS:
+    if not isinstance(fields, dict) or fields.pop("format", None) != CARD_FORMAT or fields.get("kind") not in KINDS:
         raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
     with reading(path):
         names = fields.get("classes")
@@ -121,8 +121,3 @@ def verify_checksums(folder: Path) -> None:
         with reading(folder / name):
             if sha256(folder / name) != checksum:
                 raise ValueError(f"it has changed since it was written, according to {CHECKSUMS}")
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import AugmentationSettings
-from musicreclass.config.targets import import_target
+from musicreclass.config.targets import import_target, invalid_target
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -28,9 +28,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     """
     target = import_target(card.target, "model._target_")
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        raise _config_error(
-            f"model._target_={card.target}: not an nn.Module", "invalid_target", "model._target_", card.target
-        )
+        raise invalid_target("model._target_", card.target, "must be a subclass of nn.Module")
     sizes = {"num_classes": len(card.classes)}
     if card.input == "table":
         sizes["in_features"] = len(card.columns)
@@ -69,8 +67,7 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     """
     target = import_target(str(settings.target), "augmentation._target_")
     if not (isinstance(target, type) and issubclass(target, Augmentation)):
-        message = f"augmentation._target_={settings.target}: not an Augmentation"
-        raise _config_error(message, "invalid_target", "augmentation._target_", settings.target)
+        raise invalid_target("augmentation._target_", str(settings.target), "must be a subclass of Augmentation")
     return target(settings)
 
 

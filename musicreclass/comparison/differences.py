@@ -42,7 +42,9 @@ def add_differing_settings(
     """
     for name in dict.fromkeys(name for values in settings.values() for name in values):
         optional = section == "data" and name in CLIPS  # a table of features has no clips
-        values = {i: leaves.get(name, "-") for i, leaves in settings.items() if not optional or name in leaves}
+        values = {
+            i: leaf_texts.get(name, "-") for i, leaf_texts in settings.items() if not optional or name in leaf_texts
+        }
         # skip a setting that copies one of another section, as the peak of a schedule copies the learning rate
         copied = any(values == other for key, other in differing.items() if not key.startswith(f"{section}."))
         if len(set(values.values())) > 1 and not copied:
@@ -68,7 +70,7 @@ def separate_equal_labels(rows: list[Row]) -> None:
 
 
 def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
-    """The settings of a row: section -> (the chosen option, its leaves as dotted name -> value)."""
+    """The settings of a row: section -> (the chosen option, its leaf_texts as dotted name -> value)."""
     run = row.runs[0]
     sections: dict[str, tuple[str, dict[str, str]]] = {}
     for section, node in run.experiment.items():
@@ -78,16 +80,16 @@ def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
             sections[section] = (value_text(node), {})
             continue
         option = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
-        sections[section] = (str(option), leaves(node))
+        sections[section] = (str(option), leaf_texts(node))
     return {"features": ("none", {}), **sections}  # runs without this section differ from runs with it
 
 
-def leaves(node: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """The leaves of a tree as dotted name -> text."""
+def leaf_texts(node: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """The leaf_texts of a tree as dotted name -> text."""
     texts: dict[str, str] = {}
     for name, value in node.items():
         if isinstance(value, dict):
-            texts |= leaves(value, f"{prefix}{name}.")
+            texts |= leaf_texts(value, f"{prefix}{name}.")
         else:
             texts[f"{prefix}{name}"] = value_text(value)
     return texts

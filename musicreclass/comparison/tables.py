@@ -12,7 +12,7 @@ from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.signature import hashed
 
-SPLITS = ("valid", "test")
+SCORED_SPLITS = ("valid", "test")
 MAX_TESTED_ROWS = 10  # paired tests cover only the best rows
 
 
@@ -92,7 +92,7 @@ def build_table(rows: list[Row]) -> Table:
     label_rows(rows)
     samples, mismatches = [], []
     sizes: dict[str, str] = {}
-    for split in SPLITS:
+    for split in SCORED_SPLITS:
         by_tracks: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             if split in row.predictions:

@@ -13,13 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, one_line, suggestion
-from musicreclass.config.parse import build, find_field, is_users, missing_keys, section_class
-from musicreclass.config.settings import TASKS
+from musicreclass.config.parse import build_section, find_field, is_users, missing_keys, section_class
+from musicreclass.config.settings import TASK_SETTINGS
 from musicreclass.config.targets import parameters_of
 from musicreclass.config.tree import leaves
 from musicreclass.errors import Problem
 
-SIZES = {"in_features", "num_classes"}  # arguments of a network that are set from the data
+SET_FROM_DATA = {"in_features", "num_classes"}  # arguments of a network that are set from the data
 
 
 class AllowedKeys:
@@ -39,7 +39,7 @@ class AllowedKeys:
         if self.sets(key):
             return True
         parent, _, name = key.rpartition(".")
-        return bool(parent) and name in self._accepted_by_target(parent) - SIZES
+        return bool(parent) and name in self._accepted_by_target(parent) - SET_FROM_DATA
 
     def sets(self, key: str) -> bool:
         """Whether the YAML files set a key, possibly to ???."""
@@ -76,13 +76,13 @@ class AllowedKeys:
         node = OmegaConf.select(self.cfg, parent) if parent and self.sets(parent) else None
         if OmegaConf.is_dict(node):
             siblings = {str(name) for name in node} - {"_target_"}  # type: ignore[union-attr]
-            return {f"{parent}.{name}" for name in siblings | self._accepted_by_target(parent) - SIZES}
+            return {f"{parent}.{name}" for name in siblings | self._accepted_by_target(parent) - SET_FROM_DATA}
         return {path for path, _ in leaves(self.cfg)} | {str(k) for k in self.cfg if k != "hydra"}
 
     def unknown_key(self, key: str, as_written: str = "") -> Problem:
         """The problem of a key that may not be set, with the nearest one that may."""
         parent, _, name = key.rpartition(".")
-        if parent and name in SIZES & self._accepted_by_target(parent):
+        if parent and name in SET_FROM_DATA & self._accepted_by_target(parent):
             return Problem(f"{as_written or key}: is set from the data", "fixed_key", key)
         names = self.names(key)
         return Problem(
@@ -111,12 +111,12 @@ class AllowedKeys:
         problems: list[Problem] = []
         wrong: list[Problem] = []
         config, interpolated = self._resolve(cfg, problems, wrong)
-        build(TASKS[self.task], config, "", wrong)
+        build_section(TASK_SETTINGS[self.task], config, "", wrong)
         set_values = [problem.value for problem in wrong if problem.key not in interpolated]
         # a wrong value that is interpolated elsewhere is reported once, where it is set
         problems += [p for p in wrong if p.key not in interpolated or p.value not in set_values]
         reported = {problem.key for problem in problems}
-        missing = [key for key in missing_keys(TASKS[self.task], config) if key not in reported]
+        missing = [key for key in missing_keys(TASK_SETTINGS[self.task], config) if key not in reported]
         return problems + [Problem(f"{key}: no YAML file sets it", "missing_value", key) for key in missing]
 
     def _resolve(

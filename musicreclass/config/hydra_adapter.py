@@ -39,7 +39,7 @@ def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImp
     return ConfigLoaderImpl(config_search_path=path)
 
 
-def compose(loader: ConfigLoaderImpl, task: str, overrides: list[str]) -> DictConfig:
+def compose_job(loader: ConfigLoaderImpl, task: str, overrides: list[str]) -> DictConfig:
     """The configuration of one job, Hydra's own node included."""
     return loader.load_configuration(task, overrides, run_mode=RunMode.RUN)
 

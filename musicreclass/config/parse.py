@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from musicreclass.config.fields import field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, suggestion
-from musicreclass.config.settings import BY_TARGET, LIBRARIES, TASKS, Section, Settings, Target
+from musicreclass.config.settings import BY_TARGET, PACKAGES, TASK_SETTINGS, Section, Settings, Target
 from musicreclass.errors import ConfigError, Problem
 
 
@@ -26,7 +26,7 @@ def section_class(annotation: Any, node: Any) -> type[Section] | None:
 
 def find_field(task: str, config: dict[str, Any], key: str) -> FieldInfo | None:
     """The declaration of a dotted key, given the classes that a configuration chooses; None for a key of a foreign class."""
-    kind: type[Section] | None = TASKS[task]
+    kind: type[Section] | None = TASK_SETTINGS[task]
     node: Any = config
     *parents, name = key.split(".")
     for parent in parents:
@@ -47,7 +47,7 @@ def declared(kind: type[Section], name: str, node: Any) -> FieldInfo | None:
 
 def is_users(target: Any) -> bool:
     """Whether a `_target_` is a user's class: neither of this package nor of a library."""
-    return target is not None and not str(target).startswith(LIBRARIES)
+    return target is not None and not str(target).startswith(PACKAGES)
 
 
 def target_of(node: Any) -> Any:
@@ -69,7 +69,7 @@ def parse(task: str, config: dict[str, Any]) -> Settings:
         ConfigError: with every value that breaks its rule.
     """
     problems: list[Problem] = []
-    settings = build(TASKS[task], config, "", problems)
+    settings = build_section(TASK_SETTINGS[task], config, "", problems)
     if problems:
         raise ConfigError(problems)
     return settings  # type: ignore[return-value]
@@ -87,7 +87,7 @@ def missing_keys(kind: type[Section], node: dict[str, Any], prefix: str = "") ->
     return missing
 
 
-def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list[Problem]) -> Section | None:
+def build_section(kind: type[Section], node: dict[str, Any], prefix: str, problems: list[Problem]) -> Section | None:
     """A section with the sections below it; None if there are problems, which are added to the list."""
     values: dict[str, Any] = {}
     before = len(problems)
@@ -96,7 +96,7 @@ def build(kind: type[Section], node: dict[str, Any], prefix: str, problems: list
         inner = None if field is None else section_class(field.annotation, value)
         key = f"{prefix}{name}"
         if inner is not None and isinstance(value, dict):
-            values[name] = build(inner, value, f"{key}.", problems)
+            values[name] = build_section(inner, value, f"{key}.", problems)
         elif inner is not None:
             values[name] = value
             if value is not None or NoneType not in get_args(field.annotation):  # type: ignore[union-attr]

@@ -47,7 +47,7 @@ ESTIMATORS = (
     "lightgbm.",
     "catboost.",
 )  # libraries with a fit that ignores the training settings
-LIBRARIES = ("musicreclass.", "torch.", *ESTIMATORS)  # with classes that take arguments as declared here
+PACKAGES = ("musicreclass.", "torch.", *ESTIMATORS)  # with classes that take arguments as declared here
 
 
 def section(kind: type[Section], help_line: str) -> Any:
@@ -511,4 +511,4 @@ BY_TARGET: dict[str, type[Target]] = {
     "xgboost.XGBClassifier": XGBoostSettings,
     "xgboost.sklearn.XGBClassifier": XGBoostSettings,
 }
-TASKS: dict[str, type[Settings]] = {"train": TrainSettings, "prepare": PrepareSettings}
+TASK_SETTINGS: dict[str, type[Settings]] = {"train": TrainSettings, "prepare": PrepareSettings}

@@ -46,6 +46,11 @@ def import_target(target: str, key: str = "_target_") -> Any:
     return obj
 
 
+def invalid_target(key: str, target: str, message: str) -> ConfigError:
+    """The error of a `_target_` that is the wrong kind of class."""
+    return ConfigError([Problem(f"{key}={target}: {message}", "invalid_target", key, target)])
+
+
 def public_names(obj: Any) -> list[str]:
     """The attributes of a module or class, and the submodules of a package."""
     submodules = [module.name for module in iter_modules(getattr(obj, "__path__", []))]

@@ -53,7 +53,7 @@ class Tree:
 
     def compose(self, task: str, overrides: list[str]) -> DictConfig:
         """The configuration of one job, hydra's own node included."""
-        return hydra_adapter.compose(self.loader, task, overrides)
+        return hydra_adapter.compose_job(self.loader, task, overrides)
 
     def read(self, name: str) -> dict[str, Any]:
         """A file of configuration as it is written, interpolations as text; empty if there is none.

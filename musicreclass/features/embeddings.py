@@ -21,7 +21,7 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.profile import AUTOCAST, Profile
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.atomic import replacing
@@ -29,7 +29,6 @@ from musicreclass.storage.atomic import replacing
 TABLE = "x.npy"
 REMEDY = "; data.min_seconds=S leaves out recordings shorter than S seconds"
 NOT_ENCODER_ARGUMENTS = ("_target_", "sample_rate", "precision", "cache", "batch_size")  # keys of conf/features/
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class EmbeddedTracks(TableData):

@@ -16,6 +16,7 @@ PREFETCH, PREFETCH_UNIFIED = 3, 2  # batches that are prepared while the network
 MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the free memory; more if other programs use the same memory
 EMPTY_CACHE_UNIFIED = 20  # batches
 INTERVAL = 5.0  # seconds
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by precision
 CONVOLUTION_CAPABILITY, TF32_CAPABILITY, COMPILE_CAPABILITY = (7, 0), (8, 0), (7, 0)  # of CUDA
 
 

@@ -38,7 +38,7 @@ NOT_BEGUN = "the sweep ended before it; the same command starts it"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended.
 
     Attributes:
@@ -92,7 +92,7 @@ class Sweep:
 
     def run_job(
         self, cfg: DictConfig, number: int, overrides: list[str], launcher: DictConfig, train: Train
-    ) -> Outcome:
+    ) -> JobOutcome:
         """Train one job and record the outcome.
 
         Args:
@@ -118,15 +118,15 @@ class Sweep:
             raise
         except TrialPruned as pruned:
             self._write(job | pruned_result(pruned))
-            return Outcome(error=pruned if is_local else None)
+            return JobOutcome(error=pruned if is_local else None)
         except (Exception, SystemExit) as raised:
             error = raised if isinstance(raised, Exception) else RuntimeError(f"the job called exit({raised.code})")
             message = " ".join(str(error).split())
             self._write(job | {"state": "failed", "error": message, "run": str(getattr(error, "folder", ""))})
-            return Outcome(error=error if is_local else None)
+            return JobOutcome(error=error if is_local else None)
         self._write(job | result)
         macro_f1 = result["macro_f1"]
-        return Outcome() if macro_f1 is None else Outcome(macro_f1)
+        return JobOutcome() if macro_f1 is None else JobOutcome(macro_f1)
 
     def _result(self, run: Run) -> dict[str, Any]:
         """What is recorded of a finished run.

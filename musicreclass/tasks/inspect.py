@@ -116,7 +116,7 @@ def module_cells(name: str, tensors: list[torch.Tensor]) -> tuple[str, str, str,
     shapes_text = ", ".join(shapes[:MAX_SHAPES]) + (", ..." if len(shapes) > MAX_SHAPES else "")
     values = sum(tensor.numel() for tensor in tensors)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return name, str(len(tensors)), shapes_text, f"{values:,}", size_text(size)
+    return name, str(len(tensors)), shapes_text, f"{values:,}", bytes_text(size)
 
 
 def checkpoint_uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
@@ -172,10 +172,10 @@ def file_facts(path: Path) -> list[tuple[str, str]]:
         file_format = "safetensors"
     else:
         file_format = "PyTorch, zip" if zipfile.is_zipfile(path) else "PyTorch, before 1.6"
-    return [("file", f"{path}, {size_text(path.stat().st_size)}"), ("format", file_format)]
+    return [("file", f"{path}, {bytes_text(path.stat().st_size)}"), ("format", file_format)]
 
 
-def size_text(size: float) -> str:
+def bytes_text(size: float) -> str:
     """A number of bytes in B, KiB, MiB or GiB."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.utils import get_object
-
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import DataSettings, Settings
+from musicreclass.config.targets import check_arguments, import_target, invalid_target
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.embeddings import embedded
@@ -55,21 +54,15 @@ def create(settings: DataSettings) -> TrackData:
         ConfigError: if it cannot be imported, is no source of tracks, or does not take its arguments.
     """
     target = str(settings.target)
-    try:
-        source = get_object(target)
-    except Exception as error:
-        raise target_error(f"cannot be imported: {one_line(error)}", "import_failed", target) from error
+    source = import_target(target, "data._target_")
     if not (isinstance(source, type) and issubclass(source, TrackData)):
-        raise target_error("must be a subclass of TrackData", "invalid_target", target)
+        raise invalid_target("data._target_", target, "must be a subclass of TrackData")
+    arguments = settings.arguments("provides")
+    check_arguments(source, arguments, "data")
     try:
-        return source(**settings.arguments("provides"))
+        return source(**arguments)
     except TypeError as error:
         raise ConfigError([Problem(f"data: {one_line(error)}", "invalid_arguments", "data", target)]) from error
-
-
-def target_error(message: str, kind: str, target: str) -> ConfigError:
-    """The error of a `data._target_`."""
-    return ConfigError([Problem(f"data._target_={target}: {message}", kind, "data._target_", target)])
 
 
 def open_to_score(folder: Path, settings: Settings, encoder: str | None = None) -> TrackData:

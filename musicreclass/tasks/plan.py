@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.classifiers.base import Classifier
-from musicreclass.classifiers.factory import build
+from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem, RunError
@@ -65,7 +65,7 @@ def make_plan(settings: TrainSettings) -> RunPlan:
         fingerprint = data.fingerprint()
     remember_fingerprint(settings, data.files(), fingerprint)
     seed_global_state(settings.seed)  # a user's own network may draw its weights from it
-    classifier = build(settings, profile, data)
+    classifier = build_classifier(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
     identity = {
         "signature": signature(settings, fingerprint),
@@ -117,9 +117,9 @@ def holds_run(plan: RunPlan) -> bool:
 def continues_exactly(plan: RunPlan) -> bool:
     """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
     begun, micro_batch = plan.run.identity, plan.identity["micro_batch_setting"]
-    kept = micro_batch == "auto" or micro_batch in (begun.get("micro_batch"), begun.get("micro_batch_setting"))
+    same_size = micro_batch == "auto" or micro_batch in (begun.get("micro_batch"), begun.get("micro_batch_setting"))
     same_processes = begun.get("processes", 1) == plan.identity["processes"]
-    return kept and same_processes and begun.get("code") == plan.identity["code"]
+    return same_size and same_processes and begun.get("code") == plan.identity["code"]
 
 
 def launch_of(plan: RunPlan, resume: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from musicreclass.config.messages import one_line
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.profile import AUTOCAST, Profile
 from musicreclass.training.distributed import world_size
 from musicreclass.training.memory import has_batch_statistics, is_out_of_memory, release_memory
 from musicreclass.training.memory_probe import MeasuredSize, SizeSearch, make_meter
@@ -20,7 +20,6 @@ from musicreclass.training.module import GenreModule
 from musicreclass.training.optimizers import make_optimizer
 
 log = logging.getLogger("musicreclass")
-AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class MeasureMicroBatch(Callback):

@@ -22,7 +22,7 @@ from musicreclass.training.epoch_metrics import EpochMetrics
 from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
-LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch, values)
+EpochCallback = Callable[[int, dict[str, float]], None]  # (epoch, values)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GenreModule(LightningModule):
         network: nn.Module,
         num_classes: int,
         plan: TrainingPlan,
-        log_epoch: LogEpoch,
+        log_epoch: EpochCallback,
         front: nn.Module | None = None,
         augment: Augmentation | None = None,
     ) -> None:

@@ -276,7 +276,11 @@ def test_trying_a_network_changes_neither_its_modes_nor_the_random_state():
     from musicreclass.classifiers.network_builder import try_network
 
     network = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5).eval(), nn.Dropout(), nn.Linear(5, 3))
-    before = torch.get_rng_state(), [module.training for module in network.modules()], network.state_dict()["1.running_mean"]
+    before = (
+        torch.get_rng_state(),
+        [module.training for module in network.modules()],
+        network.state_dict()["1.running_mean"],
+    )
     try_network(network, ModelCard("network", "x.Y", {}, "table", ["a", "b", "c"], ["f"] * 4))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert [module.training for module in network.modules()] == before[1]

@@ -17,6 +17,7 @@ from musicreclass.config.parse import find_field, parse
 from musicreclass.config.settings import PrepareSettings, TrainSettings
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
+from musicreclass.runs.signature import signed_settings
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
 FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections whose classes other libraries bring
@@ -109,6 +110,22 @@ def test_what_cannot_change_a_result_is_not_signed():
     assert not {"folder", "wheel", "batch_size", "cache"} & set(settings.features.signed())
     assert "n_jobs" not in settings.model.signed()
     assert settings.model.signed()["max_depth"] == 6
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [("model", "scale"), ("augmentation", "gain_p"), ("early_stopping", "min_delta")]
+)
+def test_a_declared_default_is_signed(section, key):
+    """A key that no YAML file sets is signed with the value that applies."""
+    omitted = config("model=cnn", "data=demo_audio", "model.frontend.n_mels=64")
+    omitted["model"].setdefault("scale", True)
+    explicit = deepcopy(omitted)
+    default = omitted[section].pop(key)
+    changed = deepcopy(explicit)
+    changed[section][key] = not default if isinstance(default, bool) else default + 0.25
+    signed = [signed_settings(parse("train", values)) for values in (omitted, explicit, changed)]  # type: ignore[arg-type]
+    assert signed[0] == signed[1] != signed[2]
+    assert signed[0][section][key] == default
 
 
 @given(st.sampled_from(["seed", "trainer.max_epochs", "trainer.label_smoothing", "augmentation.gain_db", "evaluate", "force"]),

@@ -229,7 +229,7 @@ def test_settings_that_change_a_signature(here):
 
 
 def test_signatures_do_not_change_between_versions(here):
-    """Fails when a key with a default joins the signature, since existing runs would not be found. Add such a key elsewhere."""
+    """Existing runs are found only if their signatures stay the same; a new signed key with a default changes them."""
     settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
     assert signature(settings, "abc") == "bf470ec9a2a0"
 

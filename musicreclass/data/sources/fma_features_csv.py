@@ -18,7 +18,7 @@ from musicreclass.data.sources.fma_metadata import (
     VERSION,
     duplicate_track,
     read_csv_header,
-    unreadable,
+    unreadable_metadata,
 )
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
@@ -116,7 +116,7 @@ def convert_features(path: Path, folder: Path) -> None:
                     values[:, i] = block.column(i + 1).to_numpy(zero_copy_only=False)
                 raw.write(values.data)
     except pyarrow.ArrowException as error:
-        raise unreadable(path, error) from error
+        raise unreadable_metadata(path, error) from error
     ids = np.concatenate(id_blocks) if id_blocks else np.empty(0, np.int64)
     repeated = pd.Index(ids).duplicated()
     if repeated.any():

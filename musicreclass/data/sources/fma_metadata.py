@@ -101,7 +101,7 @@ def read_tracks(path: Path) -> pd.DataFrame:
             ),
         ).to_pandas()  # fmt: skip
     except (pyarrow.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable_metadata(path, error) from error
     frame = frame.rename(columns={".".join(k): v for k, v in columns.items()}).set_index("track_id").astype(object)
     frame = frame.where(frame.notna() & (frame != ""), None)
     if frame.index.duplicated().any():
@@ -144,7 +144,7 @@ def _first_lines(path: Path, count: int) -> Iterator[str]:
         raise DataError(f"{path}: cannot be read ({error})", kind="unreadable", key=path) from error
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
+def unreadable_metadata(path: Path, error: Exception) -> DataError:
     """The error for a file of fma_metadata.zip that cannot be parsed."""
     reason = " ".join(str(error).split())[:160]
     return DataError(f"{path}: cannot be read: {reason}; {UNPACK_AGAIN}", kind="unreadable", key=path)
