@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.factory import build
+from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.check import train_settings
 from musicreclass.hardware.profile import Profile
 from musicreclass.tasks.open_data import open_data
@@ -45,7 +45,7 @@ def measure(root: Path, folder: Path, *overrides: str) -> tuple[list[dict[str, f
         speed.append(values)
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
-    build(settings, profile, data).fit(data, Workspace(folder / "run", note))
+    build_classifier(settings, profile, data).fit(data, Workspace(folder / "run", note))
     return speed, memory
 
 

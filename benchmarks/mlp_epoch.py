@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.factory import build
+from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.check import train_settings
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.hardware.profile import Profile
@@ -76,7 +76,7 @@ def musicreclass_epoch(data: TableSource) -> float:
     settings = train_settings([*plain, f"trainer.max_epochs={EPOCHS}"])
     profile = Profile.of(settings.hardware)
     profile.apply()
-    classifier = build(settings, profile, data)
+    classifier = build_classifier(settings, profile, data)
     with tempfile.TemporaryDirectory() as folder:
         classifier.fit(data, Workspace(Path(folder), lambda epoch, values: ends.append(clock())))
     return seconds_per_epoch(ends)

@@ -10,7 +10,7 @@ Each has a kind. These are shared by several modules, and a new error uses one o
     file_not_found, missing_folder, missing_root  a path that does not exist
     unreadable, unwritable, no_space              a path that the system refuses to read or write
     empty_file, git_lfs_pointer, truncated        a file without its content
-    damaged_file, wrong_checksum                  a file whose content is damaged
+    damaged_file, wrong_checksum                  a file with damaged content
     unsupported_format, newer_format              a file that this version does not read
     input_mismatch, sample_rate_mismatch          parts of a configuration that do not fit each other
 
@@ -27,13 +27,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with what the user gave.
+    """One problem with the user's input.
 
     Attributes:
         message: the line to print.
-        kind: what sort of problem it is, as `unknown_key`; stable, unlike the wording.
-        key: what is wrong: a dotted key, a path, an option.
-        value: the value that it has.
+        kind: the kind of problem, as `unknown_key`; stable, unlike the wording.
+        key: where the problem is: a dotted key, a path, an option.
+        value: the invalid value.
         suggestion: a valid name or value to use instead.
     """
 
@@ -48,7 +48,7 @@ class Problem:
 
 
 class UserError(Exception):
-    """Something that the user can correct: printed as one line, without a traceback; exit code 2.
+    """An error that the user can correct: printed as one line without a traceback; exit code 2.
 
     Args:
         message: the line to print.
@@ -79,7 +79,7 @@ class ConfigError(UserError):
     """Every problem of a configuration.
 
     Args:
-        problems: in the order in which the user wrote what they are about; text is a problem without a kind.
+        problems: in the order of the user's input; text is a problem without a kind.
     """
 
     def __init__(self, problems: Iterable[Problem | str]) -> None:
@@ -89,7 +89,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Data that cannot be used as it is: unreadable, inconsistent, or too little of it."""
+    """Data that cannot be used: unreadable, inconsistent or insufficient."""
 
 
 class DatasetNotFoundError(DataError):
@@ -97,7 +97,7 @@ class DatasetNotFoundError(DataError):
 
 
 class RunError(UserError):
-    """A run folder that is missing, incomplete or not a run's, or that cannot be written."""
+    """A run folder that is missing, incomplete, not a run folder, or not writable."""
 
 
 class WeightsError(UserError):
@@ -112,7 +112,7 @@ class RunFailedError(Exception):
     """A run that failed during training or scoring; exit code 1.
 
     Attributes:
-        folder: the run folder; its run.log holds the traceback.
+        folder: the run folder; its run.log has the traceback.
     """
 
     def __init__(self, folder: Path, error: BaseException) -> None:
@@ -122,7 +122,7 @@ class RunFailedError(Exception):
 
 
 class TrialPruned(Exception):
-    """A search stopped a run whose validation scores are below those of most earlier trials. This is not a failure.
+    """A search stopped a run because its validation scores are below those of most earlier trials. This is not a failure.
 
     Args:
         epoch: the last epoch that was trained, from 0.

@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass
 class Result:
-    """What a command left behind."""
+    """The exit code, output and problems of a command."""
 
     code: int
     out: str
@@ -53,7 +53,7 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        """What it complained about."""
+        """The lines of its error output."""
         return [line.removeprefix("musicreclass: ") for line in self.err.splitlines()]
 
 
@@ -94,8 +94,8 @@ def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
             code = cli.main([str(word) for word in words])
         except SystemExit as leaving:
             code = int(leaving.code or 0)
-        told = capfd.readouterr()
-        return Result(code, told.out, told.err, list(problems))
+        printed = capfd.readouterr()
+        return Result(code, printed.out, printed.err, list(problems))
 
     return command
 

@@ -37,7 +37,7 @@ def train_job(cfg: DictConfig) -> float | None:
     """Train once, or one job of a sweep.
 
     Returns:
-        the macro-F1 on validation for a sweep, whose sweeper may maximise it.
+        the macro-F1 on validation for a sweep, which a sweeper may maximise.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -1,6 +1,6 @@
-"""Which keys may be set, given the chosen options, and what their values may be.
+"""The keys that may be set with the chosen options, and checks of their values.
 
-A key is allowed if the chosen YAML files set it, or if the class that the `_target_` beside it names takes it.
+A key is allowed if the chosen YAML files set it, or if the `_target_` of its section accepts it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SET_FROM_DATA = {"in_features", "num_classes"}  # arguments of a network that ar
 
 
 class AllowedKeys:
-    """The keys of one composed configuration, and what their targets take.
+    """The keys of a composed configuration and of the arguments of its targets.
 
     Args:
         task: names the primary file.
@@ -58,7 +58,7 @@ class AllowedKeys:
         return f"conf/{self.task}.yaml" if group is None else f"conf/{group}/{choices[group]}.yaml"
 
     def is_section(self, key: str) -> bool:
-        """Whether a key holds further keys."""
+        """Whether a key has further keys below it."""
         return self.sets(key) and isinstance(OmegaConf.select(self.cfg, key, throw_on_missing=False), DictConfig)
 
     def _target(self, parent: str) -> str | None:
@@ -71,7 +71,7 @@ class AllowedKeys:
         return parameters_of(target, f"{parent}._target_") if target else frozenset()
 
     def names(self, key: str) -> set[str]:
-        """The allowed keys beside a key, in full; every leaf of the tree if its parent is unknown."""
+        """The allowed keys of the same section, in full; every leaf of the tree if the section is unknown."""
         parent = key.rpartition(".")[0]
         node = OmegaConf.select(self.cfg, parent) if parent and self.sets(parent) else None
         if OmegaConf.is_dict(node):
@@ -90,14 +90,14 @@ class AllowedKeys:
         )
 
     def wrong_value(self, key: str, value: Any) -> Problem | None:
-        """What is wrong with a value, or None: by the declaration in `settings`, else by the type of the default in YAML."""
+        """The problem of a value, or None: by its declaration in `settings`, else by the type of the default in YAML."""
         field = find_field(self.task, self.plain, key)
         if field is not None and section_class(field.annotation, value) is None:
             return value_problem(key, value, field_type(field))
         return None if field is not None else self._unlike_default(key, value)
 
     def _unlike_default(self, key: str, value: Any) -> Problem | None:
-        """What is wrong with a value of a key that `settings` does not declare; a user's class takes any."""
+        """The problem of a value for a key that `settings` does not declare, or None; users' classes accept any value."""
         parent = key.rpartition(".")[0]
         target = self._target(parent) if parent else None
         if not self.sets(key) or is_users(target):
@@ -117,7 +117,7 @@ class AllowedKeys:
         problems += [p for p in wrong if p.key not in interpolated or p.value not in set_values]
         reported = {problem.key for problem in problems}
         missing = [key for key in missing_keys(TASK_SETTINGS[self.task], config) if key not in reported]
-        return problems + [Problem(f"{key}: no YAML file sets it", "missing_value", key) for key in missing]
+        return problems + [Problem(f"{key}: is required, and no YAML file sets it", "missing_value", key) for key in missing]
 
     def _resolve(
         self, cfg: DictConfig, problems: list[Problem], wrong: list[Problem]
@@ -157,7 +157,7 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
 
 
 def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem | None:
-    """What is wrong with a value that no settings class declares: it must have the type of the default.
+    """The problem of a value for an undeclared key, which must have the type of the default, or None.
 
     Args:
         key: the dotted key.

@@ -133,7 +133,7 @@ class Check:
         return not problems
 
     def _refuse_test_in_search(self) -> None:
-        """A sweep over settings is a search, which must not score test unless the command says so."""
+        """A sweep over settings is a search, which must not score test unless the command requests it."""
         keys = [o.key_or_group for o in self.overrides if o.is_sweep_override()]
         searched = [k for k in keys if k.replace("/", ".").split(".")[0] in SIGNED and k not in COMPARED]
         if searched and not any(o.key_or_group == "evaluate" for o in self.overrides):

@@ -1,4 +1,4 @@
-"""Whether choices fit each other: data, features, model, training and hardware."""
+"""Checks of combinations of data, features, model, training and hardware."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Choices:
     swept: set[str]
 
     def problems(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
-        """Choices that do not fit each other."""
+        """Choices that cannot be combined."""
         problems = self._processes(cfg, choices) or self._targets(cfg, choices)
         if problems or cfg.get("data") is None:
             return problems
@@ -52,7 +52,7 @@ class Choices:
         return untrainable(cfg, choices) or self._input(cfg, choices, ["table"] if features else provides)
 
     def _processes(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
-        """Where the jobs run: multiruns, several processes, Hydra's own mode."""
+        """Multiruns, several processes, Hydra's mode."""
         if self.multirun and cfg.get("run_dir") is not None:
             return [
                 Problem(
@@ -99,7 +99,7 @@ class Choices:
         return []
 
     def _input(self, cfg: DictConfig, choices: dict[str, str], provides: list[str]) -> list[Problem]:
-        """A model that cannot read what the data, or its features, provide."""
+        """A model that cannot read what the data or the features provide."""
         data, model, needs = choices["data"], choices["model"], cfg.model.get("input")
         features, augmentation = choices.get("features", "none"), choices.get("augmentation", "none")
         if needs not in ("table", "waveform"):

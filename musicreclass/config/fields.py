@@ -97,7 +97,7 @@ def field_type(field: FieldInfo) -> Any:
 
 
 def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
-    """What is wrong with a value, or None.
+    """The problem of a value, or None.
 
     Args:
         key: the dotted key.
@@ -124,7 +124,7 @@ def is_valid(value: Any, kind: Any) -> bool:
 
 
 def wrong_value(key: str, value: Any, rule_text: str, suggestion: str = "") -> Problem:
-    """The problem of a value that breaks a rule, with what to write instead where that is known."""
+    """The problem of a value that breaks a rule."""
     shown = "null" if value is None else str(value).replace(", ", ",") if isinstance(value, list) else value
     hint = f"; write {suggestion}" if suggestion else ""
     return Problem(f"{key}={shown}: must be {rule_text}{hint}", "invalid_value", key, value, suggestion)

@@ -40,7 +40,7 @@ def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImp
 
 
 def compose_job(loader: ConfigLoaderImpl, task: str, overrides: list[str]) -> DictConfig:
-    """The configuration of one job, Hydra's own node included."""
+    """The configuration of one job, Hydra's node included."""
     return loader.load_configuration(task, overrides, run_mode=RunMode.RUN)
 
 
@@ -110,7 +110,7 @@ def child(cfg: DictConfig, name: str) -> Any:
 
 
 def is_plain_dict(node: Any) -> bool:
-    """Whether a node holds further keys, rather than null, ??? or an interpolation."""
+    """Whether a node has further keys, rather than null, ??? or an interpolation."""
     return isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation())
 
 

@@ -1,4 +1,4 @@
-"""The overrides of a command line: parsed one by one, so that every mistake is reported."""
+"""The overrides of a command line, parsed one by one so that every error is reported."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Overrides:
         return []
 
     def _group_problems(self, override: Override) -> list[Problem]:
-        """What is wrong with the choice of an option."""
+        """Problems with the choice of an option."""
         text, group = str(override.input_line), override.key_or_group
         options, task_groups = self.tree.groups[group], self.tree.groups_of(self.task)
         if group.split("/")[0] not in task_groups and not override.is_add():

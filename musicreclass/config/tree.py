@@ -52,7 +52,7 @@ class Tree:
         return hydra_adapter.config_loader(CONF, self.roots[:-1])
 
     def compose(self, task: str, overrides: list[str]) -> DictConfig:
-        """The configuration of one job, hydra's own node included."""
+        """The configuration of one job, Hydra's node included."""
         return hydra_adapter.compose_job(self.loader, task, overrides)
 
     def read(self, name: str) -> dict[str, Any]:

@@ -139,20 +139,20 @@ def test_a_key_that_only_the_target_takes_may_be_added(here):
     assert (caught.value.kind, caught.value.problems[0].suggestion) == ("needs_plus", "+model.solver=saga")
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize("arguments", [
     ("model=svm", "model.estimator.gamma=0.01"), ("model=random_forest", "model.max_features=0.5"),
     ("model=xgboost", "model.early_stopping_rounds=null"), ("model=xgboost", "model.subsample=1"),
     ("optimizer.fused=false",), ("optimizer.fused=null",),
 ])  # fmt: skip
-def test_parameters_of_other_libraries_take_what_those_libraries_take(words):
-    compose("train", list(words))
+def test_parameters_of_other_libraries_take_what_those_libraries_take(arguments):
+    compose("train", list(arguments))
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize("arguments", [
     ("-m", "data=table", "data.path=a.csv,b.csv"), ("-m", "model=glob(log*)"), ("-m", "seed=range(1,4)", "model=mlp,logreg"),
 ])  # fmt: skip
-def test_valid_sweeps_pass_the_check(words):
-    assert Check(Tree(), "train", list(words[1:]), multirun=True).problems() == []
+def test_valid_sweeps_pass_the_check(arguments):
+    assert Check(Tree(), "train", list(arguments[1:]), multirun=True).problems() == []
 
 
 def test_flags_may_stand_between_overrides(run):
@@ -160,12 +160,12 @@ def test_flags_may_stand_between_overrides(run):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["train", "model=mpl", "seed=x"], ["compare", "nowhere"]]
+    "arguments", [["--help"], ["train", "--help"], ["train", "model=mpl", "seed=x"], ["compare", "nowhere"]]
 )
-def test_help_and_mistakes_import_nothing_heavy(here, words):
+def test_help_and_mistakes_import_nothing_heavy(here, arguments):
     code = (
         "import sys; from musicreclass.cli.main import main\n"
-        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'pytorch_lightning', 'sklearn', 'xgboost', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -199,8 +199,8 @@ def test_hydras_flags_work(run):
 
 
 def test_unknown_tasks_and_folders(run):
-    for words, name in ((["trian"], "train"), (["train", "--config-dir", "nowhere"], "nowhere")):
-        result = run(*words)
+    for arguments, name in ((["trian"], "train"), (["train", "--config-dir", "nowhere"], "nowhere")):
+        result = run(*arguments)
         assert (result.code, len(result.lines)) == (2, 1)
         assert name in result.lines[0]
     result = run("train", "-m", "run_dir=x")
@@ -334,8 +334,8 @@ def test_the_options_come_from_the_folders():
     assert tree.groups["model"] == sorted(p.stem for p in Path("conf/model").glob("*.yaml"))
 
 
-def problems(*words: str, multirun: bool = False) -> list[Problem]:
-    return Check(Tree(None), "train", list(words), multirun).problems()
+def problems(*arguments: str, multirun: bool = False) -> list[Problem]:
+    return Check(Tree(None), "train", list(arguments), multirun).problems()
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,12 @@ def test_every_experiment_composes(name):
 )
 def test_every_option_composes(group):
     for option in TREE.groups[group]:
-        words = [f"{group}={option}", *FITTING.get(group, [])]
+        overrides = [f"{group}={option}", *FITTING.get(group, [])]
         if option == "none" and group == "features":
-            words = words[:1]
-        if group == "model" and TREE.compose("train", [words[0]]).model.input == "table":
-            words = words[:1]
-        assert compose("train", words).choices[group] == option
+            overrides = overrides[:1]
+        if group == "model" and TREE.compose("train", [overrides[0]]).model.input == "table":
+            overrides = overrides[:1]
+        assert compose("train", overrides).choices[group] == option
 
 
 @pytest.mark.parametrize("search", TREE.groups["search"])

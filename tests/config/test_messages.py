@@ -31,9 +31,9 @@ MORE = [
 
 def test_messages_read_as_they_did(run):
     blocks = []
-    for words in [[override] for override in BAD] + MORE:
-        result = run("train", *words)
-        blocks.append("\n".join([f"$ musicreclass train {' '.join(words)}", *result.lines]))
+    for arguments in [[override] for override in BAD] + MORE:
+        result = run("train", *arguments)
+        blocks.append("\n".join([f"$ musicreclass train {' '.join(arguments)}", *result.lines]))
     text = "\n\n".join(blocks) + "\n"
     if os.environ.get("UPDATE_SNAPSHOT"):
         SNAPSHOT.write_text(text, encoding="utf-8")

@@ -132,15 +132,15 @@ def test_a_declared_default_is_signed(section, key):
        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)))  # fmt: skip
 def test_a_value_is_accepted_or_named(key, value):
     """No value ends in any other error, and an accepted one comes back as it was."""
-    wanted = deepcopy(defaults())
+    values = deepcopy(defaults())
     node, *rest = key.split(".")
     if rest:
-        wanted[node][rest[0]] = value
+        values[node][rest[0]] = value
     else:
-        wanted[node] = value
+        values[node] = value
     problems: list[Problem] = []
     try:
-        accepted = parse("train", wanted).as_dict()
+        accepted = parse("train", values).as_dict()
     except ConfigError as error:
         problems = error.problems
     if problems:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.factory import build, load
+from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.config.check import train_settings
 from musicreclass.data.sampling import LoaderSettings
 from musicreclass.hardware.profile import Profile
@@ -29,7 +29,7 @@ def test_contract(model, library, here):
     predictions = []
     for repetition in range(2):
         data = open_data(settings)
-        classifier = build(settings, Profile.of(settings.hardware), data)
+        classifier = build_classifier(settings, Profile.of(settings.hardware), data)
         classifier.fit(data, Workspace(here / str(repetition), lambda epoch, values: None))
         predictions.append(classifier.predict(data, "valid"))
     first, second = predictions
