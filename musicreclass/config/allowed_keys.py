@@ -117,7 +117,9 @@ class AllowedKeys:
         problems += [p for p in wrong if p.key not in interpolated or p.value not in set_values]
         reported = {problem.key for problem in problems}
         missing = [key for key in missing_keys(TASK_SETTINGS[self.task], config) if key not in reported]
-        return problems + [Problem(f"{key}: is required, and no YAML file sets it", "missing_value", key) for key in missing]
+        return problems + [
+            Problem(f"{key}: is required, and no YAML file sets it", "missing_value", key) for key in missing
+        ]
 
     def _resolve(
         self, cfg: DictConfig, problems: list[Problem], wrong: list[Problem]
