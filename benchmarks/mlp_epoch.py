@@ -24,7 +24,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build
 from musicreclass.config.check import train_settings
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.models.mlp import MLP
 
 TRAIN, VALID, FEATURES, CLASSES, BATCH, EPOCHS, ROUNDS = 17_000, 2_000, 518, 16, 64, 5, 11
@@ -74,7 +74,7 @@ def musicreclass_epoch(data: TableSource) -> float:
     ends: list[float] = []
     plain = ["optimizer=adam", "scheduler=none", "early_stopping=none", "trainer.label_smoothing=0", "hardware=cpu"]
     settings = train_settings([*plain, f"trainer.max_epochs={EPOCHS}"])
-    profile = Profile.of(settings.hardware)
+    profile = resolve_profile(settings.hardware)
     profile.apply()
     classifier = build(settings, profile, data)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,14 @@
-"""Errors that a user can correct. The command line prints each as one line that names the thing, the fault and the remedy."""
+"""Errors that a user can correct, each one line that names the thing, the fault and the remedy; and notices, shown at once."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+notices = logging.getLogger("musicreclass.notices")  # lines for the user; the command line prints them to stderr
 
 
 @dataclass(frozen=True)

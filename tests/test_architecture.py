@@ -51,7 +51,7 @@ def contract_folders() -> set[str]:
 
 
 @pytest.mark.parametrize("package", sorted(p.parent for p in PACKAGE.rglob("__init__.py")), ids=lambda p: p.name)
-def test_every_package_says_what_belongs_there(package):
+def test_every_package_has_a_docstring(package):
     assert (package / "__init__.py").read_text(encoding="utf-8").startswith('"""')
 
 

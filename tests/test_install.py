@@ -53,7 +53,7 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     assert len(list((folder / "outputs").glob("demo-logreg-s0-*/metrics.json"))) == 1
 
 
-def test_argv_is_left_as_it_came():
+def test_sys_argv_is_not_changed():
     """A process launched with sys.argv, as Lightning's launcher does it, starts the same job."""
     code = (
         "import sys; sys.argv = ['musicreclass', 'train', '--cfg', 'job', 'seed=3']\n"

@@ -94,7 +94,7 @@ class RunFiles:
 
     @property
     def state(self) -> str:
-        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
+        """`running`, `interrupted`, `done`, `failed`, `pruned` (stopped by a search), or `absent`."""
         return str(self.status.get("state", "absent"))
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError
+from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError, notices
 from musicreclass.runs.files import FORMAT, RunFiles
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
@@ -180,7 +180,7 @@ class Run(RunFiles):
                 self.set_state(state, error)
 
     def _announce_wait(self, owner: dict[str, Any]) -> None:
-        print(f"{self.folder}: waiting for {describe_owner(owner)}", file=sys.stderr)
+        notices.warning("%s: waiting for %s", self.folder, describe_owner(owner))
 
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder contains anything but a run: it is never written into."""

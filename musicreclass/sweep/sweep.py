@@ -19,16 +19,13 @@ from musicreclass.errors import ConfigError, TrialPruned
 from musicreclass.hardware.launch import processes
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.locks import host
-from musicreclass.sweep.launchers import take_share
+from musicreclass.sweep.launchers import with_share
 from musicreclass.sweep.pruning import PruningCheck, read_scores
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from musicreclass.classifiers.base import LogEpoch
+    from musicreclass.config.settings import TrainSettings
     from musicreclass.runs.folder import Run
-
-    Train = Callable[[DictConfig, LogEpoch | None], Run]
 
 COLUMNS = ("job", "state", "run", "overrides", "accuracy", "macro_f1", "error")  # of runs.csv
 ENDED_AS_PLANNED = ("done", "pruned")
@@ -91,12 +88,17 @@ class Sweep:
         return dict(json.loads((self.folder / "sweep.json").read_text(encoding="utf-8")))
 
     def run_job(
-        self, cfg: DictConfig, number: int, overrides: list[str], launcher: DictConfig, train: Train
+        self,
+        read_settings: Callable[[], TrainSettings],
+        number: int,
+        overrides: list[str],
+        launcher: Any,
+        train: Callable[[TrainSettings, LogEpoch | None], Run],
     ) -> Outcome:
         """Train one job and record the outcome.
 
         Args:
-            cfg: the configuration of the job.
+            read_settings: reads the settings of the job; what it raises is recorded.
             number: of the job, from 0.
             overrides: those of this job.
             launcher: Hydra's node of the launcher.
@@ -108,10 +110,11 @@ class Sweep:
             os.environ["TTY_COMPATIBLE"] = "0"  # the progress bars of several processes would overwrite each other
         self._write(job | {"state": "running"})
         try:
-            take_share(cfg, launcher)
-            if processes(cfg.hardware) > 1:  # set by a swept file, which the check does not see
+            settings = read_settings()
+            settings = settings.model_copy(update={"hardware": with_share(settings.hardware, launcher)})
+            if processes(settings.hardware) > 1:  # set by a swept file, which the check does not see
                 raise ConfigError([ALONE])
-            run = train(cfg, PruningCheck.load(self.folder))
+            run = train(settings, PruningCheck.load(self.folder))
             result = self._result(run)
         except KeyboardInterrupt:
             self._write(job | {"state": "interrupted"})

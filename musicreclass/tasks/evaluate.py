@@ -19,6 +19,7 @@ from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError
 from musicreclass.runs.folder import TRACKS, Run
+from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
 
@@ -67,7 +68,8 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
-    data = open_to_score(folder, settings, run.identity.get("encoder"))
+    profile = use_machine(for_one_process(settings))[1]
+    data = open_to_score(folder, settings, profile, run.identity.get("encoder"))
     classifier = run.classifier(trust)
     if data.fingerprint() == run.identity.get("fingerprint") and split != "all":
         score_split(run, classifier, data, split)
@@ -167,7 +169,7 @@ def leaks_from_training(run: Run, data: TrackData) -> Protocol:
 
 
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
-    """A run's configuration with other data, given as overrides of `data`.
+    """A run's configuration with other data, given as overrides of `data`; all else stays the run's own.
 
     Raises:
         ConfigError: for overrides that are not allowed.
@@ -191,7 +193,8 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     cfg = compose("train", [*base, *overrides], config_dir)
     composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
-    return {**composed, "model": config["model"], "features": features, "data": {**composed["data"], **clips}}
+    chosen = {group: option for group, option in composed["choices"].items() if group.split("/")[0] == "data"}
+    return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
 
 
 def as_override(key: str, value: Any) -> str:

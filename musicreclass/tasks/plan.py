@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.factory import build
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, Problem, RunError
+from musicreclass.errors import RunError
 from musicreclass.features.embeddings import EmbeddedTracks
-from musicreclass.hardware.launch import launch_id, launcher, processes
+from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.folder import Run
@@ -51,17 +50,19 @@ class Plan:
     stopwatch: Stopwatch
 
 
-def make_plan(settings: TrainSettings) -> Plan:
+def make_plan(settings: TrainSettings, profile: Profile) -> Plan:
     """Open the data, create the classifier, and work out the run's identity.
+
+    Args:
+        settings: with the precision that the machine allows.
+        profile: how the machine is used.
 
     Raises:
         UserError: for data or a model that cannot be used.
     """
     stopwatch = Stopwatch()
-    settings, profile = on_this_machine(settings)
-    profile.apply()
     with stopwatch.phase("data"):
-        data = open_data(settings, profile=profile)
+        data = open_data(settings, profile)
         fingerprint = data.fingerprint()
     remember_fingerprint(settings, data.files(), fingerprint)
     seed_global_state(settings.seed)  # a user's own network may draw its weights from it
@@ -80,23 +81,6 @@ def make_plan(settings: TrainSettings) -> Plan:
         "processes": processes(settings.hardware),
     }
     return Plan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
-
-
-def on_this_machine(settings: TrainSettings) -> tuple[TrainSettings, Profile]:
-    """The hardware profile, and the settings with the precision that it allows.
-
-    Raises:
-        ConfigError: for what was set explicitly and is not available.
-    """
-    explicit = settings.trainer.precision != "auto"
-    precision = settings.trainer.precision if explicit else settings.hardware.precision
-    if settings.model.is_estimator and settings.features.target is None:
-        precision, explicit = "32-true", False  # nothing computes in it
-    profile = Profile.of(settings.hardware, precision, named=explicit)
-    if profile.nodes > 1 and not launcher() and "MASTER_ADDR" not in os.environ:
-        line = f"hardware.nodes={profile.nodes}: no launcher has started the processes: use srun or torchrun"
-        raise ConfigError([Problem(line, "no_launcher", "hardware.nodes", profile.nodes)])
-    return settings.with_precision(profile.precision), profile
 
 
 def holds_run(plan: Plan) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.settings import SPLITS, TrainSettings
@@ -16,6 +15,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, signed_settings
 from musicreclass.tasks.fit import fit
+from musicreclass.tasks.machine import check_launcher, use_machine, warn
 from musicreclass.tasks.plan import Plan, continues_exactly, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import score_split
 from musicreclass.tasks.worker import train_as_worker
@@ -37,11 +37,12 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
         UserError: for data or a model that cannot be used; nothing was written.
         RunFailedError: for an error during training or scoring; run.log in the run folder holds the traceback.
     """
-    plan = make_plan(settings)
-    if is_worker_rank(plan.settings.hardware):
+    settings, profile = use_machine(settings)
+    check_launcher(profile)
+    plan = make_plan(settings, profile)
+    if is_worker_rank(settings.hardware):
         train_as_worker(plan)
         return plan.run
-    warn(plan.profile.warnings)
     with plan.run.claimed(settings.if_locked):
         found = holds_run(plan)
         if found and plan.run.state == "done":
@@ -150,9 +151,3 @@ def note_random_weights(plan: Plan) -> None:
             plan.data.notes.append(
                 f"{name}.checkpoint=random: the encoder is untrained, no pretrained weights were used"
             )
-
-
-def warn(lines: list[str] | tuple[str, ...]) -> None:
-    """Print warnings."""
-    for line in lines:
-        print(f"musicreclass: {line}", file=sys.stderr)

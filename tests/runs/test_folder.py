@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 import torch
 
+from musicreclass.cli.messages import show_notices
 from musicreclass.errors import RunError
 from musicreclass.runs.files import FORMAT
 from musicreclass.runs.find import find_runs
@@ -95,7 +96,7 @@ def test_a_stopped_run_resumes(signal_number, code, sender, run, table, here):
 
 
 @pytest.mark.slow
-def test_a_killed_multirun_started_again_leaves_finished_runs_alone(table, here):
+def test_a_restarted_multirun_leaves_finished_runs_unchanged(table, here):
     arguments = ["-m", *table_overrides(table), *LONG, "trainer.max_epochs=10", "model=mlp", "seed=range(0,12)"]
     process = start(*arguments)
     finished = lambda: {f.parent for f in (here / "outputs").glob("table-*/status.json") if '"done"' in f.read_text()}  # noqa: E731
@@ -141,6 +142,7 @@ def test_a_locked_run_is_waited_for(tmp_path, capsys):
     assert lock.try_acquire()
     timer = threading.Timer(0.5, lock.release)
     timer.start()
+    show_notices()
     with Run(tmp_path / "r").claimed():
         assert not timer.is_alive()
     (line,) = capsys.readouterr().err.splitlines()

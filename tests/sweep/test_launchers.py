@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 
 from musicreclass.config import plugins
 from musicreclass.config.check import Check
+from musicreclass.config.settings import HardwareSettings
 from musicreclass.config.tree import Tree
 from musicreclass.hardware.machine import Gpu, Machine
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run
 from musicreclass.sweep import launchers
 from musicreclass.sweep.sweep import Sweep
@@ -119,14 +120,13 @@ def test_a_parallel_search_prunes_the_same_trials_again(table, here):
     ({"cpus_per_task": None}, None, None), ({"ray": {"remote": {}}}, 1, None), ({"ray": {"remote": {"num_cpus": 2, "num_gpus": 0.25}}}, 2, 0.25),
     ({"ray": {"remote": {"num_gpus": 1}}}, 1, None),
 ])  # fmt: skip
-def test_a_jobs_share(monkeypatch, launcher, threads, gpu):
+def test_share_of_a_job(monkeypatch, launcher, threads, gpu):
     monkeypatch.setattr(launchers, "cores", lambda: (8, "8 of 8"))
-    cfg = OmegaConf.create({"hardware": {"threads": "auto", "workers": "auto", "gpu_share": None}})
-    launchers.take_share(cfg, OmegaConf.create(launcher))
-    assert cfg.hardware == {"threads": threads or "auto", "workers": threads or "auto", "gpu_share": gpu}
-    configured = OmegaConf.create({"hardware": {"threads": 7, "workers": 6, "gpu_share": 0.9}})
-    launchers.take_share(configured, OmegaConf.create(launcher))
-    assert configured.hardware == {"threads": 7, "workers": 6, "gpu_share": 0.9}
+    automatic = HardwareSettings(threads="auto", workers="auto", gpu_share=None)
+    shared = launchers.with_share(automatic, OmegaConf.create(launcher)).as_dict()
+    assert shared == {"threads": threads or "auto", "workers": threads or "auto", "gpu_share": gpu}
+    configured = HardwareSettings(threads=7, workers=6, gpu_share=0.9)
+    assert launchers.with_share(configured, OmegaConf.create(launcher)) == configured
 
 
 def test_torch_may_allocate_a_share_of_a_gpu(monkeypatch):
@@ -134,9 +134,9 @@ def test_torch_may_allocate_a_share_of_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
     card = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 3090", (8, 6), 24 * 2**30),), triton=True)
     hardware = settings_for("hardware.gpu_share=0.5", "hardware.threads=1").hardware
-    Profile.of(hardware, machine=LAPTOP).apply()
+    resolve_profile(hardware, machine=LAPTOP).apply()
     assert fractions == []
-    Profile.of(hardware, machine=card).apply()
+    resolve_profile(hardware, machine=card).apply()
     assert fractions == [0.5]
 
 
@@ -158,7 +158,7 @@ def test_a_missing_plugin(override, key, packages, monkeypatch):
     assert all(package in problem.suggestion for package in packages)
 
 
-def test_jobs_that_left_no_outcome(tmp_path):
+def test_jobs_without_an_outcome(tmp_path):
     unfinished = Sweep.new(tmp_path, jobs=3)
     base = {"overrides": "seed=1", "arguments": ["seed=1"], "pid": 1, "host": "elsewhere", "error": ""}
     unfinished._write({"job": 0, "state": "running", **base})

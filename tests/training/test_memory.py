@@ -196,7 +196,7 @@ def test_out_of_memory_during_an_epoch_changes_no_result(run, table, monkeypatch
     assert "out of memory" in (halved.folder / "run.log").read_text()
 
 
-def test_a_lowered_micro_batch_is_kept_after_a_resume(run, table, monkeypatch):
+def test_a_resumed_run_uses_the_lowered_micro_batch(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES, "hardware.micro_batch=16", "run_dir=r"]
     with monkeypatch.context() as patched:
         interrupt_after_epoch(patched, 1)
@@ -211,7 +211,7 @@ def test_a_lowered_micro_batch_is_kept_after_a_resume(run, table, monkeypatch):
     assert Run(Path("r")).identity["micro_batch"] == 8
 
 
-def test_a_measured_micro_batch_is_kept_for_the_whole_run(run, table, monkeypatch):
+def test_a_run_uses_its_measured_micro_batch_throughout(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES, "run_dir=r", "force=false"]
     meters: list[Meter] = []
 
