@@ -168,16 +168,16 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     data = SyntheticTable()
     data.setup()
-    ways: dict[str, Callable[[TableSource], float]] = {
+    loops: dict[str, Callable[[TableSource], float]] = {
         "musicreclass": musicreclass_epoch,
         "Lightning, per-row DataLoader, step logging": lightning_rows,
         "plain loop, per-row numpy Dataset": numpy_rows,
         "plain tensor loop, fused Adam": tensor_loop,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            seconds[name].append(way(data))
+        for name, train in loops.items():
+            seconds[name].append(train(data))
     print(
         f"MLP epoch, {TRAIN:,} x {FEATURES}, batch {BATCH}, {torch.get_num_threads()} threads, medians of {ROUNDS} rounds"
     )

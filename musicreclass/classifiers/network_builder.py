@@ -64,7 +64,7 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     """The augmentation that `augmentation._target_` names.
 
     Raises:
-        ConfigError: if the target is no Augmentation.
+        ConfigError: if the target is no Augmentation, or a setting is missing.
     """
     try:
         target = get_object(str(settings.target))
@@ -74,6 +74,11 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     if not (isinstance(target, type) and issubclass(target, Augmentation)):
         message = f"augmentation._target_={settings.target}: not an Augmentation"
         raise _config_error(message, "not_an_augmentation", "augmentation._target_", settings.target)
+    missing = set(AugmentationSettings.model_fields) - {"target"} - settings.model_fields_set
+    if missing:
+        key = f"augmentation.{min(missing)}"
+        message = f"{key}: not set; begin the file with 'defaults: [none, _self_]', which turns every effect off"
+        raise _config_error(message, "missing_value", key)
     return target(settings)
 
 

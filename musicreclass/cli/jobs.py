@@ -78,7 +78,7 @@ def settings_of_job(cfg: DictConfig) -> TrainSettings:
 
 
 def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
-    """Find or train the run of some settings; say if it was found.
+    """Find or train the run of some settings; say if it was finished before.
 
     Args:
         settings: checked.
@@ -87,8 +87,8 @@ def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.tasks.find_or_train import find_or_train
 
-    run, found = find_or_train(settings, on_epoch)
-    if found and not is_worker_rank(settings.hardware):
+    run, was_finished = find_or_train(settings, on_epoch)
+    if was_finished and not is_worker_rank(settings.hardware):
         print(f"found finished: {run.folder} (force=true trains it again)")
         if run.is_stale:
             print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)

@@ -33,7 +33,7 @@ def resolve_profile(
     Raises:
         ConfigError: if the user set something that the machine does not have.
     """
-    return Resolution(settings, machine or Machine.here()).profile(precision or settings.precision, explicit)
+    return Resolution(settings, machine or Machine.detect()).profile(precision or settings.precision, explicit)
 
 
 class Resolution:

@@ -28,7 +28,7 @@ NOT_OF_THE_WINNER = ("search", "seed", "evaluate", "force")  # overrides of the 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         scored: the records of the trials that have a score, the best first.

@@ -74,11 +74,11 @@ class TpeSweeper(Sweeper):
             self.launcher.launch(jobs, initial_job_idx=first)
             for trial in trials:
                 record = records.record(trial.number)
-                if tell(study, trial, record):
+                if report_trial(study, trial, record):
                     completed.append(scores_of(record))
 
 
-def tell(study: Study, trial: Trial, record: dict[str, Any]) -> bool:
+def report_trial(study: Study, trial: Trial, record: dict[str, Any]) -> bool:
     """Tell a study how a trial ended; return whether it has a value."""
     from optuna.trial import TrialState
 

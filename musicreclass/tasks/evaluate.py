@@ -78,7 +78,7 @@ def evaluate(
 
 
 def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) -> TrainSettings:
-    """The settings of a run, with other data or another place of the encoder's weights.
+    """The settings of a run, with other data or another path of the encoder's weights.
 
     Raises:
         ConfigError: for overrides that are not allowed.

@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
     """A finished run, and whether it was finished before."""
 
     run: Run
-    found: bool
+    was_finished: bool
 
 
 def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Outcome:
@@ -40,10 +40,10 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     check_files(settings)
     run = finished_run(settings.with_precision(settings.hardware.precision))
     if run is not None:
-        return Outcome(run, found=True)
+        return Outcome(run, was_finished=True)
     from musicreclass.tasks.train import train
 
-    return Outcome(train(settings, on_epoch), found=False)
+    return Outcome(train(settings, on_epoch), was_finished=False)
 
 
 def check_files(settings: Settings) -> None:

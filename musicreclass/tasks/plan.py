@@ -65,7 +65,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> Plan:
         data = open_data(settings, profile)
         fingerprint = data.fingerprint()
     remember_fingerprint(settings, data.files(), fingerprint)
-    seed_global_state(settings.seed)  # a user's own network may draw its weights from it
+    seed_global_state(settings.seed)  # a user's network may draw its weights from it
     classifier = build(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
     identity = {
@@ -101,9 +101,12 @@ def holds_run(plan: Plan) -> bool:
 def continues_exactly(plan: Plan) -> bool:
     """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
     begun, micro_batch = plan.run.identity, plan.identity["micro_batch_setting"]
-    kept = micro_batch == "auto" or micro_batch in (begun.get("micro_batch"), begun.get("micro_batch_setting"))
+    same_micro_batch = micro_batch == "auto" or micro_batch in (
+        begun.get("micro_batch"),
+        begun.get("micro_batch_setting"),
+    )
     same_processes = begun.get("processes", 1) == plan.identity["processes"]
-    return kept and same_processes and begun.get("code") == plan.identity["code"]
+    return same_micro_batch and same_processes and begun.get("code") == plan.identity["code"]
 
 
 def launch_of(plan: Plan, resume: bool) -> dict[str, Any]:

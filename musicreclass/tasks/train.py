@@ -44,11 +44,11 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
         train_as_worker(plan)
         return plan.run
     with plan.run.claimed(settings.if_locked):
-        found = holds_run(plan)
-        if found and plan.run.state == "done":
+        exists = holds_run(plan)
+        if exists and plan.run.state == "done":
             score_missing(plan)
             return plan.run
-        resume = begin(plan, found)
+        resume = begin(plan, exists)
         with plan.run.session():
             run_session(plan, resume, on_epoch)
     return plan.run
@@ -92,7 +92,7 @@ def run_session(plan: Plan, resume: bool, on_epoch: LogEpoch | None) -> None:
 
 
 def score(plan: Plan) -> dict[str, object]:
-    """Score the splits that were asked for; returns their confusion matrices by name."""
+    """Score the splits of `evaluate`; returns their confusion matrices by name."""
     figures: dict[str, object] = {}
     for split in plan.settings.evaluate:
         if plan.data.size(split):
@@ -125,7 +125,7 @@ def record(plan: Plan, curves: Curves, monitor: Monitor, figures: dict[str, obje
 
 
 def score_missing(plan: Plan) -> None:
-    """Score a finished run on the splits that were asked for and that it was not scored on yet."""
+    """Score a finished run on those splits of `evaluate` that it was not scored on yet."""
     missing = [split for split in plan.settings.evaluate if split not in plan.run.metrics and plan.data.size(split)]
     if missing:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))

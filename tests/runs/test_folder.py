@@ -365,9 +365,9 @@ def test_clocks_that_jump(run, table, here, monkeypatch):
 
 
 def test_a_finished_run_without_a_signature_is_not_replaced(run, table, here):
-    words = ["train", *table_overrides(table), "run_dir=r"]
-    assert run(*words, "model=logreg").code == 0
+    arguments = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*arguments, "model=logreg").code == 0
     (here / "r" / "identity.json").write_text('{"format": 1}')
-    result = run(*words, "model=xgboost")
+    result = run(*arguments, "model=xgboost")
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["another_run"])
     assert Run.open(here / "r").config["choices"]["model"] == "logreg"

@@ -86,13 +86,13 @@ def test_four_parallel_jobs_share_an_empty_store(table, here):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_reported(table, here):
-    (here / "mine" / "model").mkdir(parents=True)
-    (here / "mine" / "model" / "deadly.yaml").write_text("_target_: deadly.Deadly\ninput: table\nscale: true\n")
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "deadly.yaml").write_text("_target_: deadly.Deadly\ninput: table\nscale: true\n")
     (here / "deadly.py").write_text(
         "import os, signal\nimport torch\n\n\nclass Deadly(torch.nn.Module):\n"
         "    def __init__(self, in_features: int, num_classes: int) -> None:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    models = ["--config-dir", "mine", *table_overrides(table), "model=deadly,logreg"]
+    models = ["--config-dir", "user_conf", *table_overrides(table), "model=deadly,logreg"]
     result = sweep(*models, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert result.returncode == 1
     assert jobs_of(here).state[0] == "lost"

@@ -171,8 +171,10 @@ def test_a_restarted_search_reproduces_the_uninterrupted_one(table, here):
     assert again.returncode == 0, again.stderr
     assert times(finished) == before
     resumed = latest_trials(here)
-    undisturbed = subprocess.run([*command, "paths.outputs=undisturbed"], capture_output=True, text=True, check=False)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    (file,) = (here / "undisturbed" / "sweeps").glob("*/search.csv")
+    uninterrupted = subprocess.run(
+        [*command, "paths.outputs=uninterrupted"], capture_output=True, text=True, check=False
+    )
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    (file,) = (here / "uninterrupted" / "sweeps").glob("*/search.csv")
     left, right = (frame.drop(columns="run") for frame in (resumed, pd.read_csv(file)))
     pd.testing.assert_frame_equal(left, right, check_exact=True)

@@ -1,4 +1,4 @@
-"""Weights, recordings and features made ready ahead of training; an encoder of one's own; what pretraining has heard."""
+"""Preparing weights, recordings and features; a user's encoder; pretraining overlap."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from musicreclass.models.encoder import Encoder
 
 
 class Loudness(Encoder):
-    """Mean power in four bands of each second: no weights, but an encoder all the same."""
+    """Mean power in four bands of each second; without weights."""
 
-    overlaps = [{"dataset": "gtzan", "what": "it was made while listening to GTZAN", "source": "its author"}]
+    overlaps = [{"dataset": "gtzan", "what": "pretrained on GTZAN", "source": "its author"}]
 
     def __init__(self, bands=4):
         super().__init__()
@@ -50,11 +50,11 @@ bands: 4
 
 @pytest.fixture
 def encoder_conf(here: Path) -> Path:
-    """An encoder of one's own: a module and a YAML file."""
+    """A user's encoder: a module and a YAML file; returns the folder of configuration."""
     (here / "loudness.py").write_text(MODULE)
-    (here / "mine" / "features").mkdir(parents=True)
-    (here / "mine" / "features" / "loudness.yaml").write_text(YAML)
-    return here / "mine"
+    (here / "user_conf" / "features").mkdir(parents=True)
+    (here / "user_conf" / "features" / "loudness.yaml").write_text(YAML)
+    return here / "user_conf"
 
 
 @pytest.fixture
@@ -138,10 +138,10 @@ def test_pretraining_overlap_is_shown_with_every_score(run, here, encoder_conf):
     assert result.code == 0, result.err
     assert "pretraining overlap" in result.out
     protocol = json.loads((only_run(here) / "metrics.json").read_text())["protocol"]
-    assert protocol["pretraining_overlap"] == ["it was made while listening to GTZAN (its author)"]
-    expected = run("compare", "outputs", "--output", "table.md").out
-    assert "pretraining overlap" in expected
-    assert "pretraining overlap: it was made while listening to GTZAN" in (here / "table.md").read_text()
+    assert protocol["pretraining_overlap"] == ["pretrained on GTZAN (its author)"]
+    output = run("compare", "outputs", "--output", "table.md").out
+    assert "pretraining overlap" in output
+    assert "pretraining overlap: pretrained on GTZAN" in (here / "table.md").read_text()
     assert run("evaluate", only_run(here), "--split", "all", "--trust", "loudness").code == 0
     (elsewhere,) = Run.open(only_run(here)).metrics["elsewhere"].values()
     assert elsewhere["protocol"]["pretraining_overlap"] == protocol["pretraining_overlap"]

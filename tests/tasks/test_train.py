@@ -186,19 +186,29 @@ def test_force_changes_nothing_before_training_can_start(run, table, here):
     assert run(*arguments, "model=mlp").code == 0
     before = contents(here / "r")
     pd.read_csv(table).assign(label="blues").to_csv("one_class.csv", index=False)
-    mistakes = {
-        "model=mpl": "no such option",
-        "data.path=gone.csv": "there is no such file",
-        "data.path=one_class.csv": "only one class",
-        "data.label_column=gone": "no column 'gone'",
-        "+optimizer.betas=[2,2]": "optimizer: ",
-        "model.dropout=7": "model.dropout=7: ",
+    (here / "strict_network.py").write_text(
+        "from torch import nn\n\n\nclass Strict(nn.Module):\n"
+        "    def __init__(self, in_features, num_classes, width):\n        raise ValueError(f'width {width} is odd')\n"
+    )
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "strict.yaml").write_text(
+        "_target_: strict_network.Strict\ninput: table\nwidth: 7\n"
+    )
+    invalid = {
+        "model=mpl": "model",
+        "data.path=gone.csv": "data.path",
+        "data.path=one_class.csv": None,
+        "data.label_column=gone": "data.label_column",
+        "+optimizer.betas=[2,2]": "optimizer",
+        "model.dropout=7": "model.dropout",
+        "model=strict": "model",
     }
-    for override, expected in mistakes.items():
-        result = run(*arguments, "force=true", override)
-        assert result.code == 2
-        assert expected in result.lines[0]
+    for override, key in invalid.items():
+        result = run(*arguments, "--config-dir", "user_conf", "force=true", override)
+        assert (result.code, len(result.lines)) == (2, 1), result.err
+        assert key is None or result.problems[0].key == key, result.problems
         assert contents(here / "r") == before, override
+    assert "width 7 is odd" in result.lines[0]  # the message of the constructor
     result = run(*arguments, "force=true", "model=logreg", "model.C=-1")
     assert (result.code, contents(here / "r") == before) == (2, True)
     assert run(*arguments, "force=true", "model=logreg").code == 0

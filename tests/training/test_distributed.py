@@ -80,10 +80,10 @@ def test_two_processes_equal_one(run, table, here):
 def test_recordings_are_sharded(library, here):
     (here / "flat.py").write_text(FLAT)
     small = [override for override in SMALL if not override.startswith("model")]
-    overrides = ["--config-dir", "mine", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5", "hardware.channels_last=true",
+    overrides = ["--config-dir", "user_conf", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5", "hardware.channels_last=true",
              "augmentation=full", "evaluate=[valid,test]"]  # fmt: skip
-    (here / "mine" / "model").mkdir(parents=True)
-    (here / "mine" / "model" / "flat.yaml").write_text(
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "flat.yaml").write_text(
         "_target_: flat.Flat\ninput: waveform\nsample_rate: 8000\nfrontend:\n  n_mels: 24\n  n_fft: 256\n  hop_length: 128\n"
     )
     finish(start([*overrides, "run_dir=one"]))
@@ -106,14 +106,14 @@ def wait_for_epochs(folder: Path) -> None:
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "running"), (signal.SIGTERM, "interrupted")])
 def test_all_processes_end_with_the_first_and_the_same_command_resumes(table, here, number, state):
     overrides = [*table_overrides(table), *TABLE, "trainer.max_epochs=40", TWO]
-    finish(start([*overrides, "run_dir=whole"]))
+    finish(start([*overrides, "run_dir=uninterrupted"]))
     process = start([*overrides, "run_dir=killed"])
     wait_for_epochs(here / "killed")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)  # returns only after the other process, which holds these pipes, has ended
     assert Run.open(here / "killed").state == state, err
     finish(start([*overrides, "run_dir=killed"]))
-    assert_equal_runs(here / "whole", here / "killed")
+    assert_equal_runs(here / "uninterrupted", here / "killed")
     assert Run.open(here / "killed").identity["launch"]["resume"]
 
 

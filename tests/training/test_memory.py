@@ -206,7 +206,7 @@ def test_a_resumed_run_uses_the_lowered_micro_batch(run, table, monkeypatch):
     sizes = record_forward_passes(monkeypatch, fail_steps=set(), limit=0)
     result = run("train", *overrides)
     assert result.code == 0
-    assert sum(sizes) == 2 * Run(Path("r")).provenance["tracks"]["train"]  # the first of three epochs was kept
+    assert sum(sizes) == 2 * Run(Path("r")).provenance["tracks"]["train"]  # the first of three epochs was resumed
     assert max(sizes) == 8
     assert Run(Path("r")).identity["micro_batch"] == 8
 
@@ -247,7 +247,7 @@ def test_a_run_uses_its_measured_micro_batch_throughout(run, table, monkeypatch)
 def test_measuring_leaves_no_trace(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES]  # with dropout
     results = []
-    for name, size in (("measured", "auto"), ("whole", "null")):
+    for name, size in (("measured", "auto"), ("full", "null")):
         assert run("train", *overrides, f"hardware.micro_batch={size}", f"run_dir={name}").code == 0
         results.append(Run(Path(name)).predictions("valid").probabilities())
     assert (results[0] == results[1]).all()
@@ -311,5 +311,5 @@ def test_an_optimizer_that_runs_out_of_memory_ends_the_run(run, table, monkeypat
     assert "OutOfMemoryError" in result.err
     assert Run(Path("r")).state == "failed"
     result = run("train", *overrides, "hardware.micro_batch=auto", "run_dir=q")
-    assert result.code == 2  # found by the measurement, before training
+    assert result.code == 2  # detected by the measurement, before training
     assert [(problem.kind, problem.key) for problem in result.problems] == [("out_of_memory", "trainer.batch_size")]
