@@ -69,9 +69,9 @@ def evaluate(
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
     profile = use_machine(for_one_process(settings))[1]
-    data = open_to_score(folder, settings, profile, run.identity.get("encoder"))
+    data = open_to_score(folder, settings, profile, run.identity.encoder)
     classifier = run.classifier(trust)
-    if data.fingerprint() == run.identity.get("fingerprint") and split != "all":
+    if data.fingerprint() == run.identity.fingerprint and split != "all":
         score_split(run, classifier, data, split)
         return Scored(run, split)
     return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
@@ -157,7 +157,7 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
 
 def leaks_from_training(run: Run, data: TrackData) -> Protocol:
     """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known."""
-    if data.fingerprint() == run.identity.get("fingerprint"):
+    if data.fingerprint() == run.identity.fingerprint:
         return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
     try:
         trained = pd.read_parquet(run.folder / TRACKS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from musicreclass.classifiers.base import LogEpoch, Workspace
@@ -40,7 +42,7 @@ def fit(plan: Plan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = No
             log_epoch=log_and_show,
             resume=resume,
             show_clips=reports.show_clips if settings.logger.tensorboard else None,
-            micro_batch=run.identity["micro_batch"],
+            micro_batch=run.identity.micro_batch,
             note_micro_batch=reports.note_micro_batch,
         )
         plan.classifier.fit(plan.data, workspace)
@@ -76,7 +78,7 @@ class FitReports:
         """Write the tracks per forward pass to identity.json; None if they are the whole batch."""
         self.run.check_lock()
         micro_batch = None if size is None or size >= self.batch_size else size
-        self.run.write("identity.json", {**self.run.identity, "micro_batch": micro_batch})
+        self.run.write_identity(replace(self.run.identity, micro_batch=micro_batch))
 
     def show_clips(self, spectrograms: np.ndarray, names: list[str], seconds_per_frame: float) -> None:
         """Add a figure of training clips to the curves."""

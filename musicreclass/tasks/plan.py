@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.folder import Run
+from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
 from musicreclass.runs.signature import remember_fingerprint, run_folder, signature
 from musicreclass.tasks.open_data import open_data
@@ -46,7 +46,7 @@ class Plan:
     data: TrackData
     classifier: Classifier
     run: Run
-    identity: dict[str, Any]
+    identity: Identity
     stopwatch: Stopwatch
 
 
@@ -68,18 +68,18 @@ def make_plan(settings: TrainSettings, profile: Profile) -> Plan:
     seed_global_state(settings.seed)  # a user's network may draw its weights from it
     classifier = build(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
-    identity = {
-        "signature": signature(settings, fingerprint),
-        "fingerprint": fingerprint,
-        "version": __version__,
-        "code": code_version(settings.as_dict()),
-        "choices": settings.choices,
-        "source": data.source(),
-        "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
-        "micro_batch": micro_batch,
-        "micro_batch_setting": micro_batch,
-        "processes": processes(settings.hardware),
-    }
+    identity = Identity(
+        signature=signature(settings, fingerprint),
+        fingerprint=fingerprint,
+        version=__version__,
+        code=code_version(settings.as_dict()),
+        choices=settings.choices,
+        source=data.source(),
+        encoder=data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
+        micro_batch=micro_batch,
+        micro_batch_setting=micro_batch,
+        processes=processes(settings.hardware),
+    )
     return Plan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
 
 
@@ -89,30 +89,30 @@ def holds_run(plan: Plan) -> bool:
     Raises:
         RunError: if it holds another run.
     """
-    existing, signed = plan.run.identity, plan.identity["signature"]
-    if plan.settings.force or (existing.get("signature") is None and plan.run.state != "done"):
+    existing, signed = plan.run.identity.signature, plan.identity.signature
+    if plan.settings.force or (existing is None and plan.run.state != "done"):
         return False
-    if existing.get("signature") != signed:
-        line = f"run_dir={plan.run.folder}: holds another run ({existing.get('signature', 'without a signature')}); name another folder, or force=true replaces it"
+    if existing != signed:
+        line = f"run_dir={plan.run.folder}: holds another run ({existing or 'without a signature'}); name another folder, or force=true replaces it"
         raise RunError(line, "another_run", "run_dir", str(plan.run.folder))
     return True
 
 
 def continues_exactly(plan: Plan) -> bool:
     """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
-    begun, micro_batch = plan.run.identity, plan.identity["micro_batch_setting"]
+    begun, micro_batch = plan.run.identity, plan.identity.micro_batch_setting
     same_micro_batch = micro_batch == "auto" or micro_batch in (
-        begun.get("micro_batch"),
-        begun.get("micro_batch_setting"),
+        begun.micro_batch,
+        begun.micro_batch_setting,
     )
-    same_processes = begun.get("processes", 1) == plan.identity["processes"]
-    return same_micro_batch and same_processes and begun.get("code") == plan.identity["code"]
+    same_processes = begun.processes == plan.identity.processes
+    return same_micro_batch and same_processes and begun.code == plan.identity.code
 
 
-def launch_of(plan: Plan, resume: bool) -> dict[str, Any]:
+def launch_of(plan: Plan, resume: bool) -> Launch:
     """What the other processes of a launch recognise the run by."""
     assert plan.run.lock is not None
-    return {"id": launch_id(), "lock": plan.run.lock.owner["token"], "resume": resume}
+    return Launch(launch_id(), str(plan.run.lock.owner["token"]), resume)
 
 
 def seed_global_state(seed: int) -> None:

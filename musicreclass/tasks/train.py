@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.settings import SPLITS, TrainSettings
@@ -58,15 +59,15 @@ def begin(plan: Plan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
     if resume and not continues_exactly(plan):
-        begun = {name: run.identity.get(name) for name in ("code", "micro_batch", "processes")}
+        begun = {name: getattr(run.identity, name) for name in ("code", "micro_batch", "processes")}
         message = "the code, the micro-batch or the number of processes has changed; the run starts over"
         log.warning("begun with %s: %s", begun, message)
         warn([f"{run.folder}: {message}"])
         resume = False
     if resume:
-        identity["micro_batch"] = run.identity.get("micro_batch")  # as measured, or lowered after running out of memory
+        identity = replace(identity, micro_batch=run.identity.micro_batch)  # as measured or lowered
     if processes(plan.settings.hardware) > 1:
-        identity["launch"] = launch_of(plan, resume)
+        identity = replace(identity, launch=launch_of(plan, resume))
     run.begin(located(plan.settings), identity, resume)
     return resume
 

@@ -72,8 +72,8 @@ def test_none_changes_nothing():
     assert augmentation.crop_factor == 1.0
     assert torch.equal(augmentation.waveform(x, KEYS[:5], N), x[:, :N])
     assert torch.equal(augmentation.spectrogram(z, KEYS[:5]), z)
-    mixed, targets = augmentation.mixup(x, torch.tensor([0, 1, 2, 0, 1]), KEYS[:5], 3)
-    assert torch.equal(mixed, x)
+    mixed_x, targets = augmentation.mixup(x, torch.tensor([0, 1, 2, 0, 1]), KEYS[:5], 3)
+    assert torch.equal(mixed_x, x)
     assert targets.argmax(1).tolist() == [0, 1, 2, 0, 1]
     assert targets.sum() == 5
 

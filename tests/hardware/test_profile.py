@@ -259,7 +259,7 @@ def test_a_run_is_the_same_under_every_profile(run, table):
         assert result.code == 0, result.err
         assert "Traceback" not in result.err
         finished = Run(Path(profile))
-        results[profile] = (finished.identity["signature"], finished.metrics["valid"]["log_loss"])
+        results[profile] = (finished.identity.signature, finished.metrics["valid"]["log_loss"])
         assert finished.provenance["profile"]["threads"] >= 1
         assert "accelerator=cpu" in (finished.folder / "run.log").read_text()
     assert len(set(results.values())) == 1, results
@@ -275,4 +275,4 @@ def test_a_run_is_the_same_under_every_profile(run, table):
     )
     assert result.code == 0, result.err
     assert Run(Path("half")).config["trainer"]["precision"] == "bf16-mixed"
-    assert Run(Path("half")).identity["signature"] != results["auto"][0]
+    assert Run(Path("half")).identity.signature != results["auto"][0]

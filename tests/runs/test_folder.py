@@ -1,4 +1,4 @@
-"""Run folders: found again, kept apart, stopped and resumed, safe to read."""
+"""Run folders: found by their signature, locked, stopped and resumed, safe to read."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_settings_that_change_a_signature(here):
 
 
 def test_signatures_do_not_change_between_versions(here):
-    """Fails when a key with a default joins the signature, since existing runs would not be found. Add such a key elsewhere."""
+    """Fails when a key with a default joins the signature, since existing runs would not be found. Do not sign such a key."""
     settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
     assert signature(settings, "abc") == "bf470ec9a2a0"
 
@@ -343,7 +343,7 @@ def test_long_and_non_ascii_names(run, table, here):
     assert run("compare", name).code == 0
     result = run("train", *table_overrides(table), "model=logreg", f"run_dir={'x' * 300}")
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["unreadable"])
-    assert "too long" in result.lines[0]  # the system's own words
+    assert "too long" in result.lines[0]  # the system's message
     frame = make_frame()
     frame["label"] = frame["label"].map({"blues": "Блюз", "jazz": "ジャズ", "rock": "a/b ro$ck"})
     path = here / "песни.csv"

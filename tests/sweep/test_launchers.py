@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run
 from musicreclass.sweep import launchers
+from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.sweep import Sweep
 from tests.conftest import settings_for, table_overrides
 
@@ -50,29 +52,20 @@ def check_one_failed_of_three(result: subprocess.CompletedProcess[str], folder: 
     assert Run.open(folder / jobs.run[0]).provenance["hardware"]["threads"] == 1
 
 
+def launcher_case(name: str, module: str, reason: str, *overrides: str) -> Any:
+    """A launcher with its overrides, skipped unless its plugin is installed."""
+    missing = pytest.mark.skipif(not plugins.is_installed(f"hydra_plugins.{module}"), reason=reason)
+    return pytest.param([f"hydra/launcher={name}", *overrides], id=name, marks=missing)
+
+
 @pytest.mark.slow
-def test_joblib_one_job_of_three_fails(table, here):
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+@pytest.mark.parametrize("launcher", [
+    launcher_case("joblib", "hydra_joblib_launcher", "in the dev extra", "hydra.launcher.n_jobs=2"),
+    launcher_case("submitit_local", "hydra_submitit_launcher", "not in the dev extra: pip install musicreclass[slurm]", "hydra.launcher.cpus_per_task=1"),
+    launcher_case("ray", "hydra_ray_launcher", "not in the dev extra: see docs/sweeps.md"),
+])  # fmt: skip
+def test_one_job_of_three_fails(launcher, table, here):
     check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, *launcher), here)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not plugins.is_installed("hydra_plugins.hydra_submitit_launcher"),
-    reason="not in the dev extra: pip install musicreclass[slurm]",
-)
-def test_submitit_on_this_machine_one_job_of_three_fails(table, here):
-    launcher = ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"]
-    check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, *launcher), here)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not plugins.is_installed("hydra_plugins.hydra_ray_launcher"),
-    reason="not in the dev extra: see docs/sweeps.md",
-)
-def test_ray_on_this_machine_one_job_of_three_fails(table, here):
-    check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, "hydra/launcher=ray"), here)
 
 
 @pytest.mark.slow
@@ -160,13 +153,14 @@ def test_a_missing_plugin(override, key, packages, monkeypatch):
 
 def test_jobs_without_an_outcome(tmp_path):
     unfinished = Sweep.new(tmp_path, jobs=3)
-    base = {"overrides": "seed=1", "arguments": ["seed=1"], "pid": 1, "host": "elsewhere", "error": ""}
-    unfinished._write({"job": 0, "state": "running", **base})
-    unfinished._write({"job": 1, "state": "done", "run": "r", "macro_f1": 0.5, **base})
+    begun = JobRecord(0, "running", ("seed=1",), pid=1, host="elsewhere")
+    unfinished._write(begun)
+    unfinished._write(replace(begun, job=1, state="done", run="r", macro_f1=0.5, scores={0: 0.25, 1: 0.5}))
     ended = []
     with unfinished.watched(ended.append):
         pass
-    assert [record["job"] for record in ended] == [1]  # in another process
+    assert [record.job for record in ended] == [1]  # in another process
     records = unfinished.finish()
-    assert [record["state"] for record in records] == ["lost", "done", "not begun"]
+    assert records[1].scores == {0: 0.25, 1: 0.5}
+    assert [record.state for record in records] == ["lost", "done", "not begun"]
     assert pd.read_csv(unfinished.folder / "runs.csv").state.tolist() == ["lost", "done", "not begun"]

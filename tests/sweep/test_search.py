@@ -137,7 +137,7 @@ def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
     arguments = shlex.split(file.read_text())
     assert arguments[:3] == ["musicreclass", "train", "-m"]
     assert arguments[-2:] == ["seed=1,2,3,4,5", "evaluate=[valid,test]"]
-    assert signature(settings_for(*arguments[3:-2]), best.identity["fingerprint"]) == best.identity["signature"]
+    assert signature(settings_for(*arguments[3:-2]), best.identity.fingerprint) == best.identity.signature
     assert problems(*arguments[3:]) == []
 
 

@@ -84,7 +84,7 @@ def test_the_same_command_twice_gives_the_same_predictions(model, run, table, he
 
 @pytest.mark.parametrize("model", MODELS)
 def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here):
-    """Outliers and holes in the test rows leave every validation prediction as it is, bit for bit."""
+    """Outliers and holes in the test rows do not change any validation prediction."""
     frame = pd.read_csv(table)
     changed = frame.copy()
     rows = changed.index[changed.split == "test"]

@@ -68,8 +68,8 @@ def test_two_processes_equal_one(run, table, here):
     assert_equal_runs(here / "one", here / "two")
     one, two = Run.open(here / "one"), Run.open(here / "two")
     assert two.state == "done"
-    assert one.identity["signature"] == two.identity["signature"]
-    assert two.identity["micro_batch"] == -(-batch // 2)
+    assert one.identity.signature == two.identity.signature
+    assert two.identity.micro_batch == -(-batch // 2)
     assert two.provenance["profile"]["devices"] == 2
     written = (here / "two" / "metrics.json").stat().st_mtime_ns
     assert run("train", *overrides, "run_dir=two", TWO).code == 0  # already finished: no process is launched
@@ -114,7 +114,7 @@ def test_all_processes_end_with_the_first_and_the_same_command_resumes(table, he
     assert Run.open(here / "killed").state == state, err
     finish(start([*overrides, "run_dir=killed"]))
     assert_equal_runs(here / "uninterrupted", here / "killed")
-    assert Run.open(here / "killed").identity["launch"]["resume"]
+    assert Run.open(here / "killed").identity.launch.resume
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_two_machines_by_torchrun(table, here):
     out_other, out_first = (finish(process)[0] for process in launch())
     assert "accuracy" in out_first
     assert out_other == ""
-    assert Run.open(here / "two").identity["launch"]["resume"]
+    assert Run.open(here / "two").identity.launch.resume
     for process in launch("evaluate=[valid,test]"):  # scores only
         finish(process)
     assert_equal_runs(here / "one", here / "two")
