@@ -87,9 +87,9 @@ def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.tasks.find_or_train import find_or_train
 
-    run, was_finished = find_or_train(settings, on_epoch)
-    if was_finished and not is_worker_rank(settings.hardware):
-        print(f"found finished: {run.folder} (force=true trains it again)")
+    run, trained_before = find_or_train(settings, on_epoch)
+    if trained_before and not is_worker_rank(settings.hardware):
+        print(f"already finished: {run.folder} (force=true trains it again)")
         if run.is_stale:
             print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
     return run

@@ -30,6 +30,7 @@ class Identity:
         fingerprint: hash of the data.
         version: of this package.
         code: the code version.
+        user_code: see `code_version.user_code`.
         choices: the chosen option of each group of the configuration.
         source: the name of the data within its dataset, or empty.
         encoder: the fingerprint of the encoder of `features`, or None.
@@ -44,6 +45,7 @@ class Identity:
     fingerprint: str | None = None
     version: str = "?"
     code: str | None = None
+    user_code: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     source: str = ""
     encoder: str | None = None

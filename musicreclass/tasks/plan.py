@@ -16,7 +16,7 @@ from musicreclass.errors import RunError
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
-from musicreclass.runs.code_version import code_version
+from musicreclass.runs.code_version import code_version, has_changed, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
@@ -73,6 +73,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> Plan:
         fingerprint=fingerprint,
         version=__version__,
         code=code_version(settings.as_dict()),
+        user_code=user_code(settings.as_dict()),
         choices=settings.choices,
         source=data.source(),
         encoder=data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
@@ -101,12 +102,10 @@ def holds_run(plan: Plan) -> bool:
 def continues_exactly(plan: Plan) -> bool:
     """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
     begun, micro_batch = plan.run.identity, plan.identity.micro_batch_setting
-    same_micro_batch = micro_batch == "auto" or micro_batch in (
-        begun.micro_batch,
-        begun.micro_batch_setting,
-    )
+    same_micro_batch = micro_batch == "auto" or micro_batch in (begun.micro_batch, begun.micro_batch_setting)
     same_processes = begun.processes == plan.identity.processes
-    return same_micro_batch and same_processes and begun.code == plan.identity.code
+    same_code = begun.code == plan.identity.code and not has_changed(begun.user_code)
+    return same_micro_batch and same_processes and same_code
 
 
 def launch_of(plan: Plan, resume: bool) -> Launch:

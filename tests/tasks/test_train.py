@@ -244,4 +244,4 @@ def test_the_default_cache_is_in_the_outputs_folder(value, run, table, here, mon
     assert run("train", *table_overrides(table), "model=logreg").code == 0
     assert (here / "outputs" / "cache" / "fingerprints").is_dir()
     assert sorted(p.name for p in here.iterdir()) == ["features.csv", "outputs"]
-    assert "found finished" in run("train", *table_overrides(table), "model=logreg").out
+    assert "already finished" in run("train", *table_overrides(table), "model=logreg").out

@@ -25,11 +25,11 @@ def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library
     assert (finished.metrics["protocol"]["split"], finished.metrics["protocol"]["leaky"]) == ("grouped", "no")
     assert finished.metrics["valid"]["accuracy"] == 1.0
     assert finished.metrics["valid"]["n"] == len(finished.predictions("valid"))
-    assert "found finished" in run("train", *arguments).out
+    assert "already finished" in run("train", *arguments).out
     again = finished.classifier().predict(opened(library), "valid")
     pd.testing.assert_frame_equal(again.table, finished.predictions("valid").table, check_exact=True, check_dtype=False)
     write_tone(library / "jazz" / "artist 9" / "new.wav", 900, 1)
-    assert "found finished" not in run("train", *arguments).out
+    assert "already finished" not in run("train", *arguments).out
     assert len(list((here / "outputs").glob("folder-*"))) == 2
 
 
