@@ -30,23 +30,23 @@ FILES, ROUNDS, RATE, CROP, EPOCHS = 20, 5, 22050, 5 * 22050, 6
 def recordings(folder: Path) -> list[Path]:
     """Real MP3s if there are any, else sweeps with noise: 30 s, 44.1 kHz, stereo."""
     root = os.environ.get("MUSICRECLASS_DATA")
-    found = sorted(Path(root, "FMA", "Data").rglob("*.mp3"))[:FILES] if root else []
-    if found:
-        return found
+    paths = sorted(Path(root, "FMA", "Data").rglob("*.mp3"))[:FILES] if root else []
+    if paths:
+        return paths
     rng, t = np.random.default_rng(0), np.arange(30 * 44100) / 44100
     for i in range(FILES):
         sweep = 0.3 * np.sin(2 * np.pi * (100 + 10 * i + 50 * t) * t)[:, None]
         path = folder / f"{i:06d}.mp3"
         soundfile.write(path, sweep + 0.1 * rng.standard_normal((len(t), 2)), 44100, bitrate_mode="CONSTANT",
                         compression_level=0.0)  # fmt: skip
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths
 
 
-def clocked(work: Callable[..., object], *words: object) -> float:
+def seconds_of(work: Callable[..., object], *arguments: object) -> float:
     """Seconds that it takes."""
     start = time.perf_counter()
-    work(*words)
+    work(*arguments)
     return time.perf_counter() - start
 
 
@@ -55,7 +55,7 @@ def typical(values: Iterable[float]) -> float:
 
 
 def decode(paths: list[Path], workers: int = 1) -> None:
-    """Every file whole."""
+    """Decode every file completely."""
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda path: decoding.decode_examined(path, RATE, 0, decoding.probe(path, RATE)), paths))
 
@@ -84,15 +84,15 @@ def peaks(waves: Waveforms) -> list[float]:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    with os.fdopen(reader) as told:
-        return [float(word) for word in told.read().split()]
+    with os.fdopen(reader) as stream:
+        return [float(peak) for peak in stream.read().split()]
 
 
 def against_librosa(paths: list[Path]) -> None:
     ours, theirs = [], []
     for number in range(ROUNDS + 1):
         for path in paths:
-            taken = clocked(first_time, path), clocked(lambda path: librosa.load(path, sr=RATE), path)
+            taken = seconds_of(first_time, path), seconds_of(lambda path: librosa.load(path, sr=RATE), path)
             if number:  # the first round warms up
                 ours.append(taken[0])
                 theirs.append(taken[1])
@@ -103,39 +103,39 @@ def against_librosa(paths: list[Path]) -> None:
 
 
 def epochs(paths: list[Path], cached: Waveforms, direct: Waveforms) -> None:
-    whole, sought, read = [], [], []
+    sequential, sought, read = [], [], []
     for number in range(ROUNDS):
-        whole.append(clocked(decode, paths))
-        sought.append(clocked(epoch, direct, number))
-        read.append(typical(clocked(epoch, cached, number) for _ in range(9)))
+        sequential.append(seconds_of(decode, paths))
+        sought.append(seconds_of(epoch, direct, number))
+        read.append(typical(seconds_of(epoch, cached, number) for _ in range(9)))
     print("An epoch of crops of 5 s, per clip")
-    for words, taken in (
-        ("every file decoded whole", whole),
+    for label, taken in (
+        ("every file decoded completely", sequential),
         ("sought to and decoded", sought),
         ("from the cache", read),
     ):
         ratio = typical(a / b for a, b in zip(taken, read, strict=True))
-        print(f"  {words:28s} {1000 * typical(taken) / len(paths):8.3f} ms   {ratio:.0f} x the cache's time")
+        print(f"  {label:28s} {1000 * typical(taken) / len(paths):8.3f} ms   {ratio:.0f} x the cache's time")
 
 
 def threads(paths: list[Path]) -> None:
-    pairs = [(clocked(decode, paths * 3, 1), clocked(decode, paths * 3, 2)) for _ in range(ROUNDS)]
+    pairs = [(seconds_of(decode, paths * 3, 1), seconds_of(decode, paths * 3, 2)) for _ in range(ROUNDS)]
     print(f"Decoding by two threads          {typical(one / two for one, two in pairs):.2f} x as fast as by one")
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        paths = recordings(Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = recordings(Path(folder))
         against_librosa(paths)
-        store = Store(Path(place, "cache"))
+        store = Store(Path(folder, "cache"))
         with contextlib.redirect_stderr(io.StringIO()):
             cached = open_waveforms(paths, RATE, store, cache=True)
             direct = open_waveforms(paths, RATE, store, cache=False)
         epochs(paths, cached, direct)
         threads(paths)
         for name, waves in (("from the cache", cached), ("decoding", direct)):
-            told = " ".join(f"{peak:.0f}" for peak in peaks(waves))
-            print(f"Peak memory, every 5 of {5 * EPOCHS} epochs {name}: {told} MiB")
+            peak_text = " ".join(f"{peak:.0f}" for peak in peaks(waves))
+            print(f"Peak memory, every 5 of {5 * EPOCHS} epochs {name}: {peak_text} MiB")
 
 
 if __name__ == "__main__":

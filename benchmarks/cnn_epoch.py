@@ -16,7 +16,7 @@ import torch
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.check import train_settings
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.tasks.open_data import open_data
 
 GENRES, CLIPS, EPOCHS = 4, 40, 4
@@ -36,9 +36,9 @@ def write_clips(root: Path) -> None:
 def measure(root: Path, folder: Path, *overrides: str) -> tuple[list[dict[str, float]], list[float]]:
     """Speed of each epoch, and peak memory of this process after it, MiB."""
     settings = train_settings([*OVERRIDES, f'data.root="{root}"', f'paths.cache="{folder / "cache"}"', *overrides])
-    profile = Profile.of(settings.hardware)
+    profile = resolve_profile(settings.hardware)
     profile.apply()
-    data = open_data(settings, profile=profile)
+    data = open_data(settings, profile)
     speed, memory = [], []
 
     def note(epoch: int, values: dict[str, float]) -> None:

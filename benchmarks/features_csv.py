@@ -52,18 +52,18 @@ def make(path: Path) -> None:
             file.write(f"{i},{tails[i % 2000]}\n")
 
 
-def measure(code: str, *words: object) -> tuple[float, float]:
+def measure(code: str, *arguments: object) -> tuple[float, float]:
     """Seconds and MiB that a process reports."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, words)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], capture_output=True, text=True, check=True
     )
     seconds, mib = done.stdout.split()
     return float(seconds), float(mib)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         make(folder / "features.csv")
         size = (folder / "features.csv").stat().st_size / 1e6
         first, memory = measure(LOAD, folder / "features.csv", folder / "cache")

@@ -10,7 +10,7 @@ import sys
 import torch
 
 from musicreclass.config.check import train_settings
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.tasks.batch_size import synthetic
 from musicreclass.training.callbacks import TrialStep, measure_micro_batch
 from musicreclass.training.memory import is_out_of_memory, release_memory
@@ -48,7 +48,7 @@ def main(models: list[str]) -> None:
         for precision in ("32-true", "bf16-mixed"):
             overrides = [f"model={name}", "data=demo_audio", "data.clip_seconds=5", f"trainer.precision={precision}"]
             settings = train_settings(overrides)
-            profile = Profile.of(settings.hardware, precision)
+            profile = resolve_profile(settings.hardware, precision)
             profile.apply()
             module, batch = synthetic(settings, profile)
             measured = measure_micro_batch(module, batch, profile, LIMIT)

@@ -24,7 +24,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.check import train_settings
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.models.mlp import MLP
 
 TRAIN, VALID, FEATURES, CLASSES, BATCH, EPOCHS, ROUNDS = 17_000, 2_000, 518, 16, 64, 5, 11
@@ -74,7 +74,7 @@ def musicreclass_epoch(data: TableSource) -> float:
     ends: list[float] = []
     plain = ["optimizer=adam", "scheduler=none", "early_stopping=none", "trainer.label_smoothing=0", "hardware=cpu"]
     settings = train_settings([*plain, f"trainer.max_epochs={EPOCHS}"])
-    profile = Profile.of(settings.hardware)
+    profile = resolve_profile(settings.hardware)
     profile.apply()
     classifier = build_classifier(settings, profile, data)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,16 +168,16 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     data = SyntheticTable()
     data.setup()
-    ways: dict[str, Callable[[TableSource], float]] = {
+    loops: dict[str, Callable[[TableSource], float]] = {
         "musicreclass": musicreclass_epoch,
         "Lightning, per-row DataLoader, step logging": lightning_rows,
         "plain loop, per-row numpy Dataset": numpy_rows,
         "plain tensor loop, fused Adam": tensor_loop,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            seconds[name].append(way(data))
+        for name, train in loops.items():
+            seconds[name].append(train(data))
     print(
         f"MLP epoch, {TRAIN:,} x {FEATURES}, batch {BATCH}, {torch.get_num_threads()} threads, medians of {ROUNDS} rounds"
     )

@@ -61,7 +61,7 @@ def main() -> None:
         "MLP, 518 features, batch 64": (MLP(518, 16), torch.randn(64, 518), 400),
         "CNN, log-mel of 64 x 128, batch 4": (CNN(10), torch.randn(4, 1, 64, 128), 20),
     }
-    for what, (network, x, steps) in networks.items():
+    for description, (network, x, steps) in networks.items():
         network, x = network.to(device), x.to(device)
         state = StepState(network)
         seconds(network, x, max(1, steps // 10), None)
@@ -72,11 +72,11 @@ def main() -> None:
                 times["monitored"].append(seconds(network, x, steps, None))
             times["saved"].append(seconds(network, x, steps, state))
         monitored, saved = (
-            statistics.median(t / p for t, p in zip(times[way], times["plain"], strict=True))
-            for way in ("monitored", "saved")
+            statistics.median(t / p for t, p in zip(times[mode], times["plain"], strict=True))
+            for mode in ("monitored", "saved")
         )
         print(
-            f"  {what:<36}{1e3 * statistics.median(times['plain']):8.3f} ms   monitored {monitored:.3f} x   state saved {saved:.3f} x"
+            f"  {description:<36}{1e3 * statistics.median(times['plain']):8.3f} ms   monitored {monitored:.3f} x   state saved {saved:.3f} x"
         )
     monitor = Monitor(INTERVAL, nvml=nvml)
     start = clock()

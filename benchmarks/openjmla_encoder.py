@@ -47,17 +47,17 @@ def ours(encoder: OpenJMLAEncoder, x: torch.Tensor) -> torch.Tensor:
         return encoder.tokens(encoder.first_window(x))
 
 
-def peak(way: str) -> float:
-    """MiB above what the encoder itself takes, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, check=True)
+def peak(implementation: str) -> float:
+    """MiB above the memory of the encoder itself, in a separate process."""
+    done = subprocess.run([sys.executable, __file__, implementation], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def measure_peak(way: str) -> None:
+def measure_peak(implementation: str) -> None:
     encoder = OpenJMLAEncoder.from_checkpoint("random")
     x = torch.randn(CLIPS, SECONDS * 16000) * 0.1
     before = high_water()
-    ours(encoder, x) if way == "ours" else Naive(encoder)(x)
+    ours(encoder, x) if implementation == "ours" else Naive(encoder)(x)
     print(high_water() - before)
 
 
@@ -74,9 +74,9 @@ def main() -> None:
     difference = float((ours(encoder, x) - naive(x).detach()).abs().max())
     times: dict[str, list[float]] = {"ours": [], "naive": []}
     for _ in range(ROUNDS):
-        for name, way in (("ours", lambda: ours(encoder, x)), ("naive", lambda: naive(x))):
+        for name, encode in (("ours", lambda: ours(encoder, x)), ("naive", lambda: naive(x))):
             start = time.perf_counter()
-            way()
+            encode()
             times[name].append((time.perf_counter() - start) / CLIPS)
     print(f"OpenJMLA's encoder, clips of {SECONDS} s, {torch.get_num_threads()} threads, batches of {CLIPS}, medians of {ROUNDS} rounds"
           f" (outputs differ by {difference:.0e})")  # fmt: skip

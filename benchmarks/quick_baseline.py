@@ -1,7 +1,7 @@
-"""experiment=quick_baseline on metadata of FMA's full size, made up: seconds and memory of the whole command, first and second time.
+"""experiment=quick_baseline on synthetic metadata of FMA's full size: seconds and memory of the command, first and second time.
 
 106,574 tracks, of which fma_medium has 25,000 of 16 genres, 19,922 for training, 2,505 for validation and 2,573 for the test; 518
-features. Genres overlap, so that the trees go on improving through most of their rounds. The accuracy means nothing.
+features. Genres overlap, so that the trees improve through most of their rounds. The accuracy is meaningless.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         root = folder / "fma_metadata"
         root.mkdir()
         make(root)
         print(f"quick_baseline, {TRACKS:,} x 518 made up, medium: {sum(SPLITS.values()):,}; goal {GOAL} s")
         command = [sys.executable, "-m", "musicreclass", "train", "experiment=quick_baseline", f"data.root={folder}"]
-        for name, words in (("first", []), ("again, force=true", ["force=true"])):
+        for name, overrides in (("first", []), ("again, force=true", ["force=true"])):
             start = time.perf_counter()
-            done = subprocess.run([*command, *words], cwd=folder, capture_output=True, text=True)
+            done = subprocess.run([*command, *overrides], cwd=folder, capture_output=True, text=True)
             took = time.perf_counter() - start
             if done.returncode:
                 raise SystemExit(done.stdout + done.stderr)

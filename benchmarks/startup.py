@@ -19,18 +19,18 @@ def main() -> None:
         broken = Path(folder) / "experiment" / "broken.yaml"
         broken.parent.mkdir()
         broken.write_text("seed: [1\n")
-        ways = {
+        commands = {
             "import hydra": [sys.executable, "-c", "import hydra"],
             "musicreclass --help": [COMMAND, "--help"],
             "musicreclass train --help": [COMMAND, "train", "--help"],
             "five mistakes in overrides": [COMMAND, *MISTAKES],
             "a mistake in YAML": [COMMAND, "train", "--config-dir", folder, "experiment=broken"],
         }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(ROUNDS):
-            for name, words in ways.items():
+            for name, command in commands.items():
                 start = time.perf_counter()
-                subprocess.run(words, capture_output=True, check=False)
+                subprocess.run(command, capture_output=True, check=False)
                 seconds[name].append(time.perf_counter() - start)
     print(f"Start-up, medians of {ROUNDS} rounds")
     base = seconds["import hydra"]

@@ -1,4 +1,4 @@
-"""What a sweep of one-thread MLP runs on a feature table costs beside its fits, and what two joblib workers make of it.
+"""The time of a sweep of one-thread MLP runs on a feature table relative to its fits, sequentially and with two joblib workers.
 
 The table is FMA medium's size, the training the preset's. `python benchmarks/sweep.py RUNS EPOCHS`; by default 20 and 40.
 """
@@ -21,7 +21,7 @@ RUNS, EPOCHS = (int(word) for word in (sys.argv[1:] or ["20", "40"]))
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
-def made_up(path: Path) -> None:
+def write_table(path: Path) -> None:
     """Noise in which each class has a mean of its own."""
     rng = np.random.default_rng(0)
     n = TRAIN + VALID
@@ -36,11 +36,11 @@ def made_up(path: Path) -> None:
 
 def sweep(folder: Path, name: str, launcher: list[str]) -> tuple[float, float, list[dict[str, float]]]:
     """The seconds that a sweep took, those of all its processes on a processor, and each run's by phase."""
-    words = ["train", "-m", "data=table", f"data.path={folder}/table.parquet", "data.split_column=split", "model=mlp",
+    arguments = ["train", "-m", "data=table", f"data.path={folder}/table.parquet", "data.split_column=split", "model=mlp",
              f"trainer.max_epochs={EPOCHS}", f"seed=range(0,{RUNS})", f"paths.outputs={folder}/{name}",
              f"paths.cache={folder}/{name}/cache", *launcher]  # fmt: skip
     start, busy = time.perf_counter(), processor()
-    subprocess.run([sys.executable, "-m", "musicreclass", *words], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, "-m", "musicreclass", *arguments], stdout=subprocess.DEVNULL, check=True)
     took, busy = time.perf_counter() - start, processor() - busy
     runs = (folder / name).glob("table-*/provenance.json")
     return took, busy, [json.loads(file.read_text())["seconds"] for file in runs]
@@ -54,9 +54,9 @@ def processor() -> float:
 
 def main() -> None:
     print(f"{RUNS} MLP runs of {EPOCHS} epochs on {TRAIN + VALID:,} x {FEATURES}, one thread each")
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        made_up(folder / "table.parquet")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_table(folder / "table.parquet")
         alone, busy, runs = sweep(folder, "sequential", ["hardware.threads=1"])
         fits = sum(run["fit"] for run in runs)
         print(

@@ -36,14 +36,14 @@ def main() -> None:
     model = train_settings(["model=xgboost"]).model
     preset = model.arguments(*model.about, "n_estimators", "early_stopping_rounds", "n_jobs")
     x, y = make()
-    ways: dict[str, dict[str, Any]] = {"XGBoost's defaults": {}, "preset": preset}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    presets: dict[str, dict[str, Any]] = {"XGBoost's defaults": {}, "preset": preset}
+    fits: dict[str, list[tuple[float, float]]] = {name: [] for name in presets}
     for _ in range(REPEATS):
-        for name, settings in ways.items():
-            found[name].append(fit(settings, x, y))
+        for name, settings in presets.items():
+            fits[name].append(fit(settings, x, y))
     print(f"XGBoost, {TRACKS:,} x {FEATURES} x {CLASSES}, {ROUNDS} rounds, {REPEATS} repeat(s)")
-    base = statistics.median(t for t, _ in found["XGBoost's defaults"])
-    for name, results in found.items():
+    base = statistics.median(t for t, _ in fits["XGBoost's defaults"])
+    for name, results in fits.items():
         seconds, accuracy = (statistics.median(column) for column in zip(*results, strict=True))
         print(f"  {name:<20}{seconds:8.1f} s   {base / seconds:5.2f} x as fast   accuracy {100 * accuracy:.1f} %")
 

@@ -26,7 +26,7 @@ __all__ = ["Run", "__version__", "compare", "evaluate", "load", "train"]
 
 
 class Run:
-    """A finished run. `train` and `load` return it.
+    """A run folder, to read; it has metrics and a model once the run is finished. `train` and `load` return it.
 
     Args:
         folder: the run folder.
@@ -65,7 +65,16 @@ class Run:
 
     @property
     def classes(self) -> list[str]:
-        """The class names, in the order of the probabilities."""
+        """The class names, in the order of the probabilities.
+
+        Raises:
+            RunError: if the run was not scored yet.
+        """
+        from musicreclass.errors import RunError
+
+        if "classes" not in self.metrics:
+            line = f"{self.folder}: the run is {self._run.state} and was not scored; the same command finishes it"
+            raise RunError(line, "unfinished_run", self.folder)
         return list(self.metrics["classes"])
 
     def predictions(self, split: str) -> pd.DataFrame:
@@ -131,7 +140,10 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
     from musicreclass.tasks.find_or_train import find_or_train
 
     settings = train_settings(list(overrides), None if config_dir is None else str(config_dir))
-    return Run(find_or_train(settings).run.folder, trust=[str(settings.model.target).rpartition(".")[0]])
+    targets = (settings.model.target, settings.data.target, settings.features.target)
+    return Run(
+        find_or_train(settings).run.folder, trust=[str(target).rpartition(".")[0] for target in targets if target]
+    )
 
 
 def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
@@ -153,7 +165,11 @@ def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
 
 
 def evaluate(
-    run: Run | str | Path, split: str = "test", overrides: Sequence[str] = (), trust: Sequence[str] = ()
+    run: Run | str | Path,
+    split: str = "test",
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    config_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a finished run on a split of its data, or on other data with the same classes.
 
@@ -161,7 +177,8 @@ def evaluate(
         run: the run or its folder.
         split: `train`, `valid`, `test` or `all`.
         overrides: of `data`, for other data: `["data.path=other.csv"]`.
-        trust: your own modules that the model needs.
+        trust: your own modules that the model needs, besides those that `run` trusts.
+        config_dir: your own folder of configuration.
 
     Returns:
         the metrics, as in metrics.json.
@@ -176,8 +193,9 @@ def evaluate(
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
 
-    folder = run.folder if isinstance(run, Run) else Path(run)
-    scored = evaluate_run(folder, split, list(overrides), trust=tuple(trust))
+    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
+    config_folder = None if config_dir is None else str(config_dir)
+    scored = evaluate_run(folder, split, list(overrides), config_folder, (*trusted, *trust))
     metrics = scored.run.metrics
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
 

@@ -14,15 +14,18 @@ Each has a kind. These are shared by several modules, and a new error uses one o
     unsupported_format, newer_format              a file that this version does not read
     input_mismatch, sample_rate_mismatch          parts of a configuration that do not fit each other
 
-Other kinds name one fault of one module, such as `empty_split`.
+Other kinds name one fault of one module, such as `empty_split`. Notices are lines for the user that are no errors.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+notices = logging.getLogger("musicreclass.notices")  # lines for the user; the command line prints them to stderr
 
 
 @dataclass(frozen=True)

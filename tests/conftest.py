@@ -1,4 +1,4 @@
-"""What the tests share: a small table, the demo's data made once, the command line in process."""
+"""Shared fixtures: a small table, one cache of the demo data, the command line in process."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of its error output."""
+        """The lines of stderr without the prefix."""
         return [line.removeprefix("musicreclass: ") for line in self.err.splitlines()]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that the demo's clips are made once."""
+    """One cache for the whole session, so that the demo's clips are synthesised once."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["MUSICRECLASS_CACHE"] = str(folder)
     for name in ("MUSICRECLASS_DATA", "MUSICRECLASS_DEBUG", "MUSICRECLASS_MODELS"):
@@ -76,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """`musicreclass WORDS` in an empty working directory."""
+    """`musicreclass ARGUMENTS` in an empty working directory."""
 
     problems: list[Problem] = []
 
@@ -87,21 +87,21 @@ def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     for module in ("main", "jobs", "train"):
         monkeypatch.setattr(f"musicreclass.cli.{module}.report_error", report)
 
-    def command(*words: str) -> Result:
+    def command(*arguments: str) -> Result:
         capfd.readouterr()
         problems.clear()
         try:
-            code = cli.main([str(word) for word in words])
+            code = cli.main([str(argument) for argument in arguments])
         except SystemExit as leaving:
             code = int(leaving.code or 0)
-        printed = capfd.readouterr()
-        return Result(code, printed.out, printed.err, list(problems))
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err, list(problems))
 
     return command
 
 
 def make_frame(n: int = 90, features: int = 6, seed: int = 0, groups: int = 0) -> pd.DataFrame:
-    """A table of three classes that can be told apart, with some missing values."""
+    """A table of three classes that can be separated, with some missing values."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     x = rng.normal(size=(n, features)) + 1.5 * rng.normal(size=(3, features))[y]
@@ -141,7 +141,7 @@ def table_overrides(path: Path) -> list[str]:
 
 
 def powerless(work: Callable[[], Any]) -> Any:
-    """Do it in a thread to which file permissions apply: of root's, one that has given up its capabilities."""
+    """Call a function in a thread to which file permissions apply, also for root."""
 
     def without() -> Any:
         if os.geteuid() == 0:
@@ -154,7 +154,7 @@ def powerless(work: Callable[[], Any]) -> Any:
 
 
 def sum_again(model: Path) -> None:
-    """Make SHA256SUMS fit what lies in a model's folder, as one who crafts a model would."""
+    """Write SHA256SUMS for the files that a model's folder contains now, as a forger would."""
     files = [f for f in sorted(model.iterdir()) if f.name != "SHA256SUMS"]
     (model / "SHA256SUMS").write_text("".join(f"{sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files))
 
@@ -169,21 +169,21 @@ def only_run(here: Path) -> Path:
 @pytest.fixture
 def real_data() -> Path:
     """The real data of MUSICRECLASS_TEST_DATA, or a skip."""
-    place = os.environ.get("MUSICRECLASS_TEST_DATA")
-    if not place:
+    folder = os.environ.get("MUSICRECLASS_TEST_DATA")
+    if not folder:
         pytest.skip("MUSICRECLASS_TEST_DATA is not set")
-    return Path(place)
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Recordings of two stretches, in all formats and several rates."""
     folder = tmp_path_factory.mktemp("recordings")
-    made = []
-    for i, (ending, words) in enumerate(FORMATS.items()):
+    paths = []
+    for i, (ending, options) in enumerate(FORMATS.items()):
         rate = 48000 if ending == "opus" else (44100, 22050, 8000)[i % 3]
-        made.append(write(folder / f"{i}.{ending}", music(33 + i / 10, rate, 1 + i % 2, seed=i), rate, **words))
-    return made
+        paths.append(write(folder / f"{i}.{ending}", music(33 + i / 10, rate, 1 + i % 2, seed=i), rate, **options))
+    return paths
 
 
 @pytest.fixture

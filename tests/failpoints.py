@@ -1,9 +1,9 @@
-"""Trains a run again and again, each time brought down at another of its writes; run by test_resume.py in a process of its own.
+"""Trains a run repeatedly and fails another of its writes each time; test_resume.py runs it in a separate process.
 
-    python -m tests.failpoints kill|full EVERY WORDS ...
+    python -m tests.failpoints kill|full EVERY OVERRIDES ...
 
 `kill` ends the process at the write, as SIGKILL does; `full` fails the write, as a full disk does. Every EVERYth write is tried,
-then the same command again. Prints one JSON line per point: what the first command answered, what the second did.
+then the same command again. Prints one JSON line per failure: the exit codes of both commands, and the errors of the first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WRITES = {"open", "os.mkdir", "os.rename", "os.link", "os.truncate"}  # audit events; also the removal of what is there
+WRITES = {"open", "os.mkdir", "os.rename", "os.link", "os.truncate"}  # audit events; they include the removal of files
 
 
 class Failpoint:
@@ -45,11 +45,11 @@ class Failpoint:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
 
 
-def in_a_fork(work: Callable[[], int], told: Path) -> int:
-    """Do it in a forked process, what it prints going to a file; returns its exit code."""
+def run_in_fork(work: Callable[[], int], output: Path) -> int:
+    """Run a function in a forked process, with its output in a file; returns the exit code."""
     child = os.fork()
     if child == 0:
-        out = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
         code = 99
@@ -61,13 +61,13 @@ def in_a_fork(work: Callable[[], int], told: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def train(words: list[str], at: int, how: str, count: Path | None = None) -> int:
+def train(overrides: list[str], at: int, how: str, count: Path | None = None) -> int:
     from musicreclass.cli import main as cli
 
     failpoint = Failpoint(Path.cwd(), at, how)
     sys.addaudithook(failpoint)
     try:
-        code = cli.main(["train", *words])
+        code = cli.main(["train", *overrides])
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     if count is not None:
@@ -75,28 +75,28 @@ def train(words: list[str], at: int, how: str, count: Path | None = None) -> int
     return code
 
 
-def main(how: str, every: int, words: list[str]) -> None:
+def main(how: str, every: int, overrides: list[str]) -> None:
     import matplotlib.pyplot
     import pytorch_lightning
     import skops.io
     import xgboost
 
-    import musicreclass.tasks.train  # noqa: F401  (all this once, ahead of the forks)
+    import musicreclass.tasks.train  # noqa: F401  (imported once, before the forks)
 
     del matplotlib, pytorch_lightning, skops, xgboost
-    in_a_fork(lambda: train([*words, "run_dir=whole"], -1, how, Path("count")), Path("told"))
-    whole = int(Path("count").read_text())
-    for at in range(every // 2, whole, every):
-        place = [f"run_dir=r{at}", f"paths.cache=cache{at}"]
-        first = in_a_fork(lambda at=at, place=place: train([*words, *place], at, how), Path("told"))
-        said = [
+    run_in_fork(lambda: train([*overrides, "run_dir=whole"], -1, how, Path("count")), Path("output"))
+    writes = int(Path("count").read_text())
+    for at in range(every // 2, writes, every):
+        folders = [f"run_dir=r{at}", f"paths.cache=cache{at}"]
+        first = run_in_fork(lambda at=at, folders=folders: train([*overrides, *folders], at, how), Path("output"))
+        errors = [
             line
-            for line in Path("told").read_text().splitlines()
+            for line in Path("output").read_text().splitlines()
             if line.startswith("musicreclass:") or "Traceback" in line
         ]
-        second = in_a_fork(lambda place=place: train([*words, *place], -1, how), Path("told"))
-        print(json.dumps({"at": at, "first": first, "said": said, "second": second, "run": f"r{at}",
-                          "told": Path("told").read_text()[-600:] if second else ""}), flush=True)  # fmt: skip
+        second = run_in_fork(lambda folders=folders: train([*overrides, *folders], -1, how), Path("output"))
+        print(json.dumps({"at": at, "first": first, "errors": errors, "second": second, "run": f"r{at}",
+                          "output": Path("output").read_text()[-600:] if second else ""}), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

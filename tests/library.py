@@ -35,9 +35,11 @@ def opened(root: Path, *overrides: str) -> AudioData:
     """The library, opened as in a run."""
     from musicreclass.config.check import train_settings
     from musicreclass.data.recordings import AudioData
+    from musicreclass.hardware.resolution import resolve_profile
     from musicreclass.tasks.open_data import open_data
 
-    data = open_data(train_settings(["data=folder", f'data.root="{root}"', *SMALL, *overrides]))
+    settings = train_settings(["data=folder", f'data.root="{root}"', *SMALL, *overrides])
+    data = open_data(settings, resolve_profile(settings.hardware))
     assert isinstance(data, AudioData)
     return data
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from hypothesis import settings
 
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.config.settings import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
 
+NONE = yaml.safe_load((Path(__file__).parents[1] / "conf/augmentation/none.yaml").read_text())
 SAMPLE_RATE = 22050
 N = 8000  # samples of a short clip
 KEYS = [derive_seed(0, 1, row) for row in range(40)]
@@ -27,8 +30,8 @@ ALWAYS_ON = {
 
 
 def make_augmentation(**options: Any) -> Augmentation:
-    """An augmentation with some effects on."""
-    return Augmentation(AugmentationSettings(**options))
+    """An augmentation with some effects on, all others as in conf/augmentation/none.yaml."""
+    return Augmentation(AugmentationSettings.model_validate({**NONE, **options}))
 
 
 def crops(count: int, samples: int = 11000) -> torch.Tensor:

@@ -66,6 +66,34 @@ def test_evaluate_scores_a_split_and_other_data(here, table):
     assert other["n"] == 30
 
 
+def test_evaluate_trusts_what_the_run_was_trained_with(here, table):
+    (here / "api_estimators.py").write_text(
+        "from sklearn.naive_bayes import GaussianNB\n\n\nclass Bayes(GaussianNB):\n    pass\n"
+    )
+    (here / "conf" / "model").mkdir(parents=True)
+    (here / "conf" / "model" / "bayes.yaml").write_text("_target_: api_estimators.Bayes\ninput: table\n")
+    sys.path.insert(0, str(here))
+    try:
+        run = mrc.train([*table_overrides(table), "model=bayes"], config_dir=here / "conf")
+        assert mrc.evaluate(run)["n"] == 18
+        other = ["data.path=features.csv"]
+        assert mrc.evaluate(run, "all", other, config_dir=here / "conf")["n"] == 90
+        with pytest.raises(RunError) as caught:
+            mrc.evaluate(run.folder, "train")
+        assert caught.value.kind == "untrusted_code"
+        assert mrc.evaluate(run.folder, "train", trust=["api_estimators"])["n"] == 54
+    finally:
+        sys.path.remove(str(here))
+
+
+def test_an_unfinished_run_has_no_classes(here, table):
+    folder = mrc.train([*table_overrides(table), "model=logreg"]).folder
+    (folder / "metrics.json").unlink()
+    with pytest.raises(RunError) as caught:
+        _ = mrc.load(folder).classes
+    assert (caught.value.kind, caught.value.key) == ("unfinished_run", str(folder))
+
+
 def test_compare_is_a_frame_with_a_row_per_configuration(here, table):
     runs = [mrc.train([*table_overrides(table), "model=logreg", f"class_weight={w}"]) for w in ("none", "balanced")]
     frame = mrc.compare(*runs)

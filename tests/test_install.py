@@ -43,27 +43,27 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     command = tmp_path / "env" / "bin" / "musicreclass"
-    told = subprocess.run([python, "-c", "import musicreclass.config.locations as c; print(c.CONF)"], cwd=folder, capture_output=True,
+    process = subprocess.run([python, "-c", "import musicreclass.config.locations as c; print(c.CONF)"], cwd=folder, capture_output=True,
                           text=True, check=True)  # fmt: skip
-    assert Path(told.stdout.strip()) == Path(where) / "musicreclass" / "conf"
-    words = [command, "train", "model=logreg", "data.clips_per_artist=1"]
-    done = subprocess.run(words, cwd=folder, env={**os.environ, "MUSICRECLASS_CACHE": str(cache)}, capture_output=True, text=True,
+    assert Path(process.stdout.strip()) == Path(where) / "musicreclass" / "conf"
+    command_line = [command, "train", "model=logreg", "data.clips_per_artist=1"]
+    done = subprocess.run(command_line, cwd=folder, env={**os.environ, "MUSICRECLASS_CACHE": str(cache)}, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((folder / "outputs").glob("demo-logreg-s0-*/metrics.json"))) == 1
 
 
-def test_argv_is_left_as_it_came():
+def test_sys_argv_is_not_changed():
     """A process launched with sys.argv, as Lightning's launcher does it, starts the same job."""
     code = (
         "import sys; sys.argv = ['musicreclass', 'train', '--cfg', 'job', 'seed=3']\n"
         "from musicreclass.cli.main import main; main(); print(sys.argv)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "['musicreclass', 'train', '--cfg', 'job', 'seed=3']"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "['musicreclass', 'train', '--cfg', 'job', 'seed=3']"
 
 
 def test_make_prints_its_targets():
-    told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    process = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("demo", "test", "bench", "lint"):
-        assert f"make {target} " in told.stdout
+        assert f"make {target} " in process.stdout

@@ -1,1 +1,4 @@
-"""Augmentation of training batches on the device. Random values depend on a key per sample. Never applied to validation or test."""
+"""Augmentation of training batches on the device; random values depend on a key per sample.
+
+Validation and test are never augmented. The decision when to augment is in `training`; drawing crops belongs in `data`.
+"""

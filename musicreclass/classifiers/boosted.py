@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.classifiers.base import Workspace
-from musicreclass.classifiers.boosting import Progress, load_rounds, progress_callback, save_rounds
+from musicreclass.classifiers.boosting_progress import Progress, load_rounds, progress_callback, save_rounds
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.estimator import EstimatorClassifier, preprocessing_steps
 from musicreclass.classifiers.model_folder import CARD, ModelCard, reading

@@ -114,9 +114,9 @@ def try_training_settings(settings: TrainSettings) -> None:
     group = {"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}
     section = "optimizer"
     try:
-        optimizer = make_optimizer(settings.optimizer.as_dict(), [group])
+        optimizer = make_optimizer(settings.optimizer, [group])
         section = "scheduler"
-        make_scheduler(settings.scheduler.as_dict(), optimizer, steps=100, mode="min")
+        make_scheduler(settings.scheduler, optimizer, steps=100, mode="min")
     except Exception as error:
         raise ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_value", section)]) from error
 

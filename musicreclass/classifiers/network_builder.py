@@ -63,11 +63,16 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     """The augmentation that `augmentation._target_` names.
 
     Raises:
-        ConfigError: if the target is no Augmentation.
+        ConfigError: if the target is no Augmentation, or a setting is missing.
     """
     target = import_target(str(settings.target), "augmentation._target_")
     if not (isinstance(target, type) and issubclass(target, Augmentation)):
         raise invalid_target("augmentation._target_", str(settings.target), "must be a subclass of Augmentation")
+    missing = set(AugmentationSettings.model_fields) - {"target"} - settings.model_fields_set
+    if missing:
+        key = f"augmentation.{min(missing)}"
+        message = f"{key}: not set; begin the file with 'defaults: [none, _self_]', which turns every effect off"
+        raise ConfigError([Problem(message, "missing_value", key)])
     return target(settings)
 
 

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from musicreclass.cli.messages import report_error, report_stop
+from musicreclass.cli.messages import report_error, report_stop, show_notices
 from musicreclass.errors import TrialPruned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from musicreclass.classifiers.base import LogEpoch
+    from musicreclass.config.settings import TrainSettings
     from musicreclass.runs.folder import Run
 
 
@@ -42,6 +43,7 @@ def train_job(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    show_notices()  # also in the process of a launcher
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         from musicreclass.sweep.sweep import Sweep
@@ -51,30 +53,40 @@ def train_job(cfg: DictConfig) -> float | None:
         sweep = Sweep.of(hydra)
         overrides = list(hydra.overrides.task)
         print(f"job {hydra.job.num}: {' '.join(overrides)}", flush=True)
-        outcome = sweep.run_job(with_hydra_choices(cfg), hydra.job.num, overrides, hydra.launcher, train_one)
+        outcome = sweep.run_job(lambda: settings_of_job(cfg), hydra.job.num, overrides, hydra.launcher, train_one)
         if isinstance(outcome.error, TrialPruned):
             print(f"job {hydra.job.num}: {outcome.error}", flush=True)
         elif outcome.error is not None:
             report_error(outcome.error)
         return outcome.macro_f1
-    end_process_on_error(lambda: train_and_show(with_hydra_choices(cfg)))
+    end_process_on_error(lambda: train_and_show(settings_of_job(cfg)))
     return None
 
 
-def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
-    """Find or train the run of a configuration, and print which.
+def settings_of_job(cfg: DictConfig) -> TrainSettings:
+    """The settings of a composed configuration, while Hydra runs the job.
 
-    Args:
-        cfg: composed and checked.
-        on_epoch: called after each epoch that is trained; what it raises ends the run.
+    Raises:
+        ConfigError: with every value that breaks its rule.
     """
     from musicreclass.config.check import settings_of
     from musicreclass.config.settings import TrainSettings
+
+    settings = settings_of("train", with_hydra_choices(cfg))
+    assert isinstance(settings, TrainSettings)
+    return settings
+
+
+def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
+    """Find or train the run of some settings; say if it was finished before.
+
+    Args:
+        settings: checked.
+        on_epoch: called after each epoch that is trained; what it raises ends the run.
+    """
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.tasks.find_or_train import find_or_train
 
-    settings = settings_of("train", cfg)
-    assert isinstance(settings, TrainSettings)
     run, trained_before = find_or_train(settings, on_epoch)
     if trained_before and not is_worker_rank(settings.hardware):
         print(f"already finished: {run.folder} (force=true trains it again)")
@@ -83,18 +95,18 @@ def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
     return run
 
 
-def train_and_show(cfg: DictConfig) -> None:
+def train_and_show(settings: TrainSettings) -> None:
     """Train one run and print its scores; of several processes of one launch only the first prints."""
     from rich.console import Console
 
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.report.summary import summary
 
-    quiet = is_worker_rank(cfg.hardware)
+    quiet = is_worker_rank(settings.hardware)
     if not quiet:
         print("starting ...", flush=True)  # importing the libraries takes seconds
     try:
-        run = train_one(cfg)
+        run = train_one(settings)
     except KeyboardInterrupt:
         if quiet:
             raise SystemExit(130) from None

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from musicreclass.cli.messages import report_error, report_stop
+from musicreclass.cli.messages import report_error, report_stop, show_notices
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import UserError
 from musicreclass.version import __version__
@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # a stream that is neither a terminal nor a file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
+    show_notices()
     for name in VARIABLES:
         if os.environ.get(name) == "":  # an empty variable counts as unset
             del os.environ[name]

@@ -1,12 +1,27 @@
-"""What the command line prints when a task fails or is stopped, and the exit code that goes with it."""
+"""What the command line prints: notices, and errors with the exit code that goes with them."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 
-from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, printable
+from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, notices, printable
+
+
+class NoticeHandler(logging.Handler):
+    """Prints notices to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+def show_notices() -> None:
+    """Print notices while this process runs."""
+    if not notices.handlers:
+        notices.addHandler(NoticeHandler())
 
 
 def report_error(error: Exception) -> int:

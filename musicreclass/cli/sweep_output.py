@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,21 +13,22 @@ from rich.text import Text
 from musicreclass.sweep.sweep import ENDED_AS_PLANNED
 
 if TYPE_CHECKING:
+    from musicreclass.sweep.record import JobRecord
     from musicreclass.sweep.search import Search, SearchResult
 
 STYLES = {"done": "green", "pruned": "dim", "failed": "bold red"}
 BEST_TRIALS = 5  # in the table of a search
 
 
-def print_job_end(record: dict[str, Any]) -> None:
+def print_job_end(record: JobRecord) -> None:
     """Print how a job of another process ended."""
-    if record["state"] in ENDED_AS_PLANNED:
-        print(f"job {record['job']}: {record['error'] or record['state']}", flush=True)
+    if record.state in ENDED_AS_PLANNED:
+        print(f"job {record.job}: {record.error or record.state}", flush=True)
     else:
-        print(f"musicreclass: job {record['job']} {record['state']}: {record['error']}", file=sys.stderr, flush=True)
+        print(f"musicreclass: job {record.job} {record.state}: {record.error}", file=sys.stderr, flush=True)
 
 
-def print_summary(records: list[dict[str, Any]], folder: Path, with_jobs: bool) -> int:
+def print_summary(records: list[JobRecord], folder: Path, with_jobs: bool) -> int:
     """Print the summary of a sweep.
 
     Args:
@@ -40,32 +41,32 @@ def print_summary(records: list[dict[str, Any]], folder: Path, with_jobs: bool) 
     """
     if with_jobs:
         Console(highlight=False).print(job_table(records))
-    pruned = sum(record["state"] == "pruned" for record in records)
-    failed = [record for record in records if record["state"] not in ENDED_AS_PLANNED]
+    pruned = sum(record.state == "pruned" for record in records)
+    failed = [record for record in records if record.state not in ENDED_AS_PLANNED]
     done = f"{len(records) - len(failed) - pruned} of {len(records)} jobs done" + (
         f", {pruned} pruned" if pruned else ""
     )
     print(f"{done}; the list is {folder / 'runs.csv'}")
     for record in failed:
-        print(f"job {record['job']} {record['state']}: {record['error']}")
+        print(f"job {record.job} {record.state}: {record.error}")
     return 1 if failed else 0
 
 
-def job_table(records: list[dict[str, Any]]) -> Table:
+def job_table(records: list[JobRecord]) -> Table:
     """A row per job, with the overrides that not all jobs share."""
-    overrides = [set(record["arguments"]) for record in records if record["arguments"]]
+    overrides = [set(record.arguments) for record in records if record.arguments]
     common = set.intersection(*overrides) if len(overrides) > 1 else set()
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("job", "state", "valid accuracy", "macro-F1"):
         table.add_column(name, justify="right" if name != "state" else "left")
     table.add_column("overrides", overflow="fold")
     for record in records:
-        scores = [record.get(name) for name in ("accuracy", "macro_f1")]
+        scores = (record.accuracy, record.macro_f1)
         table.add_row(
-            str(record["job"]),
-            f"[{STYLES.get(record['state'], 'yellow')}]{record['state']}[/]",
+            str(record.job),
+            f"[{STYLES.get(record.state, 'yellow')}]{record.state}[/]",
             *("" if score is None else f"{100 * score:.1f}" for score in scores),
-            Text(" ".join(argument for argument in record["arguments"] if argument not in common)),
+            Text(" ".join(argument for argument in record.arguments if argument not in common)),
         )
     return table
 
@@ -77,7 +78,7 @@ def print_search(search: Search, result: SearchResult | None, folder: Path) -> N
         return
     Console(highlight=False).print(trial_table(search, result))
     best = result.scored[0]
-    line = f"best validation macro-F1: {100 * best['macro_f1']:.2f}, of trial {best['job']} among {len(result.scored)}"
+    line = f"best validation macro-F1: {100 * best.score:.2f}, of trial {best.job} among {len(result.scored)}"
     print(f"{line}; see {folder}/search.csv, importance.csv, search.png")
     print("The best score of a search is optimistic: the trial was chosen for it. To run its settings with other seeds")
     print("and score them on test:")
@@ -94,7 +95,7 @@ def trial_table(search: Search, result: SearchResult) -> Table:
     for record in result.scored[:BEST_TRIALS]:
         drawn = search.drawn(record)
         values = [Text(rounded(drawn.get(key, ""))) for key in keys]
-        table.add_row(str(record["job"]), f"{100 * record['macro_f1']:.2f}", *values)
+        table.add_row(str(record.job), f"{100 * record.score:.2f}", *values)
     if result.importance:
         shares = (f"{100 * result.importance.get(key, 0.0):.0f} %" for key in keys)
         table.add_row("importance", "", *shares, style="cyan")

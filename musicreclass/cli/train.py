@@ -49,9 +49,7 @@ def run_sweep(args: argparse.Namespace, check: Check) -> int:
         except KeyboardInterrupt as error:
             exit_code = report_stop(error)
         except Exception as error:
-            if any(
-                record["state"] in ("lost", "not begun") for record in sweep.records()
-            ):  # else the records explain it
+            if any(record.state in ("lost", "not begun") for record in sweep.records()):  # else the records explain it
                 report_error(error)
             exit_code = 1
     records = sweep.finish()

@@ -56,7 +56,7 @@ def separate_equal_labels(rows: list[Row]) -> None:
     properties: dict[str, Callable[[Row], str]] = {
         "seed": lambda row: ",".join(map(str, row.seeds)),
         "fold": lambda row: ",".join(str(fold) for fold in dict.fromkeys(run.fold for run in row.runs)),
-        "data": lambda row: row.runs[0].identity["fingerprint"][:6],
+        "data": lambda row: str(row.runs[0].identity.fingerprint)[:6],
         "run": lambda row: row.runs[0].folder.name,
     }
     for name, value in properties.items():

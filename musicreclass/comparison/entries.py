@@ -12,6 +12,7 @@ import numpy as np
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
+from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import signed_settings
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Entry:
 
     folder: Path
     settings: TrainSettings
-    identity: dict[str, Any]
+    identity: Identity
     provenance: dict[str, Any]
     experiment: dict[str, Any]
     split: str
@@ -126,12 +127,12 @@ class Entry:
     @property
     def choices(self) -> dict[str, Any]:
         """The option chosen for each group of the configuration."""
-        return dict(self.identity["choices"])
+        return dict(self.identity.choices)
 
     @property
     def data(self) -> str:
         """The name of the dataset, with its source where it has one."""
-        return " ".join(str(part) for part in (self.choices.get("data"), self.identity.get("source")) if part)
+        return " ".join(str(part) for part in (self.choices.get("data"), self.identity.source) if part)
 
     @property
     def random_encoder(self) -> bool:
@@ -156,7 +157,7 @@ def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
         except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             skipped.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")
             continue
-        first = entries.setdefault(entry.identity["signature"], entry)
+        first = entries.setdefault(str(entry.identity.signature), entry)
         if first is not entry:
             skipped.append(f"{run.folder} (the same run as {first.folder})")
     return list(entries.values()), skipped
@@ -179,9 +180,10 @@ def read_run(run: Run) -> Entry:
                 raise ValueError(f"metrics.json and predictions/{split}.parquet disagree")
     if not predictions or protocol["leaky"] not in LEAK_LEVELS:
         raise ValueError("metrics.json contains no scores, or no valid protocol")
-    if not all(isinstance(identity[name], str) for name in ("signature", "fingerprint")):
+    if not (isinstance(identity.signature, str) and isinstance(identity.fingerprint, str)):
         raise ValueError("identity.json contains no signature or no fingerprint")
-    dict(identity["choices"])
+    if not isinstance(identity.choices, dict):
+        raise ValueError("identity.json contains no choices")
     settings = run.settings
     return Entry(
         folder=run.folder,

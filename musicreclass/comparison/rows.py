@@ -134,7 +134,7 @@ def micro_batch(run: Entry) -> int | None:
     """The micro-batch size of a run, None if it did not affect batch statistics."""
     model = run.provenance.get("model")
     record = model.get("micro_batch") if isinstance(model, dict) else None
-    size = number_at(run.identity, "micro_batch")
+    size = number_at(run.identity.micro_batch)
     return int(size) if size and isinstance(record, dict) and record.get("batch_statistics") is True else None
 
 
@@ -160,16 +160,16 @@ def build_rows(runs: list[Entry], each: bool = False) -> list[Row]:
         return [Row([run], {split: [predicted] for split, predicted in run.predictions.items()}) for run in runs]
     rows = []
     for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split])):
-        fingerprints = {run.fold: run.identity["fingerprint"] for run in experiment}
+        fingerprints = {run.fold: run.identity.fingerprint for run in experiment}
         poolable = len(fingerprints) > 1 and all(
-            run.identity["fingerprint"] == fingerprints[run.fold] for run in experiment
+            run.identity.fingerprint == fingerprints[run.fold] for run in experiment
         )
         try:
             rows += pool_seeds_and_folds(experiment if poolable else [])
         except ValueError:  # folds share tracks, as where the split ignores `fold`
             poolable = False
         if not poolable:
-            for same_data in group_by(experiment, lambda run: (run.fold, run.identity["fingerprint"])):
+            for same_data in group_by(experiment, lambda run: (run.fold, run.identity.fingerprint)):
                 rows += pool_seeds_and_folds(same_data)
     return rows
 

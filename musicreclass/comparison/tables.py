@@ -41,6 +41,11 @@ class Table:
         """All rows, the ranked ones first."""
         return [*self.ranked, *self.unranked]
 
+    def numbered_rows(self, unranked: str = "-") -> list[tuple[str, Row]]:
+        """All rows with their ranks, and a text in place of the rank for rows that are not ranked."""
+        ranked = [(str(rank), row) for rank, row in enumerate(self.ranked, start=1)]
+        return [*ranked, *((unranked, row) for row in self.unranked)]
+
     @property
     def data(self) -> str:
         """The names of the datasets."""

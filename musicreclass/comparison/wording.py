@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from musicreclass.comparison.rows import Row, number_at
+from musicreclass.comparison.rows import Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate
@@ -52,6 +52,11 @@ def duration_text(seconds: float | None) -> str:
 def count_text(value: float | None, unit: str = "") -> str:
     """A whole number with its unit; a dash for None."""
     return "-" if value is None else f"{value:,.0f}{unit}"
+
+
+def cost_texts(cost: Cost) -> tuple[str, str, str, str]:
+    """The time of the fit, the peak memory, the number of parameters and the device."""
+    return duration_text(cost.seconds), count_text(cost.memory, " MiB"), count_text(cost.parameters), cost.device
 
 
 def seeds_text(row: Row, split: str) -> str:

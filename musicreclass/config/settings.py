@@ -347,29 +347,29 @@ class EarlyStoppingSettings(Section):
 
 
 class AugmentationSettings(Target):
-    """Augmentation of training clips; validation and test are never augmented. By default every effect is off."""
+    """Augmentation of training clips; validation and test are never augmented."""
 
     gain_db: Gain | None = setting("[lowest, highest] gain in dB, as [-6, 6]; null: off")
-    gain_p: Probability = setting("probability that a clip is amplified", default=0.5)
-    polarity_p: Probability = setting("probability that a clip is inverted", default=0.0)
+    gain_p: Probability = setting("probability that a clip is amplified")
+    polarity_p: Probability = setting("probability that a clip is inverted")
     stretch_rate: Tempo | None = setting("[slowest, fastest] tempo at equal pitch, as [0.9, 1.1]; null: off")
-    stretch_step: Annotated[float, Ge(0.01), Le(4)] = setting("rates are slowest, slowest + step, ...", default=0.05)
-    stretch_p: Probability = setting("probability that a clip is stretched", default=0.5)
+    stretch_step: Annotated[float, Ge(0.01), Le(4)] = setting("rates are slowest, slowest + step, ...")
+    stretch_p: Probability = setting("probability that a clip is stretched")
     pitch_semitones: Shift | None = setting("[lowest, highest] shift at equal tempo, as [-2, 2]; null: off")
-    pitch_step: PitchStep = setting("shifts are lowest, lowest + step, ..., semitones", default=0.5)
-    pitch_p: Probability = setting("probability that a clip is shifted", default=0.5)
+    pitch_step: PitchStep = setting("shifts are lowest, lowest + step, ..., semitones")
+    pitch_p: Probability = setting("probability that a clip is shifted")
     noise_snr: Ratio | None = setting("[lowest, highest] ratio of signal to white noise in dB; null: off")
-    noise_snr_p: Probability = setting("probability that a clip gets noise at that ratio", default=0.5)
+    noise_snr_p: Probability = setting("probability that a clip gets noise at that ratio")
     noise_amplitude: Annotated[float, Ge(0), Le(1)] = setting(
-        "standard deviation of white noise; full scale is 1; 0: off", default=0.0
+        "standard deviation of white noise; full scale is 1; 0: off"
     )
-    noise_amplitude_p: Probability = setting("probability that a clip gets that noise", default=0.5)
-    time_masks: Natural = setting("SpecAugment masks over time in each clip; 0: off", default=0)
-    time_mask_frames: Natural = setting("widest mask over time, frames", default=20)
-    freq_masks: Natural = setting("SpecAugment masks over frequency in each clip; 0: off", default=0)
-    freq_mask_bands: Natural = setting("widest mask over frequency, mel bands", default=16)
+    noise_amplitude_p: Probability = setting("probability that a clip gets that noise")
+    time_masks: Natural = setting("SpecAugment masks over time in each clip; 0: off")
+    time_mask_frames: Natural = setting("widest mask over time, frames")
+    freq_masks: Natural = setting("SpecAugment masks over frequency in each clip; 0: off")
+    freq_mask_bands: Natural = setting("widest mask over frequency, mel bands")
     mixup_alpha: Annotated[float, Ge(0), Le(100)] = setting(
-        "mix clips in pairs, weights from Beta(alpha, alpha); 0: off", default=0.0
+        "mix clips in pairs, weights from Beta(alpha, alpha); 0: off"
     )
 
 

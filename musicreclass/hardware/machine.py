@@ -81,7 +81,7 @@ class Machine:
         return bool(self.gpus) and (self.jetson is not None or self.gpus[0].integrated)
 
     @classmethod
-    def here(cls, root: Path = ROOT) -> Machine:
+    def detect(cls, root: Path = ROOT) -> Machine:
         """This machine."""
         import importlib.util
 

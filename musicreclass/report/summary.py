@@ -120,8 +120,8 @@ def training_parts(run: Run) -> list[RenderableType]:
 def headline(run: Run) -> str:
     """Model, data and number of tracks, as rich markup."""
     identity, provenance = run.identity, run.provenance
-    choices = identity.get("choices", {})
-    data = " ".join(filter(None, (choices.get("data"), identity.get("source"))))
+    choices = identity.choices
+    data = " ".join(filter(None, (choices.get("data"), identity.source)))
     tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
     features = f", {provenance['features']} features" if provenance.get("features") else ""
     return f"{escape(str(choices.get('model')))} on {escape(data)}: {tracks} tracks{features}"

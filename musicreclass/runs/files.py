@@ -12,6 +12,7 @@ from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version, has_changed
+from musicreclass.runs.identity import Identity
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -70,18 +71,22 @@ class RunFiles:
         return config
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """Signature, fingerprint, package version; empty if not written yet.
+    def identity(self) -> Identity:
+        """Signature, fingerprint, code version; without them if not written yet.
 
         Raises:
-            RunError: if the folder has a newer format than this version of the package reads.
+            RunError: if the file is damaged, or of a newer format than this version of the package reads.
         """
-        identity = self._read_json("identity.json")
-        written = identity.get("format", 0)
+        path = self.folder / "identity.json"
+        try:
+            identity = Identity.from_json(self._read_json(path.name))
+        except TypeError as error:
+            raise unreadable(path, error) from error
+        written = identity.format
         if not isinstance(written, int):
-            raise unreadable(self.folder / "identity.json", f"format is {written!r}")
+            raise unreadable(path, f"format is {written!r}")
         if written > FORMAT:
-            writer, reader = f"musicreclass {identity.get('version', '?')}", f"musicreclass {__version__}"
+            writer, reader = f"musicreclass {identity.version}", f"musicreclass {__version__}"
             message = f"written in run format {written} by {writer}, but {reader} reads formats up to {FORMAT}"
             remedy = "upgrade musicreclass, or use another folder"
             raise RunError(f"{self.folder}: {message}; {remedy}", "newer_format", self.folder, written)
@@ -94,7 +99,7 @@ class RunFiles:
 
     @property
     def state(self) -> str:
-        """`running`, `interrupted`, `done`, `failed`, or `absent`."""
+        """`running`, `interrupted`, `done`, `failed`, `pruned` (stopped by a search), or `absent`."""
         return str(self.status.get("state", "absent"))
 
     @property
@@ -126,7 +131,7 @@ class RunFiles:
     def is_stale(self) -> bool:
         """Whether the code that results depend on has changed since the run began."""
         identity = self.identity
-        return identity.get("code") != code_version(self.config) or has_changed(identity.get("user_code", {}))
+        return identity.code != code_version(self.config) or has_changed(identity.user_code)
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.

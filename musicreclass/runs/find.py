@@ -42,7 +42,7 @@ def finished_run(settings: TrainSettings) -> Run | None:
     if fingerprint is None:
         return None
     run = Run(run_folder(settings, fingerprint))
-    if run.state != "done" or run.identity.get("signature") != signature(settings, fingerprint):
+    if run.state != "done" or run.identity.signature != signature(settings, fingerprint):
         return None
     sizes = run.provenance.get("tracks", {})
     missing = [split for split in settings.evaluate if split not in run.metrics and sizes.get(split, 1)]

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError
+from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError, notices
 from musicreclass.runs.files import FORMAT, RunFiles
+from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
 from musicreclass.storage.locks import Lock, describe_owner
@@ -84,12 +85,12 @@ class Run(RunFiles):
         if self.lock is not None:
             self.lock.check()
 
-    def begin(self, config: dict[str, Any], identity: dict[str, Any], resume: bool) -> None:
+    def begin(self, config: dict[str, Any], identity: Identity, resume: bool) -> None:
         """Write what is known before training.
 
         Args:
             config: resolved.
-            identity: signature, fingerprint, versions.
+            identity: of the run.
             resume: whether to continue from the existing checkpoints; otherwise all of the run's files are removed.
 
         Raises:
@@ -102,7 +103,7 @@ class Run(RunFiles):
                 self.write("identity.json", {"format": FORMAT, "cleared": True})
             for name in RESULTS if resume else (*RESULTS, *PROGRESS):
                 remove(self.folder / name)
-            self.write("identity.json", {"format": FORMAT, **identity})
+            self.write_identity(identity)
             self.set_state("running")
             for leftover in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
                 remove(leftover)
@@ -113,6 +114,10 @@ class Run(RunFiles):
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace one of the folder's JSON files."""
         write_json(self.folder / name, value)
+
+    def write_identity(self, identity: Identity) -> None:
+        """Replace identity.json."""
+        self.write("identity.json", {**identity.as_json(), "format": FORMAT})
 
     def save_model(self, classifier: Classifier) -> None:
         """Save a fitted model, completely or not at all."""
@@ -180,7 +185,7 @@ class Run(RunFiles):
                 self.set_state(state, error)
 
     def _announce_wait(self, owner: dict[str, Any]) -> None:
-        print(f"{self.folder}: waiting for {describe_owner(owner)}", file=sys.stderr)
+        notices.warning("%s: waiting for %s", self.folder, describe_owner(owner))
 
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder contains anything but a run: it is never written into."""

@@ -27,8 +27,8 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
         sections.remove("augmentation")  # it applies to audio only
     if settings.features.target is None:
         sections.remove("features")
-    given = settings.model_fields_set
-    values = {key: getattr(settings, key) for key in sections if key in given}
+    configured = settings.model_fields_set
+    values = {key: getattr(settings, key) for key in sections if key in configured}
     signed = {key: value.signed() if isinstance(value, Section) else value for key, value in values.items()}
     for key, section in (("model", settings.model), ("features", settings.features)):
         if key in signed and (weights := section.weights_file()) is not None:

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, notices
 from musicreclass.storage.atomic import remove, write_json
 from musicreclass.storage.locks import describe_owner, locked
 
@@ -92,8 +91,8 @@ class Store:
 
 
 def announce_wait(owner: dict[str, Any], kind: str) -> None:
-    """Print which process is building the entry that this one needs."""
-    print(f"waiting for {describe_owner(owner)}, which prepares {kind}", file=sys.stderr)
+    """Show which process is building the entry that this one needs."""
+    notices.warning("waiting for %s, which prepares %s", describe_owner(owner), kind)
 
 
 def is_complete(folder: Path) -> bool:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
+from musicreclass.config.settings import HardwareSettings
 from musicreclass.hardware.machine import cores
 
 
-def take_share(cfg: DictConfig, launcher: DictConfig) -> None:
-    """Limit a job to its share of the machine, where the configuration does not set one.
+def with_share(hardware: HardwareSettings, launcher: Any) -> HardwareSettings:
+    """Settings that limit a job to its share of the machine, where they do not set a limit.
 
     Args:
-        cfg: the job's configuration; its `hardware` node is changed.
+        hardware: of the job.
         launcher: Hydra's node of the launcher.
     """
     threads = threads_per_job(launcher)
-    for name, value in (("threads", threads), ("workers", threads), ("gpu_share", gpu_memory_per_job(launcher))):
-        if value is not None and OmegaConf.select(cfg, f"hardware.{name}") in (None, "auto"):
-            OmegaConf.update(cfg, f"hardware.{name}", value)
+    limits = {"threads": threads, "workers": threads, "gpu_share": gpu_memory_per_job(launcher)}
+    changes = {
+        name: limit for name, limit in limits.items() if limit is not None and getattr(hardware, name) in (None, "auto")
+    }
+    return hardware.model_copy(update=changes)
 
 
 def threads_per_job(launcher: Any) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.storage.atomic import write_text
+from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.space import parse_value, read_space
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NOT_OF_THE_WINNER = ("search", "seed", "evaluate", "force")  # overrides of the 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         scored: the records of the trials that have a score, the best first.
@@ -36,7 +37,7 @@ class SearchResult:
         command: runs the best trial's settings with other seeds and scores them on test.
     """
 
-    scored: list[dict[str, Any]]
+    scored: list[JobRecord]
     importance: dict[str, float]
     command: str
 
@@ -73,7 +74,7 @@ class Search:
         arguments += [f"{key}={value}" for key, value in fixed.items() if key.lstrip("+") not in NOT_OF_THE_WINNER]
         return cls(space, arguments)
 
-    def finish(self, folder: Path, records: list[dict[str, Any]]) -> SearchResult | None:
+    def finish(self, folder: Path, records: list[JobRecord]) -> SearchResult | None:
         """Write `search.csv`, `importance.csv`, `search.png` and `winner.txt`.
 
         Args:
@@ -90,37 +91,37 @@ class Search:
         importance = self.importance(scored)
         write_csv(folder / "importance.csv", [{"key": key, "importance": share} for key, share in importance.items()])
         search_figure(rows, importance).savefig(folder / "search.png", dpi=130)
-        scored.sort(key=lambda record: -record["macro_f1"])
+        scored.sort(key=lambda record: -record.score)
         command = self.winner(scored[0])
         write_text(folder / "winner.txt", command + "\n")
         return SearchResult(scored, importance, command)
 
-    def history(self, records: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def history(self, records: list[JobRecord]) -> tuple[list[dict[str, Any]], list[JobRecord]]:
         """The trials as rows, each with the best score so far; and the records of those that have a score."""
         rows, scored, best = [], [], -math.inf
         for record in records:
-            score = record.get("macro_f1")
-            if record["state"] == "done" and score is not None:
+            score = record.macro_f1
+            if record.state == "done" and score is not None:
                 scored.append(record)
                 best = max(best, score)
-            row = {"trial": record["job"], "state": record["state"], "macro_f1": score}
-            row |= {"best_so_far": best if scored else None, "run": record.get("run", ""), **self.drawn(record)}
+            row = {"trial": record.job, "state": record.state, "macro_f1": score}
+            row |= {"best_so_far": best if scored else None, "run": record.run, **self.drawn(record)}
             rows.append(row)
         return rows, scored
 
-    def drawn(self, record: dict[str, Any]) -> dict[str, str]:
+    def drawn(self, record: JobRecord) -> dict[str, str]:
         """The values that the search drew for a trial, as text, by key."""
-        values = dict(argument.split("=", 1) for argument in record["arguments"])
+        values = dict(argument.split("=", 1) for argument in record.arguments)
         return {key: values[key] for key in self.space if key in values}
 
-    def winner(self, record: dict[str, Any]) -> str:
+    def winner(self, record: JobRecord) -> str:
         """The command that runs a trial's settings as an experiment with several seeds."""
         drawn = [f"{key}={value}" for key, value in self.drawn(record).items()]
         return shlex.join(
             ["musicreclass", "train", "-m", *self.fixed, *drawn, f"seed={WINNER_SEEDS}", "evaluate=[valid,test]"]
         )
 
-    def importance(self, scored: list[dict[str, Any]]) -> dict[str, float]:
+    def importance(self, scored: list[JobRecord]) -> dict[str, float]:
         """Optuna's functional ANOVA: the share of each key in the variance of the score, the largest first.
 
         The shares add up to 1. Empty if fewer than two scores differ.
@@ -128,13 +129,13 @@ class Search:
         import optuna
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if len({record["macro_f1"] for record in scored}) < 2:
+        if len({record.macro_f1 for record in scored}) < 2:
             return {}
         study = optuna.create_study(direction="maximize")
         for record in scored:
             params = {key: parse_value(text, self.space[key]) for key, text in self.drawn(record).items()}
             space = {key: self.space[key] for key in params}
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=record["macro_f1"]))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=record.score))
         try:
             importance = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
         except RuntimeError:  # no tree of its forest splits

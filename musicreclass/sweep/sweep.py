@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,14 @@ from musicreclass.errors import ConfigError, TrialPruned
 from musicreclass.hardware.launch import processes
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.locks import host
-from musicreclass.sweep.launchers import take_share
+from musicreclass.sweep.launchers import with_share
 from musicreclass.sweep.pruning import PruningCheck, read_scores
+from musicreclass.sweep.record import JobRecord
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from musicreclass.classifiers.base import LogEpoch
+    from musicreclass.config.settings import TrainSettings
     from musicreclass.runs.folder import Run
-
-    Train = Callable[[DictConfig, LogEpoch | None], Run]
 
 COLUMNS = ("job", "state", "run", "overrides", "accuracy", "macro_f1", "error")  # of runs.csv
 ENDED_AS_PLANNED = ("done", "pruned")
@@ -72,7 +70,7 @@ class Sweep:
         """
         sweep = cls(outputs.expanduser() / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
         sweep.folder.mkdir(parents=True, exist_ok=True)
-        write_json(sweep.folder / "sweep.json", {"command": sys.argv, "jobs": jobs, **this_process()})
+        write_json(sweep.folder / "sweep.json", {"command": sys.argv, "jobs": jobs, "host": host(), "pid": os.getpid()})
         return sweep
 
     @classmethod
@@ -91,45 +89,50 @@ class Sweep:
         return dict(json.loads((self.folder / "sweep.json").read_text(encoding="utf-8")))
 
     def run_job(
-        self, cfg: DictConfig, number: int, overrides: list[str], launcher: DictConfig, train: Train
+        self,
+        read_settings: Callable[[], TrainSettings],
+        number: int,
+        overrides: list[str],
+        launcher: Any,
+        train: Callable[[TrainSettings, LogEpoch | None], Run],
     ) -> JobOutcome:
         """Train one job and record the outcome.
 
         Args:
-            cfg: the configuration of the job.
+            read_settings: reads the settings of the job; what it raises is recorded.
             number: of the job, from 0.
             overrides: those of this job.
             launcher: Hydra's node of the launcher.
             train: finds or trains the run; takes what to call after each epoch.
         """
-        job = {"job": number, "overrides": " ".join(overrides), "arguments": overrides, **this_process(), "error": ""}
+        job = JobRecord.begin(number, overrides)
         is_local = self.is_local(job)
         if not is_local:
             os.environ["TTY_COMPATIBLE"] = "0"  # the progress bars of several processes would overwrite each other
-        self._write(job | {"state": "running"})
+        self._write(job)
         try:
-            take_share(cfg, launcher)
-            if processes(cfg.hardware) > 1:  # set by a swept file, which the check does not see
+            settings = read_settings()
+            settings = settings.model_copy(update={"hardware": with_share(settings.hardware, launcher)})
+            if processes(settings.hardware) > 1:  # set by a swept file, which the check does not see
                 raise ConfigError([ALONE])
-            run = train(cfg, PruningCheck.load(self.folder))
-            result = self._result(run)
+            run = train(settings, PruningCheck.load(self.folder))
+            ended = self._ended(job, run)
         except KeyboardInterrupt:
-            self._write(job | {"state": "interrupted"})
+            self._write(replace(job, state="interrupted"))
             raise
         except TrialPruned as pruned:
-            self._write(job | pruned_result(pruned))
+            self._write(pruned_record(job, pruned))
             return JobOutcome(error=pruned if is_local else None)
         except (Exception, SystemExit) as raised:
             error = raised if isinstance(raised, Exception) else RuntimeError(f"the job called exit({raised.code})")
             message = " ".join(str(error).split())
-            self._write(job | {"state": "failed", "error": message, "run": str(getattr(error, "folder", ""))})
+            self._write(replace(job, state="failed", error=message, run=str(getattr(error, "folder", ""))))
             return JobOutcome(error=error if is_local else None)
-        self._write(job | result)
-        macro_f1 = result["macro_f1"]
-        return JobOutcome() if macro_f1 is None else JobOutcome(macro_f1)
+        self._write(ended)
+        return JobOutcome() if ended.macro_f1 is None else JobOutcome(ended.macro_f1)
 
-    def _result(self, run: Run) -> dict[str, Any]:
-        """What is recorded of a finished run.
+    def _ended(self, job: JobRecord, run: Run) -> JobRecord:
+        """The record of a job with its finished run.
 
         Raises:
             TrialPruned: if this search would have stopped it. Such a run was finished by another command. The search takes it
@@ -141,36 +144,34 @@ class Sweep:
             check.replay(scores, run.folder)
         valid = run.metrics.get("valid", {})
         metrics = {name: valid.get(name) for name in ("accuracy", "macro_f1")}
-        return {"state": "done", "run": str(run.folder), "scores": scores, **metrics}
+        return replace(job, state="done", run=str(run.folder), scores=scores, **metrics)
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: JobRecord) -> None:
         (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
-        write_json(self._file(record["job"]), record)
+        record.write(self._file(record.job))
 
     def _file(self, job: int) -> Path:
         return self.folder / "jobs" / f"{job:04d}.json"
 
-    def is_local(self, record: dict[str, Any]) -> bool:
+    def is_local(self, record: JobRecord) -> bool:
         """Whether a job ran in the process that started the sweep."""
         facts = self.facts
-        return all(record[name] == facts[name] for name in ("pid", "host"))
+        return (record.pid, record.host) == (facts["pid"], facts["host"])
 
-    def record(self, job: int) -> dict[str, Any]:
+    def record(self, job: int) -> JobRecord:
         """How a job ended; its state is `lost` if its process ended without a record, `not begun` if it has none at all."""
         try:
-            record: dict[str, Any] = json.loads(self._file(job).read_text(encoding="utf-8"))
+            record = JobRecord.read(self._file(job))
         except FileNotFoundError:
-            return {"job": job, "state": "not begun", "overrides": "", "arguments": [], "error": NOT_BEGUN}
-        if record["state"] == "running":
-            record.update(state="lost", error=LOST)
-        return record
+            return JobRecord(job, "not begun", error=NOT_BEGUN)
+        return replace(record, state="lost", error=LOST) if record.state == "running" else record
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[JobRecord]:
         """The records of all jobs, in order."""
         return [self.record(job) for job in range(self.facts["jobs"])]
 
     @contextmanager
-    def watched(self, report: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    def watched(self, report: Callable[[JobRecord], None]) -> Iterator[None]:
         """Within the block, report each job of another process when it ends.
 
         Args:
@@ -185,7 +186,7 @@ class Sweep:
             over.set()
             thread.join()
 
-    def _watch(self, over: threading.Event, report: Callable[[dict[str, Any]], None]) -> None:
+    def _watch(self, over: threading.Event, report: Callable[[JobRecord], None]) -> None:
         reported: set[str] = set()
         last = False
         while not last:
@@ -193,29 +194,24 @@ class Sweep:
             for file in sorted(self.folder.glob("jobs/[0-9]*.json")):
                 if file.name in reported:
                     continue
-                record = json.loads(file.read_text(encoding="utf-8"))
-                if record["state"] != "running":
+                record = JobRecord.read(file)
+                if record.state != "running":
                     reported.add(file.name)
                     if not self.is_local(record):
                         report(record)
 
-    def finish(self) -> list[dict[str, Any]]:
+    def finish(self) -> list[JobRecord]:
         """Write runs.csv; return the records of all jobs."""
         records = self.records()
         with (self.folder / "runs.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
             table.writeheader()
-            table.writerows(records)
+            table.writerows(record.as_dict() for record in records)
         return records
 
 
-def pruned_result(pruned: TrialPruned) -> dict[str, Any]:
-    """What is recorded of a pruned run: its scores up to the epoch at which it was stopped."""
+def pruned_record(job: JobRecord, pruned: TrialPruned) -> JobRecord:
+    """The record of a job with its pruned run, which has scores up to the epoch at which it was stopped."""
     assert pruned.folder is not None
     scores = {epoch: score for epoch, score in read_scores(pruned.folder).items() if epoch <= pruned.epoch}
-    return {"state": "pruned", "error": str(pruned), "run": str(pruned.folder), "scores": scores}
-
-
-def this_process() -> dict[str, Any]:
-    """This process, as records name it."""
-    return {"host": host(), "pid": os.getpid()}
+    return replace(job, state="pruned", error=str(pruned), run=str(pruned.folder), scores=scores)

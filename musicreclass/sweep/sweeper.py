@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from musicreclass.sweep.pruning import write_reference
+from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.space import read_space
 from musicreclass.sweep.sweep import Sweep
 
@@ -74,27 +75,22 @@ class TpeSweeper(Sweeper):
             self.launcher.launch(jobs, initial_job_idx=first)
             for trial in trials:
                 record = records.record(trial.number)
-                if tell(study, trial, record):
-                    completed.append(scores_of(record))
+                if report_trial(study, trial, record):
+                    completed.append(record.scores)
 
 
-def tell(study: Study, trial: Trial, record: dict[str, Any]) -> bool:
+def report_trial(study: Study, trial: Trial, record: JobRecord) -> bool:
     """Tell a study how a trial ended; return whether it has a value."""
     from optuna.trial import TrialState
 
-    value = record.get("macro_f1")
-    if record["state"] == "done" and value is not None:
+    value = record.macro_f1
+    if record.state == "done" and value is not None:
         study.tell(trial, value)
         return True
-    if record["state"] == "pruned":
-        for epoch, score in scores_of(record).items():
+    if record.state == "pruned":
+        for epoch, score in record.scores.items():
             trial.report(score, epoch)
         study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, state=TrialState.FAIL)
     return False
-
-
-def scores_of(record: dict[str, Any]) -> dict[int, float]:
-    """The score by epoch in the record of a job."""
-    return {int(epoch): score for epoch, score in record.get("scores", {}).items()}

@@ -14,6 +14,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile, gib
+from musicreclass.tasks.machine import use_machine
 from musicreclass.training.callbacks import measure_micro_batch
 from musicreclass.training.module import GenreModule, TrainingPlan
 
@@ -48,10 +49,7 @@ def try_model(name: str, settings: TrainSettings) -> str:
     Returns:
         the memory that a step takes, and which batch size or micro-batch fits, in two lines.
     """
-    explicit = settings.trainer.precision != "auto"
-    precision = settings.trainer.precision if explicit else settings.hardware.precision
-    profile = Profile.of(settings.hardware, precision)
-    profile.apply()
+    settings, profile = use_machine(settings)
     module, batch = synthetic(settings, profile)
     batch_size = settings.trainer.batch_size
     limit = max(LIMIT, batch_size) if profile.device.type == "cuda" else batch_size
@@ -87,9 +85,7 @@ def synthetic(settings: TrainSettings, profile: Profile) -> tuple[GenreModule, B
     if profile.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = round(card.clip_seconds * card.sample_rate)
-    plan = TrainingPlan(
-        settings.optimizer.as_dict(), settings.scheduler.as_dict(), batch_size, 1, 0, clip_samples=samples
-    )
+    plan = TrainingPlan(settings.optimizer, settings.scheduler, batch_size, 1, 0, clip_samples=samples)
     augment = make_augmentation(settings.augmentation) if reads_audio else None
     module = GenreModule(network, CLASSES, plan, lambda *_: None, front if reads_audio else None, augment)
     module.to(device).train()

@@ -19,6 +19,7 @@ from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
+from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
 
@@ -68,16 +69,17 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
-    data = open_to_score(folder, settings, run.identity.get("encoder"))
+    profile = use_machine(for_one_process(settings))[1]
+    data = open_to_score(folder, settings, profile, run.identity.encoder)
     classifier = run.classifier(trust)
-    if data.fingerprint() == run.identity.get("fingerprint") and split != "all":
+    if data.fingerprint() == run.identity.fingerprint and split != "all":
         score_split(run, classifier, data, split)
         return Scored(run, split)
     return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
 
 
 def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) -> TrainSettings:
-    """The settings of a run, with other data or another place of the encoder's weights.
+    """The settings of a run, with other data or another path of the encoder's weights.
 
     Raises:
         ConfigError: for overrides that are not allowed.
@@ -156,7 +158,7 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
 
 def leaks_from_training(run: Run, data: TrackData) -> Protocol:
     """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known."""
-    if data.fingerprint() == run.identity.get("fingerprint"):
+    if data.fingerprint() == run.identity.fingerprint:
         return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
     try:
         trained = pd.read_parquet(run.folder / TRACKS)
@@ -168,7 +170,7 @@ def leaks_from_training(run: Run, data: TrackData) -> Protocol:
 
 
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
-    """A run's configuration with other data, given as overrides of `data`.
+    """A run's configuration with other data, given as overrides of `data`; all else stays the run's own.
 
     Raises:
         ConfigError: for overrides that are not allowed.
@@ -192,7 +194,8 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     cfg = compose("train", [*base, *overrides], config_dir)
     composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
-    return {**composed, "model": config["model"], "features": features, "data": {**composed["data"], **clips}}
+    chosen = {group: option for group, option in composed["choices"].items() if group.split("/")[0] == "data"}
+    return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
 
 
 def as_override(key: str, value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from musicreclass.classifiers.base import LogEpoch, Workspace
@@ -26,37 +28,61 @@ def fit(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoch | None =
     """
     run, settings, profile = plan.run, plan.settings, plan.profile
     monitor = Monitor(profile.monitor_interval, run.folder, 0 if profile.accelerator == "cuda" else None)
-
-    def log_epoch(epoch: int, values: dict[str, float]) -> None:
-        run.check_lock()
-        curves.log(epoch, {**values, **monitor.epoch()})
-        if on_epoch is not None:
-            on_epoch(epoch, values)
-
-    def note_micro_batch(size: int | None) -> None:
-        run.check_lock()
-        whole = settings.trainer.batch_size
-        run.write("identity.json", {**run.identity, "micro_batch": None if size is None or size >= whole else size})
-
-    def show_clips(spectrograms: np.ndarray, names: list[str], seconds_per_frame: float) -> None:
-        curves.figure("training_clips", spectrogram_figure(spectrograms, names, seconds_per_frame))
-
-    if on_epoch is not None:
-        for row in curves.rows:
-            on_epoch(int(row["epoch"]), row)
+    reports = FitReports(plan, curves, monitor, on_epoch)
+    reports.repeat_epochs()
     seed_global_state(settings.seed)
     total, unit = planned(plan)
-    with plan.stopwatch.phase("fit"), monitor, progress_bar(total, unit, log_epoch, monitor.status) as log_and_show:
+    with (
+        plan.stopwatch.phase("fit"),
+        monitor,
+        progress_bar(total, unit, reports.log_epoch, monitor.status) as log_and_show,
+    ):
         workspace = Workspace(
             folder=run.folder,
             log_epoch=log_and_show,
             resume=resume,
-            show_clips=show_clips if settings.logger.tensorboard else None,
-            micro_batch=run.identity["micro_batch"],
-            note_micro_batch=note_micro_batch,
+            show_clips=reports.show_clips if settings.logger.tensorboard else None,
+            micro_batch=run.identity.micro_batch,
+            note_micro_batch=reports.note_micro_batch,
         )
         plan.classifier.fit(plan.data, workspace)
     return monitor
+
+
+class FitReports:
+    """Writes what a fit reports to the run folder.
+
+    Args:
+        plan, curves, on_epoch: as in `fit`.
+        monitor: its readings join the values of each epoch.
+    """
+
+    def __init__(self, plan: RunPlan, curves: Curves, monitor: Monitor, on_epoch: LogEpoch | None) -> None:
+        self.run, self.batch_size = plan.run, plan.settings.trainer.batch_size
+        self.curves, self.monitor, self.on_epoch = curves, monitor, on_epoch
+
+    def repeat_epochs(self) -> None:
+        """Pass on the epochs that a resumed run already has."""
+        if self.on_epoch is not None:
+            for row in self.curves.rows:
+                self.on_epoch(int(row["epoch"]), row)
+
+    def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        """Write the values of an epoch to the curves."""
+        self.run.check_lock()
+        self.curves.log(epoch, {**values, **self.monitor.epoch()})
+        if self.on_epoch is not None:
+            self.on_epoch(epoch, values)
+
+    def note_micro_batch(self, size: int | None) -> None:
+        """Write the tracks per forward pass to identity.json; None if they are the whole batch."""
+        self.run.check_lock()
+        micro_batch = None if size is None or size >= self.batch_size else size
+        self.run.write_identity(replace(self.run.identity, micro_batch=micro_batch))
+
+    def show_clips(self, spectrograms: np.ndarray, names: list[str], seconds_per_frame: float) -> None:
+        """Add a figure of training clips to the curves."""
+        self.curves.figure("training_clips", spectrogram_figure(spectrograms, names, seconds_per_frame))
 
 
 def planned(plan: RunPlan) -> tuple[int | None, str]:

@@ -50,7 +50,7 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
     facts = [
         ("state", run.state + error),
         ("options", ", ".join(options)),
-        ("signature", run.identity.get("signature", "unknown") + stale),
+        ("signature", (run.identity.signature or "unknown") + stale),
     ]
     if run.metrics:
         facts += metrics_facts(run.metrics)

@@ -14,18 +14,15 @@ from musicreclass.hardware.profile import Profile
 
 
 def open_data(
-    settings: Settings,
-    needs: tuple[str, ...] = ("train", "valid"),
-    encoder: str | None = None,
-    profile: Profile | None = None,
+    settings: Settings, profile: Profile, needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
 ) -> TrackData:
     """The configured DataModule, read and split; its recordings turned into a table if `features` says so.
 
     Args:
         settings: checked.
+        profile: where the encoder of `features` computes.
         needs: the splits that must have tracks.
         encoder: the fingerprint that the encoder of `features` must have, if a model was trained on its vectors.
-        profile: where the encoder computes; None resolves `hardware` and applies it to this process.
 
     Raises:
         UserError: if the data does not exist or cannot be used.
@@ -33,9 +30,6 @@ def open_data(
     assert settings.data is not None
     data = create(settings.data)
     if settings.features.target is not None:
-        if profile is None:
-            profile = Profile.of(settings.hardware)
-            profile.apply()
         data = embedded(data, settings.features, profile)
         if encoder is not None and data.encoder_fingerprint != encoder:
             remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
@@ -65,20 +59,20 @@ def create(settings: DataSettings) -> TrackData:
         raise ConfigError([Problem(f"data: {one_line(error)}", "invalid_arguments", "data", target)]) from error
 
 
-def open_to_score(folder: Path, settings: Settings, encoder: str | None = None) -> TrackData:
+def open_to_score(folder: Path, settings: Settings, profile: Profile, encoder: str | None = None) -> TrackData:
     """The data to score, whichever splits have tracks.
 
     Args:
         folder: of the run, for messages.
         settings: the run's own, or with other data.
-        encoder: as in `open_data`.
+        profile, encoder: as in `open_data`.
 
     Raises:
         RunError: if the settings do not describe a source of tracks.
         DataError: if the data does not exist, or cannot be used.
     """
     try:
-        return open_data(settings, needs=(), encoder=encoder)
+        return open_data(settings, profile, needs=(), encoder=encoder)
     except DataError:
         raise
     except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:

@@ -13,9 +13,9 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.features.embeddings import encoder_class
-from musicreclass.hardware.profile import Profile
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
+from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_data
 
 
@@ -38,13 +38,10 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
             yield f"weights: {file}"
     if settings.data is None:
         return
-    profile = None
-    if features.target is not None:
-        explicit = settings.trainer.precision != "auto"
-        profile = Profile.of(settings.hardware, settings.trainer.precision if explicit else None, named=explicit)
-        profile.apply()
-        settings = settings.with_precision(profile.precision)
-    data = open_data(settings, needs=(), profile=profile)
+    if features.target is None:
+        settings = for_one_process(settings)  # nothing that a GPU computes
+    settings, profile = use_machine(settings)
+    data = open_data(settings, profile, needs=())
     splits = ", ".join(f"{data.size(split)} {split}" for split in SPLITS)
     yield f"{settings.choices['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes"
     yield from (f"left out: {count} {reason}" for reason, count in data.dropped.items() if count)

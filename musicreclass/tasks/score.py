@@ -26,8 +26,8 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -
     Returns:
         The confusion matrix.
     """
-    found, figure = score_predictions(run, classifier, data, split, split)
-    metrics = {**run.metrics, split: found, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
+    scores, figure = score_predictions(run, classifier, data, split, split)
+    metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
     run.write("metrics.json", metrics)
     return figure
 

@@ -79,7 +79,8 @@ def read_settings(run: Run) -> Entry:
         RunError, KeyError, TypeError, ValueError: if a file is damaged or incomplete.
     """
     settings, identity = run.settings, run.identity
-    identity["choices"]["model"], identity["fingerprint"][:6]
+    if identity.fingerprint is None or "model" not in identity.choices:
+        raise ValueError("identity.json is incomplete")
     return Entry(
         folder=run.folder,
         settings=settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+from dataclasses import replace
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.settings import SPLITS, TrainSettings
@@ -16,6 +16,7 @@ from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, signed_settings
 from musicreclass.tasks.find_or_train import FinishedRun
 from musicreclass.tasks.fit import fit
+from musicreclass.tasks.machine import check_launcher, use_machine, warn
 from musicreclass.tasks.plan import RunPlan, continues_exactly, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import score_split
 from musicreclass.tasks.worker import train_as_worker
@@ -37,17 +38,18 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Finished
         UserError: for data or a model that cannot be used; nothing was written.
         RunFailedError: for an error during training or scoring; run.log in the run folder holds the traceback.
     """
-    plan = make_plan(settings)
-    if is_worker_rank(plan.settings.hardware):
+    settings, profile = use_machine(settings)
+    check_launcher(profile)
+    plan = make_plan(settings, profile)
+    if is_worker_rank(settings.hardware):
         train_as_worker(plan)
         return FinishedRun(plan.run, trained_before=False)
-    warn(plan.profile.warnings)
     with plan.run.claimed(settings.if_locked):
-        in_folder = holds_run(plan)
-        if in_folder and plan.run.state == "done":
+        exists = holds_run(plan)
+        if exists and plan.run.state == "done":
             score_missing(plan)
             return FinishedRun(plan.run, trained_before=True)
-        resume = begin(plan, in_folder)
+        resume = begin(plan, exists)
         with plan.run.session():
             run_session(plan, resume, on_epoch)
     return FinishedRun(plan.run, trained_before=False)
@@ -57,15 +59,15 @@ def begin(plan: RunPlan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
     if resume and not continues_exactly(plan):
-        begun = {name: run.identity.get(name) for name in ("code", "micro_batch", "processes")}
+        begun = {name: getattr(run.identity, name) for name in ("code", "micro_batch", "processes")}
         message = "the code, the micro-batch or the number of processes has changed; the run starts over"
         log.warning("begun with %s: %s", begun, message)
         warn([f"{run.folder}: {message}"])
         resume = False
     if resume:
-        identity["micro_batch"] = run.identity.get("micro_batch")  # as measured, or lowered after running out of memory
+        identity = replace(identity, micro_batch=run.identity.micro_batch)  # as measured or lowered
     if processes(plan.settings.hardware) > 1:
-        identity["launch"] = launch_of(plan, resume)
+        identity = replace(identity, launch=launch_of(plan, resume))
     run.begin(located(plan.settings), identity, resume)
     return resume
 
@@ -91,7 +93,7 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
 
 
 def score(plan: RunPlan) -> dict[str, object]:
-    """Score the splits that were asked for; returns their confusion matrices by name."""
+    """Score the splits of `evaluate`; returns their confusion matrices by name."""
     figures: dict[str, object] = {}
     for split in plan.settings.evaluate:
         if plan.data.size(split):
@@ -124,7 +126,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
 
 
 def score_missing(plan: RunPlan) -> None:
-    """Score a finished run on the splits that were asked for and that it was not scored on yet."""
+    """Score a finished run on those splits of `evaluate` that it was not scored on yet."""
     missing = [split for split in plan.settings.evaluate if split not in plan.run.metrics and plan.data.size(split)]
     if missing:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))
@@ -150,9 +152,3 @@ def note_random_weights(plan: RunPlan) -> None:
             plan.data.notes.append(
                 f"{name}.checkpoint=random: the encoder is untrained, no pretrained weights were used"
             )
-
-
-def warn(lines: list[str] | tuple[str, ...]) -> None:
-    """Print warnings."""
-    for line in lines:
-        print(f"musicreclass: {line}", file=sys.stderr)

@@ -28,9 +28,9 @@ def train_as_worker(plan: RunPlan) -> None:
     while True:
         if run.state == "done" and not settings.force:  # nothing is trained
             return
-        holder, launch = lock.holder(), run.identity.get("launch") or {}
+        holder, launch = lock.holder(), run.identity.launch
         if holder is not None:
-            if (launch.get("id"), launch.get("lock")) == (launch_id(), holder.get("token")):
+            if launch is not None and (launch.id, launch.lock) == (launch_id(), holder.get("token")):
                 break
             since = time.monotonic()
         if time.monotonic() - since > PATIENCE:
@@ -42,7 +42,7 @@ def train_as_worker(plan: RunPlan) -> None:
     workspace = Workspace(
         folder=run.folder,
         log_epoch=lambda epoch, values: None,
-        resume=launch["resume"],
-        micro_batch=run.identity["micro_batch"],
+        resume=launch.resume,
+        micro_batch=run.identity.micro_batch,
     )
     plan.classifier.fit(plan.data, workspace)

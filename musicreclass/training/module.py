@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.augmentation.augmentation import Augmentation
+from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
 from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.training.distributed import global_rank, shard, sum_gradients
@@ -30,7 +31,7 @@ class TrainingPlan:
     """How a network is trained; all of it is part of the run's identity.
 
     Attributes:
-        optimizer, scheduler: nodes with a `_target_`, as in conf/.
+        optimizer, scheduler: settings.
         batch_size: tracks per optimizer step.
         steps: optimizer steps of the whole run, for schedulers that depend on it.
         seed: with the epoch, the seed of dropout and augmentation.
@@ -42,8 +43,8 @@ class TrainingPlan:
         clip_samples: samples per clip, for networks over waveforms.
     """
 
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
+    optimizer: OptimizerSettings
+    scheduler: SchedulerSettings
     batch_size: int
     steps: int
     seed: int
@@ -91,7 +92,7 @@ class GenreModule(LightningModule):
         self.plan = plan
         self.train_metrics, self.valid_metrics = EpochMetrics(num_classes), EpochMetrics(num_classes)
         self.log_epoch = log_epoch
-        self.step_scheduler_per_batch = plan.scheduler.get("interval") == "step"
+        self.step_scheduler_per_batch = plan.scheduler.interval == "step"
         self.epoch_start = self.training_seconds = 0.0
         self.micro_batches = MicroBatches()
         self.register_buffer("class_weight", plan.class_weight, persistent=False)

@@ -9,34 +9,36 @@ import torch
 from hydra.utils import get_object
 
 from musicreclass.config.hydra_adapter import instantiate
+from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
 
 
-def make_optimizer(node: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of a node of conf/optimizer/.
+def make_optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimizer that settings describe.
 
     Args:
-        node: a `_target_` and its arguments, usually with `lr`.
+        settings: a `_target_` and its arguments, usually with `lr`.
         groups: parameter groups: `params`, and `lr_scale`, by which `lr` is multiplied.
     """
+    node = settings.as_dict()
     if "lr" in node:
         groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
     return instantiate(node, params=groups)
 
 
-def make_scheduler(node: dict[str, Any], optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
-    """The scheduler of a node of conf/scheduler/, or None.
+def make_scheduler(settings: SchedulerSettings, optimizer: torch.optim.Optimizer, steps: int, mode: str) -> Any:
+    """The scheduler that settings describe, or None without a `_target_`.
 
     Args:
-        node: a `_target_` and its arguments; `max_lr` is scaled for each parameter group.
+        settings: a `_target_` and its arguments; `max_lr` is scaled for each parameter group.
         optimizer: made by `make_optimizer`.
         steps: optimizer steps of the whole run, for targets that take `total_steps`.
         mode: whether the monitored metric is to decrease (`min`) or increase (`max`), for targets that take `mode`.
     """
-    if node.get("_target_") is None:
+    if settings.target is None:
         return None
-    accepted = inspect.signature(get_object(node["_target_"])).parameters
+    accepted = inspect.signature(get_object(settings.target)).parameters
     defaults = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in accepted}
-    arguments = {name: value for name, value in node.items() if name != "interval"}
+    arguments = {name: value for name, value in settings.as_dict().items() if name != "interval"}
     if isinstance(arguments.get("max_lr"), (int, float)):
         arguments["max_lr"] = [arguments["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]
     return instantiate({**defaults, **arguments}, optimizer=optimizer)

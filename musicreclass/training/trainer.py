@@ -60,8 +60,8 @@ class FitSettings:
         trainer = settings.trainer
         tracks = data.size("train")
         plan = TrainingPlan(
-            optimizer=settings.optimizer.as_dict(),
-            scheduler=settings.scheduler.as_dict(),
+            optimizer=settings.optimizer,
+            scheduler=settings.scheduler,
             batch_size=trainer.batch_size,
             steps=trainer.max_epochs * -(-tracks // trainer.batch_size),
             seed=settings.seed,

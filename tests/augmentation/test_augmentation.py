@@ -172,7 +172,7 @@ def test_masks_keep_the_dtype_and_propagate_gradients():
 def test_mixup_weights(batch, alpha, seed):
     """Targets sum to 1, the sample's own class has at least half, and waveforms are mixed with the same weights."""
     x, y, keys = crops(batch, 50), torch.arange(batch) % 3, [derive_seed(seed, row) for row in range(batch)]
-    mixed, targets = make_augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
+    mixed_x, targets = make_augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
     assert targets.shape == (batch, 3)
     assert torch.allclose(targets.sum(1), torch.ones(batch))
     own_weight = targets[torch.arange(batch), y]
@@ -180,6 +180,6 @@ def test_mixup_weights(batch, alpha, seed):
     other_class = y != y.roll(1)  # only there do targets show the weight
     weight = own_weight[other_class, None]
     expected = weight * x[other_class] + (1 - weight) * x.roll(1, 0)[other_class]
-    assert torch.allclose(mixed[other_class], expected, atol=1e-6)
+    assert torch.allclose(mixed_x[other_class], expected, atol=1e-6)
     repeated, _ = make_augmentation(mixup_alpha=alpha).mixup(x, y, keys, 3)
-    assert torch.equal(repeated, mixed)
+    assert torch.equal(repeated, mixed_x)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.network_builder import make_augmentation as make_augmentation_of
@@ -14,7 +13,7 @@ from musicreclass.config.parse import parse
 from musicreclass.config.settings import AugmentationSettings
 from musicreclass.errors import ConfigError
 from tests.conftest import settings_for
-from tests.tensors import KEYS, N, crops, spectrograms
+from tests.tensors import KEYS, NONE, N, crops, spectrograms
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"
 GROUPS = sorted(p.stem for p in CONF.glob("*.yaml"))
@@ -29,16 +28,20 @@ def augmentation_of(name: str, *overrides: str) -> Augmentation:
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_file_has_every_setting_and_accepts_overrides(name):
     settings = settings_for("data=demo_audio", "model=cnn", f"augmentation={name}").augmentation
-    assert set(settings.as_dict()) == set(yaml.safe_load((CONF / "none.yaml").read_text()))
+    assert set(settings.as_dict()) == set(NONE)
     overrides = ("noise_snr=[10,30]", "stretch_rate=null", "mixup_alpha=0.4")
     assert augmentation_of(name, *(f"augmentation.{o}" for o in overrides)).noise_snr == [10, 30]
     assert not list(augmentation_of(name).parameters())
     assert not augmentation_of(name).state_dict()
 
 
-def test_none_yaml_has_the_defaults_of_the_settings():
-    configured, default = vars(augmentation_of("none")), vars(Augmentation(AugmentationSettings()))
-    assert {k: v for k, v in configured.items() if k[0] != "_"} == {k: v for k, v in default.items() if k[0] != "_"}
+def test_a_file_without_some_settings_is_rejected():
+    values = {**NONE, "gain_db": [-3, 3]}
+    assert make_augmentation_of(AugmentationSettings.model_validate(values)).gain_db == [-3, 3]
+    del values["time_masks"]
+    with pytest.raises(ConfigError) as caught:
+        make_augmentation_of(AugmentationSettings.model_validate(values))
+    assert (caught.value.kind, caught.value.key) == ("missing_value", "augmentation.time_masks")
 
 
 def test_seed_v2_has_the_values_of_the_earlier_script():
@@ -69,8 +72,8 @@ def test_none_changes_nothing():
     assert augmentation.crop_factor == 1.0
     assert torch.equal(augmentation.waveform(x, KEYS[:5], N), x[:, :N])
     assert torch.equal(augmentation.spectrogram(z, KEYS[:5]), z)
-    mixed, targets = augmentation.mixup(x, torch.tensor([0, 1, 2, 0, 1]), KEYS[:5], 3)
-    assert torch.equal(mixed, x)
+    mixed_x, targets = augmentation.mixup(x, torch.tensor([0, 1, 2, 0, 1]), KEYS[:5], 3)
+    assert torch.equal(mixed_x, x)
     assert targets.argmax(1).tolist() == [0, 1, 2, 0, 1]
     assert targets.sum() == 5
 

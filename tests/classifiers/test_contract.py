@@ -11,7 +11,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from tests.conftest import MODELS, make_frame
 
 QUICK = {
@@ -23,7 +23,7 @@ QUICK = {
 
 def fitted(model: str, data: TableFile, folder: Path, *overrides: str):
     settings = train_settings([f"model={model}", "hardware=cpu", *QUICK.get(model, []), *overrides])
-    classifier = build_classifier(settings, Profile.of(settings.hardware), data)
+    classifier = build_classifier(settings, resolve_profile(settings.hardware), data)
     classifier.fit(data, Workspace(folder, lambda epoch, values: None))
     return classifier
 
@@ -113,7 +113,7 @@ def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
     rates: list[float] = []
     overrides = ["model=mlp", f"scheduler={scheduler}", f"optimizer={optimizer}", "trainer.max_epochs=6"]
     settings = train_settings([*overrides, "trainer.batch_size=16", "early_stopping=none"])
-    classifier = build_classifier(settings, Profile.of(settings.hardware), data)
+    classifier = build_classifier(settings, resolve_profile(settings.hardware), data)
     classifier.fit(data, Workspace(here / "a", lambda epoch, values: rates.append(values["lr"])))
     top = settings.optimizer.lr
     assert len(rates) == 6
@@ -131,7 +131,7 @@ def test_optimizers_and_schedulers(scheduler, optimizer, data, here):
 def test_early_stopping_ends_a_fit(data, here):
     epochs: list[int] = []
     settings = train_settings(["trainer.max_epochs=200", "optimizer.lr=0.03", "early_stopping.patience=2"])
-    classifier = build_classifier(settings, Profile.of(settings.hardware), data)
+    classifier = build_classifier(settings, resolve_profile(settings.hardware), data)
     classifier.fit(data, Workspace(here / "a", lambda epoch, values: epochs.append(epoch)))
     assert 3 <= len(epochs) < 200
 
@@ -139,7 +139,7 @@ def test_early_stopping_ends_a_fit(data, here):
 def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
     losses: list[float] = []
     settings = train_settings(["model=xgboost", "model.early_stopping_rounds=5", "model.learning_rate=0.3"])
-    classifier = build_classifier(settings, Profile.of(settings.hardware), data)
+    classifier = build_classifier(settings, resolve_profile(settings.hardware), data)
     classifier.fit(data, Workspace(here, lambda epoch, values: losses.append(values["valid/loss"])))
     best = int(np.argmin(losses))
     assert len(losses) == best + 6 < 500

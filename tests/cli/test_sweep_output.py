@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from musicreclass.cli.sweep_output import print_job_end, print_summary
+from musicreclass.sweep.record import JobRecord
 
 
-def record(job: int, state: str, error: str = "", **scores: float) -> dict[str, Any]:
-    overrides = [f"seed={job}", "model=mlp"]
-    return {
-        "job": job,
-        "state": state,
-        "arguments": overrides,
-        "overrides": " ".join(overrides),
-        "error": error,
-        **scores,
-    }
+def record(job: int, state: str, error: str = "", **scores: float) -> JobRecord:
+    return JobRecord(job, state, (f"seed={job}", "model=mlp"), error, **scores)
 
 
 def test_the_summary_of_a_sweep(tmp_path, capsys):

@@ -14,18 +14,18 @@ from musicreclass.comparison.tables import Table, build_tables
 from musicreclass.comparison.wording import table_notes
 from musicreclass.runs.find import find_runs
 from tests.conftest import table_overrides
-from tests.made_runs import made_run
+from tests.run_factory import make_run
 
 
 @pytest.fixture
 def outputs(here):
     """Two models on the same tracks, one on other tracks, one failed run."""
     for model, right in (("logreg", 0.8), ("mlp", 0.7)):
-        made_run(
+        make_run(
             here / "outputs", f"features-{model}-s0", model=model, right=right, leaky="unknown", split="column", n=18
         )
-    made_run(here / "outputs", "other", tracks="u", groups=5, splits=("valid",))
-    failed = made_run(here / "outputs", "failed", seed=7)
+    make_run(here / "outputs", "other", tracks="u", groups=5, splits=("valid",))
+    failed = make_run(here / "outputs", "failed", seed=7)
     (failed / "status.json").write_text(json.dumps({"state": "failed"}))
     return here / "outputs"
 
@@ -55,7 +55,7 @@ def test_the_terminal_shows_a_table_for_each_set_of_tracks(run, outputs):
 
 
 def test_a_micro_batch_is_shown_if_it_affects_batch_statistics(run, here):
-    folder = made_run(here / "outputs", "cnn", model="cnn")
+    folder = make_run(here / "outputs", "cnn", model="cnn")
     identity, provenance = (json.loads((folder / f"{name}.json").read_text()) for name in ("identity", "provenance"))
     (folder / "identity.json").write_text(json.dumps({**identity, "micro_batch": 8}))
     for affected in (False, True):
@@ -95,7 +95,7 @@ def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, ou
         return [table.tested_configurations for table in build_tables(read_runs(find_runs(outputs))[0])]
 
     assert tested_configurations() == [2, 0]
-    late = made_run(outputs, "late", model="logreg", seed=3, leaky="unknown", split="column", n=18)
+    late = make_run(outputs, "late", model="logreg", seed=3, leaky="unknown", split="column", n=18)
     assert tested_configurations() == [2, 0]  # another seed is not another configuration
     result = run("compare", "outputs")
     assert any(line.startswith("2 ") for line in result.out.splitlines())
@@ -111,7 +111,7 @@ def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, ou
 
 
 def test_run_folders_are_accepted_and_ranked_by_validation(run, outputs, here):
-    made_run(here / "outputs", "third", model="svm", right=0.75, leaky="unknown", split="column", n=18)
+    make_run(here / "outputs", "third", model="svm", right=0.75, leaky="unknown", split="column", n=18)
     assert run("compare", outputs / "third").code == 0
     assert run("compare", *outputs.glob("*"), "--output", "t.csv").code == 0
     rows = [row for row in read_csv(here / "t.csv") if row["scored on"] == "valid" and row["table"] == "1"]

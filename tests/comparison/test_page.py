@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.browser import browser, programs
-from tests.made_runs import made_run
+from tests.run_factory import make_run
 
 needs_browser = pytest.mark.skipif(
     programs() is None, reason="requires a browser: apt install chromium chromium-driver"
@@ -44,12 +44,12 @@ def page(run, here):
     """A page with five ranked rows, a leaky one and one with a random encoder; names and classes contain malicious text."""
     outputs, classes = here / "outputs", (MARKUP[:60], "jazz", CONTROL)
     for seed in range(3):
-        made_run(outputs, f"mlp{seed}", seed=seed, right=0.8 + 0.02 * seed, groups=30, classes=classes)
-        made_run(outputs, f"wide{seed}", seed=seed, settings={"hidden": 512}, right=0.74, groups=30, classes=classes)
-    made_run(
+        make_run(outputs, f"mlp{seed}", seed=seed, right=0.8 + 0.02 * seed, groups=30, classes=classes)
+        make_run(outputs, f"wide{seed}", seed=seed, settings={"hidden": 512}, right=0.74, groups=30, classes=classes)
+    make_run(
         outputs, MARKUP.replace("/", "_"), model="svm", right=0.6, groups=30, classes=classes, settings={"C": MARKUP}
     )
-    made_run(
+    make_run(
         outputs,
         f"x{CONTROL}",
         model="svm",
@@ -58,9 +58,9 @@ def page(run, here):
         classes=classes,
         settings={"C": "</style>{{7*7}}$style"},
     )
-    made_run(outputs, "forest", model="forest", right=0.9, groups=30, classes=classes, splits=("valid",))
-    made_run(outputs, "leak", model="leak", right=0.99, groups=30, classes=classes, leaky="yes")
-    made_run(outputs, "drawn", model="cnn", settings={"checkpoint": "random"}, right=0.97, groups=30, classes=classes)
+    make_run(outputs, "forest", model="forest", right=0.9, groups=30, classes=classes, splits=("valid",))
+    make_run(outputs, "leak", model="leak", right=0.99, groups=30, classes=classes, leaky="yes")
+    make_run(outputs, "drawn", model="cnn", settings={"checkpoint": "random"}, right=0.97, groups=30, classes=classes)
     result = run("compare", "outputs", "--output", "page.html")
     assert (result.code, result.err) == (0, "")
     assert "\x1b" not in result.out

@@ -14,7 +14,7 @@ from musicreclass.comparison.tables import MAX_TESTED_ROWS, build_tables
 from musicreclass.comparison.wording import table_notes
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
-from tests.made_runs import made_run
+from tests.run_factory import make_run
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def f1(folder, split):
 
 
 def test_seeds_are_one_row(outputs, tables):
-    folders = [made_run(outputs, f"r{seed}", seed=seed, right=0.6 + 0.1 * seed) for seed in range(3)]
-    made_run(outputs, "other", model="svm", seed=1, right=0.5)
+    folders = [make_run(outputs, f"r{seed}", seed=seed, right=0.6 + 0.1 * seed) for seed in range(3)]
+    make_run(outputs, "other", model="svm", seed=1, right=0.5)
     (table,) = tables()
     row = next(row for row in table.rows if row.model == "mlp")
     assert (row.seeds, row.label, len(table.rows)) == ([0, 1, 2], "mlp", 2)
@@ -55,7 +55,7 @@ def test_seeds_are_one_row(outputs, tables):
 
 def test_folds_are_pooled_before_scoring(outputs, tables):
     folds = {
-        (seed, fold): made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold, groups=8, split="artist_folds")
+        (seed, fold): make_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold, groups=8, split="artist_folds")
         for seed in (0, 1)
         for fold in range(3)
     }
@@ -79,7 +79,7 @@ def test_folds_are_pooled_before_scoring(outputs, tables):
 
 def test_seeds_on_other_folds_are_not_averaged(outputs, tables):
     for seed, fold in ((0, 0), (0, 1), (1, 0)):
-        made_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold)
+        make_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold)
     results = tables()
     assert sorted((table.rows[0].seeds, table.sizes["valid"]) for table in results) == [
         ([0], "n = 240"),
@@ -90,7 +90,7 @@ def test_seeds_on_other_folds_are_not_averaged(outputs, tables):
 
 def test_a_fold_that_the_split_ignores_is_a_setting(outputs, tables):
     for fold in (0, 1):
-        folder = made_run(outputs, f"f{fold}", fold=fold)
+        folder = make_run(outputs, f"f{fold}", fold=fold)
         source = outputs / "f0" / "predictions"
         if fold:
             for file in source.glob("*"):
@@ -101,11 +101,11 @@ def test_a_fold_that_the_split_ignores_is_a_setting(outputs, tables):
 
 
 def test_labels_contain_only_differing_settings_under_short_names(outputs, tables):
-    made_run(outputs, "a", settings={"hidden": 64, "dropout": 0.5})
-    made_run(outputs, "b", settings={"hidden": 128, "dropout": 0.5}, lr=0.01)
-    made_run(outputs, "c", model="svm", settings={"C": 1.0})
-    made_run(outputs, "d", model="svm", settings={"C": 10.0})
-    made_run(outputs, "e", model="forest", settings={"depth": 3})
+    make_run(outputs, "a", settings={"hidden": 64, "dropout": 0.5})
+    make_run(outputs, "b", settings={"hidden": 128, "dropout": 0.5}, lr=0.01)
+    make_run(outputs, "c", model="svm", settings={"C": 1.0})
+    make_run(outputs, "d", model="svm", settings={"C": 10.0})
+    make_run(outputs, "e", model="forest", settings={"depth": 3})
     (table,) = tables()
     assert sorted(row.label for row in table.rows) == [
         "forest",
@@ -117,8 +117,8 @@ def test_labels_contain_only_differing_settings_under_short_names(outputs, table
 
 
 def test_labels_contain_features_of_recordings(outputs, tables):
-    made_run(outputs, "a")
-    made_run(outputs, "b", features="openjmla")
+    make_run(outputs, "a")
+    make_run(outputs, "b", features="openjmla")
     (table,) = tables()
     assert {row.label: row.exclusions for row in table.rows} == {
         "mlp features=none": [],
@@ -127,11 +127,11 @@ def test_labels_contain_features_of_recordings(outputs, tables):
 
 
 def test_leaky_and_random_rows_are_never_ranked_or_tested(run, outputs, tables, here):
-    made_run(outputs, "honest", right=0.6)
-    made_run(outputs, "svm", model="svm", right=0.5)
-    made_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
-    made_run(outputs, "encoder", model="cnn", right=0.9, settings={"checkpoint": "random"})
-    made_run(outputs, "untried", model="late", right=0.95, splits=("test",))
+    make_run(outputs, "honest", right=0.6)
+    make_run(outputs, "svm", model="svm", right=0.5)
+    make_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
+    make_run(outputs, "encoder", model="cnn", right=0.9, settings={"checkpoint": "random"})
+    make_run(outputs, "untried", model="late", right=0.95, splits=("test",))
     (table,) = tables()
     assert [row.label for row in table.ranked] == ["mlp", "svm"]
     assert {row.model: row.exclusions for row in table.unranked} == {
@@ -149,19 +149,19 @@ def test_leaky_and_random_rows_are_never_ranked_or_tested(run, outputs, tables, 
 
 
 def test_runs_on_other_tracks_are_never_paired(outputs, tables):
-    made_run(outputs, "a")
-    made_run(outputs, "b", model="svm", tracks="u")
-    made_run(outputs, "c", model="cnn", classes=("blues", "jazz", "rap"))
+    make_run(outputs, "a")
+    make_run(outputs, "b", model="svm", tracks="u")
+    make_run(outputs, "c", model="cnn", classes=("blues", "jazz", "rap"))
     results = tables()
     assert len(results) == 3
     assert not any(table.pairs for table in results)
 
 
 def test_rows_with_different_test_tracks_are_paired_on_validation_only(outputs, tables):
-    made_run(outputs, "a")
-    made_run(outputs, "b", model="svm")
+    make_run(outputs, "a")
+    make_run(outputs, "b", model="svm")
     for source, other in (("a", "c"), ("b", "d")):
-        made_run(outputs, other, model=f"{other}net", tracks="u")
+        make_run(outputs, other, model=f"{other}net", tracks="u")
         file = "predictions/valid.parquet"
         (outputs / other / file).write_bytes((outputs / source / file).read_bytes())
     (table,) = tables()
@@ -174,8 +174,8 @@ def test_rows_with_different_test_tracks_are_paired_on_validation_only(outputs, 
 
 
 def test_the_order_of_tracks_and_classes_changes_nothing(outputs, tables):
-    made_run(outputs, "a", groups=10)
-    made_run(outputs, "b", model="svm", groups=10)
+    make_run(outputs, "a", groups=10)
+    make_run(outputs, "b", model="svm", groups=10)
     (before,) = tables()
     for name in ("a", "b"):
         predictions = Run.open(outputs / name).predictions("valid")
@@ -188,8 +188,8 @@ def test_the_order_of_tracks_and_classes_changes_nothing(outputs, tables):
 
 
 def test_copies_of_a_run_are_skipped(run, outputs):
-    made_run(outputs, "a")
-    made_run(outputs, "b")
+    make_run(outputs, "a")
+    make_run(outputs, "b")
     entries, skipped = read_runs(find_runs(outputs))
     assert [entry.folder.name for entry in entries] == ["a"]
     assert len(skipped) == 1
@@ -201,7 +201,7 @@ def test_copies_of_a_run_are_skipped(run, outputs):
 
 def test_only_the_best_rows_are_tested(outputs, tables):
     for i in range(MAX_TESTED_ROWS + 2):
-        made_run(outputs, f"r{i}", model="svm", settings={"C": i}, right=0.4 + 0.03 * i, splits=("valid",), n=60)
+        make_run(outputs, f"r{i}", model="svm", settings={"C": i}, right=0.4 + 0.03 * i, splits=("valid",), n=60)
     (table,) = tables()
     assert len(table.ranked) == MAX_TESTED_ROWS + 2
     assert len(table.pairs["valid"]) == MAX_TESTED_ROWS * (MAX_TESTED_ROWS - 1)  # two metrics
@@ -215,10 +215,10 @@ def test_cost(outputs, tables):
         "peak_memory_mib": 900,
         "model": {"parameters": 5},
     }
-    made_run(outputs, "a", provenance=provenance)
-    made_run(outputs, "b", seed=1, provenance={**provenance, "seconds": {"fit": 20}, "peak_memory_mib": 800})
-    made_run(outputs, "c", model="svm", provenance=provenance)
-    made_run(
+    make_run(outputs, "a", provenance=provenance)
+    make_run(outputs, "b", seed=1, provenance={**provenance, "seconds": {"fit": 20}, "peak_memory_mib": 800})
+    make_run(outputs, "c", model="svm", provenance=provenance)
+    make_run(
         outputs,
         "d",
         model="forest",
@@ -231,8 +231,8 @@ def test_cost(outputs, tables):
 
 
 def test_torch_is_not_imported(outputs, here):
-    made_run(outputs, "a")
-    made_run(outputs, "b", model="svm")
+    make_run(outputs, "a")
+    make_run(outputs, "b", model="svm")
     code = (
         "import sys; from musicreclass.cli.main import main; assert main(['compare', 'outputs', '--output', 'p.html']) == 0; "
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'hydra', 'librosa') if m in sys.modules])"
@@ -242,9 +242,9 @@ def test_torch_is_not_imported(outputs, here):
 
 
 def test_malicious_names_are_escaped(run, outputs, here):
-    made_run(outputs, "a\x1b]0;hacked\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
-    made_run(outputs, "b", settings={"note": "plain"})
-    made_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # pyarrow cannot open this name
+    make_run(outputs, "a\x1b]0;hacked\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
+    make_run(outputs, "b", settings={"note": "plain"})
+    make_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # pyarrow cannot open this name
     result = run("compare", "outputs", "--output", "t.md", "--output", "t.csv", "--output", "t.html")
     assert (result.code, result.err) == (0, "")
     assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 4

@@ -76,7 +76,7 @@ BAD = {  # override: kind and key of the problem, and what it suggests
 
 
 @pytest.mark.parametrize(("override", "expected"), BAD.items())
-def test_a_mistake_is_one_problem(run, override, expected):
+def test_an_error_is_one_problem(run, override, expected):
     kind, key, suggestion = expected
     result = run("train", override)
     assert result.code == 2
@@ -87,7 +87,7 @@ def test_a_mistake_is_one_problem(run, override, expected):
     assert not Path("outputs").exists()
 
 
-def test_all_mistakes_are_reported_at_once(run):
+def test_all_errors_are_reported_at_once(run):
     result = run("train", "model=mpl", "trainer.max_epoch=3", "seed=x", "class_weight=some", "data/split=no", "+a.b=1")
     assert result.code == 2
     assert [(problem.kind, problem.key) for problem in result.problems] == [
@@ -144,7 +144,7 @@ def test_a_key_that_only_the_target_takes_may_be_added(here):
     ("model=xgboost", "model.early_stopping_rounds=null"), ("model=xgboost", "model.subsample=1"),
     ("optimizer.fused=false",), ("optimizer.fused=null",),
 ])  # fmt: skip
-def test_parameters_of_other_libraries_take_what_those_libraries_take(arguments):
+def test_parameters_of_other_libraries_follow_their_validation(arguments):
     compose("train", list(arguments))
 
 
@@ -162,7 +162,7 @@ def test_flags_may_stand_between_overrides(run):
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["train", "--help"], ["train", "model=mpl", "seed=x"], ["compare", "nowhere"]]
 )
-def test_help_and_mistakes_import_nothing_heavy(here, arguments):
+def test_help_and_errors_import_nothing_heavy(here, arguments):
     code = (
         "import sys; from musicreclass.cli.main import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
@@ -216,7 +216,7 @@ def test_a_multirun_that_cannot_be_composed_ends_before_its_first_job(run):
     assert not Path("outputs").exists()
 
 
-def test_mistakes_in_a_users_files(run, here):
+def test_errors_in_a_users_files(run, here):
     experiment = here / "mine" / "experiment"
     experiment.mkdir(parents=True)
     (experiment / "typo.yaml").write_text("# @package _global_\ntrainer:\n  max_epoch: 3\nsed: 1\n")
@@ -347,7 +347,7 @@ def test_a_comparison_may_be_scored_on_test(swept):
 
 @pytest.mark.parametrize("swept", ["optimizer.lr=0.1,0.01", "model.dropout=choice(0.1,0.2)", "optimizer=adam,sgd", "trainer.max_epochs=range(1,4)",
                                    "optimizer.lr=interval(0.1,1)"])  # fmt: skip
-def test_a_search_is_not_scored_on_test_unless_asked_for(swept):
+def test_a_search_is_scored_on_test_only_on_request(swept):
     key = swept.partition("=")[0]
     (problem,) = problems("experiment=demo", "model=mlp", swept, multirun=True)
     assert (problem.kind, problem.key) == ("test_in_search", key)

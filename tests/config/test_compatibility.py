@@ -67,7 +67,7 @@ def test_features_need_recordings():
     assert problem_of("data=demo_audio", "features=openjmla", "data.sampler=balanced").kind == "sampler_of_table"
 
 
-def test_a_model_that_does_not_fit_is_rejected_with_what_fits(tmp_path):
+def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "radio.yaml").write_text("_target_: somewhere.Radio\nprovides: [waveform]\n")
     (tmp_path / "model").mkdir()

@@ -29,7 +29,7 @@ MORE = [
 ]
 
 
-def test_messages_read_as_they_did(run):
+def test_messages_match_the_snapshot(run):
     blocks = []
     for arguments in [[override] for override in BAD] + MORE:
         result = run("train", *arguments)

@@ -69,7 +69,7 @@ def test_settings_are_frozen():
         settings.seed = 3  # type: ignore[misc]
 
 
-def test_prepare_has_settings_of_its_own():
+def test_settings_of_prepare():
     cfg = compose("prepare", ["data=demo_audio"])
     settings = parse("prepare", dict(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     assert isinstance(settings, PrepareSettings)
@@ -78,14 +78,14 @@ def test_prepare_has_settings_of_its_own():
     )  # as the hardware profile says, like train
 
 
-def test_an_encoder_of_ones_own_names_its_arguments_as_it_likes():
+def test_a_users_encoder_may_have_any_arguments():
     own = config("data=demo_audio", "features=musicnn")
     own["features"] = {**own["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
     assert parse("train", own).as_dict()["features"]["layer"] == 3
 
 
 @pytest.mark.parametrize("key", ["trainer.precision", "hardware.precision"])
-def test_clipping_needs_a_fused_optimizer_whoever_sets_the_precision(key):
+def test_clipping_in_half_precision_requires_a_fused_optimizer(key):
     with pytest.raises(ConfigError) as caught:
         config(f"{key}=16-mixed", "trainer.gradient_clip_norm=1", "optimizer.fused=false")
     assert [problem.kind for problem in caught.value.problems] == ["clipping_in_16_mixed"]
@@ -103,7 +103,7 @@ def test_every_problem_is_collected():
     }  # fmt: skip
 
 
-def test_what_cannot_change_a_result_is_not_signed():
+def test_settings_that_cannot_change_a_result_are_not_signed():
     settings = parse("train", config("data=folder", "data.root=x", "features=musicnn", "model=xgboost"))
     assert isinstance(settings, TrainSettings)
     assert not {"root", "store", "cache", "workers", "provides", "on_bad_file"} & set(settings.data.signed())
@@ -130,7 +130,7 @@ def test_a_declared_default_is_signed(section, key):
 
 @given(st.sampled_from(["seed", "trainer.max_epochs", "trainer.label_smoothing", "augmentation.gain_db", "evaluate", "force"]),
        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3)))  # fmt: skip
-def test_a_value_is_accepted_or_named(key, value):
+def test_a_value_is_accepted_or_reported(key, value):
     """No value ends in any other error, and an accepted one comes back as it was."""
     values = deepcopy(defaults())
     node, *rest = key.split(".")

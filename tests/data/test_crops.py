@@ -11,7 +11,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.config.check import train_settings
 from musicreclass.data.sampling import LoaderSettings
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run
 from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
@@ -28,8 +28,9 @@ def test_contract(model, library, here):
     settings = train_settings(["data=folder", f'data.root="{library}"', *sizes])
     predictions = []
     for repetition in range(2):
-        data = open_data(settings)
-        classifier = build_classifier(settings, Profile.of(settings.hardware), data)
+        profile = resolve_profile(settings.hardware)
+        data = open_data(settings, profile)
+        classifier = build_classifier(settings, profile, data)
         classifier.fit(data, Workspace(here / str(repetition), lambda epoch, values: None))
         predictions.append(classifier.predict(data, "valid"))
     first, second = predictions
@@ -84,7 +85,7 @@ def test_training_crops_depend_on_seed_epoch_and_track(library):
     assert all(torch.equal(large[d], small[d]) for d in large)
 
 
-def test_augmentation_may_ask_for_longer_crops_in_training_only(library):
+def test_augmentation_may_need_longer_crops_in_training_only(library):
     data = opened(library)
     for split, factor in (("train", 1.1), ("valid", 1.0)):
         x = batches(data, split, crop_factor=1.1)[0][0]

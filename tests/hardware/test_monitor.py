@@ -83,7 +83,7 @@ def test_readings_of_a_graphics_card(tmp_path):
     assert brief(sensors.read()) == "GPU 97 % 6.0/24.0 GiB 61 °C 214 W"
 
 
-def test_a_jetson_with_a_useless_driver(tmp_path):
+def test_a_jetson_with_a_broken_driver(tmp_path):
     root = fake(tmp_path, JETSON)
     expected = {
         "gpu_memory_used_mib": 6144.0,
@@ -213,14 +213,14 @@ def test_a_suggestion_for_a_model(run):
         (["--often"], "--often"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_it(run, arguments, name):
+def test_an_error_is_one_line_that_names_its_cause(run, arguments, name):
     result = run("monitor", *arguments)
     assert result.code == 2
     assert len(result.lines) == 1, result.err
     assert name in result.lines[0]
 
 
-def test_kinds_of_mistakes(run):
+def test_kinds_of_problems(run):
     for arguments, kind in ((["--interval", "0"], "invalid_value"), (["seed=1"], "missing_argument")):
         assert [problem.kind for problem in run("monitor", *arguments).problems] == [kind]
 

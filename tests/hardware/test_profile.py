@@ -13,10 +13,11 @@ import torch
 
 from musicreclass.config.locations import CONF
 from musicreclass.config.settings import HardwareSettings
-from musicreclass.errors import ConfigError
+from musicreclass.errors import ConfigError, DataError
 from musicreclass.hardware import machine
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run
 from tests.conftest import settings_for, table_overrides
 
@@ -58,21 +59,21 @@ def hardware(profile: str, *overrides: str) -> HardwareSettings:
 
 
 def resolved(profile: str, target: Machine, *overrides: str) -> Profile:
-    return Profile.of(hardware(profile, *overrides), machine=target)
+    return resolve_profile(hardware(profile, *overrides), machine=target)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_resolves_on_every_machine(profile):
     settings = hardware(profile)
     for name, target in MACHINES.items():
-        resolution = Profile.of(settings, machine=target)
+        resolution = resolve_profile(settings, machine=target)
         assert "auto" not in [value for key, value in asdict(resolution).items() if key != "micro_batch"], name
         explained = {line.partition("=")[0] for line in resolution.why}
         assert {"accelerator", "threads", "workers", "compile", "micro_batch", "tf32", "memory_margin"} <= explained
         assert resolution.threads == target.cores
         if resolution.accelerator != "cuda":
             assert (resolution.pin_memory, resolution.tf32, resolution.channels_last) == (False, False, False)
-    assert Profile.of(settings).threads >= 1  # on the machine that runs this
+    assert resolve_profile(settings).threads >= 1  # on the machine that runs this
 
 
 def test_a_profile_changes_the_process_only_when_it_is_applied(restore_torch_settings):
@@ -84,13 +85,25 @@ def test_a_profile_changes_the_process_only_when_it_is_applied(restore_torch_set
     assert (torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32) == (threads + 1, True)
 
 
+def test_warnings_come_before_data_is_read(run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise DataError("no data", "no_data")
+
+    monkeypatch.setattr("musicreclass.tasks.plan.open_data", fail)
+    monkeypatch.setattr("musicreclass.hardware.machine.Machine.kind", "cpu")
+    result = run("train", "hardware=rtx", "seed=123")
+    assert [problem.kind for problem in result.problems] == ["no_data"]
+    assert result.lines[-1] == "no data"
+    assert any(line.startswith("hardware=rtx: ") for line in result.lines[:-1]), result.err
+
+
 def test_auto_never_lowers_precision():
     for target in MACHINES.values():
         resolution = resolved("auto", target)
         assert (resolution.precision, resolution.tf32, resolution.warnings) == ("32-true", False, ())
 
 
-def test_the_machine_decides():
+def test_auto_follows_the_machine():
     orin, rtx, server = resolved("auto", ORIN), resolved("rtx", RTX), resolved("datacenter", SERVER)
     assert (orin.kind, orin.accelerator, orin.empty_cache_every, orin.pin_memory, orin.prefetch) == (
         "jetson",
@@ -147,7 +160,7 @@ def test_a_profile_falls_back_with_a_warning():
 )
 def test_a_setting_that_the_machine_lacks_is_rejected(target, overrides, precision, setting):
     with pytest.raises(ConfigError) as caught:
-        Profile.of(hardware("auto", *overrides), precision, named=True, machine=target)
+        resolve_profile(hardware("auto", *overrides), precision, explicit=True, machine=target)
     (problem,) = caught.value.problems
     assert problem.message.startswith(setting)
 
@@ -246,7 +259,7 @@ def test_a_run_is_the_same_under_every_profile(run, table):
         assert result.code == 0, result.err
         assert "Traceback" not in result.err
         finished = Run(Path(profile))
-        results[profile] = (finished.identity["signature"], finished.metrics["valid"]["log_loss"])
+        results[profile] = (finished.identity.signature, finished.metrics["valid"]["log_loss"])
         assert finished.provenance["profile"]["threads"] >= 1
         assert "accelerator=cpu" in (finished.folder / "run.log").read_text()
     assert len(set(results.values())) == 1, results
@@ -262,4 +275,4 @@ def test_a_run_is_the_same_under_every_profile(run, table):
     )
     assert result.code == 0, result.err
     assert Run(Path("half")).config["trainer"]["precision"] == "bf16-mixed"
-    assert Run(Path("half")).identity["signature"] != results["auto"][0]
+    assert Run(Path("half")).identity.signature != results["auto"][0]

@@ -195,7 +195,7 @@ def test_targets_are_found_at_any_depth():
     assert set(find_targets(config)) == {"a.B", "c.D", "e.F"}
 
 
-def test_it_imports_nothing_heavy():
+def test_finding_a_finished_run_imports_nothing_heavy():
     """A finished run is found before torch is imported."""
     code = "import sys; from musicreclass.runs.find import finished_run; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

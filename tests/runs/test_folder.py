@@ -1,4 +1,4 @@
-"""Run folders: found again, kept apart, stopped and resumed, safe to read."""
+"""Run folders: found by their signature, locked, stopped and resumed, safe to read."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 import torch
 
+from musicreclass.cli.messages import show_notices
 from musicreclass.errors import RunError
 from musicreclass.runs.files import FORMAT
 from musicreclass.runs.find import find_runs
@@ -95,7 +96,7 @@ def test_a_stopped_run_resumes(signal_number, code, sender, run, table, here):
 
 
 @pytest.mark.slow
-def test_a_killed_multirun_started_again_leaves_finished_runs_alone(table, here):
+def test_a_restarted_multirun_leaves_finished_runs_unchanged(table, here):
     arguments = ["-m", *table_overrides(table), *LONG, "trainer.max_epochs=10", "model=mlp", "seed=range(0,12)"]
     process = start(*arguments)
     finished = lambda: {f.parent for f in (here / "outputs").glob("table-*/status.json") if '"done"' in f.read_text()}  # noqa: E731
@@ -141,6 +142,7 @@ def test_a_locked_run_is_waited_for(tmp_path, capsys):
     assert lock.try_acquire()
     timer = threading.Timer(0.5, lock.release)
     timer.start()
+    show_notices()
     with Run(tmp_path / "r").claimed():
         assert not timer.is_alive()
     (line,) = capsys.readouterr().err.splitlines()
@@ -229,7 +231,7 @@ def test_settings_that_change_a_signature(here):
 
 
 def test_signatures_do_not_change_between_versions(here):
-    """Existing runs are found only if their signatures stay the same; a new signed key with a default changes them."""
+    """Fails when a key with a default joins the signature, since existing runs would not be found. Do not sign such a key."""
     settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
     assert signature(settings, "abc") == "bf470ec9a2a0"
 
@@ -341,7 +343,7 @@ def test_long_and_non_ascii_names(run, table, here):
     assert run("compare", name).code == 0
     result = run("train", *table_overrides(table), "model=logreg", f"run_dir={'x' * 300}")
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["unreadable"])
-    assert "too long" in result.lines[0]  # the system's own words
+    assert "too long" in result.lines[0]  # the system's message
     frame = make_frame()
     frame["label"] = frame["label"].map({"blues": "Блюз", "jazz": "ジャズ", "rock": "a/b ro$ck"})
     path = here / "песни.csv"
@@ -363,9 +365,9 @@ def test_clocks_that_jump(run, table, here, monkeypatch):
 
 
 def test_a_finished_run_without_a_signature_is_not_replaced(run, table, here):
-    words = ["train", *table_overrides(table), "run_dir=r"]
-    assert run(*words, "model=logreg").code == 0
+    arguments = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*arguments, "model=logreg").code == 0
     (here / "r" / "identity.json").write_text('{"format": 1}')
-    result = run(*words, "model=xgboost")
+    result = run(*arguments, "model=xgboost")
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["another_run"])
     assert Run.open(here / "r").config["choices"]["model"] == "logreg"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,11 +16,13 @@ from omegaconf import OmegaConf
 
 from musicreclass.config import plugins
 from musicreclass.config.check import Check
+from musicreclass.config.settings import HardwareSettings
 from musicreclass.config.tree import Tree
 from musicreclass.hardware.machine import Gpu, Machine
-from musicreclass.hardware.profile import Profile
+from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run
 from musicreclass.sweep import launchers
+from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.sweep import Sweep
 from tests.conftest import settings_for, table_overrides
 
@@ -49,29 +52,20 @@ def check_one_failed_of_three(result: subprocess.CompletedProcess[str], folder: 
     assert Run.open(folder / jobs.run[0]).provenance["hardware"]["threads"] == 1
 
 
+def launcher_case(name: str, module: str, reason: str, *overrides: str) -> Any:
+    """A launcher with its overrides, skipped unless its plugin is installed."""
+    missing = pytest.mark.skipif(not plugins.is_installed(f"hydra_plugins.{module}"), reason=reason)
+    return pytest.param([f"hydra/launcher={name}", *overrides], id=name, marks=missing)
+
+
 @pytest.mark.slow
-def test_joblib_one_job_of_three_fails(table, here):
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+@pytest.mark.parametrize("launcher", [
+    launcher_case("joblib", "hydra_joblib_launcher", "in the dev extra", "hydra.launcher.n_jobs=2"),
+    launcher_case("submitit_local", "hydra_submitit_launcher", "not in the dev extra: pip install musicreclass[slurm]", "hydra.launcher.cpus_per_task=1"),
+    launcher_case("ray", "hydra_ray_launcher", "not in the dev extra: see docs/sweeps.md"),
+])  # fmt: skip
+def test_one_job_of_three_fails(launcher, table, here):
     check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, *launcher), here)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not plugins.is_installed("hydra_plugins.hydra_submitit_launcher"),
-    reason="not in the dev extra: pip install musicreclass[slurm]",
-)
-def test_submitit_on_this_machine_one_job_of_three_fails(table, here):
-    launcher = ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"]
-    check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, *launcher), here)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not plugins.is_installed("hydra_plugins.hydra_ray_launcher"),
-    reason="not in the dev extra: see docs/sweeps.md",
-)
-def test_ray_on_this_machine_one_job_of_three_fails(table, here):
-    check_one_failed_of_three(sweep(*table_overrides(table), *SECOND_FAILS, "hydra/launcher=ray"), here)
 
 
 @pytest.mark.slow
@@ -85,13 +79,13 @@ def test_four_parallel_jobs_share_an_empty_store(table, here):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_reported(table, here):
-    (here / "mine" / "model").mkdir(parents=True)
-    (here / "mine" / "model" / "deadly.yaml").write_text("_target_: deadly.Deadly\ninput: table\nscale: true\n")
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "deadly.yaml").write_text("_target_: deadly.Deadly\ninput: table\nscale: true\n")
     (here / "deadly.py").write_text(
         "import os, signal\nimport torch\n\n\nclass Deadly(torch.nn.Module):\n"
         "    def __init__(self, in_features: int, num_classes: int) -> None:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    models = ["--config-dir", "mine", *table_overrides(table), "model=deadly,logreg"]
+    models = ["--config-dir", "user_conf", *table_overrides(table), "model=deadly,logreg"]
     result = sweep(*models, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert result.returncode == 1
     assert jobs_of(here).state[0] == "lost"
@@ -119,14 +113,13 @@ def test_a_parallel_search_prunes_the_same_trials_again(table, here):
     ({"cpus_per_task": None}, None, None), ({"ray": {"remote": {}}}, 1, None), ({"ray": {"remote": {"num_cpus": 2, "num_gpus": 0.25}}}, 2, 0.25),
     ({"ray": {"remote": {"num_gpus": 1}}}, 1, None),
 ])  # fmt: skip
-def test_a_jobs_share(monkeypatch, launcher, threads, gpu):
+def test_share_of_a_job(monkeypatch, launcher, threads, gpu):
     monkeypatch.setattr(launchers, "cores", lambda: (8, "8 of 8"))
-    cfg = OmegaConf.create({"hardware": {"threads": "auto", "workers": "auto", "gpu_share": None}})
-    launchers.take_share(cfg, OmegaConf.create(launcher))
-    assert cfg.hardware == {"threads": threads or "auto", "workers": threads or "auto", "gpu_share": gpu}
-    configured = OmegaConf.create({"hardware": {"threads": 7, "workers": 6, "gpu_share": 0.9}})
-    launchers.take_share(configured, OmegaConf.create(launcher))
-    assert configured.hardware == {"threads": 7, "workers": 6, "gpu_share": 0.9}
+    automatic = HardwareSettings(threads="auto", workers="auto", gpu_share=None)
+    shared = launchers.with_share(automatic, OmegaConf.create(launcher)).as_dict()
+    assert shared == {"threads": threads or "auto", "workers": threads or "auto", "gpu_share": gpu}
+    configured = HardwareSettings(threads=7, workers=6, gpu_share=0.9)
+    assert launchers.with_share(configured, OmegaConf.create(launcher)) == configured
 
 
 def test_torch_may_allocate_a_share_of_a_gpu(monkeypatch):
@@ -134,9 +127,9 @@ def test_torch_may_allocate_a_share_of_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
     card = replace(LAPTOP, gpus=(Gpu("NVIDIA GeForce RTX 3090", (8, 6), 24 * 2**30),), triton=True)
     hardware = settings_for("hardware.gpu_share=0.5", "hardware.threads=1").hardware
-    Profile.of(hardware, machine=LAPTOP).apply()
+    resolve_profile(hardware, machine=LAPTOP).apply()
     assert fractions == []
-    Profile.of(hardware, machine=card).apply()
+    resolve_profile(hardware, machine=card).apply()
     assert fractions == [0.5]
 
 
@@ -158,15 +151,16 @@ def test_a_missing_plugin(override, key, packages, monkeypatch):
     assert all(package in problem.suggestion for package in packages)
 
 
-def test_jobs_that_left_no_outcome(tmp_path):
+def test_jobs_without_an_outcome(tmp_path):
     unfinished = Sweep.new(tmp_path, jobs=3)
-    base = {"overrides": "seed=1", "arguments": ["seed=1"], "pid": 1, "host": "elsewhere", "error": ""}
-    unfinished._write({"job": 0, "state": "running", **base})
-    unfinished._write({"job": 1, "state": "done", "run": "r", "macro_f1": 0.5, **base})
+    begun = JobRecord(0, "running", ("seed=1",), pid=1, host="elsewhere")
+    unfinished._write(begun)
+    unfinished._write(replace(begun, job=1, state="done", run="r", macro_f1=0.5, scores={0: 0.25, 1: 0.5}))
     ended = []
     with unfinished.watched(ended.append):
         pass
-    assert [record["job"] for record in ended] == [1]  # in another process
+    assert [record.job for record in ended] == [1]  # in another process
     records = unfinished.finish()
-    assert [record["state"] for record in records] == ["lost", "done", "not begun"]
+    assert records[1].scores == {0: 0.25, 1: 0.5}
+    assert [record.state for record in records] == ["lost", "done", "not begun"]
     assert pd.read_csv(unfinished.folder / "runs.csv").state.tolist() == ["lost", "done", "not begun"]

@@ -1,4 +1,4 @@
-"""Pruning: hopeless trials end early, the same ones each time, and are no finished runs."""
+"""Pruning: poor trials end early, reproducibly, and do not count as finished runs."""
 
 from __future__ import annotations
 

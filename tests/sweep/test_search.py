@@ -80,14 +80,14 @@ def test_a_search_needs_a_multirun():
     ("+hydra.sweeper.sampler.multi=true", "invalid_value", "hydra.sweeper.sampler"),
     ("model=glob(m*)", "unsupported_sweep", "model"),
 ])  # fmt: skip
-def test_what_optuna_does_not_take_ends_the_search_before_its_first_trial(override, kind, key, run, table, here):
+def test_arguments_that_optuna_rejects_end_the_search_before_its_first_trial(override, kind, key, run, table, here):
     result = run("train", "-m", "search=mlp", *table_overrides(table), override)
     assert result.code == 2
     assert [(problem.kind, problem.key) for problem in result.problems] == [(kind, key)]
     assert not (here / "outputs").exists()
 
 
-def test_a_search_its_files_and_the_same_again(run, table, here):
+def test_a_search_is_reproduced_with_its_files(run, table, here):
     command = search(table, 6, "model.subsample=0.9", "model.max_depth=choice(2,3)")
     first = run("train", *command)
     assert first.code == 0, first.err
@@ -137,7 +137,7 @@ def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
     arguments = shlex.split(file.read_text())
     assert arguments[:3] == ["musicreclass", "train", "-m"]
     assert arguments[-2:] == ["seed=1,2,3,4,5", "evaluate=[valid,test]"]
-    assert signature(settings_for(*arguments[3:-2]), best.identity["fingerprint"]) == best.identity["signature"]
+    assert signature(settings_for(*arguments[3:-2]), best.identity.fingerprint) == best.identity.signature
     assert problems(*arguments[3:]) == []
 
 
@@ -152,7 +152,7 @@ def test_a_search_in_which_every_trial_fails(run, table, here):
 
 
 @pytest.mark.slow
-def test_a_killed_search_started_again_ends_as_an_undisturbed_one(table, here):
+def test_a_restarted_search_reproduces_the_uninterrupted_one(table, here):
     command = [sys.executable, "-m", "musicreclass", "train", *search(table, 20)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -171,8 +171,10 @@ def test_a_killed_search_started_again_ends_as_an_undisturbed_one(table, here):
     assert again.returncode == 0, again.stderr
     assert times(finished) == before
     resumed = latest_trials(here)
-    undisturbed = subprocess.run([*command, "paths.outputs=undisturbed"], capture_output=True, text=True, check=False)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    (file,) = (here / "undisturbed" / "sweeps").glob("*/search.csv")
+    uninterrupted = subprocess.run(
+        [*command, "paths.outputs=uninterrupted"], capture_output=True, text=True, check=False
+    )
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    (file,) = (here / "uninterrupted" / "sweeps").glob("*/search.csv")
     left, right = (frame.drop(columns="run") for frame in (resumed, pd.read_csv(file)))
     pd.testing.assert_frame_equal(left, right, check_exact=True)

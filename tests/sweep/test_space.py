@@ -29,7 +29,7 @@ def test_distributions(sweep, expected):
     assert read_space([f"key={sweep}"]) == ({"key": expected}, {})
 
 
-def test_a_fixed_value_goes_before_a_sweep_and_a_later_sweep_before_an_earlier_one():
+def test_fixed_values_override_sweeps_and_later_sweeps_override_earlier_ones():
     overrides = ["model.depth=range(1,2)", "optimizer.lr=interval(0.1,1.0)", "+model.gamma=1,2", "model.depth=3"]
     space, fixed = read_space([*overrides, "optimizer.lr=interval(0.5,1.0)", "model=mlp"])
     assert space == {"optimizer.lr": FloatDistribution(0.5, 1.0), "+model.gamma": CategoricalDistribution([1, 2])}

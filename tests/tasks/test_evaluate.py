@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from musicreclass.runs.folder import Run
+from musicreclass.tasks.evaluate import with_other_data
 from tests.conftest import make_frame, only_run, table_overrides
 
 
@@ -30,7 +32,7 @@ def test_a_split_is_scored_into_the_run(run, finished):
     assert "test" in again.out.splitlines()[0]
 
 
-def test_other_data_is_recorded_beside_the_runs_own(run, finished, here):
+def test_other_data_is_recorded_separately(run, finished, here):
     before = finished.metrics["valid"]
     make_frame(30, seed=0).to_csv("other.csv", index=False)
     result = run(
@@ -42,28 +44,53 @@ def test_other_data_is_recorded_beside_the_runs_own(run, finished, here):
     assert finished.metrics["elsewhere"][name]["n"] == 30
     assert finished.metrics["elsewhere"][name]["protocol"]["leaky"] == "unknown"
     assert finished.metrics["valid"] == before
+    choices = finished.metrics["elsewhere"][name]["choices"]
+    assert choices == {**finished.config["choices"], "data": "table"}  # the model is the run's, not a stand-in
     assert len(pd.read_parquet(finished.folder / "predictions" / f"{name}.parquet")) == 30
 
 
-def test_all_of_ones_own_table(run, finished):
+def test_choices_of_other_data_are_those_of_its_overrides(finished):
+    config = with_other_data(finished.config, ["data=demo", "data/split=random"], None)
+    assert config["choices"] == {**finished.config["choices"], "data": "demo", "data/split": "random"}
+    for name in ("model", "seed", "trainer", "hardware", "paths"):
+        assert config[name] == finished.config[name]
+
+
+@pytest.mark.parametrize("model", ["mlp", "logreg"])
+def test_evaluation_uses_the_machine_as_the_profile_says(run, table, here, model, monkeypatch):
+    """Also for a model over a table; devices that this machine lacks are not needed to score."""
+    assert run("train", *table_overrides(table), f"model={model}", "hardware.threads=1").code == 0
+    path = only_run(here) / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["hardware"].update(accelerator="cuda", devices=4, strategy="ddp", pin_memory=True)
+    config["trainer"]["precision"] = "16-mixed"
+    path.write_text(yaml.safe_dump(config))
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    result = run("evaluate", str(only_run(here)))
+    assert (result.code, result.err) == (0, "")
+    assert threads == [1]
+
+
+def test_all_tracks_of_the_training_table(run, finished):
     before = finished.metrics
     result = run("evaluate", str(finished.folder), "--split", "all")
     assert result.code == 0, result.err
     (name,) = finished.metrics["elsewhere"]
-    found = finished.metrics["elsewhere"][name]
-    assert (found["n"], found["protocol"]["leaky"]) == (90, "yes")
-    assert found["protocol"]["why"] == ["the run's own training tracks are among them"]
+    record = finished.metrics["elsewhere"][name]
+    assert (record["n"], record["protocol"]["leaky"]) == (90, "yes")
+    assert record["protocol"]["why"] == ["the run's own training tracks are among them"]
     assert {key: value for key, value in finished.metrics.items() if key != "elsewhere"} == before
 
 
-@pytest.mark.parametrize(("artists", "leaky", "told"), [
-    ("mine-{}", "no", None),
+@pytest.mark.parametrize(("artists", "leaky", "reason"), [
+    ("other-{}", "no", None),
     ("jazz-{}", "yes", "2 of the 10 artists in test are also in train (6 of 30 test tracks)"),
 ])  # fmt: skip
-def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, told):
+def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, reason):
     make_frame(90, groups=6).to_csv("features.csv", index=False)
-    words = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
-    assert run(*words).code == 0
+    arguments = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
+    assert run(*arguments).code == 0
     finished = Run.open(only_run(here))
     tracks = pd.read_parquet(finished.folder / "tracks.parquet")
     trained = sorted(set(tracks.group[tracks.split == "train"]))
@@ -77,7 +104,7 @@ def test_artists_that_other_data_shares_with_training_are_counted(run, here, art
     (name,) = finished.metrics["elsewhere"]
     protocol = finished.metrics["elsewhere"][name]["protocol"]
     assert protocol["leaky"] == leaky
-    assert told is None or told in protocol["why"]
+    assert reason is None or reason in protocol["why"]
 
 
 @pytest.mark.parametrize("typed", ["features.csv", '"~/features.csv"'])
@@ -95,7 +122,7 @@ def test_a_run_is_scored_from_any_working_directory(run, table, here, monkeypatc
     assert finished.metrics["test"]["n"] == 18
 
 
-def test_a_run_folder_names_no_code(run, finished, here):
+def test_code_named_by_a_run_folder_is_not_executed(run, finished, here):
     """Neither is the named function called, nor the named module imported."""
     (here / "foreign_tracks.py").write_text("from pathlib import Path\n\nPath('owned').touch()\n")
     path = finished.folder / "config.yaml"
@@ -133,7 +160,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_configuration_is_one_line_that_names_it(name, run, finished):
+def test_a_damaged_configuration_is_reported_in_one_line(name, run, finished):
     path = finished.folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
     DAMAGE[name](config)
@@ -145,16 +172,16 @@ def test_a_damaged_configuration_is_one_line_that_names_it(name, run, finished):
 
 
 @pytest.mark.parametrize("text", ["", "3", "data: [", "[" * 5000, "\udcff"])
-def test_a_configuration_that_is_none_is_one_line_that_names_it(text, run, finished):
+def test_an_invalid_config_file_is_reported_in_one_line(text, run, finished):
     (finished.folder / "config.yaml").write_bytes(text.encode(errors="surrogateescape"))
-    for words in ([], ["data.path=features.csv"]):
-        result = run("evaluate", str(finished.folder), *words)
+    for arguments in ([], ["data.path=features.csv"]):
+        result = run("evaluate", str(finished.folder), *arguments)
         assert result.code == 2
         assert len(result.lines) == 1, result.err
         assert result.lines[0].startswith(f"{finished.folder}/config.yaml: ")
 
 
-def test_what_cannot_be_scored_is_one_problem(run, finished, here):
+def test_invalid_arguments(run, finished, here):
     folder = str(finished.folder)
     frame = make_frame(30)
     frame.loc[0, "label"] = "polka"

@@ -1,4 +1,4 @@
-"""Weights, recordings and features made ready ahead of training; an encoder of one's own; what pretraining has heard."""
+"""Preparing weights, recordings and features; a user's encoder; pretraining overlap."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.conftest import only_run
 from tests.library import write_tone
 
 RATE = 16000
-OWN = '''
+MODULE = '''
 import torch
 from musicreclass.models.encoder import Encoder
 
 
 class Loudness(Encoder):
-    """Mean power in four bands of each second: no weights, but an encoder all the same."""
+    """Mean power in four bands of each second; without weights."""
 
-    overlaps = [{"dataset": "gtzan", "what": "it was made while listening to GTZAN", "source": "its author"}]
+    overlaps = [{"dataset": "gtzan", "what": "pretrained on GTZAN", "source": "its author"}]
 
     def __init__(self, bands=4):
         super().__init__()
@@ -48,12 +48,12 @@ bands: 4
 
 
 @pytest.fixture
-def own(here: Path) -> Path:
-    """An encoder of one's own: a module and a YAML file."""
-    (here / "loudness.py").write_text(OWN)
-    (here / "mine" / "features").mkdir(parents=True)
-    (here / "mine" / "features" / "loudness.yaml").write_text(YAML)
-    return here / "mine"
+def encoder_conf(here: Path) -> Path:
+    """A user's encoder: a module and a YAML file; returns the folder of configuration."""
+    (here / "loudness.py").write_text(MODULE)
+    (here / "user_conf" / "features").mkdir(parents=True)
+    (here / "user_conf" / "features" / "loudness.yaml").write_text(YAML)
+    return here / "user_conf"
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def music(here: Path) -> Path:
     return here / "music"
 
 
-def test_features_are_computed_ahead_and_written_as_a_table(run, here, own, music):
-    words = ["--config-dir", own, "data=folder", f"data.root={music}", "features=loudness"]
-    result = run("prepare", *words, "table=out/loudness.csv")
+def test_features_are_computed_ahead_and_written_as_a_table(run, here, encoder_conf, music):
+    arguments = ["--config-dir", encoder_conf, "data=folder", f"data.root={music}", "features=loudness"]
+    result = run("prepare", *arguments, "table=out/loudness.csv")
     assert result.code == 0, result.err
     assert "folder: 16 tracks" in result.out
     assert "features: 4 of each track" in result.out
@@ -76,7 +76,7 @@ def test_features_are_computed_ahead_and_written_as_a_table(run, here, own, musi
     assert sorted(table.target.unique()) == ["high", "low"]
     assert table[["band_0", "band_1"]].notna().all().all()
     assert not list(here.glob("outputs/*/status.json"))
-    trained = run("train", *words, "model=logreg")
+    trained = run("train", *arguments, "model=logreg")
     assert trained.code == 0, trained.err
     assert "embedding" not in trained.err
     assert Run.open(only_run(here)).metrics["valid"]["accuracy"] == 1
@@ -93,7 +93,7 @@ def test_recordings_are_decoded_ahead(run, music):
     assert "decoding" not in run("prepare", "data=folder", f"data.root={music}").err
 
 
-@pytest.mark.parametrize(("words", "kind", "key", "suggestion"), [
+@pytest.mark.parametrize(("arguments", "kind", "key", "suggestion"), [
     ([], "nothing_chosen", "data", ""),
     (["data=folder"], "missing_value", "data.root", ""),
     (["data=demo", "features=openjmla"], "features_of_table", "features", "features=none"),
@@ -104,45 +104,59 @@ def test_recordings_are_decoded_ahead(run, music):
     (["-m", "features=musicnn,openjmla"], "no_multirun", "-m", ""),
     (["features=musicnn", "features.layer=middle", "data=demo_audio"], "invalid_value", "features.layer", ""),
 ])  # fmt: skip
-def test_what_cannot_be_prepared_is_one_problem(run, words, kind, key, suggestion):
-    result = run("prepare", *words)
+def test_errors_of_prepare_are_one_problem(run, arguments, kind, key, suggestion):
+    result = run("prepare", *arguments)
     assert (result.code, len(result.lines)) == (2, 1), result.err
     (problem,) = result.problems
     assert (problem.kind, problem.key, problem.suggestion) == (kind, key, suggestion)
 
 
-def test_a_table_of_recordings_is_refused(run, here, music):
+def test_a_table_of_recordings_is_rejected(run, here, music):
     result = run("prepare", "data=folder", f"data.root={music}", "table=x.csv")
     assert result.code == 2
     assert [problem.kind for problem in result.problems] == ["no_table"]
     assert not (here / "x.csv").exists()
 
 
-def test_what_an_encoder_has_heard_is_told_beside_every_score(run, here, own):
-    known = load_index()
-    names = [n for split in ("train", "valid", "test") for n in known.index[known.fault_filtered == split][::25]]
+def test_pretraining_overlap_is_shown_with_every_score(run, here, encoder_conf):
+    index = load_index()
+    names = [n for split in ("train", "valid", "test") for n in index.index[index.fault_filtered == split][::25]]
     for i, name in enumerate(names):
         write_tone(
             here / "GTZAN/genres" / name[:-6] / f"{name}.wav", 200 + 97 * (sum(map(ord, name[:-6])) % 17), i, 1.2, RATE
         )
     result = run(
-        "train", "--config-dir", own, "data=gtzan", f"data.root={here / 'GTZAN'}", "features=loudness", "model=logreg"
+        "train",
+        "--config-dir",
+        encoder_conf,
+        "data=gtzan",
+        f"data.root={here / 'GTZAN'}",
+        "features=loudness",
+        "model=logreg",
     )
     assert result.code == 0, result.err
     assert "pretraining overlap" in result.out
     protocol = json.loads((only_run(here) / "metrics.json").read_text())["protocol"]
-    assert protocol["pretraining_overlap"] == ["it was made while listening to GTZAN (its author)"]
-    told = run("compare", "outputs", "--output", "table.md").out
-    assert "pretraining overlap" in told
-    assert "pretraining overlap: it was made while listening to GTZAN" in (here / "table.md").read_text()
+    assert protocol["pretraining_overlap"] == ["pretrained on GTZAN (its author)"]
+    output = run("compare", "outputs", "--output", "table.md").out
+    assert "pretraining overlap" in output
+    assert "pretraining overlap: pretrained on GTZAN" in (here / "table.md").read_text()
     assert run("evaluate", only_run(here), "--split", "all", "--trust", "loudness").code == 0
     (elsewhere,) = Run.open(only_run(here)).metrics["elsewhere"].values()
     assert elsewhere["protocol"]["pretraining_overlap"] == protocol["pretraining_overlap"]
 
 
-def test_an_encoder_that_listens_to_another_dataset_has_no_such_mark(run, here, own, music):
+def test_pretraining_on_another_dataset_is_no_overlap(run, here, encoder_conf, music):
     assert (
-        run("train", "--config-dir", own, "data=folder", f"data.root={music}", "features=loudness", "model=logreg").code
+        run(
+            "train",
+            "--config-dir",
+            encoder_conf,
+            "data=folder",
+            f"data.root={music}",
+            "features=loudness",
+            "model=logreg",
+        ).code
         == 0
     )
     assert Run.open(only_run(here)).metrics["protocol"]["pretraining_overlap"] == []

@@ -1,4 +1,4 @@
-"""A run that was killed goes on, and ends where an undisturbed one does."""
+"""An interrupted run resumes and reproduces the uninterrupted result exactly."""
 
 from __future__ import annotations
 
@@ -21,63 +21,66 @@ REPO = Path(__file__).parents[2]
 LONG = ["trainer.max_epochs=12", "early_stopping=none", "hardware=cpu", "logger=none"]
 
 
-def start(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "musicreclass", "train", *words], text=True,
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "musicreclass", "train", *arguments], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
 
 
+def assert_same_result(one: Path, two: Path) -> int:
+    """Compare the predictions and the epochs or rounds of two runs; returns the number of epochs or rounds."""
+    predictions = [pd.read_parquet(run / "predictions" / "valid.parquet") for run in (one, two)]
+    pd.testing.assert_frame_equal(*predictions, check_exact=True)
+    histories = [pd.read_csv(run / "history.csv") for run in (one, two)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    return len(histories[0])
+
+
 @pytest.mark.parametrize("scheduler", ["plateau", "onecycle", "cosine"])
-def test_a_fit_that_breaks_in_the_middle_goes_on_exactly(run, table, here, monkeypatch, scheduler):
+def test_a_failed_fit_resumes_exactly(run, table, here, monkeypatch, scheduler):
     from musicreclass.training.module import GenreModule
 
-    words = [*table_overrides(table), *LONG, f"scheduler={scheduler}"]
-    assert run("train", *words, "run_dir=whole").code == 0
+    arguments = [*table_overrides(table), *LONG, f"scheduler={scheduler}"]
+    assert run("train", *arguments, "run_dir=uninterrupted").code == 0
     original = GenreModule.training_step
 
-    def break_at(self, batch, batch_idx):
+    def fail_at(self, batch, batch_idx):
         if self.current_epoch == 7:
-            raise MemoryError("pulled the plug")
+            raise MemoryError("simulated")
         original(self, batch, batch_idx)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(GenreModule, "training_step", break_at)
-        assert run("train", *words, "run_dir=broken").code == 1
-    assert Run.open(here / "broken").state == "failed"
-    result = run("train", *words, "run_dir=broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreModule, "training_step", fail_at)
+        assert run("train", *arguments, "run_dir=interrupted").code == 1
+    assert Run.open(here / "interrupted").state == "failed"
+    result = run("train", *arguments, "run_dir=interrupted")
     assert result.code == 0, result.err
-    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "broken"))
-    pd.testing.assert_frame_equal(one, two, check_exact=True)
-    histories = [pd.read_csv(here / name / "history.csv") for name in ("whole", "broken")]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert_same_result(here / "uninterrupted", here / "interrupted")
 
 
-def test_boosting_that_breaks_in_the_middle_goes_on_exactly(run, table, here, monkeypatch):
+def test_failed_boosting_resumes_exactly(run, table, here, monkeypatch):
     from musicreclass.classifiers import boosted
 
-    words = [*table_overrides(table), "model=xgboost", "model.n_estimators=60", "model.subsample=0.7",
+    arguments = [*table_overrides(table), "model=xgboost", "model.n_estimators=60", "model.subsample=0.7",
              "model.colsample_bytree=0.5", "model.early_stopping_rounds=8", "hardware=cpu", "logger=none"]  # fmt: skip
-    assert run("train", *words, "run_dir=whole").code == 0
+    assert run("train", *arguments, "run_dir=uninterrupted").code == 0
     original = boosted.save_rounds
 
-    def break_at(booster, watch, place):
-        original(booster, watch, place)
-        raise MemoryError("pulled the plug")
+    def fail_at(booster, watch, path):
+        original(booster, watch, path)
+        raise MemoryError("simulated")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(boosted, "save_rounds", break_at)
-        assert run("train", *words, "run_dir=broken").code == 1
-    result = run("train", *words, "run_dir=broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(boosted, "save_rounds", fail_at)
+        assert run("train", *arguments, "run_dir=interrupted").code == 1
+    result = run("train", *arguments, "run_dir=interrupted")
     assert result.code == 0, result.err
-    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "broken"))
-    pd.testing.assert_frame_equal(one, two, check_exact=True)
-    histories = [pd.read_csv(here / name / "history.csv") for name in ("whole", "broken")]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert len(histories[0]) > boosted.SEGMENT  # so there was something to go on with
+    rounds = assert_same_result(here / "uninterrupted", here / "interrupted")
+    assert rounds > boosted.SEGMENT  # otherwise nothing was resumed
 
 
-def test_a_killed_process_goes_on(run, table, here):
-    words = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
-    process = start(words)
+def test_a_killed_process_resumes(run, table, here):
+    arguments = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
+    process = start(arguments)
     end = time.monotonic() + 60
     history = here / "killed" / "history.csv"
     while time.monotonic() < end and not (history.exists() and len(history.read_text().splitlines()) > 20):
@@ -86,16 +89,16 @@ def test_a_killed_process_goes_on(run, table, here):
     process.communicate()
     assert Run.open(here / "killed").state == "running"
     before = len(history.read_text().splitlines())
-    assert run("train", *words).code == 0
+    assert run("train", *arguments).code == 0
     assert len(history.read_text().splitlines()) == 61 > before
-    assert run("train", *words[:-1], "run_dir=whole").code == 0
-    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("whole", "killed"))
+    assert run("train", *arguments[:-1], "run_dir=uninterrupted").code == 0
+    one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("uninterrupted", "killed"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def test_a_damaged_checkpoint_is_not_trusted(run, table, here):
-    words = [*table_overrides(table), *LONG, "run_dir=r"]
-    assert run("train", *words).code == 0
+def test_a_damaged_checkpoint_is_ignored(run, table, here):
+    arguments = [*table_overrides(table), *LONG, "run_dir=r"]
+    assert run("train", *arguments).code == 0
     first = pd.read_parquet(here / "r" / "predictions" / "valid.parquet")
     status = here / "r" / "status.json"
     for damage in (
@@ -106,7 +109,7 @@ def test_a_damaged_checkpoint_is_not_trusted(run, table, here):
         status.write_text(json.dumps({**json.loads(status.read_text()), "state": "interrupted"}))
         last = here / "r" / "checkpoints" / "last.ckpt"
         last.write_bytes(damage(last.read_bytes()))
-        assert run("train", *words).code == 0
+        assert run("train", *arguments).code == 0
         assert "the run starts over" in (here / "r" / "run.log").read_text()
         pd.testing.assert_frame_equal(
             pd.read_parquet(here / "r" / "predictions" / "valid.parquet"), first, check_exact=True
@@ -119,78 +122,78 @@ SHORT = {
 }
 
 
-def bring_down(how: str, model: str, every: int, table: Path, here: Path) -> list[dict[str, Any]]:
-    """A run brought down at every so many of its writes; what came of each."""
-    words = [*table_overrides(table), *SHORT[model], "hardware=cpu", "hardware.threads=1", "logger=none"]
+def fail_at_writes(how: str, model: str, every: int, table: Path, here: Path) -> list[dict[str, Any]]:
+    """Fail a run at every `every`-th of its writes; returns the outcome of each failure."""
+    arguments = [*table_overrides(table), *SHORT[model], "hardware=cpu", "hardware.threads=1", "logger=none"]
     single = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
-    told = subprocess.run([sys.executable, "-m", "tests.failpoints", how, str(every), *words], cwd=here, env=single,
+    process = subprocess.run([sys.executable, "-m", "tests.failpoints", how, str(every), *arguments], cwd=here, env=single,
                           capture_output=True, text=True, check=False)  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    return [json.loads(line) for line in told.stdout.splitlines()]
+    assert process.returncode == 0, process.stderr
+    return [json.loads(line) for line in process.stdout.splitlines()]
 
 
-def check_down(how: str, model: str, every: int, table: Path, here: Path) -> int:
-    points = bring_down(how, model, every, table, here)
-    whole = pd.read_parquet(here / "whole" / "predictions" / "valid.parquet")
+def check_recovery(how: str, model: str, every: int, table: Path, here: Path) -> int:
+    points = fail_at_writes(how, model, every, table, here)
+    expected = pd.read_parquet(here / "whole" / "predictions" / "valid.parquet")
     for point in points:
         assert point["second"] == 0, point
         if how == "kill":
             assert point["first"] == 9, point
         else:
-            assert point["first"] in (0, 1, 2), point  # 0: where it can do without, as for a note in the cache
-            assert bool(point["first"]) == bool(point["said"]), point
-            assert not any("Traceback" in line for line in point["said"]), point
+            assert point["first"] in (0, 1, 2), point  # 0: the file is optional, as a digest in the cache
+            assert bool(point["first"]) == bool(point["errors"]), point
+            assert not any("Traceback" in line for line in point["errors"]), point
         again = pd.read_parquet(here / point["run"] / "predictions" / "valid.parquet")
-        pd.testing.assert_frame_equal(again, whole, check_exact=True)
+        pd.testing.assert_frame_equal(again, expected, check_exact=True)
         assert Run.open(here / point["run"]).state == "done"
         assert not [*(here / point["run"]).rglob(".*.part")]
     return len(points)
 
 
 @pytest.mark.parametrize(("how", "model"), [("kill", "mlp"), pytest.param("full", "xgboost", marks=pytest.mark.slow)])
-def test_brought_down_at_some_of_its_writes(how, model, table, here):
-    assert check_down(how, model, 11, table, here) >= 4
+def test_a_failure_at_some_writes_is_recovered_from(how, model, table, here):
+    assert check_recovery(how, model, 11, table, here) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "full"])
 @pytest.mark.parametrize("model", ["mlp", "xgboost"])
-def test_brought_down_at_each_of_its_writes(how, model, table, here):
-    assert check_down(how, model, 1, table, here) >= 40
+def test_a_failure_at_each_write_is_recovered_from(how, model, table, here):
+    assert check_recovery(how, model, 1, table, here) >= 40
 
 
 @pytest.mark.parametrize("at", [1, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 7, 9))])
-def test_force_killed_early_leaves_nothing_of_the_old_run_under_the_new_name(at, run, table, here):
-    words = [*table_overrides(table), "model=random_forest", "model.n_estimators=7", "run_dir=x"]
-    assert run("train", *words, "seed=1").code == 0
+def test_force_killed_early_leaves_no_files_of_the_old_run(at, run, table, here):
+    arguments = [*table_overrides(table), "model=random_forest", "model.n_estimators=7", "run_dir=x"]
+    assert run("train", *arguments, "seed=1").code == 0
     old = Run.open(here / "x").predictions("valid").table
     script = (
         "import os, sys\nfrom tests.failpoints import Failpoint\nfrom pathlib import Path\nfrom musicreclass.cli import main as cli\nfrom musicreclass.runs.folder import Run\n"
         f"begin = Run.begin\ndef broken(self, *a, **k):\n    sys.addaudithook(Failpoint(Path.cwd() / 'x', {at}, 'kill'))\n    begin(self, *a, **k)\n"
         "Run.begin = broken\ncli.main(sys.argv[1:])\n"
     )  # fmt: skip
-    killed = subprocess.run([sys.executable, "-c", script, "train", *words, "seed=2", "force=true"], cwd=here, check=False,
+    killed = subprocess.run([sys.executable, "-c", script, "train", *arguments, "seed=2", "force=true"], cwd=here, check=False,
                             env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True)  # fmt: skip
     assert killed.returncode == 9
-    again = run("train", *words, "seed=2")
-    if again.code == 2:  # nothing had been touched yet
+    again = run("train", *arguments, "seed=2")
+    if again.code == 2:  # no file was changed yet
         assert [problem.kind for problem in again.problems] == ["another_run"]
-        assert run("train", *words, "seed=1").code == 0  # the old run is still there, or is made again
+        assert run("train", *arguments, "seed=1").code == 0  # the old run still exists, or is trained again
         pd.testing.assert_frame_equal(Run.open(here / "x").predictions("valid").table, old, check_exact=True)
         return
-    assert run("train", *words[:-1], "run_dir=two", "seed=2").code == 0
+    assert run("train", *arguments[:-1], "run_dir=two", "seed=2").code == 0
     new = Run.open(here / "x").predictions("valid").table
     assert not new.equals(old)
     pd.testing.assert_frame_equal(new, Run.open(here / "two").predictions("valid").table, check_exact=True)
 
 
 def test_changed_code_starts_over(run, table, here, caplog):
-    words = [*table_overrides(table), *LONG, "run_dir=r"]
-    assert run("train", *words).code == 0
+    arguments = [*table_overrides(table), *LONG, "run_dir=r"]
+    assert run("train", *arguments).code == 0
     for name, change in (("identity", {"code": "older"}), ("status", {"state": "interrupted"})):
         file = here / "r" / f"{name}.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    result = run("train", *words)
+    result = run("train", *arguments)
     assert result.code == 0
     assert str(Path("r")) in result.err  # the warning names the folder
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

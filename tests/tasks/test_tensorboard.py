@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from musicreclass.tasks.tensorboard import Links
-from tests.made_runs import made_run
 from tests.report.test_history import fetch, free_port, wait_for
+from tests.run_factory import make_run
 
 
 def link_targets(folder):
@@ -19,15 +19,15 @@ def link_targets(folder):
     return {link.name: link.resolve().parent.name for link in folder.iterdir()}
 
 
-def made_run_with_events(outputs, name, **settings):
-    (made_run(outputs, name, **settings) / "tensorboard").mkdir()
+def make_run_with_events(outputs, name, **settings):
+    (make_run(outputs, name, **settings) / "tensorboard").mkdir()
 
 
 def test_names_contain_data_model_seed_and_differing_settings(here):
-    made_run_with_events(here / "o", "a", lr=0.01, seed=1)
-    made_run_with_events(here / "o", "b", lr=0.002, seed=1)
-    made_run_with_events(here / "o", "c", model="logreg", seed=2)
-    made_run(here / "o", "without-events", model="logreg", seed=3)
+    make_run_with_events(here / "o", "a", lr=0.01, seed=1)
+    make_run_with_events(here / "o", "b", lr=0.002, seed=1)
+    make_run_with_events(here / "o", "c", model="logreg", seed=2)
+    make_run(here / "o", "without-events", model="logreg", seed=3)
     (here / "links").mkdir()
     links = Links(here / "links", [here / "o"])
     links.refresh()
@@ -37,7 +37,7 @@ def test_names_contain_data_model_seed_and_differing_settings(here):
         "table logreg s2": "c",
     }
 
-    made_run_with_events(here / "o", "d", model="logreg", seed=2, settings={"C": "a/b"})
+    make_run_with_events(here / "o", "d", model="logreg", seed=2, settings={"C": "a/b"})
     links.refresh()
     targets = link_targets(here / "links")
     assert targets["table logreg s2"] == "c"  # links are never renamed
@@ -45,9 +45,9 @@ def test_names_contain_data_model_seed_and_differing_settings(here):
 
 
 def test_damaged_runs_and_copies_are_linked(here):
-    made_run_with_events(here / "o", "a-111111")
+    make_run_with_events(here / "o", "a-111111")
     shutil.copytree(here / "o" / "a-111111", here / "o" / "a-222222")
-    made_run_with_events(here / "o", "broken")
+    make_run_with_events(here / "o", "broken")
     (here / "o" / "broken" / "config.yaml").write_text("[")
     (here / "links").mkdir()
     Links(here / "links", [here / "o"]).refresh()
@@ -65,7 +65,7 @@ def test_a_folder_without_event_files_is_a_user_error(run, here):
 
 def test_the_server_responds_and_removes_its_links(here):
     (here / "scratch").mkdir()
-    made_run_with_events(here / "o", "a", lr=0.01)
+    make_run_with_events(here / "o", "a", lr=0.01)
     command = [sys.executable, "-m", "musicreclass", "tensorboard", "o", "--port", str(free_port())]
     board = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(here / "scratch")}, stderr=subprocess.DEVNULL)
     try:

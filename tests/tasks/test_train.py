@@ -17,12 +17,12 @@ from musicreclass.runs.folder import Run
 from tests.conftest import MODELS, make_frame, only_run, table_overrides
 
 
-def test_a_run_folder_holds_everything(run, table, here):
+def test_files_of_a_run_folder(run, table, here):
     result = run("train", *table_overrides(table), "evaluate=[valid,test]")
     assert result.code == 0, result.err
     folder = only_run(here)
-    made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "tfevents" not in p.name}
-    assert made == {
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "tfevents" not in p.name}
+    assert files == {
         "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
         "predictions/valid.parquet", "predictions/test.parquet", "tracks.parquet", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "model/meta.json", "model/weights.pt", "model/SHA256SUMS",
@@ -42,12 +42,12 @@ def test_a_run_folder_holds_everything(run, table, here):
     assert metrics["protocol"]["split"] == "column"
     assert metrics["protocol"]["leaky"] == "unknown"
     for split, n in (("valid", 18), ("test", 18)):
-        found = metrics[split]
-        assert found["n"] == n == len(pd.read_parquet(folder / "predictions" / f"{split}.parquet"))
+        scores = metrics[split]
+        assert scores["n"] == n == len(pd.read_parquet(folder / "predictions" / f"{split}.parquet"))
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "ece"):
-            assert 0 <= found[name] <= 1
-        assert found["accuracy_ci95"][0] <= found["accuracy"] <= found["accuracy_ci95"][1]
-        assert set(found["per_class"]) == set(metrics["classes"])
+            assert 0 <= scores[name] <= 1
+        assert scores["accuracy_ci95"][0] <= scores["accuracy"] <= scores["accuracy_ci95"][1]
+        assert set(scores["per_class"]) == set(metrics["classes"])
 
     identity = json.loads((folder / "identity.json").read_text())
     assert folder.name == f"table-mlp-s0-{identity['signature']}"
@@ -66,17 +66,17 @@ def test_the_terminal_shows_classes_mistakes_and_the_protocol(run, table):
         assert word in out
 
 
-def test_test_is_not_scored_unless_asked(run, table, here):
+def test_test_is_scored_only_on_request(run, table, here):
     run("train", *table_overrides(table), "model=logreg")
     assert "test" not in json.loads((only_run(here) / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_command_twice_gives_the_same_predictions(model, run, table, here):
-    words = ["train", *table_overrides(table), f"model={model}", "hardware=cpu", "force=true"]
-    run(*words)
+    arguments = ["train", *table_overrides(table), f"model={model}", "hardware=cpu", "force=true"]
+    run(*arguments)
     first = pd.read_parquet(only_run(here) / "predictions" / "valid.parquet")
-    run(*words)
+    run(*arguments)
     pd.testing.assert_frame_equal(
         pd.read_parquet(only_run(here) / "predictions" / "valid.parquet"), first, check_exact=True
     )
@@ -84,7 +84,7 @@ def test_the_same_command_twice_gives_the_same_predictions(model, run, table, he
 
 @pytest.mark.parametrize("model", MODELS)
 def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here):
-    """Outliers and holes in the test rows leave every validation prediction as it is, bit for bit."""
+    """Outliers and holes in the test rows do not change any validation prediction."""
     frame = pd.read_csv(table)
     changed = frame.copy()
     rows = changed.index[changed.split == "test"]
@@ -92,14 +92,14 @@ def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here)
     changed.loc[rows[::2], features] = 1e12
     changed.loc[rows[1::2], features[:3]] = np.nan
     changed.to_csv("changed.csv", index=False)
-    found = []
-    for place, path in (("one", table), ("two", here / "changed.csv")):
-        assert run("train", *table_overrides(path), f"model={model}", f"run_dir={place}").code == 0
-        found.append(pd.read_parquet(here / place / "predictions" / "valid.parquet"))
-    pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+    tables = []
+    for run_dir, path in (("one", table), ("two", here / "changed.csv")):
+        assert run("train", *table_overrides(path), f"model={model}", f"run_dir={run_dir}").code == 0
+        tables.append(pd.read_parquet(here / run_dir / "predictions" / "valid.parquet"))
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
 
 
-def test_the_name_is_signed_by_what_was_asked_and_by_the_data(run, table, here):
+def test_the_folder_name_depends_on_settings_and_data(run, table, here):
     def name(*overrides: str, path: Path = table) -> str:
         before = set((here / "outputs").glob("table-*"))
         assert run("train", "model=logreg", *table_overrides(path), *overrides).code == 0
@@ -127,7 +127,7 @@ def test_run_dir_names_the_folder(run, table, here):
     assert not (here / "outputs").exists()
 
 
-def test_a_multirun_goes_on_after_a_failed_job(run, table, here):
+def test_a_multirun_continues_after_a_failed_job(run, table, here):
     result = run("train", "-m", *table_overrides(table), "optimizer.lr=0.001,1e30,0.002", "model=mlp")
     assert result.code == 1
     (listed,) = (here / "outputs" / "sweeps").glob("*/runs.csv")
@@ -142,7 +142,7 @@ def test_a_multirun_goes_on_after_a_failed_job(run, table, here):
     assert "Traceback" in (failed[0] / "run.log").read_text()
 
 
-def test_a_failed_run_is_exit_code_1_and_one_line(run, table, here):
+def test_a_failed_run_exits_with_1_and_one_line(run, table, here):
     result = run("train", *table_overrides(table), "optimizer.lr=1e30")
     assert result.code == 1
     assert len(result.lines) == 1
@@ -166,8 +166,8 @@ def test_metrics_json_is_strict_json(run, table, here):
 def test_the_kaggle_table_trains_every_model(run, real_data, here):
     kaggle = real_data / "GTZAN" / "Data" / "features_30_sec.csv"
     for model in MODELS:
-        words = ["data=table", f"data.path={kaggle}", "data.id_column=filename", "trainer.max_epochs=15"]
-        result = run("train", *words, f"model={model}", f"run_dir=runs/{model}")
+        arguments = ["data=table", f"data.path={kaggle}", "data.id_column=filename", "trainer.max_epochs=15"]
+        result = run("train", *arguments, f"model={model}", f"run_dir=runs/{model}")
         assert result.code == 0, result.err
         metrics = Run.open(here / "runs" / model).metrics
         assert metrics["protocol"]["split"] == "random"
@@ -181,51 +181,61 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_force_touches_nothing_before_training_can_start(run, table, here):
-    words = ["train", *table_overrides(table), "run_dir=r"]
-    assert run(*words, "model=mlp").code == 0
+def test_force_changes_nothing_before_training_can_start(run, table, here):
+    arguments = ["train", *table_overrides(table), "run_dir=r"]
+    assert run(*arguments, "model=mlp").code == 0
     before = contents(here / "r")
     pd.read_csv(table).assign(label="blues").to_csv("one_class.csv", index=False)
-    mistakes = {
+    (here / "strict_network.py").write_text(
+        "from torch import nn\n\n\nclass Strict(nn.Module):\n"
+        "    def __init__(self, in_features, num_classes, width):\n        raise ValueError(f'width {width} is odd')\n"
+    )
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "strict.yaml").write_text(
+        "_target_: strict_network.Strict\ninput: table\nwidth: 7\n"
+    )
+    invalid = {
         "model=mpl": "unknown_option",
         "data.path=gone.csv": "file_not_found",
         "data.path=one_class.csv": "one_class",
         "data.label_column=gone": "missing_column",
         "+optimizer.betas=[2,2]": "invalid_value",
         "model.dropout=7": "invalid_value",
+        "model=strict": "invalid_arguments",
     }
-    for override, kind in mistakes.items():
-        result = run(*words, "force=true", override)
+    for override, kind in invalid.items():
+        result = run(*arguments, "--config-dir", "user_conf", "force=true", override)
         assert (result.code, [problem.kind for problem in result.problems]) == (2, [kind])
         assert contents(here / "r") == before, override
-    result = run(*words, "force=true", "model=logreg", "model.C=-1")
+    assert "width 7 is odd" in result.lines[0]  # the message of the constructor
+    result = run(*arguments, "force=true", "model=logreg", "model.C=-1")
     assert (result.code, contents(here / "r") == before) == (2, True)
-    assert run(*words, "force=true", "model=logreg").code == 0
+    assert run(*arguments, "force=true", "model=logreg").code == 0
     assert contents(here / "r") != before
 
 
-def test_dollars_in_names_stand_as_they_are(run, here):
+def test_names_with_dollar_signs(run, here):
     frame = make_frame()
     classes = ["$frac{$", "R$B", "a$b$c"]
     frame["label"] = frame.label.map(dict(zip(["blues", "jazz", "rock"], classes, strict=True)))
     frame = frame.rename(columns={"f0": "$f_{0}$"})
     frame.to_csv("t.csv", index=False)
-    words = ["data=table", "data.path=t.csv", "trainer.max_epochs=2", 'run_dir="r$x_{$"']
-    result = run("train", *words)
+    arguments = ["data=table", "data.path=t.csv", "trainer.max_epochs=2", 'run_dir="r$x_{$"']
+    result = run("train", *arguments)
     assert result.code == 0, result.err
-    found = Run.open(here / "r$x_{$")
-    assert found.metrics["classes"] == found.predictions("valid").classes == classes
-    assert set(found.predictions("valid").table.target) == set(classes)
-    assert "$f_{0}$" in found.classifier().card.columns
+    scores = Run.open(here / "r$x_{$")
+    assert scores.metrics["classes"] == scores.predictions("valid").classes == classes
+    assert set(scores.predictions("valid").table.target) == set(classes)
+    assert "$f_{0}$" in scores.classifier().card.columns
     assert all(name in result.out for name in classes)
-    assert (found.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
-    labels = confusion_figure(found.predictions("valid"), found.folder.name).axes[0].get_yticklabels()
+    assert (scores.folder / "figures" / "confusion_matrix_valid.png").read_bytes().startswith(b"\x89PNG")
+    labels = confusion_figure(scores.predictions("valid"), scores.folder.name).axes[0].get_yticklabels()
     assert [label.get_text().replace(r"\$", "$") for label in labels] == classes
     assert not any(is_math_text(label.get_text()) for label in labels)
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_without_a_cache_of_ones_own_it_lies_among_the_outputs(value, run, table, here, monkeypatch):
+def test_the_default_cache_is_in_the_outputs_folder(value, run, table, here, monkeypatch):
     if value is None:
         monkeypatch.delenv("MUSICRECLASS_CACHE")
     else:

@@ -10,8 +10,8 @@ from tests.conftest import only_run
 from tests.library import SMALL, TONES, opened, write_tone
 
 
-def test_ones_own_library_trains_is_scored_and_found_again(run, library, here):
-    words = [
+def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library, here):
+    arguments = [
         "data=folder",
         f"data.root={library}",
         *SMALL,
@@ -19,17 +19,17 @@ def test_ones_own_library_trains_is_scored_and_found_again(run, library, here):
         "optimizer.lr=0.01",
         "evaluate=[valid,test]",
     ]
-    result = run("train", *words)
+    result = run("train", *arguments)
     assert result.code == 0, result.err
-    found = Run.open(only_run(here))
-    assert (found.metrics["protocol"]["split"], found.metrics["protocol"]["leaky"]) == ("grouped", "no")
-    assert found.metrics["valid"]["accuracy"] == 1.0
-    assert found.metrics["valid"]["n"] == len(found.predictions("valid"))
-    assert "already finished" in run("train", *words).out
-    again = found.classifier().predict(opened(library), "valid")
-    pd.testing.assert_frame_equal(again.table, found.predictions("valid").table, check_exact=True, check_dtype=False)
+    finished = Run.open(only_run(here))
+    assert (finished.metrics["protocol"]["split"], finished.metrics["protocol"]["leaky"]) == ("grouped", "no")
+    assert finished.metrics["valid"]["accuracy"] == 1.0
+    assert finished.metrics["valid"]["n"] == len(finished.predictions("valid"))
+    assert "already finished" in run("train", *arguments).out
+    again = finished.classifier().predict(opened(library), "valid")
+    pd.testing.assert_frame_equal(again.table, finished.predictions("valid").table, check_exact=True, check_dtype=False)
     write_tone(library / "jazz" / "artist 9" / "new.wav", 900, 1)
-    assert "already finished" not in run("train", *words).out
+    assert "already finished" not in run("train", *arguments).out
     assert len(list((here / "outputs").glob("folder-*"))) == 2
 
 
@@ -46,10 +46,10 @@ def test_a_run_is_scored_on_another_library(run, library, here):
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["input_mismatch"])
 
 
-def test_a_network_over_audio_goes_on_exactly(run, library, here, monkeypatch):
+def test_a_network_over_audio_resumes_exactly(run, library, here, monkeypatch):
     from musicreclass.training.module import GenreModule
 
-    words = [
+    arguments = [
         "data=folder",
         f"data.root={library}",
         *SMALL,
@@ -57,7 +57,7 @@ def test_a_network_over_audio_goes_on_exactly(run, library, here, monkeypatch):
         "augmentation=full",
         "data.sampler=balanced",
     ]
-    assert run("train", *words, "run_dir=whole").code == 0
+    assert run("train", *arguments, "run_dir=whole").code == 0
     original = GenreModule.training_step
 
     def break_at(self, batch, batch_idx):
@@ -67,8 +67,8 @@ def test_a_network_over_audio_goes_on_exactly(run, library, here, monkeypatch):
 
     with monkeypatch.context() as broken:
         broken.setattr(GenreModule, "training_step", break_at)
-        assert run("train", *words, "run_dir=broken").code == 1
-    assert run("train", *words, "run_dir=broken", "data.workers=3").code == 0
+        assert run("train", *arguments, "run_dir=broken").code == 1
+    assert run("train", *arguments, "run_dir=broken", "data.workers=3").code == 0
     one, two = (Run.open(here / name).predictions("valid").table for name in ("whole", "broken"))
     pd.testing.assert_frame_equal(one, two, check_exact=True, check_dtype=False)
 
@@ -83,28 +83,28 @@ def test_a_network_that_reads_the_waveform_itself(run, library, here):
     (here / "conf" / "model" / "wave.yaml").write_text(
         "_target_: my_wave.Wave\ninput: waveform\nsample_rate: 8000\nfrontend: null\n"
     )
-    words = [w for w in SMALL if not w.startswith("model")]
-    result = run("train", "--config-dir", "conf", "data=folder", f"data.root={library}", "model=wave", *words)
+    arguments = [w for w in SMALL if not w.startswith("model")]
+    result = run("train", "--config-dir", "conf", "data=folder", f"data.root={library}", "model=wave", *arguments)
     assert result.code == 0, result.err
     assert Run.open(only_run(here)).classifier(trust=("my_wave",)).card.frontend is None
 
 
-def test_impossible_settings_are_one_line(run, library):
-    words = ["data=folder", f"data.root={library}", *SMALL]
-    for word, told in {
+def test_impossible_settings_are_reported_in_one_line(run, library):
+    arguments = ["data=folder", f"data.root={library}", *SMALL]
+    for override, expected in {
         "model.frontend.n_mels=0": "model.frontend.n_mels=0: must be a whole number, at least 8",
         "augmentation.gain_p=3": "augmentation.gain_p=3: must be a probability",
         "data.clip_seconds=0": "data.clip_seconds=0: must be a number, above 0",
         "augmentation.noise_snr=[30,10]": "augmentation.noise_snr=[30,10]: must be [lowest, highest]",
     }.items():
-        result = run("train", *words, word)
-        assert (result.code, len(result.lines)) == (2, 1), (word, result.err)
-        assert told in result.lines[0]
+        result = run("train", *arguments, override)
+        assert (result.code, len(result.lines)) == (2, 1), (override, result.err)
+        assert expected in result.lines[0]
 
 
 def test_the_demos_clips_train(run, here):
-    words = [w for w in SMALL if not w.startswith("data")]
-    result = run("train", "data=demo_audio", "data.clips_per_artist=1", *words, "trainer.max_epochs=1")
+    arguments = [w for w in SMALL if not w.startswith("data")]
+    result = run("train", "data=demo_audio", "data.clips_per_artist=1", *arguments, "trainer.max_epochs=1")
     assert result.code == 0, result.err
     assert Run.open(only_run(here)).metrics["protocol"]["leaky"] == "no"
 
@@ -112,8 +112,8 @@ def test_the_demos_clips_train(run, here):
 def test_tensorboard_shows_speed_and_training_clips(run, library, here):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    words = [w for w in SMALL if w != "logger=none"]
-    assert run("train", "data=folder", f"data.root={library}", *words, "augmentation=spectrogram").code == 0
+    arguments = [w for w in SMALL if w != "logger=none"]
+    assert run("train", "data=folder", f"data.root={library}", *arguments, "augmentation=spectrogram").code == 0
     events = EventAccumulator(str(only_run(here) / "tensorboard")).Reload()
     tags = events.Tags()
     assert {"speed/clips_per_second", "speed/waiting_share", "valid/loss", "train/macro_f1", "lr"} <= set(
@@ -128,13 +128,13 @@ def test_real_mp3s_of_fma(run, real_data, here):
     result = run("train", "data=fma_audio", f"data.root={real_data / 'FMA'}", "model=cnn_small", "model.channels=4", "hardware=cpu",
                  "trainer.max_epochs=1", "trainer.batch_size=4", "data.clip_seconds=3", "logger=none")  # fmt: skip
     assert result.code == 0, result.err
-    found = Run.open(only_run(here))
-    assert found.provenance["tracks"] == {"train": 9, "valid": 1, "test": 0}
-    assert found.metrics["protocol"]["split"] == "official"
+    finished = Run.open(only_run(here))
+    assert finished.provenance["tracks"] == {"train": 9, "valid": 1, "test": 0}
+    assert finished.metrics["protocol"]["split"] == "official"
 
 
 @pytest.mark.slow
-def test_twenty_real_clips_are_learned_by_heart(run, real_data, here):
+def test_twenty_real_clips_are_memorised(run, real_data, here):
     result = run(
         "train",
         "data=gtzan",
@@ -148,7 +148,7 @@ def test_twenty_real_clips_are_learned_by_heart(run, real_data, here):
     assert Run.open(only_run(here)).metrics["train"]["accuracy"] == 1.0
 
 
-def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
+def test_clips_too_short_for_the_network_are_rejected_before_decoding(run, library, here):
     result = run(
         "train", "data=folder", f"data.root={library}", *SMALL, "data.clip_seconds=0.01", "data.min_seconds=0.01"
     )
@@ -157,7 +157,7 @@ def test_clips_too_short_for_the_network_are_refused_ahead(run, library, here):
     assert not list((here / "outputs").glob("folder-*"))
 
 
-def test_how_clips_are_cut_cannot_be_changed_for_a_model(run, library, here):
+def test_clip_settings_cannot_be_overridden_in_evaluation(run, library, here):
     assert run("train", "data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=1", "run_dir=r").code == 0
     result = run("evaluate", "r", "data.eval_crops=20", "--split", "test")
     assert (result.code, [(problem.kind, problem.key) for problem in result.problems]) == (

@@ -68,8 +68,8 @@ def test_two_processes_equal_one(run, table, here):
     assert_equal_runs(here / "one", here / "two")
     one, two = Run.open(here / "one"), Run.open(here / "two")
     assert two.state == "done"
-    assert one.identity["signature"] == two.identity["signature"]
-    assert two.identity["micro_batch"] == -(-batch // 2)
+    assert one.identity.signature == two.identity.signature
+    assert two.identity.micro_batch == -(-batch // 2)
     assert two.provenance["profile"]["devices"] == 2
     written = (here / "two" / "metrics.json").stat().st_mtime_ns
     assert run("train", *overrides, "run_dir=two", TWO).code == 0  # already finished: no process is launched
@@ -80,10 +80,10 @@ def test_two_processes_equal_one(run, table, here):
 def test_recordings_are_sharded(library, here):
     (here / "flat.py").write_text(FLAT)
     small = [override for override in SMALL if not override.startswith("model")]
-    overrides = ["--config-dir", "mine", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5", "hardware.channels_last=true",
+    overrides = ["--config-dir", "user_conf", "data=folder", f"data.root={library}", "model=flat", *small, "trainer.batch_size=5", "hardware.channels_last=true",
              "augmentation=full", "evaluate=[valid,test]"]  # fmt: skip
-    (here / "mine" / "model").mkdir(parents=True)
-    (here / "mine" / "model" / "flat.yaml").write_text(
+    (here / "user_conf" / "model").mkdir(parents=True)
+    (here / "user_conf" / "model" / "flat.yaml").write_text(
         "_target_: flat.Flat\ninput: waveform\nsample_rate: 8000\nfrontend:\n  n_mels: 24\n  n_fft: 256\n  hop_length: 128\n"
     )
     finish(start([*overrides, "run_dir=one"]))
@@ -106,15 +106,15 @@ def wait_for_epochs(folder: Path) -> None:
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "running"), (signal.SIGTERM, "interrupted")])
 def test_all_processes_end_with_the_first_and_the_same_command_resumes(table, here, number, state):
     overrides = [*table_overrides(table), *TABLE, "trainer.max_epochs=40", TWO]
-    finish(start([*overrides, "run_dir=whole"]))
+    finish(start([*overrides, "run_dir=uninterrupted"]))
     process = start([*overrides, "run_dir=killed"])
     wait_for_epochs(here / "killed")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)  # returns only after the other process, which holds these pipes, has ended
     assert Run.open(here / "killed").state == state, err
     finish(start([*overrides, "run_dir=killed"]))
-    assert_equal_runs(here / "whole", here / "killed")
-    assert Run.open(here / "killed").identity["launch"]["resume"]
+    assert_equal_runs(here / "uninterrupted", here / "killed")
+    assert Run.open(here / "killed").identity.launch.resume
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_two_machines_by_torchrun(table, here):
     out_other, out_first = (finish(process)[0] for process in launch())
     assert "accuracy" in out_first
     assert out_other == ""
-    assert Run.open(here / "two").identity["launch"]["resume"]
+    assert Run.open(here / "two").identity.launch.resume
     for process in launch("evaluate=[valid,test]"):  # scores only
         finish(process)
     assert_equal_runs(here / "one", here / "two")

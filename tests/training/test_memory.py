@@ -184,8 +184,8 @@ def test_out_of_memory_during_an_epoch_changes_no_result(run, table, monkeypatch
     small, halved = Run(Path("small")), Run(Path("halved"))
     train = small.provenance["tracks"]["train"]
     assert sum(sizes) == 3 * train + 16 + 8  # three epochs, and two failed attempts
-    assert halved.identity["micro_batch"] == 4
-    assert halved.identity["micro_batch_setting"] == 16
+    assert halved.identity.micro_batch == 4
+    assert halved.identity.micro_batch_setting == 16
     for name in ("log_loss", "accuracy", "macro_f1"):
         assert abs(small.metrics["valid"][name] - halved.metrics["valid"][name]) < 1e-6
     values = [
@@ -196,22 +196,22 @@ def test_out_of_memory_during_an_epoch_changes_no_result(run, table, monkeypatch
     assert "out of memory" in (halved.folder / "run.log").read_text()
 
 
-def test_a_lowered_micro_batch_is_kept_after_a_resume(run, table, monkeypatch):
+def test_a_resumed_run_uses_the_lowered_micro_batch(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES, "hardware.micro_batch=16", "run_dir=r"]
     with monkeypatch.context() as patched:
         interrupt_after_epoch(patched, 1)
         record_forward_passes(patched, fail_steps={1}, limit=8)
         assert run("train", *overrides).code == 130
-    assert Run(Path("r")).identity["micro_batch"] == 8
+    assert Run(Path("r")).identity.micro_batch == 8
     sizes = record_forward_passes(monkeypatch, fail_steps=set(), limit=0)
     result = run("train", *overrides)
     assert result.code == 0
-    assert sum(sizes) == 2 * Run(Path("r")).provenance["tracks"]["train"]  # the first of three epochs was kept
+    assert sum(sizes) == 2 * Run(Path("r")).provenance["tracks"]["train"]  # the first of three epochs was resumed
     assert max(sizes) == 8
-    assert Run(Path("r")).identity["micro_batch"] == 8
+    assert Run(Path("r")).identity.micro_batch == 8
 
 
-def test_a_measured_micro_batch_is_kept_for_the_whole_run(run, table, monkeypatch):
+def test_a_run_uses_its_measured_micro_batch_throughout(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES, "run_dir=r", "force=false"]
     meters: list[Meter] = []
 
@@ -235,11 +235,11 @@ def test_a_measured_micro_batch_is_kept_for_the_whole_run(run, table, monkeypatc
         interrupt_after_epoch(patched, 0)
         assert run("train", *overrides).code == 130
     # 7 tracks fit in three quarters of 10,000 bytes, so 16 are split into 6, 6 and 4.
-    assert Run(Path("r")).identity["micro_batch"] == 6
+    assert Run(Path("r")).identity.micro_batch == 6
     assert run("train", *overrides).code == 0
     assert len(meters) == 1
     done = Run(Path("r"))
-    assert done.identity["micro_batch"] == 6
+    assert done.identity.micro_batch == 6
     assert done.provenance["model"]["micro_batch"]["size"] == 6
     assert json.loads((Path("r") / "identity.json").read_text())["micro_batch_setting"] == "auto"
 
@@ -247,7 +247,7 @@ def test_a_measured_micro_batch_is_kept_for_the_whole_run(run, table, monkeypatc
 def test_measuring_leaves_no_trace(run, table, monkeypatch):
     overrides = [*table_overrides(table), *OVERRIDES]  # with dropout
     results = []
-    for name, size in (("measured", "auto"), ("whole", "null")):
+    for name, size in (("measured", "auto"), ("full", "null")):
         assert run("train", *overrides, f"hardware.micro_batch={size}", f"run_dir={name}").code == 0
         results.append(Run(Path(name)).predictions("valid").probabilities())
     assert (results[0] == results[1]).all()
@@ -311,5 +311,5 @@ def test_an_optimizer_that_runs_out_of_memory_ends_the_run(run, table, monkeypat
     assert "OutOfMemoryError" in result.err
     assert Run(Path("r")).state == "failed"
     result = run("train", *overrides, "hardware.micro_batch=auto", "run_dir=q")
-    assert result.code == 2  # found by the measurement, before training
+    assert result.code == 2  # detected by the measurement, before training
     assert [(problem.kind, problem.key) for problem in result.problems] == [("out_of_memory", "trainer.batch_size")]

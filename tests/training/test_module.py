@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
+from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
 from musicreclass.data.sampling import TrackSampler
 from musicreclass.data.table import TensorBatches
 from musicreclass.training.module import GenreModule, TrainingPlan
@@ -37,9 +38,9 @@ def train_losses(fused: bool, size: int, half: bool) -> list[float]:
     """Loss of each epoch with clipped gradients, on a CPU; `half` as with fp16 on a GPU."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
-    optimizer = {"_target_": "torch.optim.SGD", "lr": 1.0, "fused": fused}
+    optimizer = OptimizerSettings.model_validate({"_target_": "torch.optim.SGD", "lr": 1.0, "fused": fused})
     losses: list[float] = []
-    plan = TrainingPlan(optimizer, {}, 10, 14, 0, gradient_clip_norm=0.05)
+    plan = TrainingPlan(optimizer, SchedulerSettings(), 10, 14, 0, gradient_clip_norm=0.05)
     module = GenreModule(network, 3, plan, lambda epoch, values: losses.append(values["train/loss"]))
     trainer = pl.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -130,6 +130,7 @@ def missing_data(baseline: Baseline, settings: TrainSettings) -> str:
     Raises:
         DataError: if the data is not found.
     """
+    from musicreclass.hardware.resolution import resolve_profile
     from musicreclass.tasks.open_data import open_data
 
     if not baseline.sizes:
@@ -137,7 +138,8 @@ def missing_data(baseline: Baseline, settings: TrainSettings) -> str:
     source = settings.data
     if source.cache is not None:
         source = source.model_copy(update={"cache": "none"})  # only count tracks, decode nothing
-    data = open_data(settings.model_copy(update={"data": source, "features": FeatureSettings()}))
+    settings_of_data = settings.model_copy(update={"data": source, "features": FeatureSettings()})
+    data = open_data(settings_of_data, resolve_profile(settings.hardware))
     tracks = {split: data.size(split) for split in baseline.sizes}
     scored = [split for split in settings.evaluate if split in baseline.sizes]
     has_all_classes = len(data.classes) == baseline.classes

@@ -9,9 +9,8 @@ from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
     SPLIT_LABELS,
-    count_text,
+    cost_texts,
     difference_text,
-    duration_text,
     interval_text,
     p_value_text,
     row_marks,
@@ -60,16 +59,17 @@ def score_table(table: Table) -> Element:
 def score_line(table: Table, row: Row, rank: str, scored: list[tuple[str, str]], settings: list[str]) -> Element:
     """The cells of one row."""
     cost = row.cost
+    seconds, memory, parameters, device = cost_texts(cost)
     return tag(
         "tr",
         number_cell(rank, float(rank) if rank else None),
         tag("th", *configuration_parts(table, row), class_="name", scope="row", data_v=row.label),
         number_cell(seeds_text(row, next(iter(row.predictions))), len(row.seeds)),
         *(score_cell(row, split, metric) for split, metric in scored),
-        number_cell(duration_text(cost.seconds), cost.seconds),
-        number_cell(count_text(cost.memory, " MiB"), cost.memory),
-        number_cell(count_text(cost.parameters), cost.parameters),
-        text_cell(cost.device),
+        number_cell(seconds, cost.seconds),
+        number_cell(memory, cost.memory),
+        number_cell(parameters, cost.parameters),
+        text_cell(device),
         *(text_cell(row.differences.get(name, "")) for name in settings),
     )
 

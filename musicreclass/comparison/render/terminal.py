@@ -7,14 +7,12 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
-    count_text,
+    cost_texts,
     difference_text,
-    duration_text,
     heading,
     p_value_text,
     row_marks,
@@ -69,18 +67,10 @@ def empty_grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
     return grid
 
 
-def ranked_rows(table: Table) -> list[tuple[str, Row]]:
-    """All rows with their ranks, a dash for rows that are not ranked."""
-    return [
-        *((str(rank), row) for rank, row in enumerate(table.ranked, start=1)),
-        *(("-", row) for row in table.unranked),
-    ]
-
-
 def score_grid(table: Table) -> Grid:
     """The scores of each row, one line per split."""
     grid = empty_grid("", "configuration", "seeds", "set", "accuracy", "macro-F1", left=("configuration", "set"))
-    for rank, row in ranked_rows(table):
+    for rank, row in table.numbered_rows():
         name = Text(printable(row.label) + (" *" if row.stale else ""))
         if marks := row_marks(table, row):
             name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "yellow")
@@ -99,16 +89,10 @@ def multiline_cell(lines: tuple[str, ...]) -> Text:
 def cost_grid(table: Table) -> Grid:
     """The cost and the run folder of each row."""
     grid = empty_grid("", "fit", "peak memory", "parameters", "device", "run", left=("device", "run"))
-    for rank, row in ranked_rows(table):
-        cost, folder = row.cost, row.runs[0].folder
+    for rank, row in table.numbered_rows():
         others = f" and {len(row.runs) - 1} more" if len(row.runs) > 1 else ""
-        cells = (
-            duration_text(cost.seconds),
-            count_text(cost.memory, " MiB"),
-            count_text(cost.parameters),
-            printable(cost.device),
-        )
-        grid.add_row(rank, *cells, Text(printable(folder.name) + others, "dim"))
+        cells = map(printable, cost_texts(row.cost))
+        grid.add_row(rank, *cells, Text(printable(row.runs[0].folder.name) + others, "dim"))
     return grid
 
 

@@ -13,9 +13,8 @@ from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
     SPLIT_LABELS,
-    count_text,
+    cost_texts,
     difference_text,
-    duration_text,
     heading,
     p_value_text,
     row_marks,
@@ -33,7 +32,7 @@ def as_csv(tables: list[Table]) -> str:
     """A line per row and split: scores between 0 and 1, interval bounds in separate columns."""
     lines = []
     for number, table in enumerate(tables, start=1):
-        for rank, row in [*enumerate(table.ranked, start=1), *(("", row) for row in table.unranked)]:
+        for rank, row in table.numbered_rows(unranked=""):
             lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.predictions]
     lines = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in line.items()} for line in lines]
     columns = list(dict.fromkeys(name for line in lines for name in line))
@@ -101,17 +100,13 @@ def markdown_scores(table: Table) -> list[str]:
     scored = [(split, metric) for split in splits for metric in METRICS]
     titles = [f"{SPLIT_LABELS[split]} {METRIC_LABELS[metric]}" for split, metric in scored]
     lines = table_head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
-    for rank, row in [*enumerate(table.ranked, start=1), *(("-", row) for row in table.unranked)]:
+    for rank, row in table.numbered_rows():
         marks = [*row_marks(table, row), *(["stale"] if row.stale else [])]
         name = row.label + (f" ({', '.join(marks)})" if marks else "")
         scores = [score_text(row, split, metric) for split, metric in scored]
-        cost = [
-            duration_text(row.cost.seconds),
-            count_text(row.cost.memory, " MiB"),
-            count_text(row.cost.parameters),
-            row.cost.device,
-        ]
-        lines.append(table_line(rank, name, seeds_text(row, next(iter(row.predictions))), *scores, *cost))
+        lines.append(
+            table_line(rank, name, seeds_text(row, next(iter(row.predictions))), *scores, *cost_texts(row.cost))
+        )
     return lines
 
 

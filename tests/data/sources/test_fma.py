@@ -225,7 +225,7 @@ def test_the_csv_is_read_only_once(metadata, tmp_path, monkeypatch):
     assert opened(tmp_path, tmp_path / "c").fingerprint() == first.fingerprint()
 
 
-def test_counts_reach_the_terminal_and_the_run_folder(run, here, tmp_path):
+def test_counts_are_printed_and_recorded(run, here, tmp_path):
     rows = [*regular(), (700, "training", "small", None, 1, 1), (701, "training", "small", "Rock", 1, 1)]
     write(here / "fma_metadata", tracks_frame(rows), features_frame([r[0] for r in rows][:-1]))
     result = run(

@@ -48,7 +48,7 @@ def test_folds_share_no_artist_and_every_track_is_tested_once(folds):
     assert (tested == 1).all()
 
 
-def test_a_fold_that_does_not_exist():
+def test_a_missing_fold_is_rejected():
     with pytest.raises(DataError, match=r"\b0 to 4\b") as caught:
         gtzan.gtzan_splits(["blues.00000"], "artist_folds", 5, 5, 0)
     assert (caught.value.kind, caught.value.key) == ("invalid_fold", "data.fold")

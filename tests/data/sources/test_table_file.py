@@ -90,7 +90,7 @@ BAD = {  # how to make the file, overrides, and the kind and key of the problem
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(name, run, here):
+def test_invalid_input_is_reported_in_one_line_and_nothing_is_written(name, run, here):
     make, overrides, kind, key = BAD[name]
     result = run("train", "data=table", f"data.path={make()}", "model=logreg", *overrides)
     assert result.code == 2

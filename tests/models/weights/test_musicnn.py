@@ -33,7 +33,7 @@ def install_error(folder: Path, wheel: Path | None) -> tuple[str, str]:
     return caught.value.kind, caught.value.key
 
 
-def test_only_the_known_wheel_is_accepted(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
+def test_only_the_published_wheel_is_accepted(make_wheel: Callable[..., Path], tmp_path: Path) -> None:
     wheel, folder = make_wheel(), tmp_path / "models"
     content = bytearray(wheel.read_bytes())
     content[len(content) // 2] ^= 1

@@ -19,7 +19,7 @@ from musicreclass.runs.signature import signature
 CLASSES = ("blues", "jazz", "rock")
 
 
-def made_run(
+def make_run(
     outputs: Path,
     name: str,
     *,
