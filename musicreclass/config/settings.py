@@ -97,9 +97,7 @@ class Weighted(Target):
 class SplitSettings(Section):
     """How tracks are divided into train, valid and test."""
 
-    protocol: Literal["auto", "column", "official", "fault_filtered", "artist_folds", "grouped", "random"] = setting(
-        "chosen with data/split="
-    )
+    protocol: Text = setting("auto | random | grouped | a name that the data defines; chosen with data/split=")
     valid: Annotated[float, Gt(0), Le(0.9)] = setting("share of the tracks that validate")
     test: Share = setting("share of the tracks that test")
     folds: Annotated[int, Ge(3), Le(9)] = setting("number of folds")
@@ -445,7 +443,7 @@ class TrainSettings(Settings):
 BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.features.demo.Demo": DemoSettings,
     "musicreclass.data.sources.demo.DemoAudio": DemoSettings,
-    "musicreclass.data.sources.fma.FMAFeatures": FMASettings,
+    "musicreclass.data.sources.fma_features.FMAFeatures": FMASettings,
     "musicreclass.data.sources.fma_audio.FMAAudio": FMASettings,
     "musicreclass.data.sources.gtzan.GTZAN": GTZANSettings,
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,

@@ -14,7 +14,7 @@ from musicreclass.runs import code_version as module
 from musicreclass.runs.code_version import COMPUTING, code_version, find_targets, module_file, version_of
 
 CNN, MLP = "musicreclass.models.cnn.CNN", "musicreclass.models.mlp.MLP"
-GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma.FMAFeatures"
+GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma_features.FMAFeatures"
 
 
 def version(package: Path, *targets: str) -> str:
@@ -84,7 +84,7 @@ def test_a_change_in_what_computes_counts(package, name):
     [
         "models/mlp.py",
         "models/openjmla.py",
-        "data/sources/fma.py",
+        "data/sources/fma_features.py",
         "features/fma518.py",
         "report/figures.py",
         "cli/main.py",

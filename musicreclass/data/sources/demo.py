@@ -41,7 +41,7 @@ class DemoAudio(AudioData):
             paths=[clip_path(folder, track_id) for track_id in tracks.track_id],
             track_id=tracks.track_id.tolist(),
             target=tracks.genre.tolist(),
-            known={"group": tracks.artist.tolist()},
+            metadata={"group": tracks.artist.tolist()},
             folders=[folder / "Data" / "genres_original"],
             sources=[folder / TRACKS],
         )
