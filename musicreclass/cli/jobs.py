@@ -62,7 +62,7 @@ def train_job(cfg: DictConfig) -> float | None:
 
 
 def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
-    """Find or train the run of a configuration; say if it was found.
+    """Find or train the run of a configuration; say if it was finished already.
 
     Args:
         cfg: composed and checked.
@@ -75,9 +75,9 @@ def train_one(cfg: DictConfig, on_epoch: LogEpoch | None = None) -> Run:
 
     settings = settings_of("train", cfg)
     assert isinstance(settings, TrainSettings)
-    run, found = find_or_train(settings, on_epoch)
-    if found and not is_worker_rank(settings.hardware):
-        print(f"found finished: {run.folder} (force=true trains it again)")
+    run, trained_before = find_or_train(settings, on_epoch)
+    if trained_before and not is_worker_rank(settings.hardware):
+        print(f"already finished: {run.folder} (force=true trains it again)")
         if run.is_stale:
             print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
     return run

@@ -11,7 +11,7 @@ import yaml
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
-from musicreclass.runs.code_version import code_version
+from musicreclass.runs.code_version import code_version, has_changed
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class RunFiles:
     @property
     def is_stale(self) -> bool:
         """Whether the code that results depend on has changed since the run began."""
-        return self.identity.get("code") != code_version(self.config)
+        identity = self.identity
+        return identity.get("code") != code_version(self.config) or has_changed(identity.get("user_code", {}))
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.

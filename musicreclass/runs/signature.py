@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
-from musicreclass.runs.code_version import code_version
+from musicreclass.runs.code_version import code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest
 
@@ -107,6 +107,7 @@ def _memo_file(settings: TrainSettings) -> Path:
         "features": settings.features.as_dict(),
         "cwd": str(Path.cwd()),
         "code": code_version(settings.as_dict()),
+        "user_code": user_code(settings.as_dict()),
     }
     return Path(settings.paths.cache).expanduser() / "fingerprints" / f"{hashed(key)[:24]}.json"
 

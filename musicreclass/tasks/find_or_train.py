@@ -1,4 +1,4 @@
-"""The run that settings describe: found if it is finished, trained otherwise.
+"""The run that settings describe: the finished one if there is one, trained otherwise.
 
 A finished run is found without importing what trains.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 WEIGHTS_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
-class Outcome(NamedTuple):
-    """A finished run, and whether it was finished before."""
+class FinishedRun(NamedTuple):
+    """A finished run, and whether it was trained by an earlier command."""
 
     run: Run
-    found: bool
+    trained_before: bool
 
 
-def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Outcome:
+def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> FinishedRun:
     """The finished run of these settings, trained if need be.
 
     Args:
@@ -40,10 +40,10 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     check_files(settings)
     run = finished_run(settings.with_precision(settings.hardware.precision))
     if run is not None:
-        return Outcome(run, found=True)
+        return FinishedRun(run, trained_before=True)
     from musicreclass.tasks.train import train
 
-    return Outcome(train(settings, on_epoch), found=False)
+    return train(settings, on_epoch)
 
 
 def check_files(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from musicreclass.errors import ConfigError, Problem, RunError
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.hardware.launch import launch_id, launcher, processes
 from musicreclass.hardware.profile import Profile
-from musicreclass.runs.code_version import code_version
+from musicreclass.runs.code_version import code_version, has_changed, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import Stopwatch
 from musicreclass.runs.signature import remember_fingerprint, run_folder, signature
@@ -72,6 +72,7 @@ def make_plan(settings: TrainSettings) -> Plan:
         "fingerprint": fingerprint,
         "version": __version__,
         "code": code_version(settings.as_dict()),
+        "user_code": user_code(settings.as_dict()),
         "choices": settings.choices,
         "source": data.source(),
         "encoder": data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
@@ -119,7 +120,8 @@ def continues_exactly(plan: Plan) -> bool:
     begun, micro_batch = plan.run.identity, plan.identity["micro_batch_setting"]
     kept = micro_batch == "auto" or micro_batch in (begun.get("micro_batch"), begun.get("micro_batch_setting"))
     same_processes = begun.get("processes", 1) == plan.identity["processes"]
-    return kept and same_processes and begun.get("code") == plan.identity["code"]
+    same_code = begun.get("code") == plan.identity["code"] and not has_changed(begun.get("user_code", {}))
+    return kept and same_processes and same_code
 
 
 def launch_of(plan: Plan, resume: bool) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
-from musicreclass.runs.folder import Run
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, signed_settings
+from musicreclass.tasks.find_or_train import FinishedRun
 from musicreclass.tasks.fit import fit
 from musicreclass.tasks.plan import Plan, continues_exactly, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import score_split
@@ -23,7 +23,7 @@ from musicreclass.tasks.worker import train_as_worker
 log = logging.getLogger("musicreclass")
 
 
-def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
+def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> FinishedRun:
     """Fit the configured model on the configured data, score it, and write a run folder.
 
     Args:
@@ -31,7 +31,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
         on_epoch: called after each epoch (of a resumed run also for the epochs it has); what it raises ends the run.
 
     Returns:
-        The finished run.
+        The run; it is not trained again if its folder holds it, finished.
 
     Raises:
         UserError: for data or a model that cannot be used; nothing was written.
@@ -40,17 +40,17 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     plan = make_plan(settings)
     if is_worker_rank(plan.settings.hardware):
         train_as_worker(plan)
-        return plan.run
+        return FinishedRun(plan.run, trained_before=False)
     warn(plan.profile.warnings)
     with plan.run.claimed(settings.if_locked):
-        found = holds_run(plan)
-        if found and plan.run.state == "done":
+        in_folder = holds_run(plan)
+        if in_folder and plan.run.state == "done":
             score_missing(plan)
-            return plan.run
-        resume = begin(plan, found)
+            return FinishedRun(plan.run, trained_before=True)
+        resume = begin(plan, in_folder)
         with plan.run.session():
             run_session(plan, resume, on_epoch)
-    return plan.run
+    return FinishedRun(plan.run, trained_before=False)
 
 
 def begin(plan: Plan, resume: bool) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicreclass.runs.code_version import read_module
 from musicreclass.runs.folder import Run
 from tests.conftest import make_frame, only_run, table_overrides
 
@@ -129,6 +130,18 @@ def train_own(run, table, here):
         return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", target, *overrides)
 
     return train
+
+
+def test_an_edited_model_makes_its_runs_stale(train_own, here):
+    assert train_own("Nearest", "run_dir=r").code == 0
+    assert not Run.open(here / "r").is_stale
+    with (here / "own_models_1.py").open("a") as file:
+        file.write("\nCHANGED = 1\n")
+    read_module.cache_clear()  # a new process has read nothing
+    again = train_own("Nearest", "run_dir=r")
+    assert again.code == 0
+    assert "code has changed" in again.err
+    assert Run.open(here / "r").is_stale
 
 
 def test_an_estimator_may_order_its_classes_differently(train_own, here):

@@ -11,7 +11,15 @@ import pytest
 
 from musicreclass.config.locations import PACKAGE
 from musicreclass.runs import code_version as module
-from musicreclass.runs.code_version import COMPUTING, code_version, find_targets, module_file, version_of
+from musicreclass.runs.code_version import (
+    COMPUTING,
+    code_version,
+    find_targets,
+    has_changed,
+    module_file,
+    user_code,
+    version_of,
+)
 
 CNN, MLP = "musicreclass.models.cnn.CNN", "musicreclass.models.mlp.MLP"
 GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma_features.FMAFeatures"
@@ -110,6 +118,76 @@ def test_each_model_and_dataset_has_its_modules(package):
     edit(package / "data" / "sources" / "fma.py", "CHANGED = 1")
     assert version(package, MLP, FMA) != before[0]
     assert version(package, CNN, GTZAN) == before[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's modules: a package with a network, and a dataset beside it."""
+    folder = tmp_path / "project"
+    (folder / "user_networks").mkdir(parents=True)
+    (folder / "user_networks" / "__init__.py").write_text('"""Networks."""\n')
+    (folder / "user_networks" / "net.py").write_text(
+        "import torch\nfrom . import layers\nfrom musicreclass.models.mlp import MLP\n"
+    )
+    (folder / "user_networks" / "layers.py").write_text("from .sizes import WIDTH\n")
+    (folder / "user_networks" / "sizes.py").write_text("WIDTH = 8\n")
+    (folder / "user_networks" / "unrelated.py").write_text("WIDTH = 8\n")
+    (folder / "user_dataset.py").write_text("import user_labels\nINDEX = 'user_index.csv'\n")
+    (folder / "user_labels.py").write_text("LABELS = 1\n")
+    (folder / "user_index.csv").write_text("id\n1\n")
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+USER_CONFIG = {
+    "model": {"_target_": "user_networks.net.Net"},
+    "data": {"_target_": "user_dataset.Songs"},
+    "optimizer": {"_target_": "torch.optim.AdamW"},
+}
+
+
+def changed(files: dict[str, str]) -> bool:
+    module.read_module.cache_clear()
+    return has_changed(files)
+
+
+def test_user_code_follows_imports_and_leaves_out_libraries(project):
+    files = user_code(USER_CONFIG)
+    names = {Path(file).relative_to(project).as_posix() for file in files if Path(file).is_relative_to(project)}
+    assert names == {
+        "user_networks/__init__.py",
+        "user_networks/net.py",
+        "user_networks/layers.py",
+        "user_networks/sizes.py",
+        "user_dataset.py",
+        "user_labels.py",
+        "user_index.csv",
+    }
+    others = [Path(file) for file in files if not Path(file).is_relative_to(project)]
+    assert others == [PACKAGE / "models" / "mlp.py"]
+    assert user_code({"model": {"_target_": CNN}}) == {}
+
+
+@pytest.mark.parametrize("name", ["user_networks/net.py", "user_networks/sizes.py", "user_labels.py", "user_index.csv"])
+def test_a_change_in_user_code_counts(project, name):
+    files = user_code(USER_CONFIG)
+    assert not changed(files)
+    edit(project / name, "CHANGED = 1")
+    assert changed(files)
+
+
+def test_a_syntax_error_in_user_code_counts(project):
+    files = user_code(USER_CONFIG)
+    edit(project / "user_labels.py", "def")
+    assert changed(files)
+
+
+def test_comments_and_missing_files_of_user_code_do_not_count(project):
+    files = user_code(USER_CONFIG)
+    edit(project / "user_labels.py", "# a comment")
+    assert not changed(files)
+    shutil.rmtree(project)
+    assert not changed(files)
 
 
 def test_targets_are_found_at_any_depth():

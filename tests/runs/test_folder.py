@@ -355,7 +355,7 @@ def test_clocks_that_jump(run, table, here, monkeypatch):
     real, jumps = time.time, iter(np.resize([0.0, 1e9, -1e9], 100_000))
     monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
     assert run("train", *arguments).code == 0
-    assert run("train", *arguments).out.count("found finished") == 1
+    assert run("train", *arguments).out.count("already finished") == 1
     lock = here / "r" / ".lock"  # of an ended process, dated in the future
     lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
     os.utime(lock, (real() + 1e8, real() + 1e8))

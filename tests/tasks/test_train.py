@@ -234,4 +234,4 @@ def test_without_a_cache_of_ones_own_it_lies_among_the_outputs(value, run, table
     assert run("train", *table_overrides(table), "model=logreg").code == 0
     assert (here / "outputs" / "cache" / "fingerprints").is_dir()
     assert sorted(p.name for p in here.iterdir()) == ["features.csv", "outputs"]
-    assert "found finished" in run("train", *table_overrides(table), "model=logreg").out
+    assert "already finished" in run("train", *table_overrides(table), "model=logreg").out

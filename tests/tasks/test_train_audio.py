@@ -25,11 +25,11 @@ def test_ones_own_library_trains_is_scored_and_found_again(run, library, here):
     assert (found.metrics["protocol"]["split"], found.metrics["protocol"]["leaky"]) == ("grouped", "no")
     assert found.metrics["valid"]["accuracy"] == 1.0
     assert found.metrics["valid"]["n"] == len(found.predictions("valid"))
-    assert "found finished" in run("train", *words).out
+    assert "already finished" in run("train", *words).out
     again = found.classifier().predict(opened(library), "valid")
     pd.testing.assert_frame_equal(again.table, found.predictions("valid").table, check_exact=True, check_dtype=False)
     write_tone(library / "jazz" / "artist 9" / "new.wav", 900, 1)
-    assert "found finished" not in run("train", *words).out
+    assert "already finished" not in run("train", *words).out
     assert len(list((here / "outputs").glob("folder-*"))) == 2
 
 
