@@ -40,7 +40,11 @@ class Choices:
         problems = self._processes(cfg, choices) or self._targets(cfg, choices)
         if problems or cfg.get("data") is None:
             return problems
-        gives = list(cfg.data.get("provides", []))
+        provides = cfg.data.get("provides")
+        if not provides:
+            line = f"data={choices['data']}: its file must list what it provides: provides: [table], or provides: [waveform]"
+            return [Problem(line, "missing_provides", "data.provides", provides)]
+        gives = [provides] if isinstance(provides, str) else list(provides)  # text is reported as an invalid value
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
         problems = self._features(cfg, choices, features, gives)
         if problems or cfg.get("model") is None:

@@ -34,8 +34,7 @@ class Recordings:
         metadata: more columns of the Tracks table: `split`, `group`, `album`.
         split_name: the protocol name of the split in `metadata`.
         folders: the folders that were searched, in which a file may be added later.
-        sources: other files that were read, such as tracks.csv, or an empty list. None if they are not known: then a finished
-            run is reported only after the data was read again.
+        sources: other files that were read, such as tracks.csv; empty for none, None if unknown. See `TrackData.files`.
         dropped, notes: as in `TrackData`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from abc import ABC, abstractmethod
+from abc import ABC
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
-ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store}  # of DataModules, and what each must be
+ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
 SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
 
 
@@ -149,16 +149,16 @@ def check_attribute(cls: type, inherited: Any, name: str, value: Any) -> None:
         value: its new value.
 
     Raises:
-        DataError: if the value hides a method, or has another type than the attribute must have.
+        DataError: if the value hides a method, or is not of the type in `ATTRIBUTES`.
     """
     method = inspect.isfunction(inherited) and not name.startswith("__")
     hidden = method and not (callable(value) or isinstance(value, (classmethod, staticmethod)))
     kind = ATTRIBUTES.get(name)
     replaced = kind is not None and not isinstance(value, (kind, property))
     if hidden or replaced:
-        purpose = "a method" if hidden else f"an attribute of type {kind.__name__}"  # type: ignore[union-attr]
+        rule = "is a method that a value cannot replace" if hidden else f"must be a {kind.__name__}"  # type: ignore[union-attr]
         raise DataError(
-            f"{cls.__name__}.{name}: is {purpose} of the base class and cannot be set to {value!r:.60}; use another name",
+            f"{cls.__name__}.{name}: {rule}, but it is set to {value!r:.60}; for another purpose use another name",
             kind="reserved_name",
             key=name,
         )
@@ -168,7 +168,8 @@ class TrackData(LightningDataModule, ABC):
     """A source of labelled tracks, split into train, valid and test.
 
     A subclass passes its tracks to `_set_tracks` in `setup`; everything else here derives from them. It may not replace a
-    method, such as `labels`, by a value, nor `tracks`, `split` or `store` by a value of another type.
+    method, such as `labels`, by a value, nor one of `ATTRIBUTES` by a value of
+    another type.
 
     Attributes:
         provides: the contents of a batch: `waveform`, `table`, or both.
@@ -263,9 +264,10 @@ class TrackData(LightningDataModule, ABC):
                 key="valid",
             )
 
-    @abstractmethod
     def files(self) -> list[Path]:
-        """The files and folders that were read; the fingerprint can change only if one of them does."""
+        """The files and folders that were read: as long as none of them changes, the fingerprint of a source of this package is
+        not computed again. Empty, the default, if they are not known."""
+        return []
 
     def source(self) -> str:
         """The name of the tracks' source, if the name of the chosen option does not identify it."""

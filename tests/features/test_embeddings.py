@@ -268,12 +268,12 @@ def test_inspect_shows_files_and_runs(run, here, runs):
     torch.save({"model": {f"net.{name}": t for name, t in tensors.items()}, "epoch": 4}, here / "big.pth")
     result = run("inspect", here / "big.pth")
     assert result.code == 0, result.err
-    told = " ".join(result.out.split())
-    assert "'model.net.': features=openjmla features.checkpoint=" in told
-    assert "all 150 86,366,208" in told
-    assert "model.net.layers.0-11 144" in told
-    assert "epoch 4" in told
-    told = " ".join(run("inspect", runs / "table").out.split())
+    text = " ".join(result.out.split())
+    assert "'model.net.': features=openjmla features.checkpoint=" in text
+    assert "all 150 86,366,208" in text
+    assert "model.net.layers.0-11 144" in text
+    assert "epoch 4" in text
+    text = " ".join(run("inspect", runs / "table").out.split())
     for part in (
         "state done",
         "classes 3: bell, drone, noise",
@@ -281,7 +281,7 @@ def test_inspect_shows_files_and_runs(run, here, runs):
         "protocol",
         "valid accuracy",
     ):
-        assert part in told, part
+        assert part in text, part
     assert json.loads((runs / "table/metrics.json").read_text())["classes"]
 
 

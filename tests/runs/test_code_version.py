@@ -115,7 +115,7 @@ def test_a_change_elsewhere_does_not_count(package, name):
 def test_each_model_and_dataset_has_its_modules(package):
     before = version(package, MLP, FMA), version(package, CNN, GTZAN)
     edit(package / "models" / "mlp.py", "CHANGED = 1")
-    edit(package / "data" / "sources" / "fma.py", "CHANGED = 1")
+    edit(package / "data" / "sources" / "fma_features.py", "CHANGED = 1")
     assert version(package, MLP, FMA) != before[0]
     assert version(package, CNN, GTZAN) == before[1]
 
