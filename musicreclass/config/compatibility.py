@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from musicreclass.config.overrides import FIXED
 from musicreclass.config.plugins import missing_plugin
@@ -40,16 +40,17 @@ class Choices:
         problems = self._processes(cfg, choices) or self._targets(cfg, choices)
         if problems or cfg.get("data") is None:
             return problems
-        provides = cfg.data.get("provides")
-        if not provides:
+        gives = cfg.data.get("provides")
+        if gives is None:
             line = f"data={choices['data']}: its file must list what it provides: provides: [table], or provides: [waveform]"
-            return [Problem(line, "missing_provides", "data.provides", provides)]
-        gives = [provides] if isinstance(provides, str) else list(provides)  # text is reported as an invalid value
+            return [Problem(line, "missing_provides", "data.provides")]
+        if not (isinstance(gives, ListConfig) and len(gives)):
+            return []  # reported as an invalid value
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
-        problems = self._features(cfg, choices, features, gives)
+        problems = self._features(cfg, choices, features, list(gives))
         if problems or cfg.get("model") is None:
             return problems
-        return untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else gives)
+        return untrainable(cfg, choices) or self._unreadable(cfg, choices, ["table"] if features else list(gives))
 
     def _processes(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Where the jobs run: multiruns, several processes, Hydra's own mode."""
