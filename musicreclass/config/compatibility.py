@@ -43,7 +43,7 @@ class Choices:
         gives = cfg.data.get("provides")
         if gives is None:
             line = f"data={choices['data']}: its file must list what it provides: provides: [table], or provides: [waveform]"
-            return [Problem(line, "missing_provides", "data.provides")]
+            return [Problem(line, "missing_value", "data.provides")]
         if not (isinstance(gives, ListConfig) and len(gives)):
             return []  # reported as an invalid value
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None

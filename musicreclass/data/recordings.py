@@ -14,6 +14,7 @@ import pandas as pd
 
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
+from musicreclass.data.splits import check_protocol
 from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
@@ -136,7 +137,7 @@ class AudioData(TrackData):
             raise DataError(
                 f"{type(self).__name__}: data.store is missing; add _audio to the defaults list of the data's YAML file, which "
                 "sets it and the other settings of recordings",
-                kind="missing_store",
+                kind="missing_value",
                 key="data.store",
                 suggestion="_audio",
             )
@@ -171,6 +172,7 @@ class AudioData(TrackData):
         if not recordings.paths:
             folder = some(recordings.folders, 1) or type(self).__name__
             raise DatasetNotFoundError(f"{folder}: contains no recordings", kind="no_recordings", key=folder)
+        check_protocol(self.split.protocol, recordings.split_name)  # before anything is decoded
         if recordings.sources is not None:
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)

@@ -35,6 +35,27 @@ class Split:
     folds: int = 5
 
 
+def check_protocol(protocol: str, split_name: str) -> None:
+    """Check that data has a protocol.
+
+    Args:
+        protocol: the requested one.
+        split_name: the protocol name of the split that the dataset defines.
+
+    Raises:
+        DataError: if the data does not have it.
+    """
+    available = (split_name, "grouped", "random")
+    if protocol not in ("auto", *available):
+        raise DataError(
+            f"data/split={protocol}: not a protocol of this data; available: {', '.join(available)}",
+            kind="unknown_protocol",
+            key="data/split",
+            value=protocol,
+            suggestion=suggestion(protocol, available),
+        )
+
+
 def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column") -> tuple[str, pd.Series[str]]:
     """The protocol that applies, and each track's split under it.
 
@@ -47,21 +68,13 @@ def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column"
     Raises:
         DataError: if the tracks lack what the protocol needs.
     """
+    check_protocol(split.protocol, split_name)
     has_split, has_group = tracks.split.notna(), (tracks.group.notna() | tracks.album.notna())
     protocol = split.protocol
     if protocol == "auto":
         protocol = split_name if has_split.any() else "grouped" if has_group.any() else "random"
     if protocol == split_name:
         return protocol, _from_column(tracks)
-    if protocol not in ("random", "grouped"):
-        available = (split_name, "grouped", "random")
-        raise DataError(
-            f"data/split={protocol}: not a protocol of this data; available: {', '.join(available)}",
-            kind="unknown_protocol",
-            key="data/split",
-            value=protocol,
-            suggestion=suggestion(protocol, available),
-        )
     if split.valid + split.test >= 1:
         raise DataError(
             f"data.split.valid={split.valid} and data.split.test={split.test} leave no tracks for training; their sum "

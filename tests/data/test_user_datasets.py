@@ -90,6 +90,7 @@ def test_an_unknown_split_name_lists_the_available_ones(run, here):
     (problem,) = result.problems
     assert (problem.kind, problem.value, problem.suggestion) == ("unknown_protocol", "raido", "radio")
     assert all(name in problem.message for name in ("radio", "grouped", "random"))
+    assert "decoding" not in result.err
 
 
 FOLDERS = """
@@ -293,18 +294,18 @@ def test_recordings_need_the_settings_of_recordings(run, here, library):
         with pytest.raises(DataError) as caught:
             kind(split=SPLIT, **({"root": str(library)} if kind is GenreFolders else {}))
         (problem,) = caught.value.problems
-        assert (problem.kind, problem.key, problem.suggestion) == ("missing_store", "data.store", "_audio")
+        assert (problem.kind, problem.key, problem.suggestion) == ("missing_value", "data.store", "_audio")
     (here / "mine" / "data").mkdir(parents=True)
     (here / "mine" / "data" / "bare.yaml").write_text(
         "defaults:\n  - split: auto\n_target_: musicreclass.data.sources.folder.GenreFolders\nprovides: [waveform]\nroot: lib\n"
     )
     result = run("train", "--config-dir", "mine", "data=bare", "model=cnn_small")
-    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["missing_store"])
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["missing_value"])
 
 
 @pytest.mark.parametrize(
     ("provides", "kind"),
-    [("", "missing_provides"), ("provides: []", "wrong_value"), ("provides: table", "wrong_value")],
+    [("", "missing_value"), ("provides: []", "wrong_value"), ("provides: table", "wrong_value")],
 )
 def test_a_file_must_list_what_its_data_provides(run, here, provides, kind):
     (here / "mine" / "data").mkdir(parents=True)

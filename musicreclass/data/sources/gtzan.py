@@ -37,7 +37,7 @@ def load_index() -> pd.DataFrame:
 
 
 def gtzan_splits(tracks: list[str], protocol: str, fold: int, folds: int, seed: int) -> list[str | None]:
-    """The split of each track under one of GTZAN's own protocols; None for tracks that it leaves out.
+    """The split of each track under one of GTZAN's protocols; None for tracks that it leaves out.
 
     Args:
         tracks: names such as `blues.00000`.
