@@ -41,9 +41,8 @@ class Choices:
         if problems or cfg.get("data") is None:
             return problems
         gives = cfg.data.get("provides")
-        if gives is None:
-            line = f"data={choices['data']}: its file must list what it provides: provides: [table], or provides: [waveform]"
-            return [Problem(line, "missing_value", "data.provides")]
+        if gives is None or cfg.data.get("split") is None:
+            return incomplete_data(cfg.data, choices["data"])
         if not (isinstance(gives, ListConfig) and len(gives)):
             return []  # reported as an invalid value
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
@@ -120,6 +119,19 @@ class Choices:
         sources = "|".join(self.tree.options_reading("data", "provides", needs))
         line = f"data={data} gives a {' and a '.join(gives)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
         return [Problem(line, "input_mismatch", "model", model, ways[0])]
+
+
+def incomplete_data(data: DictConfig, choice: str) -> list[Problem]:
+    """What the file of a dataset must contain and lacks."""
+    required = {
+        "provides": "must list what it provides: provides: [table], or provides: [waveform]",
+        "split": "must choose a split: defaults: [{split: auto}]",
+    }
+    return [
+        Problem(f"data={choice}: its file {rule}", "missing_value", f"data.{key}")
+        for key, rule in required.items()
+        if data.get(key) is None
+    ]
 
 
 def is_estimator(cfg: DictConfig) -> bool:

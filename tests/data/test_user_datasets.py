@@ -102,7 +102,7 @@ from musicreclass.data.sources.folder import GenreFolders
 
 class Relabelled(GenreFolders):
     def find(self):
-        with open("genres.csv") as file:
+        with open("genres.txt") as file:
             genres = dict(csv.reader(file))
         recordings = super().find()
         return replace(recordings, target=[genres[target] for target in recordings.target])
@@ -110,7 +110,7 @@ class Relabelled(GenreFolders):
 
 
 def test_an_edited_label_is_noticed_although_its_file_is_not_listed(run, here, library):
-    """`files` of the base class does not list genres.csv."""
+    """`files` of the base class does not list genres.txt."""
     (here / "my_folders.py").write_text(FOLDERS)
     (here / "mine" / "data").mkdir(parents=True)
     defaults = "defaults:\n  - _audio\n  - split: auto\n  - _self_\n"
@@ -120,7 +120,7 @@ def test_an_edited_label_is_noticed_although_its_file_is_not_listed(run, here, l
     command = ["train", "--config-dir", "mine", "data=relabelled", *SMALL, "trainer.max_epochs=1"]
     genres = "blues,{}\njazz,b\nrock,c\n"
     for name, runs in (("a", 1), ("a", 1), ("d", 2)):
-        (here / "genres.csv").write_text(genres.format(name))
+        (here / "genres.txt").write_text(genres.format(name))
         assert run(*command).code == 0
         assert len(list((here / "outputs").glob("*/metrics.json"))) == runs
 
@@ -304,15 +304,21 @@ def test_recordings_need_the_settings_of_recordings(run, here, library):
 
 
 @pytest.mark.parametrize(
-    ("provides", "kind"),
-    [("", "missing_value"), ("provides: []", "wrong_value"), ("provides: table", "wrong_value")],
+    ("text", "kind", "keys"),
+    [
+        ("provides: [table]", "missing_value", ["data.split"]),
+        ("defaults: [{split: auto}]", "missing_value", ["data.provides"]),
+        ("root: x", "missing_value", ["data.provides", "data.split"]),
+        ("defaults: [{split: auto}]\nprovides: []", "wrong_value", ["data.provides"]),
+        ("defaults: [{split: auto}]\nprovides: table", "wrong_value", ["data.provides"]),
+    ],
 )
-def test_a_file_must_list_what_its_data_provides(run, here, provides, kind):
+def test_an_incomplete_file_is_rejected(run, here, text, kind, keys):
     (here / "mine" / "data").mkdir(parents=True)
-    (here / "mine" / "data" / "moods.yaml").write_text(f"_target_: my_moods.Moods\n{provides}\n")
+    (here / "mine" / "data" / "moods.yaml").write_text(f"{text}\n_target_: my_moods.Moods\n")
     result = run("train", "--config-dir", "mine", "data=moods", "model=logreg")
     assert result.code == 2
-    assert [(problem.kind, problem.key) for problem in result.problems] == [(kind, "data.provides")]
+    assert [(problem.kind, problem.key) for problem in result.problems] == [(kind, key) for key in keys]
 
 
 def test_the_documented_names_are_reserved():
