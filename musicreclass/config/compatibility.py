@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from musicreclass.config.overrides import FIXED
 from musicreclass.config.plugins import missing_plugin
@@ -44,12 +44,16 @@ class Choices:
         problems = self._processes(cfg, choices) or self._targets(cfg, choices)
         if problems or cfg.get("data") is None:
             return problems
-        provides = list(cfg.data.get("provides", []))
+        provides = cfg.data.get("provides")
+        if provides is None or cfg.data.get("split") is None:
+            return incomplete_data(cfg.data, choices["data"])
+        if not (isinstance(provides, ListConfig) and len(provides)):
+            return []  # reported as an invalid value
         features = choices.get("features") if cfg.get("features", {}).get("_target_") else None
-        problems = self._features(cfg, choices, features, provides)
+        problems = self._features(cfg, choices, features, list(provides))
         if problems or cfg.get("model") is None:
             return problems
-        return untrainable(cfg, choices) or self._input(cfg, choices, ["table"] if features else provides)
+        return untrainable(cfg, choices) or self._input(cfg, choices, ["table"] if features else list(provides))
 
     def _processes(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Multiruns, several processes, Hydra's mode."""
@@ -124,6 +128,19 @@ class Choices:
 def reads(key: str) -> bool:
     """Whether `Choices` reads a key, or a key below it."""
     return any(f"{name}.".startswith(f"{key}.") for name in READ)
+
+
+def incomplete_data(data: DictConfig, choice: str) -> list[Problem]:
+    """What the file of a dataset must contain and lacks."""
+    required = {
+        "provides": "must list what it provides: provides: [table], or provides: [waveform]",
+        "split": "must choose a split: defaults: [{split: auto}]",
+    }
+    return [
+        Problem(f"data={choice}: its file {rule}", "missing_value", f"data.{key}")
+        for key, rule in required.items()
+        if data.get(key) is None
+    ]
 
 
 def is_estimator(cfg: DictConfig) -> bool:

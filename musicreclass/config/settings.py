@@ -115,9 +115,7 @@ class Weighted(Target):
 class SplitSettings(Section):
     """How tracks are split into train, valid and test."""
 
-    protocol: Literal["auto", "column", "official", "fault_filtered", "artist_folds", "grouped", "random"] = setting(
-        "split protocol, chosen with data/split=NAME"
-    )
+    protocol: Text = setting("auto | random | grouped | a name that the data defines; chosen with data/split=NAME")
     valid: Annotated[float, Gt(0), Le(0.9)] = setting("fraction of tracks in the validation split")
     test: Share = setting("fraction of tracks in the test split")
     folds: Annotated[int, Ge(3), Le(9)] = setting("number of folds")
@@ -496,7 +494,7 @@ class TrainSettings(Settings):
 BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.features.demo.Demo": DemoSettings,
     "musicreclass.data.sources.demo.DemoAudio": DemoSettings,
-    "musicreclass.data.sources.fma.FMAFeatures": FMASettings,
+    "musicreclass.data.sources.fma_features.FMAFeatures": FMASettings,
     "musicreclass.data.sources.fma_audio.FMAAudio": FMASettings,
     "musicreclass.data.sources.gtzan.GTZAN": GTZANSettings,
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,

@@ -14,12 +14,14 @@ import pandas as pd
 
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
-from musicreclass.data.tracks import TrackData, make_tracks, some
+from musicreclass.data.splits import check_protocol
+from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
 from musicreclass.storage.store import Store, file_digests
 
+METADATA = ("split", "group", "album")
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
@@ -29,31 +31,70 @@ class Recordings:
 
     Attributes:
         paths: one file per recording.
-        track_id, target: as in `make_tracks`.
-        known: more columns of the Tracks table: `split`, `group`, `album`.
-        own_split: the protocol name of the split in `known`.
-        folders: the folders that were searched, so that a file added later changes the fingerprint.
-        sources: other files that were read, such as tracks.csv.
+        track_id, target: as in `make_tracks`; a recording without a target is left out and counted.
+        metadata: more columns of the Tracks table: `split`, `group`, `album`.
+        split_name: the protocol name of the split in `metadata`.
+        folders: the folders that were searched, in which a file may be added later.
+        sources: other files that were read, such as tracks.csv; empty for none, None if unknown. See `TrackData.files`.
         dropped, notes: as in `TrackData`.
+
+    Raises:
+        DataError: if a column is unknown or has another length than `paths`, or a path is not a path.
     """
 
     paths: list[Path]
     track_id: list[str]
     target: list[str]
-    known: dict[str, Any] = field(default_factory=dict)
-    own_split: str = "column"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    split_name: str = "column"
     folders: list[Path] = field(default_factory=list)
-    sources: list[Path] = field(default_factory=list)
+    sources: list[Path] | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.paths, self.folders = as_paths("paths", self.paths), as_paths("folders", self.folders)
+        self.sources = None if self.sources is None else as_paths("sources", self.sources)
+        columns = {"track_id": self.track_id, "target": self.target}
+        check_columns(columns, len(self.paths), "paths")
+        check_columns(self.metadata, len(self.paths), "paths", allowed=METADATA)
+
+
+def as_paths(name: str, paths: Any) -> list[Path]:
+    """A list of paths; text is converted.
+
+    Raises:
+        DataError: if an entry is neither.
+    """
+    entries = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    for path in entries:
+        if not isinstance(path, (str, Path)):
+            raise DataError(
+                f"{name}: must be a list of paths, but it contains {path!r:.60}",
+                kind="not_a_path",
+                key=name,
+                value=path,
+            )
+    return [Path(path) for path in entries]
+
+
+def is_missing(path: Path) -> bool:
+    """Whether a file does not exist; a broken link exists, and so does a file in a folder that cannot be read."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
 
 class AudioData(TrackData):
-    """A DataModule over recordings; a subclass lists them in `find`.
+    """A DataModule over recordings; a subclass lists them in `find`. See docs/datasets.md.
 
     Args:
         split: the protocol, as in conf/data/split/.
-        store: folder of the store.
+        store: folder of the store; required.
         sample_rate: of the crops, Hz; conf/ takes it from the model.
         cache: `waveform` decodes all recordings once, into the store; `none` decodes each crop when it is needed.
         clip_seconds: length of a clip; a shorter recording is repeated to fill it.
@@ -77,7 +118,7 @@ class AudioData(TrackData):
     def __init__(
         self,
         split: dict[str, Any],
-        store: str,
+        store: str | None = None,
         sample_rate: int = 22050,
         cache: str = "waveform",
         clip_seconds: float = 5.0,
@@ -92,6 +133,14 @@ class AudioData(TrackData):
         workers: int | str = "auto",
     ) -> None:
         super().__init__(split)
+        if store is None:
+            raise DataError(
+                f"{type(self).__name__}: data.store is missing; add _audio to the defaults list of the data's YAML file, which "
+                "sets it and the other settings of recordings",
+                kind="missing_value",
+                key="data.store",
+                suggestion="_audio",
+            )
         self.store = Store(Path(store).expanduser())
         self.sample_rate = sample_rate
         self.cache = cache
@@ -109,7 +158,8 @@ class AudioData(TrackData):
         """The recordings on disk."""
 
     def files(self) -> list[Path]:
-        """The folders and recordings; empty if other permissions or an ffmpeg would make more recordings usable."""
+        """The folders, recordings and sources; empty if the sources are unknown, or if other permissions or an ffmpeg would
+        make more recordings usable."""
         repairable = {"needs ffmpeg", "cannot be read"} & set(self.waveforms.bad.values())
         return [] if repairable else self._files
 
@@ -118,19 +168,26 @@ class AudioData(TrackData):
         if len(self.tracks):
             return
         recordings = self.find()
+        check_returned(recordings, Recordings, f"{type(self).__name__}.find")
         if not recordings.paths:
-            folder = some(recordings.folders, 1)
+            folder = some(recordings.folders, 1) or type(self).__name__
             raise DatasetNotFoundError(f"{folder}: contains no recordings", kind="no_recordings", key=folder)
-        self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
+        check_protocol(self.split.protocol, recordings.split_name)  # before anything is decoded
+        if recordings.sources is not None:
+            self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
         tracks = self._open(recordings)
         usable = self._without_bad(tracks, self.waveforms.bad)
+        unlabelled = usable & tracks.target.isna().to_numpy()
+        if unlabelled.any():
+            self.dropped["without a label"] = self.dropped.get("without a label", 0) + int(unlabelled.sum())
+            usable &= ~unlabelled
         count = tracks.target[usable].value_counts()
         in_small_class = usable & tracks.target.isin(count.index[count < self.min_class_tracks]).to_numpy()
         if in_small_class.any():
             self.dropped[f"of classes with fewer than {self.min_class_tracks} tracks"] = int(in_small_class.sum())
         self.recording = np.flatnonzero(usable & ~in_small_class)
-        self._use(tracks.iloc[self.recording], recordings.own_split)
+        self._set_tracks(tracks.iloc[self.recording], recordings.split_name)
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
@@ -143,14 +200,15 @@ class AudioData(TrackData):
     def _open(self, recordings: Recordings) -> pd.DataFrame:
         """Open the waveforms, and make the Tracks table of all recordings."""
         paths = recordings.paths
+        missing = {i for i, path in enumerate(paths) if is_missing(path)}  # before anything that takes time
         sums = file_digests(paths, self.store)
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
         tracks = make_tracks(
-            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.known
+            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.metadata
         )
         self.waveforms = open_waveforms(
-            paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds
+            paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing
         )
         tracks["duration"] = self.waveforms.lengths / self.sample_rate
         return tracks
@@ -168,7 +226,7 @@ class AudioData(TrackData):
         for reason, count in Counter(bad.values()).items():
             name = f"with a bad file: {reason}"
             self.dropped[name] = self.dropped.get(name, 0) + count
-        self.notes.append(f"{len(bad)} file{'s'[: len(bad) > 1]} cannot be used ({named})")
+        self.notes.append(f"bad files: {named}")
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
             fraction = float((~usable[rows]).mean())
             if fraction > self.max_bad_fraction:

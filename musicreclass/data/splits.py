@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from musicreclass.config.messages import suggestion
 from musicreclass.config.settings import SPLITS
 from musicreclass.errors import DataError
 
@@ -20,7 +21,7 @@ class Split:
     """A split protocol, as configured in conf/data/split/.
 
     Args:
-        protocol: `auto`, `random`, `grouped`, `column`, or one that the dataset defines, such as `official`.
+        protocol: `auto`, `random`, `grouped`, or the name that the dataset gives to its `split` column, such as `official`.
         valid: fraction of tracks for validation.
         test: fraction of tracks for testing; 0 for none.
         seed: of the split, independent of the run's seed.
@@ -34,23 +35,45 @@ class Split:
     folds: int = 5
 
 
-def assign_splits(tracks: pd.DataFrame, split: Split, own_split: str = "column") -> tuple[str, pd.Series[str]]:
+def check_protocol(protocol: str, split_name: str) -> None:
+    """Check that data has a protocol.
+
+    Args:
+        protocol: the requested one.
+        split_name: the protocol name of the split that the dataset defines.
+
+    Raises:
+        DataError: if the data does not have it.
+    """
+    available = (split_name, "grouped", "random")
+    if protocol not in ("auto", *available):
+        raise DataError(
+            f"data/split={protocol}: not a protocol of this data; available: {', '.join(available)}",
+            kind="unknown_protocol",
+            key="data/split",
+            value=protocol,
+            suggestion=suggestion(protocol, available),
+        )
+
+
+def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column") -> tuple[str, pd.Series[str]]:
     """The protocol that applies, and each track's split under it.
 
     Args:
-        tracks: a Tracks table; its `split` column is the dataset's own split.
-        split: the requested protocol. `auto` uses the dataset's own split if there is one, else groups if any are known,
+        tracks: a Tracks table; its `split` column is the split that the dataset defines, if any.
+        split: the requested protocol. `auto` uses the `split` column if there is one, else groups if any are known,
             else a random split.
-        own_split: the protocol name of the dataset's own split.
+        split_name: the protocol name of the `split` column.
 
     Raises:
         DataError: if the tracks lack what the protocol needs.
     """
+    check_protocol(split.protocol, split_name)
     has_split, has_group = tracks.split.notna(), (tracks.group.notna() | tracks.album.notna())
     protocol = split.protocol
     if protocol == "auto":
-        protocol = own_split if has_split.any() else "grouped" if has_group.any() else "random"
-    if protocol == own_split:
+        protocol = split_name if has_split.any() else "grouped" if has_group.any() else "random"
+    if protocol == split_name:
         return protocol, _from_column(tracks)
     if split.valid + split.test >= 1:
         raise DataError(
@@ -58,12 +81,6 @@ def assign_splits(tracks: pd.DataFrame, split: Split, own_split: str = "column")
             "must be less than 1",
             kind="no_training_fraction",
             key="data.split",
-        )
-    if protocol not in ("random", "grouped"):
-        raise DataError(
-            f"data/split={protocol}: not a protocol of this data; available: {own_split}, grouped, random",
-            kind="unknown_protocol",
-            key="data/split",
         )
     if protocol == "grouped" and not has_group.any():
         raise DataError(

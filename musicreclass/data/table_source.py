@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import duplicate_ids, make_tracks, some, to_text
+from musicreclass.data.tracks import COLUMNS, check_columns, check_returned, duplicate_ids, make_tracks, some, to_text
 from musicreclass.errors import DataError
 
+METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))
 MIN_CHECKSUM_FEATURES = 6  # two recordings do not share this many features by chance
 
 
@@ -24,28 +25,65 @@ class FeatureTable:
     Attributes:
         track_id: one id per row, of any type.
         target: class names, None if unknown.
-        x: (rows, features) float32, NaN if missing.
+        x: (rows, features), converted to float32; NaN if missing.
         columns: names of the features.
-        known: further columns of the Tracks table: `split`, `group`, `album`, ...
-        own_split: the protocol name of the split in `known`.
+        metadata: further columns of the Tracks table: `split`, `group`, `album`, ...
+        split_name: the protocol name of the split in `metadata`.
         segments: whether several rows of one id are segments of one track; otherwise they are an error.
         dropped: number of tracks that the source left out, by reason.
         notes: facts that readers of the results need, one line each.
+
+    Raises:
+        DataError: if a column of the Tracks table is unknown, `x` is not a matrix of numbers, or lengths differ.
     """
 
     track_id: Any
     target: Any
     x: np.ndarray
     columns: list[str]
-    known: dict[str, Any] = field(default_factory=dict)
-    own_split: str = "column"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    split_name: str = "column"
     segments: bool = False
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.x = as_matrix(self.x)
+        self.columns = list(self.columns)
+        if self.x.shape[1] != len(self.columns):
+            raise DataError(
+                f"x: {self.x.shape[1]} features per row, but columns has {len(self.columns)} names",
+                kind="wrong_columns",
+                key="columns",
+                value=len(self.columns),
+            )
+        check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "rows of x")
+        check_columns(self.metadata, len(self.x), "rows of x", allowed=METADATA)
+
+
+def as_matrix(x: Any) -> np.ndarray:
+    """Features as a writable float32 matrix; values beyond float32 become infinite. An array that is one already is not copied.
+
+    Raises:
+        DataError: if they are not a matrix of numbers.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            matrix = np.require(x, np.float32, "W")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"x: not a matrix of numbers: {error}", kind="not_a_matrix", key="x") from error
+    if matrix.ndim != 2:
+        raise DataError(
+            f"x: must have the shape (rows, features), not {matrix.shape}",
+            kind="not_a_matrix",
+            key="x",
+            value=matrix.shape,
+        )
+    return matrix
+
 
 class TableSource(TableData):
-    """A DataModule over an existing feature table, which a subclass returns in `read`.
+    """A DataModule over an existing feature table, which a subclass returns in `read`. See docs/datasets.md.
 
     Args:
         split: the protocol, as in conf/data/split/.
@@ -68,6 +106,7 @@ class TableSource(TableData):
         if len(self.tracks):
             return
         table = self.read()
+        check_returned(table, FeatureTable, f"{type(self).__name__}.read")
         self.dropped, self.notes, self.columns = dict(table.dropped), list(table.notes), table.columns
         usable = self._usable_rows(table)
         self.x = np.ascontiguousarray(table.x[usable], dtype=np.float32)
@@ -76,9 +115,12 @@ class TableSource(TableData):
         if not table.segments and len(names) < len(ids):
             raise duplicate_ids(ids[ids.duplicated()])
         first = np.flatnonzero(usable)[~ids.duplicated()]
-        known = {name: to_text(values).iloc[first].tolist() for name, values in table.known.items()}
-        known.setdefault("checksum", self._checksums(len(names)))
-        self._use(make_tracks(names, to_text(table.target).iloc[first].tolist(), **known), table.own_split)
+        metadata = {
+            name: to_text(values).iloc[first].tolist() for name, values in table.metadata.items() if values is not None
+        }
+        metadata.setdefault("checksum", self._checksums(len(names)))
+        tracks = make_tracks(names, to_text(table.target).iloc[first].tolist(), **metadata)
+        self._set_tracks(tracks, table.split_name)
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+import inspect
+from abc import ABC
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,87 @@ import numpy as np
 import pandas as pd
 from pytorch_lightning import LightningDataModule
 
+from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.settings import SPLITS
 from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.storage.store import Store
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
+ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
+SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
 
 
-def make_tracks(track_id: Any, target: Any, **known: Any) -> pd.DataFrame:
+def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
     """A Tracks table.
 
     Args:
         track_id: one unique id per recording; converted to text.
         target: class names; None for a track without a label.
-        known: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
-            `checksum` of the content); None marks an unknown value.
+        metadata: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
+            `checksum` of the content); None marks an unknown value, or an unknown column.
 
     Returns:
         a table with `COLUMNS`; text columns are of dtype object, with None for unknown values.
 
     Raises:
-        DataError: if ids are not unique.
+        DataError: if ids are not unique, a column does not exist, or columns differ in length.
     """
+    check_columns({"target": target, **metadata}, len(track_id))
     tracks = pd.DataFrame(
         {"track_id": np.asarray(track_id, dtype=object).astype(str).astype(object), "target": to_text(target)}
     )
     for column in COLUMNS:
         if column == "duration":
-            tracks[column] = pd.Series(known.get(column), index=tracks.index, dtype=float)
+            tracks[column] = pd.Series(metadata.get(column), index=tracks.index, dtype=float)
         elif column not in tracks:
-            tracks[column] = to_text(known.get(column), index=tracks.index)
+            tracks[column] = to_text(metadata.get(column), index=tracks.index)
     repeated = tracks.track_id[tracks.track_id.duplicated()]
     if len(repeated):
         raise duplicate_ids(repeated)
     return tracks[list(COLUMNS)]
+
+
+def check_columns(columns: dict[str, Any], n: int, unit: str = "track ids", allowed: tuple[str, ...] = COLUMNS) -> None:
+    """Check columns that are meant for the Tracks table.
+
+    Args:
+        columns: values by the name of their column; None for an unknown one.
+        n: the number of values that each must have.
+        unit: what there are n of, for messages.
+        allowed: the names that columns may have.
+
+    Raises:
+        DataError: if a column has another name or another length.
+    """
+    for name, values in columns.items():
+        if name not in allowed:
+            similar = SYNONYMS.get(name, name)
+            raise DataError(
+                f"{name}: not a column of the Tracks table; {nearest(similar, allowed)}",
+                kind="unknown_column",
+                key=name,
+                suggestion=suggestion(similar, allowed),
+            )
+        is_list = hasattr(values, "__len__") and not isinstance(values, str)
+        if values is not None and not (is_list and len(values) == n):
+            count = f"{len(values)} values" if is_list else f"{values!r:.40} is not a list"
+            raise DataError(
+                f"{name}: {count}, but there are {n} {unit}; each needs one value", kind="wrong_length", key=name
+            )
+
+
+def check_returned(value: Any, kind: type, method: str) -> None:
+    """Check what a method of a subclass returned.
+
+    Raises:
+        DataError: if it is not of this class.
+    """
+    if not isinstance(value, kind):
+        raise DataError(
+            f"{method}: must return {kind.__name__}, not {type(value).__name__}", kind="wrong_return", key=method
+        )
 
 
 def duplicate_ids(repeated: pd.Series[str]) -> DataError:
@@ -92,10 +139,37 @@ def some(names: Any, limit: int = 3) -> str:
     return ", ".join(map(str, names[:limit])) + (", ..." if len(names) > limit else "")
 
 
+def check_attribute(cls: type, inherited: Any, name: str, value: Any) -> None:
+    """Check that an attribute of a TrackData does not replace one that the base classes need.
+
+    Args:
+        cls: the class that sets it.
+        inherited: the attribute of that name in the class, or in its base classes; None if there is none.
+        name: of the attribute.
+        value: its new value.
+
+    Raises:
+        DataError: if the value hides a method, or is not of the type in `ATTRIBUTES`.
+    """
+    method = inspect.isfunction(inherited) and not name.startswith("__")
+    hidden = method and not (callable(value) or isinstance(value, (classmethod, staticmethod)))
+    kind = ATTRIBUTES.get(name)
+    replaced = kind is not None and not isinstance(value, (kind, property))
+    if hidden or replaced:
+        rule = "is a method that a value cannot replace" if hidden else f"must be a {kind.__name__}"  # type: ignore[union-attr]
+        raise DataError(
+            f"{cls.__name__}.{name}: {rule}, but it is set to {value!r:.60}; for another purpose use another name",
+            kind="reserved_name",
+            key=name,
+        )
+
+
 class TrackData(LightningDataModule, ABC):
     """A source of labelled tracks, split into train, valid and test.
 
-    A subclass passes its tracks to `_use` in `setup`; everything else here derives from them.
+    A subclass passes its tracks to `_set_tracks` in `setup`; everything else here derives from them. It may not replace a
+    method, such as `labels`, by a value, nor one of `ATTRIBUTES` by a value of
+    another type.
 
     Attributes:
         provides: the contents of a batch: `waveform`, `table`, or both.
@@ -111,6 +185,15 @@ class TrackData(LightningDataModule, ABC):
     provides: tuple[str, ...] = ()
     dataset = ""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            check_attribute(cls, getattr(super(cls, cls), name, None), name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_attribute(type(self), getattr(type(self), name, None), name, value)
+        super().__setattr__(name, value)
+
     def __init__(self, split: dict[str, Any]) -> None:
         super().__init__()
         self.split = Split(**split)
@@ -121,7 +204,7 @@ class TrackData(LightningDataModule, ABC):
         self.notes: list[str] = []
         self.needs: tuple[str, ...] = ("train", "valid")
 
-    def _use(self, tracks: pd.DataFrame, own_split: str = "column") -> None:
+    def _set_tracks(self, tracks: pd.DataFrame, split_name: str = "column") -> None:
         """Split these tracks, check the splits, and look for leaks.
 
         Raises:
@@ -141,8 +224,8 @@ class TrackData(LightningDataModule, ABC):
                 value=self.classes[0],
             )
         tracks = tracks.reset_index(drop=True)
-        name, tracks["split"] = assign_splits(tracks, self.split, own_split)
-        self._check_splits(tracks, name, own_split)
+        name, tracks["split"] = assign_splits(tracks, self.split, split_name)
+        self._check_splits(tracks, name, split_name)
         self.tracks = tracks
         self.protocol = find_leaks(tracks, name)
         for split in SPLITS:
@@ -151,12 +234,12 @@ class TrackData(LightningDataModule, ABC):
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
 
-    def _check_splits(self, tracks: pd.DataFrame, name: str, own_split: str) -> None:
+    def _check_splits(self, tracks: pd.DataFrame, name: str, split_name: str) -> None:
         for split in self.needs:
             if not (tracks.split == split).any():
                 remedy = (
                     f"assign tracks to {split} in the split column"
-                    if name == own_split
+                    if name == split_name
                     else "add tracks, choose another data/split, or increase data.split.valid"
                 )
                 raise DataError(
@@ -181,9 +264,10 @@ class TrackData(LightningDataModule, ABC):
                 key="valid",
             )
 
-    @abstractmethod
     def files(self) -> list[Path]:
-        """The files and folders that were read; the fingerprint can change only if one of them does."""
+        """The files and folders that were read: as long as none of them changes, the fingerprint of a source of this package is
+        not computed again. Empty, the default, if they are not known."""
+        return []
 
     def source(self) -> str:
         """The name of the tracks' source, if the name of the chosen option does not identify it."""

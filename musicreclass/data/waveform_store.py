@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,16 @@ VERSION = 1  # of the files here; decoding.VERSION is that of the samples in the
 FLUSH_INTERVAL = 2.0  # seconds; a killed build loses no more work than this
 SAMPLES, LENGTHS, BAD, DONE = "samples.i16", "lengths.npy", "bad.json", "done.u8"
 BYTES_PER_SAMPLE = 2
+MISSING = "no such file"  # the `BadAudioError.reason`
 
 
 def raise_if_transient(error: BadAudioError) -> None:
-    """Abort if a file is only temporarily unavailable, as when a drive disconnects, so that this is not stored.
+    """Abort if a file became unavailable during the run, as when a drive disconnects, so that this is not stored.
 
     Raises:
         DataError: if so.
     """
-    removed = error.reason == "no such file" and not error.path.is_symlink()
+    removed = error.reason == MISSING and not error.path.is_symlink()
     if removed or (error.reason == "cannot be read" and os.access(error.path, os.R_OK)):
         raise DataError(
             f"{error}: the file became unavailable during this run. Nothing was stored: reconnect its drive and start again",
@@ -76,6 +77,7 @@ def examine_all(
     workers: int | None = None,
     store: Store | None = None,
     key: str | None = None,
+    missing: Collection[int] = (),
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Examine many files: their lengths, and which are bad.
 
@@ -85,21 +87,27 @@ def examine_all(
         workers: threads; by default one per processor.
         store: stores the result, if given.
         key: as in `open_waveforms`.
+        missing: the indices of files that did not exist when the run started, which are bad; any other file that does
+            not exist has become unavailable, which is an error.
 
     Returns:
         lengths in samples, int64 (n,), 0 for a bad file; and `BadAudioError.reason` of each bad file, by its index.
     """
     if store is None:
-        return _examine_all(paths, sample_rate, workers)
+        return _examine_all(paths, sample_rate, workers, missing)
 
     def build(folder: Path) -> None:
-        _save(folder, *_examine_all(paths, sample_rate, workers))
+        _save(folder, *_examine_all(paths, sample_rate, workers, missing))
 
     return read_lengths(store.entry("recordings", _store_key(paths, sample_rate, key), build))
 
 
-def _examine_all(paths: Sequence[Path], sample_rate: int, workers: int | None) -> tuple[np.ndarray, dict[int, str]]:
+def _examine_all(
+    paths: Sequence[Path], sample_rate: int, workers: int | None, missing: Collection[int]
+) -> tuple[np.ndarray, dict[int, str]]:
     def length_or_reason(i: int) -> int | str:
+        if i in missing:
+            return MISSING
         try:
             return decoding.examine(paths[i], sample_rate)
         except BadAudioError as error:
@@ -119,7 +127,12 @@ def _examine_all(paths: Sequence[Path], sample_rate: int, workers: int | None) -
 
 
 def decode_all(
-    paths: Sequence[Path], sample_rate: int, store: Store, key: str | None = None, workers: int | None = None
+    paths: Sequence[Path],
+    sample_rate: int,
+    store: Store,
+    key: str | None = None,
+    workers: int | None = None,
+    missing: Collection[int] = (),
 ) -> Path:
     """Decode every recording into one file of the store, unless stored already; an interrupted build is resumed.
 
@@ -132,14 +145,21 @@ def decode_all(
     """
 
     def build(folder: Path) -> None:
-        _decode_all(paths, sample_rate, store, folder, workers)
+        _decode_all(paths, sample_rate, store, folder, workers, missing)
 
     return store.entry("waveforms", _store_key(paths, sample_rate, key), build)
 
 
-def _decode_all(paths: Sequence[Path], sample_rate: int, store: Store, folder: Path, workers: int | None) -> None:
+def _decode_all(
+    paths: Sequence[Path],
+    sample_rate: int,
+    store: Store,
+    folder: Path,
+    workers: int | None,
+    missing: Collection[int],
+) -> None:
     if not (folder / BAD).is_file():
-        _save(folder, *_examine_all(paths, sample_rate, workers))
+        _save(folder, *_examine_all(paths, sample_rate, workers, missing))
     lengths, bad = np.load(folder / LENGTHS), read_lengths(folder)[1]
     samples = _SampleFile(folder, lengths)
     try:

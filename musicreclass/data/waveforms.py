@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def open_waveforms(
     key: str | None = None,
     workers: int | None = None,
     min_seconds: float = 0.0,
+    missing: Collection[int] = (),
 ) -> Waveforms:
     """Open recordings for reading crops; files are examined, or decoded, only the first time.
 
@@ -130,15 +131,16 @@ def open_waveforms(
         key: a digest of the files' contents in their order; by default of their paths, sizes and modification times.
         workers: threads; by default one per processor.
         min_seconds: recordings shorter than this are bad, `too short`; crops of them can still be read.
+        missing: as in `examine_all`.
 
     Raises:
         DataError: if the store has too little space for the samples, or cannot be written.
     """
     waveforms: Waveforms
     if cache:
-        waveforms = Cached(decode_all(paths, sample_rate, store, key, workers), sample_rate)
+        waveforms = Cached(decode_all(paths, sample_rate, store, key, workers, missing), sample_rate)
     else:
-        waveforms = Decoded(paths, sample_rate, *examine_all(paths, sample_rate, workers, store, key))
+        waveforms = Decoded(paths, sample_rate, *examine_all(paths, sample_rate, workers, store, key, missing))
     for i in np.flatnonzero(waveforms.lengths < min_seconds * sample_rate).tolist():
         waveforms.bad.setdefault(i, "too short")
     return waveforms

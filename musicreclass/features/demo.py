@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,12 @@ import pandas as pd
 import soundfile
 
 from musicreclass.data.parallel import show_progress
-from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips
-from musicreclass.data.sources.demo_synthesis import RATE, VERSION
+from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips, demo_entry
+from musicreclass.data.sources.demo_synthesis import RATE
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.features import fma518
 from musicreclass.storage.atomic import replacing, write_text
-from musicreclass.storage.store import Store
 
 FEATURES = "features.csv"
 VECTORS = "vectors"  # one file per clip while the table is built, so that an interrupted build can be resumed
@@ -38,10 +38,9 @@ class Demo(TableSource):
 
     def prepare_data(self) -> None:
         """Generate the clips and their features, unless they exist."""
-        store = Store(Path(self.root).expanduser(), remedy="data.root=DIR chooses another folder")
-        key = {"version": VERSION, "clips_per_artist": self.clips_per_artist, "columns": fma518.COLUMNS}
         clips = demo_clips(self.root, self.clips_per_artist)
-        self.file = store.entry("features", key, lambda folder: extract(clips, folder)) / FEATURES
+        build = partial(extract, clips)
+        self.file = demo_entry("features", self.root, self.clips_per_artist, build, columns=fma518.COLUMNS) / FEATURES
 
     def files(self) -> list[Path]:
         """The feature table."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,12 +140,16 @@ class EmbeddedTracks(TableData):
 
     @torch.inference_mode()
     def compute(self, rows: list[int], folder: Path) -> None:
-        """Write the embeddings of some tracks to one file each, (windows, D) float32; batches may span several tracks."""
+        """Write the embeddings of some tracks to one file each, (windows, D) float32; batches may span several tracks.
+
+        Under 32-true, TF32 is off, since the stored embeddings may not depend on the precision or hardware of one run.
+        """
         self.encoder.to(self.device).eval()
         batch: list[tuple[int, torch.Tensor]] = []
         decoded = in_parallel(self.waveform, rows, self.source_data.workers)
         message = f"embedding {len(rows):,} recordings on {self.device}, once: stored in {folder}"
-        with show_progress(message, len(rows)) as advance, closing(decoded):
+        exact = without_tf32() if self.precision == "32-true" else nullcontext()
+        with exact, show_progress(message, len(rows)) as advance, closing(decoded):
             for row, samples in decoded:
                 batch.append((row, self.windows(row, samples)))
                 if sum(len(windows) for _, windows in batch) >= self.windows_per_batch:
@@ -201,6 +206,20 @@ class EmbeddedTracks(TableData):
             file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(file) as scratch, scratch.open("wb") as out:
                 np.save(out, embeddings.float().numpy())
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Multiply float32 exactly on CUDA GPUs, whatever the hardware profile has set."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def vector_file(folder: Path, checksum: str) -> Path:

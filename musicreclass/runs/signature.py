@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
-from musicreclass.runs.code_version import code_version, user_code
+from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest
 
@@ -83,9 +83,14 @@ def hashed(value: Any) -> str:
 
 
 def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint: str) -> None:
-    """Store the fingerprint of the data with the versions of the files it was read from."""
+    """Store the fingerprint of the data with the versions of the files it was read from.
+
+    Sources and encoders outside this package are always read again, since they may read files that `files` does not list.
+    """
+    targets = [settings.data.target, settings.features.target]
+    listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
     versions = [file_version(file) for file in files]
-    if files and None not in versions:
+    if listed and files and None not in versions:
         with suppress(OSError):  # it will be computed again
             memo = _memo_file(settings)
             memo.parent.mkdir(parents=True, exist_ok=True)

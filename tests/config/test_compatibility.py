@@ -69,7 +69,9 @@ def test_features_need_recordings():
 
 def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "radio.yaml").write_text("_target_: somewhere.Radio\nprovides: [waveform]\n")
+    (tmp_path / "data" / "radio.yaml").write_text(
+        "defaults:\n  - split: auto\n_target_: somewhere.Radio\nprovides: [waveform]\n"
+    )
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "listener.yaml").write_text("_target_: somewhere.Listener\ninput: waveform\n")
     (tmp_path / "model" / "mute.yaml").write_text("_target_: somewhere.Mute\n")

@@ -59,7 +59,7 @@ def test_batches_do_not_depend_on_the_cache_or_the_number_of_workers(split, libr
 
 
 def test_a_single_crop_is_cut_from_the_middle_or_the_start(library):
-    whole = batches(opened(library, "data.clip_seconds=1.5", "data.eval_crops=1"), "valid")[0][0][:, 0]
+    full = batches(opened(library, "data.clip_seconds=1.5", "data.eval_crops=1"), "valid")[0][0][:, 0]
     n, room = round(0.75 * RATE), round(1.5 * RATE) - round(0.75 * RATE)
     for overrides, start in (
         (["data.eval_crop_position=start"], 0),
@@ -67,7 +67,7 @@ def test_a_single_crop_is_cut_from_the_middle_or_the_start(library):
         ([], room // 2),
     ):
         crops = batches(opened(library, "data.eval_crops=1", *overrides), "valid")[0][0][:, 0]
-        assert torch.equal(crops, whole[: len(crops), start : start + n]), overrides
+        assert torch.equal(crops, full[: len(crops), start : start + n]), overrides
 
 
 def test_training_crops_depend_on_seed_epoch_and_track(library):

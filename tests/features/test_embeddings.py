@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ import torch
 import yaml
 
 from musicreclass.cli import main as cli
+from musicreclass.data.sources.folder import GenreFolders
+from musicreclass.features.embeddings import EmbeddedTracks
+from musicreclass.models.encoder import Encoder
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.runs.folder import Run
 from tests.conftest import only_run
@@ -423,3 +427,49 @@ def test_signatures_ignore_batch_size_and_weights_folder(here):
     absolute = located(settings())["features"]["folder"]
     assert absolute == str(here / "models")
     assert signature(settings(folder=absolute), "data") == signature(settings(), "data")
+
+
+class Sum(Encoder):
+    """Embeds a window by its sum, and records whether TF32 is on."""
+
+    sample_rate, columns, settings = RATE, ["sum"], {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tf32: set[tuple[bool, bool]] = set()
+
+    def windows(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform[None]
+
+    def embed(self, windows: torch.Tensor) -> torch.Tensor:
+        self.tf32.add(tf32())
+        return windows.float().sum(1, keepdim=True)
+
+
+def tf32() -> tuple[bool, bool]:
+    """Whether a CUDA GPU may use TF32 in matrix multiplications and in convolutions."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture
+def half_precision_run() -> Iterator[None]:
+    """The settings of a run that trains in half precision on a GPU."""
+    before = tf32()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("precision", "used"), [("32-true", (False, False)), ("bf16-mixed", (True, True))])
+@pytest.mark.usefixtures("half_precision_run")
+def test_embeddings_under_32_true_use_no_tf32(here, precision, used):
+    """Whatever the run has set, which is restored."""
+    source = GenreFolders(
+        str(library(here / "music")), {"protocol": "random"}, store=str(here / "cache"), sample_rate=RATE
+    )
+    encoder = Sum()
+    data = EmbeddedTracks(source, encoder, [], torch.device("cpu"), precision)
+    data.setup()
+    assert encoder.tf32 == {used}
+    assert data.x.shape == (18, 1)
+    assert tf32() == (True, True)

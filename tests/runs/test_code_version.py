@@ -22,7 +22,7 @@ from musicreclass.runs.code_version import (
 )
 
 CNN, MLP = "musicreclass.models.cnn.CNN", "musicreclass.models.mlp.MLP"
-GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma.FMAFeatures"
+GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma_features.FMAFeatures"
 
 
 def version(package: Path, *targets: str) -> str:
@@ -92,7 +92,7 @@ def test_a_change_in_what_computes_counts(package, name):
     [
         "models/mlp.py",
         "models/openjmla.py",
-        "data/sources/fma.py",
+        "data/sources/fma_features.py",
         "features/fma518.py",
         "report/figures.py",
         "cli/main.py",
@@ -115,7 +115,7 @@ def test_a_change_elsewhere_does_not_count(package, name):
 def test_each_model_and_dataset_has_its_modules(package):
     before = version(package, MLP, FMA), version(package, CNN, GTZAN)
     edit(package / "models" / "mlp.py", "CHANGED = 1")
-    edit(package / "data" / "sources" / "fma.py", "CHANGED = 1")
+    edit(package / "data" / "sources" / "fma_features.py", "CHANGED = 1")
     assert version(package, MLP, FMA) != before[0]
     assert version(package, CNN, GTZAN) == before[1]
 

@@ -6,6 +6,7 @@ The clips are stored in GTZAN's layout: `Data/genres_original/<genre>/<genre>.00
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class DemoAudio(AudioData):
             paths=[clip_path(folder, track_id) for track_id in tracks.track_id],
             track_id=tracks.track_id.tolist(),
             target=tracks.genre.tolist(),
-            known={"group": tracks.artist.tolist()},
+            metadata={"group": tracks.artist.tolist()},
             folders=[folder / "Data" / "genres_original"],
             sources=[folder / TRACKS],
         )
@@ -53,9 +54,24 @@ def demo_clips(root: str, clips_per_artist: int) -> Path:
     Raises:
         DataError: if the folder cannot be written.
     """
+    return demo_entry("clips", root, clips_per_artist, lambda folder: synthesise(folder, clips_per_artist))
+
+
+def demo_entry(kind: str, root: str, clips_per_artist: int, build: Callable[[Path], None], **key: Any) -> Path:
+    """A folder that is generated for the demo on first use.
+
+    Args:
+        kind: of the folder, as in `Store.entry`.
+        root: contains the folders of all kinds.
+        clips_per_artist: number of clips for each artist.
+        build: fills the folder.
+        key: what it depends on besides the clips.
+
+    Raises:
+        DataError: if the folder cannot be written.
+    """
     store = Store(Path(root).expanduser(), remedy="data.root=DIR chooses another folder")
-    key = {"version": VERSION, "clips_per_artist": clips_per_artist}
-    return store.entry("clips", key, lambda folder: synthesise(folder, clips_per_artist))
+    return store.entry(kind, {"version": VERSION, "clips_per_artist": clips_per_artist, **key}, build)
 
 
 def synthesise(folder: Path, clips_per_artist: int) -> None:

@@ -63,12 +63,12 @@ class FMAAudio(AudioData):
             paths=[clips[number] for number in available.index],
             track_id=[str(number) for number in available.index],
             target=available.genre.tolist(),
-            known={
+            metadata={
                 "split": available.split.tolist(),
                 "group": available.artist.tolist(),
                 "album": available.album.tolist(),
             },
-            own_split="official",
+            split_name="official",
             folders=[*folders, *(d for folder in folders for d in sorted(folder.iterdir()) if d.is_dir())],
             sources=[tracks_csv, *{folder.parent for folder in folders}],
             dropped={"without a label": int(unlabelled.sum()), "without a clip": without_clip},

@@ -76,8 +76,9 @@ class GenreFolders(AudioData):
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            known={"group": groups},
+            metadata={"group": groups},
             folders=folders,
+            sources=[],
             dropped={"with a name that is not UTF-8": not_utf8} if not_utf8 else {},
             notes=_folder_notes(genres, empty),
         )

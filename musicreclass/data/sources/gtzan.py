@@ -27,7 +27,7 @@ AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genr
                  "GTZAN/genres", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
-OWN_PROTOCOLS = ("fault_filtered", "artist_folds")
+PROTOCOLS = ("fault_filtered", "artist_folds")
 
 
 def load_index() -> pd.DataFrame:
@@ -37,7 +37,7 @@ def load_index() -> pd.DataFrame:
 
 
 def gtzan_splits(tracks: list[str], protocol: str, fold: int, folds: int, seed: int) -> list[str | None]:
-    """The split of each track under one of GTZAN's own protocols; None for tracks that it leaves out.
+    """The split of each track under one of GTZAN's protocols; None for tracks that it leaves out.
 
     Args:
         tracks: names such as `blues.00000`.
@@ -101,22 +101,22 @@ class GTZANFeatures(TableSource):
         tracks = _tracks_of(frame, path)
         columns = _feature_columns(frame, path)
         protocol = self.split.protocol
-        known: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
         dropped: dict[str, int] = {}
-        if protocol in OWN_PROTOCOLS:
+        if protocol in PROTOCOLS:
             splits = gtzan_splits(tracks.tolist(), protocol, self.fold, self.split.folds, self.split.seed)
             listed = np.array([split is not None for split in splits])
             dropped["outside the fault-filtered lists"] = tracks[~listed].nunique()
-            known["split"] = [split for split in splits if split is not None]
+            metadata["split"] = [split for split in splits if split is not None]
             frame, tracks = frame[listed], tracks[listed]
-        known["group"] = load_index().artist.reindex(tracks).tolist()
+        metadata["group"] = load_index().artist.reindex(tracks).tolist()
         return FeatureTable(
             track_id=tracks,
             target=frame.label,
             x=frame[columns].to_numpy(np.float32, copy=True),
             columns=columns,
-            known=known,
-            own_split=protocol if protocol in OWN_PROTOCOLS else "fault_filtered",
+            metadata=metadata,
+            split_name=protocol if protocol in PROTOCOLS else "fault_filtered",
             segments=self.seconds == 3,
             dropped=dropped,
         )
@@ -182,22 +182,23 @@ class GTZAN(AudioData):
         notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
         if len(clips) < len(files):
             notes.append(f"{len(files) - len(clips)} files were ignored: they are not named like blues.00000.wav")
-        known: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
         dropped = {}
         protocol = self.split.protocol
-        if protocol in OWN_PROTOCOLS:
+        if protocol in PROTOCOLS:
             splits = gtzan_splits([*clips.values()], protocol, self.fold, self.split.folds, self.split.seed)
             dropped["outside the fault-filtered lists"] = splits.count(None)
             clips = {path: clips[path] for path, split in zip(clips, splits, strict=True) if split is not None}
-            known["split"] = [split for split in splits if split is not None]
-        known["group"] = load_index().artist.reindex([*clips.values()]).tolist()
+            metadata["split"] = [split for split in splits if split is not None]
+        metadata["group"] = load_index().artist.reindex([*clips.values()]).tolist()
         return Recordings(
             paths=[*clips],
             track_id=[*clips.values()],
             target=[track.partition(".")[0] for track in clips.values()],
-            known=known,
-            own_split=protocol if protocol in OWN_PROTOCOLS else "fault_filtered",
+            metadata=metadata,
+            split_name=protocol if protocol in PROTOCOLS else "fault_filtered",
             folders=[base, *folders],
+            sources=[],
             dropped=dropped,
             notes=notes,
         )

@@ -76,7 +76,7 @@ class TableFile(TableSource):
                 key=self.id_column,
                 value=missing_ids,
             )
-        known = {"split": self.split_column, "group": self.group_column}
+        metadata = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
         notes = [f"unnamed columns were ignored, as they number the rows ({some(index_columns)!r})"]
@@ -86,7 +86,7 @@ class TableFile(TableSource):
             x=np.array(x),
             columns=[str(c) for c in features],
             notes=notes if index_columns else [],
-            known={name: frame[column] for name, column in known.items() if column is not None},
+            metadata={name: frame[column] for name, column in metadata.items() if column is not None},
         )
 
     def _feature_columns(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass.data.sources.fma import FMAFeatures
+from musicreclass.data.sources.fma_features import FMAFeatures
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.features import fma518
 from musicreclass.runs.folder import Run

@@ -93,8 +93,8 @@ class FMAFeatures(TableSource):
             target=tracks.genre,
             x=features.values[rows][:, columns] if len(columns) < len(features.columns) else features.values[rows],
             columns=[features.columns[i] for i in columns],
-            known={"split": tracks.split, "group": tracks.artist, "album": tracks.album},
-            own_split="official",
+            metadata={"split": tracks.split, "group": tracks.artist, "album": tracks.album},
+            split_name="official",
             dropped=dropped,
             notes=notes,
         )
