@@ -11,6 +11,7 @@ from joblib import parallel_config
 from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
+from musicreclass.classifiers.tree_check import check_estimator
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
@@ -123,4 +124,6 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
         if refused:
             line = f"{path}: holds {', '.join(refused[:3])}; if that is your own code, load it with --trust MODULE"
             raise RunError(line, "untrusted_code", path, refused)
-        return io.load(path, trusted=[*TRUSTED, *unknown])
+        estimator = io.load(path, trusted=[*TRUSTED, *unknown])
+        check_estimator(estimator)
+        return estimator
