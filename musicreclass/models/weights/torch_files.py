@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        check_pickle(path, is_zip=start.startswith(b"PK"))
+        check_pickle(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
         flatten_tensors(content)  # fails on objects that contain themselves
         return content
@@ -71,14 +71,14 @@ def load_checkpoint(path: Path) -> Any:
         ) from error
 
 
-def check_pickle(path: Path, is_zip: bool) -> None:
+def check_pickle(path: Path) -> None:
     """Check that loading a checkpoint takes no more memory and time than its size explains.
 
     Raises:
         ValueError: for compressed entries, which PyTorch does not write and which could expand without limit, or for nested
             tuples that share elements, the hash of which could take for ever.
     """
-    if not is_zip:
+    if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             for _ in range(LEGACY_PICKLES):
                 check_tuples(file)
