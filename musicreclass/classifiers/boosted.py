@@ -17,6 +17,7 @@ from musicreclass.classifiers.boosting_progress import Progress, load_rounds, pr
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.estimator import EstimatorClassifier, preprocessing_steps
 from musicreclass.classifiers.model_folder import CARD, ModelCard, reading
+from musicreclass.classifiers.tree_check import check_xgboost
 from musicreclass.data.sampling import derive_seed
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -110,5 +111,6 @@ class BoostedClassifier(EstimatorClassifier):
         classifier = cls(card, None)
         classifier._load_preprocessing(folder, trust)
         with reading(folder / TREES):
+            check_xgboost(folder / TREES, len(card.columns), len(classifier.present))
             classifier.booster = xgboost.Booster(model_file=folder / TREES)
         return classifier

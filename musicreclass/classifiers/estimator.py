@@ -11,6 +11,7 @@ from joblib import parallel_config
 from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
+from musicreclass.classifiers.tree_check import check_estimator
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError, trust_remedy
@@ -124,4 +125,6 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
             module = refused[0].rpartition(".")[0]
             line = f"{path}: contains {', '.join(refused[:3])}; if you trust that code, {trust_remedy(module)}"
             raise RunError(line, "untrusted_module", path, refused, module)
-        return io.load(path, trusted=[*TRUSTED, *unknown])
+        estimator = io.load(path, trusted=[*TRUSTED, *unknown])
+        check_estimator(estimator)
+        return estimator

@@ -117,6 +117,9 @@ def verify_checksums(folder: Path) -> None:
     with reading(folder / CHECKSUMS):
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+        names = {file.name for file in folder.iterdir() if file.is_file() and not file.is_symlink()}
+        if invalid := sorted(sums.keys() - names):
+            raise ValueError(f"{invalid[0]!r} is not a file of this folder")
     for name, checksum in sums.items():
         with reading(folder / name):
             if sha256(folder / name) != checksum:

@@ -28,6 +28,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust_remedy
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import LogMel, int16_to_float
+from musicreclass.models.weights.torch_files import check_pickle
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
 from musicreclass.training.trainer import FitSettings, NetworkTrainer
 
@@ -181,6 +182,7 @@ class NetworkClassifier(Classifier):
             arguments = {**card.arguments, **({"checkpoint": None} if "checkpoint" in card.arguments else {})}
             classifier = cls(replace(card, arguments=arguments))
             classifier.card = card
+            check_pickle(folder / "weights.pt")
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
             classifier.network.load_state_dict(weights, assign=True)
         classifier.network.eval()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 from tests.conftest import MODELS, only_run, sum_again, table_overrides
 
@@ -29,8 +30,6 @@ def test_a_loaded_model_executes_nothing(run, table, here):
     class Payload:
         def __reduce__(self):
             return (Path("owned").touch, ())
-
-    from musicreclass.errors import RunError
 
     for model, name in (
         ("mlp", "weights.pt"),
@@ -66,3 +65,15 @@ def test_a_loaded_model_executes_nothing(run, table, here):
             with pytest.raises(RunError):
                 Run.open(here / "mlp").classifier()
     assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../config.yaml", "sub/weights.pt", "link.pt"])
+def test_checksums_name_only_files_of_the_model(name, run, table, here):
+    assert run("train", *table_overrides(table), "model=mlp", "run_dir=r").code == 0
+    model = here / "r" / "model"
+    (model / "link.pt").symlink_to("/dev/zero")
+    sums = model / "SHA256SUMS"
+    sums.write_text(f"{'0' * 64}  {name}\n{sums.read_text()}")
+    with pytest.raises(RunError) as caught:
+        Run.open(here / "r").classifier()
+    assert (caught.value.kind, caught.value.key) == ("damaged_model", str(sums))

@@ -30,6 +30,7 @@ from musicreclass.data.audio.header import (
     Header,
     has_contiguous_frames,
     open_sound,
+    raise_if_unreadable,
     read_header,
     size_and_mtime,
 )
@@ -201,13 +202,16 @@ def decode_native(path: Path, file: Path, header: Header, decode_from: int, star
     try:
         with muted_c_stderr(), open_sound(file, header) as sound:
             if at and sound.seek(at) != at:  # libmpg123 failed on the way
+                raise_if_unreadable(path, file)
                 raise BadAudioError(path, "damaged", f"before {start / header.rate:.0f} s")
             frames = sound.read(start - at + needed, dtype="float32", always_2d=True)[start - at :]
     except soundfile.LibsndfileError as error:
+        raise_if_unreadable(path, file)
         raise BadAudioError(path, "damaged", f"near {start / header.rate:.0f} s") from error
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
     if len(frames) < needed and start + len(frames) < header.frames - header.tolerance:
+        raise_if_unreadable(path, file)
         raise BadAudioError(path, "truncated", f"its header states {header.frames / header.rate:.1f} s")
     mono = np.empty(stop - start, np.float32)
     mono[len(frames) :] = 0

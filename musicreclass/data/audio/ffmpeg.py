@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import soundfile
 
-from musicreclass.data.audio.header import BadAudioError, size_and_mtime, tolerated_loss
+from musicreclass.data.audio.header import BadAudioError, raise_if_unreadable, size_and_mtime, tolerated_loss
+from musicreclass.errors import DataError
 
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma")  # converted completely at every read, so best cached
+TIME_LIMIT = 1800.0  # seconds for one file
+EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
+OPEN_FILES = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
 
 
 @contextmanager
 def readable_file(path: Path) -> Iterator[Path]:
     """A file that libsndfile can read: `path`, or a temporary WAV file converted from it by ffmpeg.
 
+    The temporary file has no name, so it is freed when the process ends, however it ends.
+
     Raises:
         BadAudioError: if ffmpeg is needed and missing, or cannot read the file.
+        DataError: if ffmpeg or the temporary folder failed; the file may be good.
     """
     if path.suffix.lower() not in CONVERTED:
         yield path
@@ -31,20 +41,73 @@ def readable_file(path: Path) -> Iterator[Path]:
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
         raise BadAudioError(path, "needs ffmpeg", f"{path.suffix} files require the ffmpeg command on PATH")
-    with tempfile.TemporaryDirectory(prefix="musicreclass-") as folder:
-        wav = Path(folder) / "sound.wav"
-        command = [ffmpeg, "-hide_banner", "-nostats", "-nostdin", "-i", f"file:{path.absolute()}", "-map", "0:a:0"]
-        process = subprocess.run([*command, "-c:a", "pcm_f32le", str(wav)], capture_output=True, check=False)
-        if process.returncode or not wav.is_file():
-            raise BadAudioError(path, "not audio", "ffmpeg cannot read it")
-        stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", process.stderr)
-        if stated:
-            hours, minutes, seconds = map(float, stated.groups())
-            duration = 3600 * hours + 60 * minutes + seconds
-            decoded = soundfile.info(wav).duration
-            if decoded < duration - tolerated_loss(duration):
-                raise BadAudioError(path, "truncated", f"{decoded:.1f} of {duration:.1f} s")
+    with _temporary_file(path) as file:
+        duration = _convert(ffmpeg, path, file)
+        wav = OPEN_FILES / str(file.fileno())
+        decoded = soundfile.info(wav).duration
+        if decoded < duration - tolerated_loss(duration):
+            raise BadAudioError(path, "truncated", f"{decoded:.1f} of {duration:.1f} s")
         yield wav
+
+
+def _temporary_file(path: Path) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise _temporary_error(path, error) from error
+
+
+def _temporary_error(path: Path, error: OSError) -> DataError:
+    folder = tempfile.gettempdir()
+    return DataError(
+        f"{path}: cannot be converted: {folder}: {error.strerror}; free space there, or set TMPDIR to another folder",
+        kind="temporary_folder",
+        key=folder,
+    )
+
+
+def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
+    """Write the first audio stream to a file as float WAV; returns the seconds that its header states, 0 if none.
+
+    ffmpeg writes to a pipe, so a full disk is an error of ours rather than one of ffmpeg's, and ffmpeg ends with us.
+    """
+    source = ["-i", f"file:{path.absolute()}", "-map", "0:a:0"]
+    command = [ffmpeg, "-hide_banner", "-nostats", "-nostdin", *source, "-c:a", "pcm_f32le", "-f", "wav", "-"]
+    expired = threading.Event()
+    with (
+        _temporary_file(path) as messages,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, start_new_session=True) as process,
+    ):
+
+        def stop() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(TIME_LIMIT, stop)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            shutil.copyfileobj(process.stdout, file, 1 << 20)
+            file.flush()
+        except OSError as error:
+            process.kill()
+            raise _temporary_error(path, error) from error
+        finally:
+            timer.cancel()
+        code = process.wait()
+        messages.seek(0)
+        text = messages.read()
+    if expired.is_set():
+        raise BadAudioError(path, "damaged", f"ffmpeg took more than {TIME_LIMIT / 60:.0f} minutes")
+    if -code in EXTERNAL_SIGNALS:
+        line = f"{path}: ffmpeg was stopped by {signal.Signals(-code).name}, perhaps for lack of memory; start again"
+        raise DataError(line, kind="ffmpeg_stopped", key=path)
+    if code:
+        raise_if_unreadable(path)
+        raise BadAudioError(path, "not audio", "ffmpeg cannot read it")
+    stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
+    hours, minutes, seconds = map(float, stated.groups()) if stated else (0.0, 0.0, 0.0)
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def find_ffmpeg() -> str | None:

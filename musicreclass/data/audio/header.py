@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import re
+import stat
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +13,12 @@ import soundfile
 
 from musicreclass.data.audio import mp3
 from musicreclass.data.audio.c_stderr import muted_c_stderr
+from musicreclass.data.audio.containers import UNVERIFIABLE, available_fraction
 from musicreclass.errors import DataError
 
 PREROLL = 0.5  # seconds decoded before a stretch of an MP3: frames of a low bit rate borrow bits from up to 20 before
+MIN_RATE = 1000  # Hz; a damaged header could otherwise ask for any amount of memory
 TOLERANCE = (1.0, 0.1)  # seconds, fraction of the recording; the smaller of the two
-CORRECTED_SIZE = re.compile(r"(?:data|Data Size|SSND)\s*: (\d+) \(should be (\d+)\)")  # in libsndfile's log, in bytes
-UNKNOWN_SIZE = 0x7FFF0000  # programs that do not know the size write a value from here on
 
 
 class BadAudioError(DataError):
@@ -26,8 +26,8 @@ class BadAudioError(DataError):
 
     Attributes:
         path: the file.
-        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `truncated`, `damaged`,
-            `too short` or `needs ffmpeg`; files are counted by it.
+        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `not supported`,
+            `truncated`, `damaged`, `too short` or `needs ffmpeg`; files are counted by it.
     """
 
     def __init__(self, path: Path, reason: str, detail: str = "") -> None:
@@ -90,50 +90,79 @@ def read_header(path: Path, file: Path) -> Header:
 
 
 def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
-    """Size of a file in bytes, and its modification time in nanoseconds."""
+    """Size of a file in bytes, and its modification time in nanoseconds.
+
+    Raises:
+        BadAudioError: if it does not exist, or is not a regular file; opening a pipe or a device could block for ever.
+    """
     try:
-        stat = file.stat()
+        status = file.stat()
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         raise BadAudioError(
             path, "no such file" if missing else "cannot be read", "" if missing else str(error.strerror)
         ) from error
-    return stat.st_size, stat.st_mtime_ns
+    if not stat.S_ISREG(status.st_mode):
+        raise BadAudioError(path, "not a file")
+    return status.st_size, status.st_mtime_ns
+
+
+def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
+    """Read a file that failed to decode from start to end: a decoder does not report errors of the drive.
+
+    Args:
+        path: the file as the user knows it.
+        file: the file to open, if another.
+
+    Raises:
+        BadAudioError: `cannot be read`, if reading fails.
+    """
+    try:
+        with (file or path).open("rb") as stream:
+            while stream.read(1 << 20):
+                pass
+    except OSError as error:
+        raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
 
 
 @lru_cache(maxsize=1 << 16)
 def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
-    if not file.is_file():
-        raise BadAudioError(path, "not a file")
     if size == 0:
         raise BadAudioError(path, "empty file")
     try:
         file.open("rb").close()  # libsndfile does not report why it cannot open a file
         with muted_c_stderr(), open_sound(file) as sound:
-            container, log = sound.format, sound.extra_info
+            container = sound.format
             pcm = sound.subtype.startswith(("PCM", "ULAW", "ALAW"))
             exact_seek = pcm or sound.subtype in ("FLOAT", "DOUBLE")
             header = Header(sound.samplerate, sound.frames, pcm and container != "FLAC", exact_seek)
+        if container in UNVERIFIABLE:
+            raise BadAudioError(path, "not supported", f"{container} format; convert it to WAV or FLAC")
         if container == "MP3":
             header = _with_mp3_length(path, file, header)
+        fraction = available_fraction(file)
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
     except soundfile.LibsndfileError as error:
+        raise_if_unreadable(path, file)
         raise BadAudioError(path, "not audio") from error
+    if header.rate < MIN_RATE:
+        raise BadAudioError(
+            path, "not supported", f"its sample rate is {header.rate} Hz; at least {MIN_RATE} are needed"
+        )
     if header.frames == 0:
         raise BadAudioError(path, "too short", "contains no samples")
     if header.frames > 1 << 40:
         raise BadAudioError(path, "cannot be read", "its length is unknown")
-    _check_corrected_sizes(path, header, log)
+    _check_stated_length(path, header, fraction)
     return header
 
 
-def _check_corrected_sizes(path: Path, header: Header, log: str) -> None:
-    """Reject a truncated file whose stated length libsndfile has corrected silently."""
-    for stated, available in CORRECTED_SIZE.findall(log):
-        frames = header.frames * int(stated) // max(int(available), 1)
-        if int(stated) < UNKNOWN_SIZE and header.frames < frames - tolerated_loss(frames, header.rate):
-            raise BadAudioError(path, "truncated", f"{header.frames / header.rate:.1f} of {frames / header.rate:.1f} s")
+def _check_stated_length(path: Path, header: Header, fraction: float) -> None:
+    """Reject a truncated file; libsndfile states the length that is there."""
+    frames = round(header.frames / fraction) if fraction else header.frames
+    if header.frames < frames - tolerated_loss(frames, header.rate):
+        raise BadAudioError(path, "truncated", f"{header.frames / header.rate:.1f} of {frames / header.rate:.1f} s")
 
 
 def _with_mp3_length(path: Path, file: Path, header: Header) -> Header:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
         raise DataError(
             f"{path}: cannot be read: {' '.join(str(error).split())[:160]}", kind="unreadable", key=path
         ) from error
-    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
     if repeated:
         raise DataError(
             f"{path}: the header contains the column {repeated[0]!r} twice; rename one",
@@ -176,10 +177,13 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
 
 
 def as_frame(table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
-    """An Arrow table as a frame: names as text (so that 7 stays 7 if others are missing), booleans as 0 and 1."""
+    """An Arrow table as a frame: names as text (so that 7 stays 7 if others are missing), booleans as 0 and 1, empty
+    columns as NaN."""
     for i, field in enumerate(table.schema):
         if field.name in names:
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.string()))
         elif pyarrow.types.is_boolean(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.int8()))
+        elif pyarrow.types.is_null(field.type):  # no row has a value
+            table = table.set_column(i, field.name, table.column(i).cast(pyarrow.float32()))
     return table.to_pandas(ignore_metadata=True)

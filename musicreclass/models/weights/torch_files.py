@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import pickletools
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from musicreclass.errors import WeightsError
 from musicreclass.storage.atomic import POINTER
 
+MAX_OBJECTS = 1_000_000
+LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -49,6 +53,7 @@ def load_checkpoint(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_pickle(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
         flatten_tensors(content)  # fails on objects that contain themselves
         return content
@@ -64,6 +69,57 @@ def load_checkpoint(path: Path) -> Any:
         raise WeightsError(
             f"{path}: truncated, damaged, or not a PyTorch or safetensors checkpoint", "damaged_file", path
         ) from error
+
+
+def check_pickle(path: Path) -> None:
+    """Check that loading a checkpoint takes no more memory and time than its size explains.
+
+    Raises:
+        ValueError: for compressed entries, which PyTorch does not write and which could expand without limit, or for nested
+            tuples that share elements, the hash of which could take for ever.
+    """
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                check_tuples(file)
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
+            if entry.filename.endswith(".pkl"):
+                with archive.open(entry) as file:
+                    check_tuples(file)
+
+
+def check_tuples(file: IO[bytes]) -> None:
+    """Reject a pickle with a tuple of more than `MAX_OBJECTS` elements, those of its elements included.
+
+    It follows the sizes of objects on the pickle machine's stack, as `pickletools` describes its operations; nothing is
+    created.
+    """
+    stack: list[int | None] = []  # sizes; None is a mark
+    memo: dict[int, int] = {}
+    for operation, argument, _ in pickletools.genops(file):
+        name = operation.name
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if name == "MEMOIZE" else cast(int, argument)] = stack[-1] or 1
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[cast(int, argument)])
+        elif name == "MARK":
+            stack.append(None)
+        else:
+            before = operation.stack_before
+            size = 1
+            if pickletools.markobject in before:
+                while (top := stack.pop()) is not None:
+                    size += top
+                before = before[: before.index(pickletools.markobject)]
+            for _ in before:
+                size += stack.pop() or 0
+            if name.startswith("TUPLE") and size > MAX_OBJECTS:
+                raise ValueError("contains too large a tuple")
+            stack += [size] * len(operation.stack_after)
 
 
 def reject_placeholders(path: Path, start: bytes) -> None:
@@ -95,16 +151,28 @@ def foreign_objects(path: Path) -> list[str]:
 
 
 def flatten_tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]]:
-    """Every tensor in nested dictionaries and lists, with its full name."""
-    if isinstance(value, torch.Tensor):
-        return [(name, value)]
-    if isinstance(value, Mapping):
-        items = [(str(key), child) for key, child in value.items()]
-    elif isinstance(value, (list, tuple)):
-        items = [(str(number), child) for number, child in enumerate(value)]
-    else:
-        return []
-    return [named for key, child in items for named in flatten_tensors(child, f"{name}.{key}" if name else key)]
+    """Every tensor in nested dictionaries and lists, with its full name.
+
+    Raises:
+        ValueError: for more than `MAX_OBJECTS` values; objects that contain others several times can have any number.
+    """
+    tensors: list[tuple[str, torch.Tensor]] = []
+    queue = [(name, value)]
+    visited = 0
+    while queue:
+        name, value = queue.pop()
+        visited += 1
+        if visited > MAX_OBJECTS:
+            raise ValueError("contains too many objects")
+        items: Iterable[tuple[Any, Any]] = ()
+        if isinstance(value, torch.Tensor):
+            tensors.append((name, value))
+        elif isinstance(value, Mapping):
+            items = value.items()
+        elif isinstance(value, (list, tuple)):
+            items = enumerate(value)
+        queue += [(f"{name}.{key}" if name else str(key), child) for key, child in items][::-1]
+    return tensors
 
 
 def matching_prefixes(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> list[str]:

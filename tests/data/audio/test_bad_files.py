@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
+import resource
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
+import soundfile
 
 from musicreclass.data.audio.c_stderr import muted_c_stderr
+from musicreclass.data.audio.containers import available_fraction
 from musicreclass.data.audio.decoding import decode, decode_examined, examine, probe
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.waveform_store import examine_all
 from musicreclass.data.waveforms import open_waveforms
+from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
 from tests.conftest import powerless
 from tests.sounds import FORMATS, cut, music, write
@@ -81,6 +89,72 @@ def test_a_truncated_file_is_detected(tmp_path, ending):
     assert ending == "flac" or 0.97 * n < decoded <= n  # a PCM file that lacks its end is shorter
 
 
+CONTAINERS = {
+    "RF64": ("PCM_16", "FLOAT"), "W64": ("PCM_24", "MS_ADPCM"), "WAV": ("PCM_U8", "ULAW", "GSM610", "IMA_ADPCM"),
+    "WAVEX": ("PCM_16",), "AIFF": ("PCM_24", "ALAW"), "AU": ("PCM_16", "DOUBLE"), "NIST": ("PCM_16", "ALAW"),
+    "SVX": ("PCM_16", "PCM_S8"), "VOC": ("PCM_16", "ULAW"), "CAF": ("PCM_16",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("container", "subtype"), [(c, s) for c, subtypes in CONTAINERS.items() for s in subtypes])
+def test_a_truncated_container_is_detected(tmp_path, container, subtype):
+    path = write(tmp_path / "x.wav", music(12, 22050), 22050, format=container, subtype=subtype)
+    assert examine(path, 22050) == pytest.approx(12 * 22050, abs=1100)  # ADPCM has whole blocks
+    cut(path, 0.5)
+    assert reason(path) in ("truncated", "not audio")  # libsndfile rejects a truncated CAF file
+
+
+@pytest.mark.parametrize("container", ["PAF", "PVF", "IRCAM", "MAT5", "MPC2K"])
+def test_a_container_whose_length_cannot_be_verified_is_not_supported(tmp_path, container):
+    assert (
+        reason(write(tmp_path / "x.wav", music(2, 22050), 22050, format=container, subtype="PCM_16")) == "not supported"
+    )
+
+
+def test_an_impossible_sample_rate_is_rejected(tmp_path):
+    assert reason(write(tmp_path / "x.wav", music(12, 22050), 1)) == "not supported"
+    assert examine(write(tmp_path / "y.wav", music(12, 1000), 1000), 16000) == 12 * 16000
+
+
+def test_a_long_file_that_is_truncated_is_detected(tmp_path):
+    """Its stated size, 3 GiB, is larger than those that pipes are given."""
+    path = write(tmp_path / "x.wav", music(12, 22050), 22050)
+    data = path.read_bytes()
+    size = (3 << 30).to_bytes(4, "little")
+    path.write_bytes(data[:4] + size + data[8:40] + size + data[44:])
+    assert reason(path) == "truncated"
+
+
+def test_a_file_of_empty_chunks_is_rejected_at_once(tmp_path):
+    path = tmp_path / "x.wav"
+    with path.open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWAVE")
+        file.truncate(1 << 31)
+    assert available_fraction(path) == 1
+    assert reason(path) == "not audio"
+
+
+@pytest.mark.parametrize("ending", ["wav", "mp3", "m4a"])
+def test_a_pipe_is_not_opened(tmp_path, ending):
+    os.mkfifo(tmp_path / f"x.{ending}")
+    assert reason(tmp_path / f"x.{ending}") == "not a file"
+
+
+def test_an_error_of_the_drive_is_not_one_of_the_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "x.flac", music(2, 22050), 22050)
+
+    def fail(*arguments: object, **options: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    n = examine(path, 22050)
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: np.empty((0, 1), np.float32))
+    assert reason(path) == "truncated"
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(BadAudioError) as caught:
+        decode_examined(path, 22050, 0, n)
+    assert caught.value.reason == "cannot be read"
+
+
 def test_a_missing_end_is_padded_with_silence(tmp_path):
     path = cut(write(tmp_path / "x.mp3", music(25, 22050), 22050), 0.98)
     sound = decode(path, 22050)
@@ -130,16 +204,22 @@ def test_an_unreadable_file_is_bad_until_it_is_readable(tmp_path):
 
 FFMPEG = """\
 #!{python}
+import io
+import os
 import sys
 import soundfile
-arguments = sys.argv
-source, target = arguments[arguments.index("-i") + 1].removeprefix("file:"), arguments[-1]
+source = sys.argv[sys.argv.index("-i") + 1].removeprefix("file:")
 try:
     sound, rate = soundfile.read(open(source, "rb"))
 except Exception:
     sys.exit(1)
 print(f"  Duration: 00:00:{{float(open(source + '.duration').read()):05.2f}}, start", file=sys.stderr)
-soundfile.write(target, sound, rate, subtype="FLOAT")
+made = io.BytesIO()
+soundfile.write(made, sound, rate, subtype="FLOAT", format="WAV")
+data = bytearray(made.getvalue())
+size = data.index(b"data") + 4
+data[4:8] = data[size : size + 4] = bytes([255] * 4)  # as ffmpeg does, which cannot seek in a pipe
+sys.stdout.buffer.write(data)
 """
 
 
@@ -165,6 +245,67 @@ def test_m4a_needs_ffmpeg(tmp_path, monkeypatch):
     assert reason(path) == "truncated"
     path.write_text("not audio")
     assert reason(path) == "not audio"
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch) -> Path:
+    """A stand-in for ffmpeg, and an m4a file that it converts."""
+    command = tmp_path / "bin" / "ffmpeg"
+    command.parent.mkdir()
+    command.write_text(FFMPEG.format(python=sys.executable))
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent))
+    write(tmp_path / "x.wav", music(12, 22050, 2), 22050).rename(tmp_path / "x.m4a")
+    (tmp_path / "x.m4a.duration").write_text("12.0")
+    return command
+
+
+def test_a_full_temporary_folder_is_not_an_error_of_the_file(ffmpeg, tmp_path):
+    store, path = Store(tmp_path / "cache"), tmp_path / "x.m4a"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DataError) as caught:
+            examine_all([path], 16000, store=store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.kind == "temporary_folder"
+    assert examine_all([path], 16000, store=store)[1] == {}
+
+
+def test_a_stopped_ffmpeg_is_not_an_error_of_the_file(ffmpeg, tmp_path):
+    store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
+    ffmpeg.write_text(f"#!{sys.executable}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(DataError) as caught:
+        examine_all([path], 16000, store=store)
+    assert caught.value.kind == "ffmpeg_stopped"
+    ffmpeg.write_text(f"#!{sys.executable}\nimport os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert reason(path) == "not audio"
+    ffmpeg.write_text(code)
+    assert examine_all([path], 16000, store=store)[1] == {}
+
+
+def test_ffmpeg_has_a_time_limit(ffmpeg, tmp_path, monkeypatch):
+    ffmpeg.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    monkeypatch.setattr("musicreclass.data.audio.ffmpeg.TIME_LIMIT", 0.5)
+    assert reason(tmp_path / "x.m4a") == "damaged"
+
+
+def test_a_killed_conversion_leaves_nothing(ffmpeg, tmp_path):
+    ffmpeg.write_text(
+        ffmpeg.read_text() + "sys.stdout.flush()\nopen(source + '.ready', 'w').close()\nimport time\ntime.sleep(2)\n"
+    )
+    code = "import sys; from pathlib import Path; from musicreclass.data.audio.decoding import examine; examine(Path(sys.argv[1]), 16000)"
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    path = tmp_path / "x.m4a"
+    process = subprocess.Popen([sys.executable, "-c", code, path], env={**os.environ, "TMPDIR": str(folder)})
+    while not (tmp_path / "x.m4a.ready").exists():
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert list(folder.iterdir()) == []
 
 
 def test_truncated_real_mp3s_are_detected(real_data, tmp_path):

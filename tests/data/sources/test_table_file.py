@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,30 @@ def test_batches_depend_on_seed_and_epoch(here):
     for x, y, row in data.train_loader(LoaderSettings(batch_size=2)):
         assert np.array_equal(x.numpy(), data.x[row.numpy()], equal_nan=True)
         assert [data.classes[int(k)] for k in y] == data.tracks.target[row.numpy()].tolist()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_without_a_value_is_missing_everywhere(here, run, ending):
+    frame = frame_with(empty=None)
+    path = write(frame) if ending == "csv" else "t.parquet"
+    if ending == "parquet":
+        frame.to_parquet(path)
+    data = opened(path)
+    assert np.isnan(data.arrays("train")[1][:, data.columns.index("empty")]).all()
+    for model in ("logreg", "mlp") if ending == "csv" else ():
+        result = run(
+            "train", "data=table", f"data.path={path}", f"model={model}", f"run_dir={model}", "trainer.max_epochs=2"
+        )
+        assert result.code == 0, result.err
+        assert Run.open(here / model).predictions("valid").probabilities().min() >= 0
+
+
+def test_the_number_of_columns_is_not_squared(here):
+    """openSMILE's ComParE set has 6,373 columns."""
+    frame = pd.concat(
+        [make_frame(12), pd.DataFrame(np.zeros((12, 8000)), columns=[f"c{i}" for i in range(8000)])], axis=1
+    )
+    path = write(frame)
+    start = time.process_time()
+    assert opened(path).arrays("train")[1].shape[1] == 8006
+    assert time.process_time() - start < 8  # quadratic: 60 s and more

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from musicreclass.errors import WeightsError
 from musicreclass.models.openjmla import OpenJMLAEncoder
+from musicreclass.models.weights.torch_files import read_tensors
 from tests.openjmla import published_tensors, save_checkpoint
 
 
@@ -84,3 +87,42 @@ def test_bad_files_are_reported_in_one_line(tmp_path):
         assert "\n" not in str(caught.value), path
         assert str(caught.value).startswith(f"{path}: ")
         assert named in str(caught.value)
+
+
+def test_a_compressed_checkpoint_is_not_expanded(tmp_path):
+    """A pickle of zeros takes a thousandth of its size."""
+    original, path = save(tmp_path / "x.pth", {"a": torch.zeros(3)}), tmp_path / "compressed.pth"
+    with zipfile.ZipFile(original) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(WeightsError) as caught:
+        read_tensors(path)
+    assert caught.value.kind == "damaged_file"
+    assert read_tensors(original).keys() == {"a"}
+
+
+@pytest.mark.parametrize("as_key", [True, False])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_nested_objects_that_share_elements_are_rejected_at_once(tmp_path, as_key, legacy):
+    """Sixty levels have 2^60 elements in a file of a few hundred bytes."""
+    value: object = 1
+    for _ in range(60):
+        value = (value, value) if as_key else [value, value]
+    path = tmp_path / "x.pth"
+    # Python would hash the key itself while it creates the dictionary, so the pickle is assembled
+    nested = pickle.dumps(value, protocol=2)[2:-1]
+    content = b"\x80\x02}" + (nested + b"K\x01s" if as_key else b"K\x01" + nested + b"s") + b"."
+    if legacy:
+        torch.save({}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes().replace(pickle.dumps({}, protocol=2), content, 1))
+    else:
+        torch.save({}, path)
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, content if name.endswith("data.pkl") else data)
+    assert nested in path.read_bytes()
+    with pytest.raises(WeightsError) as caught:
+        read_tensors(path)
+    assert caught.value.kind == "damaged_file"

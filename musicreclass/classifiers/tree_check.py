@@ -1,0 +1,200 @@
+"""Checks decision trees that were read from a file, since the libraries that predict with them follow any number in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZES = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}  # UBJSON's numbers
+MAX_DEPTH = 32  # of nested containers; XGBoost needs 7
+
+
+def check_xgboost(file: Path, features: int, classes: int) -> None:
+    """Check a model in XGBoost's UBJSON format.
+
+    Args:
+        file: that `Booster.save_model` wrote.
+        features: number of features that it will be called with.
+        classes: number of classes; two share one tree per round.
+
+    Raises:
+        ValueError: if the file is no forest of trees for these features and classes.
+    """
+    reader = _UBJSON(file.read_bytes())
+    learner = reader.document()["learner"]
+    outputs = classes if classes > 2 else 1
+    parameters, booster = learner["learner_model_param"], learner["gradient_booster"]
+    if booster["name"] == "dart":
+        dropped, booster = booster["weight_drop"], booster["gbtree"]
+        if len(dropped) != len(booster["model"]["trees"]):
+            raise ValueError("weight_drop needs one value for each tree")
+    if booster["name"] != "gbtree" or int(parameters["num_target"]) != 1:
+        raise ValueError("not a forest of decision trees with one target")
+    if int(parameters["num_feature"]) != features or max(1, int(parameters["num_class"])) != outputs:
+        raise ValueError(f"not for {features} features and {classes} classes")
+    if len(np.atleast_1d(json.loads(parameters["base_score"]))) not in (1, outputs):
+        raise ValueError(f"base_score has more or fewer than {outputs} values")
+    model = booster["model"]
+    trees, rounds, tree_info = model["trees"], np.asarray(model["iteration_indptr"]), np.asarray(model["tree_info"])
+    sizes = model["gbtree_model_param"]
+    if int(sizes["num_trees"]) != len(trees) or len(tree_info) != len(trees):
+        raise ValueError("the number of trees is wrong")
+    _check_range("tree_info", tree_info, 0, outputs)
+    if rounds[:1].tolist() != [0] or rounds[-1:].tolist() != [len(trees)] or (np.diff(rounds) < 0).any():
+        raise ValueError("iteration_indptr does not divide the trees into rounds")
+    for tree in trees:
+        _check_xgboost_tree(tree, features)
+
+
+def _check_xgboost_tree(tree: dict[str, Any], features: int) -> None:
+    n = len(tree["left_children"])
+    if int(tree["tree_param"]["num_nodes"]) != n or int(tree["tree_param"]["num_feature"]) != features:
+        raise ValueError("the size of a tree is wrong")
+    if int(tree["tree_param"]["size_leaf_vector"]) > 1 or any(len(tree[name]) for name in tree if "categories" in name):
+        raise ValueError("vector leaves and categorical splits are not supported")
+    per_node = ("right_children", "parents", "split_indices", "split_conditions", "split_type", "default_left")
+    for name in (*per_node, "base_weights", "loss_changes", "sum_hessian"):
+        if len(tree[name]) != n:
+            raise ValueError(f"{name} has {len(tree[name])} values for {n} nodes")
+    left, right, feature, parents = (
+        np.asarray(tree[name]) for name in ("left_children", "right_children", "split_indices", "parents")
+    )
+    _check_nodes(left, right, feature, features)
+    inner = np.flatnonzero(left >= 0)
+    if (parents[left[inner]] != inner).any() or (parents[right[inner]] != inner).any():
+        raise ValueError("the parents of a tree do not match its children")
+    if np.asarray(tree["split_type"]).any():
+        raise ValueError("categorical splits are not supported")
+
+
+def check_estimator(estimator: Any) -> None:
+    """Check the trees of a scikit-learn estimator, and of those inside it.
+
+    Raises:
+        ValueError: if a tree is not one.
+    """
+    for tree in _find_trees(estimator, set()):
+        nodes = tree.__getstate__()["nodes"]
+        _check_nodes(nodes["left_child"], nodes["right_child"], nodes["feature"], tree.n_features)
+
+
+def _find_trees(value: Any, seen: set[int]) -> Iterator[Any]:
+    """The `sklearn.tree._tree.Tree` objects that can be reached from an object."""
+    if isinstance(value, (str, bytes, int, float, type(None))) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if type(value).__name__ == "Tree" and type(value).__module__ == "sklearn.tree._tree":
+        yield value
+    elif isinstance(value, (list, tuple, set)) or (isinstance(value, np.ndarray) and value.dtype == object):
+        for item in np.ravel(value) if isinstance(value, np.ndarray) else value:
+            yield from _find_trees(item, seen)
+    else:
+        for item in value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values():
+            yield from _find_trees(item, seen)
+
+
+def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, features: int) -> None:
+    """Check that nodes form a tree: every node but the root, which is the first, is the child of one node.
+
+    Args:
+        left, right: the children of each node, int (n,); -1 at both for a leaf.
+        feature: that each node splits by, int (n,); of leaves it is not read.
+        features: number of features.
+    """
+    n, inner = len(left), left >= 0
+    if n == 0 or ((left < 0) != (right < 0)).any():
+        raise ValueError("a node of a tree has one child")
+    children = np.concatenate([left[inner], right[inner]])
+    _check_range("children", children, 1, n)
+    if len(np.unique(children)) != len(children):
+        raise ValueError("a node of a tree has two parents")
+    _check_range("features", feature[inner], 0, features)
+
+
+def _check_range(name: str, values: np.ndarray, low: int, high: int) -> None:
+    if len(values) and not (values.dtype.kind in "iu" and values.min() >= low and values.max() < high):
+        raise ValueError(f"the {name} of a tree are out of range")
+
+
+class _UBJSON:
+    """Reads Universal Binary JSON (ubjson.org, draft 12); typed arrays become NumPy arrays."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def document(self) -> dict[str, Any]:
+        value = self._value(self._marker(), 0)
+        if self.at != len(self.data) or not isinstance(value, dict):
+            raise ValueError("not one UBJSON object")
+        return value
+
+    def _take(self, n: int) -> bytes:
+        if n < 0 or self.at + n > len(self.data):
+            raise ValueError("the file is truncated")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def _marker(self) -> str:
+        return self._take(1).decode("latin-1")
+
+    def _peek(self, marker: bytes) -> bool:
+        found = self.data[self.at : self.at + 1] == marker
+        self.at += found
+        return found
+
+    def _number(self, marker: str) -> Any:
+        if marker not in SIZES:
+            raise ValueError(f"{marker!r} is not a number")
+        return np.frombuffer(self._take(int(SIZES[marker][2:])), SIZES[marker])[0].item()
+
+    def _text(self) -> str:
+        return self._take(self._length()).decode("utf-8")
+
+    def _length(self) -> int:
+        length = self._number(self._marker())
+        if not isinstance(length, int) or not 0 <= length <= len(self.data):
+            raise ValueError("a length is out of range")
+        return length
+
+    def _value(self, marker: str, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise ValueError("too deeply nested")
+        if marker in SIZES:
+            return self._number(marker)
+        if marker in "ZTF":
+            return {"Z": None, "T": True, "F": False}[marker]
+        if marker == "S":
+            return self._text()
+        if marker == "[":
+            return self._array(depth)
+        if marker == "{":
+            return self._object(depth)
+        raise ValueError(f"{marker!r} is not supported")
+
+    def _array(self, depth: int) -> Any:
+        kind = self._marker() if self._peek(b"$") else None
+        n = self._length() if self._peek(b"#") else None
+        if kind is not None:
+            if n is None or kind not in SIZES:
+                raise ValueError("a typed array of no numbers, or of unknown length")
+            return np.frombuffer(self._take(n * int(SIZES[kind][2:])), SIZES[kind])
+        values: list[Any] = []
+        while len(values) < n if n is not None else not self._peek(b"]"):
+            values.append(self._value(self._marker(), depth + 1))
+        return values
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        if self._peek(b"$") or self._peek(b"#"):
+            raise ValueError("objects of stated length are not supported")
+        fields: dict[str, Any] = {}
+        while not self._peek(b"}"):
+            name = self._text()
+            if name in fields:  # libraries differ in which one counts
+                raise ValueError(f"{name} is repeated")
+            fields[name] = self._value(self._marker(), depth + 1)
+        return fields
