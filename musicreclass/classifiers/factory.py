@@ -17,15 +17,16 @@ from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
-from musicreclass.config.targets import check_arguments, import_target, invalid_target
+from musicreclass.config.targets import check_arguments, check_nested_targets, import_class, invalid_target
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, Problem
+from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 from musicreclass.training.trainer import FitSettings
 
+MODEL_RULE = "must be a subclass of nn.Module, or an estimator class with fit and predict_proba"
 CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
     "estimator": EstimatorClassifier,
@@ -45,11 +46,12 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
         ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
     target = str(settings.model.target)
-    imported = import_target(target, "model._target_")
+    imported = import_class(target, "model._target_", is_model, MODEL_RULE)
     card = make_card(settings.model, data)
+    check_nested_targets(card.arguments, "model", is_part, "must be an nn.Module, or a scikit-learn estimator")
     check_arguments(imported, card.arguments, "model")
     weighted = settings.class_weight == "balanced"
-    if isinstance(imported, type) and issubclass(imported, nn.Module):
+    if issubclass(imported, nn.Module):
         try_training_settings(settings)
         return NetworkClassifier(card, weighted, FitSettings.of(settings, profile, data))
     if not isinstance(data, TableData):
@@ -64,6 +66,16 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
+
+
+def is_model(kind: type) -> bool:
+    """Whether a class is a network, or an estimator that returns probabilities."""
+    return issubclass(kind, nn.Module) or all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
+
+
+def is_part(kind: type) -> bool:
+    """Whether a class can be a part of a model: a network, an estimator or a transformer."""
+    return issubclass(kind, nn.Module) or all(hasattr(kind, name) for name in ("fit", "get_params"))
 
 
 def make_card(model: ModelSettings, data: TrackData) -> ModelCard:
@@ -92,9 +104,7 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
     except Exception as error:
         raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_arguments", "model", target)]) from error
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
-        raise invalid_target(
-            "model._target_", target, "must be an nn.Module, or an estimator with fit and predict_proba"
-        )
+        raise invalid_target("model._target_", target, MODEL_RULE)
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
         estimator.set_params(random_state=settings.seed)
     if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own validation
@@ -117,6 +127,8 @@ def try_training_settings(settings: TrainSettings) -> None:
         optimizer = make_optimizer(settings.optimizer, [group])
         section = "scheduler"
         make_scheduler(settings.scheduler, optimizer, steps=100, mode="min")
+    except UserError:
+        raise
     except Exception as error:
         raise ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_value", section)]) from error
 

@@ -13,7 +13,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import AugmentationSettings
-from musicreclass.config.targets import import_target, invalid_target
+from musicreclass.config.targets import import_class
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -26,9 +26,9 @@ def make_network(card: ModelCard) -> nn.Sequential:
     Raises:
         ConfigError: if the target is not an nn.Module, or does not accept its arguments.
     """
-    target = import_target(card.target, "model._target_")
-    if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        raise invalid_target("model._target_", card.target, "must be a subclass of nn.Module")
+    import_class(
+        card.target, "model._target_", lambda kind: issubclass(kind, nn.Module), "must be a subclass of nn.Module"
+    )
     sizes = {"num_classes": len(card.classes)}
     if card.input == "table":
         sizes["in_features"] = len(card.columns)
@@ -65,9 +65,10 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
     Raises:
         ConfigError: if the target is no Augmentation, or a setting is missing.
     """
-    target = import_target(str(settings.target), "augmentation._target_")
-    if not (isinstance(target, type) and issubclass(target, Augmentation)):
-        raise invalid_target("augmentation._target_", str(settings.target), "must be a subclass of Augmentation")
+    rule = "must be a subclass of Augmentation"
+    target = import_class(
+        str(settings.target), "augmentation._target_", lambda kind: issubclass(kind, Augmentation), rule
+    )
     missing = set(AugmentationSettings.model_fields) - {"target"} - settings.model_fields_set
     if missing:
         key = f"augmentation.{min(missing)}"

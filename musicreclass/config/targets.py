@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -51,6 +52,37 @@ def invalid_target(key: str, target: str, message: str) -> ConfigError:
     return ConfigError([Problem(f"{key}={target}: {message}", "invalid_target", key, target)])
 
 
+def import_class(target: str, key: str, is_accepted: Callable[[type], bool], rule: str) -> type:
+    """The class at a dotted path. It is accepted for what it is before anything is called.
+
+    Args:
+        target: the dotted path.
+        key: the key that names it.
+        is_accepted: whether a class is of the right kind.
+        rule: what the class must be, for the message.
+
+    Raises:
+        ConfigError: if it cannot be imported, is not a class, or is not accepted.
+    """
+    imported = import_target(target, key)
+    if not (isinstance(imported, type) and is_accepted(imported)):
+        raise invalid_target(key, target, rule)
+    return imported
+
+
+def check_nested_targets(arguments: Any, key: str, is_accepted: Callable[[type], bool], rule: str) -> None:
+    """As `import_class`, for every `_target_` inside the arguments of another."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(arguments, dict):
+        items = arguments.items()
+    elif isinstance(arguments, list):
+        items = enumerate(arguments)
+    for name, value in items:
+        if isinstance(value, dict) and "_target_" in value:
+            import_class(str(value["_target_"]), f"{key}.{name}._target_", is_accepted, rule)
+        check_nested_targets(value, f"{key}.{name}", is_accepted, rule)
+
+
 def public_names(obj: Any) -> list[str]:
     """The attributes of a module or class, and the submodules of a package."""
     submodules = [module.name for module in iter_modules(getattr(obj, "__path__", []))]
@@ -75,7 +107,8 @@ def parameters_of(target: str, key: str = "_target_") -> frozenset[str]:
     accepted = import_target(target, key)
     parameters = inspect.signature(accepted).parameters.values()
     names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters) and hasattr(accepted, "get_params"):
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if takes_any and isinstance(accepted, type) and hasattr(accepted, "get_params"):
         names |= set(accepted().get_params())
     return frozenset(names)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import DataSettings, Settings
-from musicreclass.config.targets import check_arguments, import_target, invalid_target
+from musicreclass.config.targets import check_arguments, import_class
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.embeddings import embedded
@@ -48,9 +48,9 @@ def create(settings: DataSettings) -> TrackData:
         ConfigError: if it cannot be imported, is no source of tracks, or does not take its arguments.
     """
     target = str(settings.target)
-    source = import_target(target, "data._target_")
-    if not (isinstance(source, type) and issubclass(source, TrackData)):
-        raise invalid_target("data._target_", target, "must be a subclass of TrackData")
+    source = import_class(
+        target, "data._target_", lambda kind: issubclass(kind, TrackData), "must be a subclass of TrackData"
+    )
     arguments = settings.arguments("provides")
     check_arguments(source, arguments, "data")
     try:

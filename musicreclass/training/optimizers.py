@@ -6,10 +6,20 @@ import inspect
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
+from musicreclass.config.targets import check_nested_targets, import_class
+
+
+def is_optimizer(kind: type) -> bool:
+    """Whether a class is an optimizer."""
+    return issubclass(kind, torch.optim.Optimizer)
+
+
+def is_scheduler(kind: type) -> bool:
+    """Whether a class is a learning-rate scheduler."""
+    return issubclass(kind, torch.optim.lr_scheduler.LRScheduler)
 
 
 def make_optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -19,7 +29,11 @@ def make_optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) ->
         settings: a `_target_` and its arguments, usually with `lr`.
         groups: parameter groups: `params`, and `lr_scale`, by which `lr` is multiplied.
     """
+    import_class(
+        str(settings.target), "optimizer._target_", is_optimizer, "must be a subclass of torch.optim.Optimizer"
+    )
     node = settings.as_dict()
+    check_nested_targets(node, "optimizer", is_optimizer, "must be a subclass of torch.optim.Optimizer")
     if "lr" in node:
         groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
     return instantiate(node, params=groups)
@@ -36,7 +50,9 @@ def make_scheduler(settings: SchedulerSettings, optimizer: torch.optim.Optimizer
     """
     if settings.target is None:
         return None
-    accepted = inspect.signature(get_object(settings.target)).parameters
+    rule = "must be a subclass of torch.optim.lr_scheduler.LRScheduler"
+    accepted = inspect.signature(import_class(settings.target, "scheduler._target_", is_scheduler, rule)).parameters
+    check_nested_targets(settings.as_dict(), "scheduler", is_scheduler, rule)
     defaults = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in accepted}
     arguments = {name: value for name, value in settings.as_dict().items() if name != "interval"}
     if isinstance(arguments.get("max_lr"), (int, float)):

@@ -11,6 +11,7 @@ import pytest
 
 from musicreclass.config.targets import check_arguments, import_target
 from musicreclass.errors import ConfigError
+from tests.conftest import table_overrides
 
 
 @pytest.fixture
@@ -86,3 +87,36 @@ def test_arguments_of_other_types_are_rejected(arguments, keys):
     with pytest.raises(ConfigError) as caught:
         check_arguments(Annotated, arguments, "model")
     assert [(p.kind, p.key) for p in caught.value.problems] == [("invalid_value", key) for key in keys]
+
+
+COPY = "_target_: shutil.copy\nsrc: victim.txt\ndst: copied.txt\n"
+FOREIGN = {  # the file of user_conf/, its content, the choice, and the key of the problem
+    "model/x.yaml": (f"{COPY}input: table\n", "model=x", "model._target_"),
+    "model/z.yaml": (
+        "_target_: subprocess.Popen\ninput: table\nargs: [touch, copied.txt]\n",
+        "model=z",
+        "model._target_",
+    ),
+    "model/y.yaml": (
+        "_target_: sklearn.calibration.CalibratedClassifierCV\ninput: table\nestimator:\n  "
+        + COPY.replace("\n", "\n  "),
+        "model=y",
+        "model.estimator._target_",
+    ),
+    "optimizer/x.yaml": (f"{COPY}lr: 0.1\n", "optimizer=x", "optimizer._target_"),
+    "scheduler/x.yaml": (f"{COPY}interval: step\n", "scheduler=x", "scheduler._target_"),
+    "data/x.yaml": (f"defaults: [{{split: auto}}]\nprovides: [table]\n{COPY}", "data=x", "data._target_"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_nothing_is_called_before_it_is_accepted(name, run, table, here):
+    content, choice, key = FOREIGN[name]
+    path = here / "user_conf" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    (here / "victim.txt").write_text("x")
+    data = [] if choice == "data=x" else table_overrides(table)
+    result = run("train", "--config-dir", "user_conf", *data, "model=mlp", choice)
+    assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [("invalid_target", key)])
+    assert not (here / "copied.txt").exists()
