@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import get_object
 
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import FeatureSettings
+from musicreclass.config.targets import import_target, invalid_target
 from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
@@ -252,7 +252,7 @@ def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> 
             [Problem(f"features: {one_line(error)}", kind="invalid_arguments", key="features")]
         ) from error
     if not isinstance(encoder, Encoder):
-        raise _not_an_encoder(target, "does not return an Encoder")
+        raise invalid_target("features._target_", target, "does not return an Encoder")
     if encoder.sample_rate != source.sample_rate:
         remedy = f"features.sample_rate={encoder.sample_rate}"
         message = f"data.sample_rate={source.sample_rate}: the encoder requires {encoder.sample_rate} Hz; set {remedy}"
@@ -272,18 +272,9 @@ def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:
     Raises:
         ConfigError: if it cannot be imported, or is neither.
     """
-    try:
-        create = get_object(target)
-    except Exception as error:
-        message = f"features._target_={target}: cannot be imported: {one_line(error)}"
-        raise ConfigError([Problem(message, "import_failed", "features._target_", target)]) from error
+    create = import_target(target, "features._target_")
     owner = create if isinstance(create, type) else getattr(create, "__self__", None)
     downloads = not isinstance(create, type) and getattr(create, "__name__", "") == "fetch"  # creates no Encoder
     if not (isinstance(owner, type) and issubclass(owner, Encoder)) or downloads:
-        raise _not_an_encoder(target, "neither an Encoder nor a classmethod of one")
+        raise invalid_target("features._target_", target, "neither an Encoder nor a classmethod of one")
     return create, owner
-
-
-def _not_an_encoder(target: str, reason: str) -> ConfigError:
-    message = f"features._target_={target}: {reason}"
-    return ConfigError([Problem(message, "invalid_target", "features._target_", target)])
