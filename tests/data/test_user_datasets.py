@@ -309,8 +309,8 @@ def test_recordings_need_the_settings_of_recordings(run, here, library):
         ("provides: [table]", "missing_value", ["data.split"]),
         ("defaults: [{split: auto}]", "missing_value", ["data.provides"]),
         ("root: x", "missing_value", ["data.provides", "data.split"]),
-        ("defaults: [{split: auto}]\nprovides: []", "wrong_value", ["data.provides"]),
-        ("defaults: [{split: auto}]\nprovides: table", "wrong_value", ["data.provides"]),
+        ("defaults: [{split: auto}]\nprovides: []", "invalid_value", ["data.provides"]),
+        ("defaults: [{split: auto}]\nprovides: table", "invalid_value", ["data.provides"]),
     ],
 )
 def test_an_incomplete_file_is_rejected(run, here, text, kind, keys):
