@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     worker, workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     cores = sorted(os.sched_getaffinity(0))
     if worker and len(cores) >= workers:
-        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers])
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % workers :: workers])
 
 
 @dataclass

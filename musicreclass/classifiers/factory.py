@@ -18,6 +18,7 @@ from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class, invalid_target
+from musicreclass.config.working_directory import allow_import
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -145,5 +146,7 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
     """
     card = read_card(folder)
     verify_checksums(folder)
+    for module in trust:
+        allow_import(module)
     with reading(folder / CARD):
         return CLASSES[card.kind].load(folder, card, trust)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from musicreclass.cli.options import Options
@@ -34,7 +32,6 @@ def main(arguments: list[str]) -> int:
         help="a module of your own that the model or the data needs",
     )
     args = parser.parse_intermixed_args(arguments)
-    sys.path.append(os.getcwd())  # so that a trusted module in the working directory is found
     Run.open(args.run)  # a wrong path is reported before anything heavy is imported
     try:
         from musicreclass.tasks.evaluate import evaluate

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +39,6 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
     if args.info or args.hydra_help or args.shell_completion:
         hydra_adapter.run_job(CONF, task, args, job)
         return args, None
-    sys.path.append(os.getcwd())  # so that a `_target_` in the working directory is found
     check = Check(tree, task, args.overrides, args.multirun)
     informs = args.help or args.cfg is not None
     problems = [p for p in check.problems() if not (informs and p.kind == "missing_value")]

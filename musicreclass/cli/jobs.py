@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -48,8 +47,6 @@ def train_job(cfg: DictConfig) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         from musicreclass.sweep.sweep import Sweep
 
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # a process of a launcher lacks what this command has appended
         sweep = Sweep.of(hydra)
         overrides = list(hydra.overrides.task)
         print(f"job {hydra.job.num}: {' '.join(overrides)}", flush=True)

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from musicreclass.config.fields import value_problem
 from musicreclass.config.messages import one_line, suggestion
+from musicreclass.config.working_directory import allow_import
 from musicreclass.errors import ConfigError, Problem
 
 SCALARS = (int, float, bool, str)  # annotations that are checked, also with `| None`
@@ -28,6 +29,7 @@ def import_target(target: str, key: str = "_target_") -> Any:
         ConfigError: if it does not exist, or if importing its module fails or ends the process.
     """
     first, *names = target.split(".")
+    allow_import(first)
     try:
         obj, path = import_module(first), first
         for name in names:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.locations import PACKAGE
+from musicreclass.config.working_directory import allow_import
 
 NAME = PACKAGE.name
 COMPUTING = (  # what the train task calls to get data, a classifier and metrics; they import the rest
@@ -76,6 +77,8 @@ def user_code(config: dict[str, Any]) -> dict[str, str]:
     counted = computing_modules(PACKAGE, targets)
     modules: dict[Path, Module] = {}
     queue = [target.rpartition(".")[0] for target in targets]
+    for name in queue:
+        allow_import(name)
     while queue:
         name = queue.pop()
         path = user_module_file(name) or (None if is_supporting(name) else module_file(PACKAGE, name))
