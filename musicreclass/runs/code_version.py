@@ -8,11 +8,9 @@ provenance.json has their versions.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 from musicreclass.config.locations import PACKAGE
 from musicreclass.config.working_directory import allow_import
+from musicreclass.runs.syntax import Module, code_digest, hash_table, read_module
 
 NAME = PACKAGE.name
 COMPUTING = (  # what the train task calls to get data, a classifier and metrics; they import the rest
@@ -28,30 +27,7 @@ COMPUTING = (  # what the train task calls to get data, a classifier and metrics
     f"{NAME}.evaluation.metrics",
 )
 SUPPORTING = ("config", "storage", "errors", "version")  # they check, store and report, but compute nothing
-IGNORED_FIELDS = (
-    "ctx",
-    "kind",
-    "type_comment",
-    "type_ignores",
-    "type_params",
-)  # of syntax nodes: none changes a result
-LIBRARIES = ("site-packages", "dist-packages")
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-@dataclass(frozen=True)
-class Module:
-    """What the code version needs of a module.
-
-    Attributes:
-        digest: the SHA-256 of its syntax.
-        imports: every module that it may import, at the top or inside a function.
-        tables: CSV files in its folder that it names.
-    """
-
-    digest: bytes
-    imports: tuple[str, ...]
-    tables: tuple[Path, ...]
+INSTALLED = ("site-packages", "dist-packages")
 
 
 def code_version(config: dict[str, Any]) -> str:
@@ -86,21 +62,12 @@ def user_code(config: dict[str, Any]) -> dict[str, str]:
             modules[path] = read_module(path, name)
             queue += modules[path].imports
     files = [*modules, *(table for module in modules.values() for table in module.tables)]
-    return {str(file): file_digest(file) for file in sorted(files)}
+    return {str(file): code_digest(file) for file in sorted(files)}
 
 
 def has_changed(files: dict[str, str]) -> bool:
     """Whether a file of `user_code` has changed; missing files do not count."""
-    return any(Path(name).is_file() and file_digest(Path(name)) != digest for name, digest in files.items())
-
-
-def file_digest(file: Path) -> str:
-    """The hash of a module or of a CSV file: 12 hexadecimal digits; empty for a module with a syntax error."""
-    try:
-        digest = read_module(file, "").digest if file.suffix == ".py" else hash_table(file)
-    except (SyntaxError, ValueError):
-        return ""
-    return digest.hex()[:12]
+    return any(Path(name).is_file() and code_digest(Path(name)) != digest for name, digest in files.items())
 
 
 @cache
@@ -138,11 +105,6 @@ def computing_modules(package: Path, targets: frozenset[str]) -> dict[Path, Modu
             modules[path] = read_module(path, name)
             queue += modules[path].imports
     return modules
-
-
-def hash_table(file: Path) -> bytes:
-    """The SHA-256 of a CSV file."""
-    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def is_supporting(name: str) -> bool:
@@ -189,85 +151,6 @@ def user_module_file(name: str) -> Path | None:
 def user_file(origin: str | None) -> Path | None:
     """The absolute path of a Python file; None for built-in modules, the standard library and installed packages."""
     path = Path(origin or "").absolute()
-    if path.suffix != ".py" or not path.is_file() or not {*path.parts}.isdisjoint(LIBRARIES):
+    if path.suffix != ".py" or not path.is_file() or not {*path.parts}.isdisjoint(INSTALLED):
         return None
     return None if path.is_relative_to(sysconfig.get_path("stdlib")) else path
-
-
-@cache
-def read_module(file: Path, name: str) -> Module:
-    """Parse a module.
-
-    Args:
-        file: of the module.
-        name: of the module, or of an object in it; relative imports are resolved with it.
-    """
-    syntax = Syntax(ast.parse(file.read_bytes()))
-    parts = name.split(".")
-    depth = max((i + 1 for i, part in enumerate(parts) if part == file.parent.name), default=0)
-    package = parts[:depth]
-    imports: list[str] = []
-    for node in syntax.imports:
-        if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-        else:
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            if module:
-                imports += [module, *(f"{module}.{alias.name}" for alias in node.names)]  # which may be modules
-    tables = [file.with_name(name) for name in syntax.tables]
-    return Module(
-        hashlib.sha256("\0".join(syntax.tokens).encode()).digest(),
-        tuple(imports),
-        tuple(table for table in tables if table.is_file()),
-    )
-
-
-class Syntax:
-    """A syntax tree without docstrings as a list of tokens. Unlike `ast.dump`, it is the same in every version of Python.
-
-    Attributes:
-        tokens: ASCII text.
-        imports: the import statements.
-        tables: the string constants that name a CSV file.
-    """
-
-    def __init__(self, tree: ast.Module) -> None:
-        self.tokens: list[str] = []
-        self.imports: list[ast.Import | ast.ImportFrom] = []
-        self.tables: list[str] = []
-        self._add(tree)
-
-    def _add(self, node: ast.AST) -> None:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            self.imports.append(node)
-        self.tokens.append(type(node).__name__)
-        for field in node._fields:
-            value = getattr(node, field, None)
-            if value is None or field in IGNORED_FIELDS:
-                continue
-            if isinstance(value, list):
-                items = value[1:] if field == "body" and is_docstring(value, node) else value
-                if items:  # an empty list is left out: not every version of Python has the field
-                    self.tokens.append(field)
-                    for item in items:
-                        self._add_value(item)
-                    self.tokens.append("]")
-            else:
-                self.tokens.append(field)
-                self._add_value(value)
-        self.tokens.append(")")
-
-    def _add_value(self, value: Any) -> None:
-        if isinstance(value, ast.AST):
-            self._add(value)
-            return
-        self.tokens.append(ascii(value))
-        if isinstance(value, str) and value.endswith(".csv"):
-            self.tables.append(value)
-
-
-def is_docstring(body: list[ast.AST], node: ast.AST) -> bool:
-    """Whether a body begins with a docstring."""
-    first = body[0] if body and isinstance(node, DOCUMENTED) else None
-    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

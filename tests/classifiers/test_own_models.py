@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass.runs.code_version import read_module
 from musicreclass.runs.folder import Run
+from musicreclass.runs.syntax import read_module
 from tests.conftest import make_frame, only_run, table_overrides
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from musicreclass.config.locations import PACKAGE
-from musicreclass.runs import code_version as module
 from musicreclass.runs.code_version import (
     COMPUTING,
     code_version,
@@ -20,13 +19,14 @@ from musicreclass.runs.code_version import (
     user_code,
     version_of,
 )
+from musicreclass.runs.syntax import read_module
 
 CNN, MLP = "musicreclass.models.cnn.CNN", "musicreclass.models.mlp.MLP"
 GTZAN, FMA = "musicreclass.data.sources.gtzan.GTZAN", "musicreclass.data.sources.fma_features.FMAFeatures"
 
 
 def version(package: Path, *targets: str) -> str:
-    module.read_module.cache_clear()
+    read_module.cache_clear()
     version_of.cache_clear()
     return version_of(package, frozenset(targets))
 
@@ -147,7 +147,7 @@ USER_CONFIG = {
 
 
 def changed(files: dict[str, str]) -> bool:
-    module.read_module.cache_clear()
+    read_module.cache_clear()
     return has_changed(files)
 
 
