@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
 
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
+STATES = ("running", "interrupted", "done", "failed", "pruned")
+SIGNATURE = re.compile(r"[0-9a-f]{12}")
 CONFIG_TYPES = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml has
 
 
@@ -91,6 +94,14 @@ class RunFiles:
             remedy = "upgrade musicreclass, or use another folder"
             raise RunError(f"{self.folder}: {message}; {remedy}", "newer_format", self.folder, written)
         return identity
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether identity.json is one that a run has written."""
+        content = self._read_json("identity.json")
+        signature = content.get("signature")
+        is_signed = isinstance(signature, str) and SIGNATURE.fullmatch(signature) is not None
+        return isinstance(content.get("format"), int) and (is_signed or content.get("cleared") is True)
 
     @property
     def status(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError, notices
-from musicreclass.runs.files import FORMAT, RunFiles
+from musicreclass.runs.files import FORMAT, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
@@ -33,7 +33,9 @@ log = logging.getLogger("musicreclass")
 TRACKS = "tracks.parquet"
 RESULTS = ("metrics.json", "provenance.json", TRACKS, "predictions", "model", "figures")  # written when training ends
 PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
-LEFTOVERS = re.compile(r"\.lock.*|\..+\.part")  # of a process killed before it wrote identity.json
+RECORDS = ("identity.json", "status.json", "config.yaml")
+LEFTOVERS = re.compile(r"\.lock.*|\.identity\.json\.\d+\.part")  # of a process killed before it wrote identity.json
+SCRATCH = re.compile(r"\.(?P<name>.+)\.\d+\.(part|old)")  # of a process killed while it replaced a file or folder
 
 
 class Run(RunFiles):
@@ -105,8 +107,7 @@ class Run(RunFiles):
                 remove(self.folder / name)
             self.write_identity(identity)
             self.set_state("running")
-            for leftover in (*self.folder.rglob(".*.part"), *self.folder.rglob(".*.old")):
-                remove(leftover)
+            self._remove_leftovers()
             write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise self._write_error(error) from error
@@ -188,12 +189,29 @@ class Run(RunFiles):
         notices.warning("%s: waiting for %s", self.folder, describe_owner(owner))
 
     def _refuse_foreign_files(self) -> None:
-        """Raise if the folder contains anything but a run: it is never written into."""
-        if self.folder.is_dir() and not (self.folder / "identity.json").is_file():
-            foreign = [path.name for path in self.folder.iterdir() if not LEFTOVERS.fullmatch(path.name)]
-            if foreign:
-                message = f"contains {foreign[0]!r}, which is not part of a run; choose a new or an empty folder"
-                raise RunError(f"run_dir={self.folder}: {message}", "foreign_files", self.folder, foreign[0])
+        """Raise if the folder contains anything but a run: it is never written into.
+
+        What makes it a run is an identity and a status that a run has written. A run killed between the two has no other files.
+        """
+        if not self.folder.is_dir() or (self.has_identity and self.state in STATES):
+            return
+        begun = ("identity.json",) if self.has_identity else ()
+        names = sorted(path.name for path in self.folder.iterdir())
+        foreign = [name for name in names if name not in begun and not LEFTOVERS.fullmatch(name)]
+        if foreign:
+            message = f"contains {foreign[0]!r} and is not the folder of a run; choose a new or an empty folder"
+            raise RunError(f"run_dir={self.folder}: {message}", "foreign_files", self.folder, foreign[0])
+
+    def _remove_leftovers(self) -> None:
+        """Remove the scratch files of a killed process, of the names that a run writes."""
+        names = (*RESULTS, *PROGRESS, *RECORDS)
+        scratch = [(path, SCRATCH.fullmatch(path.name)) for path in self.folder.iterdir()]
+        leftovers = [path for path, match in scratch if match and match["name"] in names]
+        checkpoints = self.folder / "checkpoints"
+        if checkpoints.is_dir() and not checkpoints.is_symlink():
+            leftovers += [path for path in checkpoints.iterdir() if SCRATCH.fullmatch(path.name)]
+        for path in leftovers:
+            remove(path)
 
     def _write_error(self, error: OSError) -> RunError:
         message = f"{self.folder}: the run folder cannot be written ({error.strerror})"

@@ -70,12 +70,18 @@ def evaluate(
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
     profile = use_machine(for_one_process(settings))[1]
-    data = open_to_score(folder, settings, profile, run.identity.encoder)
-    classifier = run.classifier(trust)
-    if data.fingerprint() == run.identity.fingerprint and split != "all":
-        score_split(run, classifier, data, split)
-        return Scored(run, split)
-    return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
+    identity = run.identity
+    data = open_to_score(folder, settings, profile, identity.encoder)
+    with run.claimed():
+        if run.state != "done" or run.identity != identity:
+            raise RunError(f"{folder}: was trained again meanwhile; start again", "run_changed", folder)
+        if not overrides and split in run.metrics:  # scored by another process meanwhile
+            return Scored(run, split, already=True)
+        classifier = run.classifier(trust)
+        if data.fingerprint() == identity.fingerprint and split != "all":
+            score_split(run, classifier, data, split)
+            return Scored(run, split)
+        return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
 
 
 def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) -> TrainSettings:

@@ -364,10 +364,65 @@ def test_clocks_that_jump(run, table, here, monkeypatch):
     assert run("compare", "r").code == 0
 
 
-def test_a_finished_run_without_a_signature_is_not_replaced(run, table, here):
-    arguments = ["train", *table_overrides(table), "run_dir=r"]
-    assert run(*arguments, "model=logreg").code == 0
-    (here / "r" / "identity.json").write_text('{"format": 1}')
-    result = run(*arguments, "model=xgboost")
-    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["another_run"])
-    assert Run.open(here / "r").config["choices"]["model"] == "logreg"
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+IDENTITIES = {  # what a folder that no run has written may have as identity.json and status.json
+    "neither": (None, None),
+    "empty": ("{}", None),
+    "a status alone": (None, '{"state": "done"}'),
+    "no signature": ('{"format": 1}', '{"state": "done"}'),
+    "another signature": ('{"format": 1, "signature": "mine"}', '{"state": "done"}'),
+    "no status": ('{"format": 1, "signature": "0123456789ab"}', None),
+    "another state": ('{"format": 1, "signature": "0123456789ab"}', '{"state": "open"}'),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_a_folder_that_no_run_has_written_is_not_changed(name, run, table, here):
+    project = here / "project"
+    for file in (
+        "model/weights.pt",
+        "figures/cover.png",
+        "config.yaml",
+        ".draft.1.part",
+        "src/.cache.old",
+        "src/.x.part",
+    ):
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text("mine")
+    for file, content in zip(("identity.json", "status.json"), IDENTITIES[name], strict=True):
+        if content is not None:
+            (project / file).write_text(content)
+    before = contents(project)
+    for force in ("true", "false"):
+        arguments = [*table_overrides(table), "model=logreg", "run_dir=project", f"force={force}"]
+        result = run("train", *arguments)
+        assert (result.code, [problem.kind for problem in result.problems]) == (2, ["foreign_files"])
+        assert contents(project) == before
+
+
+def test_only_what_a_run_writes_is_removed(run, table, here):
+    arguments = ["train", *table_overrides(table), "model=logreg", "run_dir=r"]
+    assert run(*arguments).code == 0
+    added = ("notes.txt", ".notes.txt.12.part", "src/.config.yaml.12.old", "model.old/weights.pt")
+    ours = (".config.yaml.12.part", ".model.12.old/weights.pt", "checkpoints/.rounds.bin.12.part")
+    for file in (*added, *ours):
+        (here / "r" / file).parent.mkdir(parents=True, exist_ok=True)
+        (here / "r" / file).write_text("x")
+    assert run(*arguments, "force=true").code == 0
+    names = contents(here / "r")
+    assert {*added} <= names.keys()
+    assert names.keys().isdisjoint(ours)
+
+
+def test_a_run_killed_between_its_first_files_starts_again(run, table, here):
+    arguments = ["train", *table_overrides(table), "model=logreg", "run_dir=r"]
+    (here / "r").mkdir()
+    (here / "r" / "identity.json").write_text('{"format": 1, "signature": "0123456789ab"}')
+    (here / "r" / ".lock.x").touch()
+    result = run(*arguments)
+    assert [problem.kind for problem in result.problems] == ["another_run"]
+    (here / "r" / "identity.json").write_text('{"format": 1, "cleared": true}')
+    assert run(*arguments).code == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,6 +13,7 @@ import torch
 import yaml
 
 from musicreclass.runs.folder import Run
+from musicreclass.tasks import evaluate
 from musicreclass.tasks.evaluate import with_other_data
 from tests.conftest import make_frame, only_run, table_overrides
 
@@ -210,3 +214,29 @@ def test_arguments_that_are_missing_are_named(run):
         assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [("invalid_arguments", task)])
         assert required in result.lines[0]
         assert optional not in result.lines[0]
+
+
+def test_a_run_is_locked_while_it_is_scored(run, finished, table, here):
+    """Several commands score several splits at once, and no score is lost; a run that is trained again is not scored."""
+    commands = [
+        subprocess.Popen([sys.executable, "-m", "musicreclass", "evaluate", str(finished.folder), *arguments], cwd=here)
+        for arguments in (["--split", "test"], ["--split", "train"], ["--split", "all"])
+    ]
+    assert [command.wait() for command in commands] == [0, 0, 0]
+    metrics = finished.metrics
+    assert {"train", "valid", "test"} <= metrics.keys()
+    assert len(metrics["elsewhere"]) == 1
+
+
+def test_a_run_that_changes_while_it_is_scored_is_not_written(run, finished, monkeypatch):
+    opened = evaluate.open_to_score
+
+    def open_slowly(*arguments: Any) -> Any:
+        finished.write_identity(replace(finished.identity, code="newer"))  # as another process would
+        return opened(*arguments)
+
+    monkeypatch.setattr(evaluate, "open_to_score", open_slowly)
+    before = finished.metrics
+    result = run("evaluate", str(finished.folder))
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["run_changed"])
+    assert finished.metrics == before
