@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -111,7 +112,17 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         suggestion = f"'{key}=\"{value}\"'"
     elif isinstance(value, (str, int, float)) and is_valid([value], kind):
         suggestion = f"{key}=[{value}]"
+    elif isinstance(value, str) and is_valid(decoded(value), kind):
+        suggestion = f"'{key}=\"${{oc.decode:...}}\"', since {value!r} is text"
     return wrong_value(key, value, rule(kind), suggestion)
+
+
+def decoded(text: str) -> Any:
+    """The number, truth value or list that a text stands for, such as that of an environment variable; else the text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def is_valid(value: Any, kind: Any) -> bool:

@@ -118,6 +118,14 @@ def test_values_of_interpolations_are_checked(run, monkeypatch, override, expect
     assert result.code == 2
     (problem,) = result.problems
     assert (problem.kind, problem.key) == ("invalid_value", key)
+    assert ("oc.decode" in problem.suggestion) == (value in ("false", "1", "64"))
+
+
+def test_text_can_be_decoded(run, monkeypatch):
+    monkeypatch.setenv("X", "7")
+    result = run("train", 'seed="${oc.decode:${oc.env:X}}"', "data=demo", "--cfg", "job", "--resolve")
+    assert result.code == 0, result.err
+    assert "seed: 7" in result.out.splitlines()
 
 
 def test_a_wrong_value_is_reported_where_it_is_set(here):
