@@ -22,6 +22,7 @@ from musicreclass.hardware.machine import cores
 from musicreclass.storage.store import Store, file_digests
 
 METADATA = ("split", "group", "album")
+SHOWN = 3  # bad files that messages name
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
@@ -219,14 +220,15 @@ class AudioData(TrackData):
         usable[list(bad)] = False
         if not bad:
             return usable
-        named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()])
+        named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()], SHOWN)
         if self.on_bad_file == "error":
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
         for reason, count in Counter(bad.values()).items():
             name = f"with a bad file: {reason}"
             self.dropped[name] = self.dropped.get(name, 0) + count
-        self.notes.append(f"bad files: {named}")
+        self.bad_files = {tracks.path[i]: reason for i, reason in bad.items()}
+        self.notes.append(f"bad files: {named}" + ("; all are in bad_files.csv" if len(bad) > SHOWN else ""))
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
             fraction = float((~usable[rows]).mean())
             if fraction > self.max_bad_fraction:

@@ -178,6 +178,7 @@ class TrackData(LightningDataModule, ABC):
         classes: the class names, sorted; a class number is an index into this list.
         protocol: the split's name, and whether it leaks.
         dropped: number of tracks left out, by reason.
+        bad_files: why a file cannot be used, by path.
         notes: other facts that readers of the results need, one line each.
         needs: the splits that must not be empty; none for data that is only scored.
     """
@@ -201,6 +202,7 @@ class TrackData(LightningDataModule, ABC):
         self.classes: list[str] = []
         self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
         self.dropped: dict[str, int] = {}
+        self.bad_files: dict[str, str] = {}
         self.notes: list[str] = []
         self.needs: tuple[str, ...] = ("train", "valid")
 

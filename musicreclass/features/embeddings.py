@@ -74,7 +74,7 @@ class EmbeddedTracks(TableData):
         self.tracks, self.classes = source.tracks, source.classes
         overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
         self.protocol = replace(source.protocol, pretraining_overlap=overlap)
-        self.dropped, self.notes = source.dropped, source.notes
+        self.dropped, self.notes, self.bad_files = source.dropped, source.notes, source.bad_files
         self.columns = self.encoder.columns
         self.row_track = np.arange(len(self.tracks))
         self.x = self.load_table()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("musicreclass")
 
 TRACKS = "tracks.parquet"
-RESULTS = ("metrics.json", "provenance.json", TRACKS, "predictions", "model", "figures")  # written when training ends
+BAD_FILES = "bad_files.csv"
+RESULTS = (
+    BAD_FILES,
+    "metrics.json",
+    "provenance.json",
+    TRACKS,
+    "predictions",
+    "model",
+    "figures",
+)  # written when training ends
 PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
 RECORDS = ("identity.json", "status.json", "config.yaml")
 LEFTOVERS = re.compile(r"\.lock.*|\.identity\.json\.\d+\.part")  # of a process killed before it wrote identity.json
@@ -130,6 +140,12 @@ class Run(RunFiles):
         """Record the tracks with split, group and checksum, to detect leaks into data that is scored later."""
         with replacing(self.folder / TRACKS) as scratch:
             tracks.drop(columns=["path"]).to_parquet(scratch)
+
+    def save_bad_files(self, reasons: dict[str, str]) -> None:
+        """List the files that could not be used, with the reasons; no file if there are none."""
+        if reasons:
+            with replacing(self.folder / BAD_FILES) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([("path", "reason"), *reasons.items()])
 
     def set_state(self, state: str, error: str | None = None) -> None:
         """Write status.json."""

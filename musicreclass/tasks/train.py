@@ -81,6 +81,9 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     note_random_weights(plan)
     for line in (*plan.data.protocol.why, *plan.data.notes):
         log.info("data: %s", line)
+    for path, reason in plan.data.bad_files.items():
+        log.info("bad file: %s: %s", path, reason)
+    plan.run.save_bad_files(plan.data.bad_files)
     curves = Curves(plan.run.folder, plan.settings.logger.tensorboard, resume)
     monitor = fit(plan, curves, resume, on_epoch)
     plan.run.check_lock()

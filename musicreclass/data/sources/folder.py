@@ -51,11 +51,11 @@ class GenreFolders(AudioData):
         paths: list[Path] = []
         targets: list[str] = []
         groups: list[str | None] = []
-        folders, empty = [root], []
+        folders, empty, refused = [root], [], list[Path]()
         not_utf8 = 0
         for genre in genres:
             before = len(paths)
-            for folder, files in walk(genre):
+            for folder, files in walk(genre, refused):
                 folders.append(folder)
                 for file in files:
                     if not is_utf8(str(file)):
@@ -78,9 +78,12 @@ class GenreFolders(AudioData):
             target=targets,
             metadata={"group": groups},
             folders=folders,
-            sources=[],
+            sources=None if refused else [],  # what such a folder contains may become readable
             dropped={"with a name that is not UTF-8": not_utf8} if not_utf8 else {},
-            notes=_folder_notes(genres, empty),
+            notes=[
+                *_folder_notes(genres, empty),
+                *(f"the folder {name} may not be read and was skipped" for name in refused),
+            ],
         )
 
     def _artist(self, file: Path, genre: Path) -> str | None:
@@ -88,7 +91,7 @@ class GenreFolders(AudioData):
         parts = file.relative_to(genre).parts
         if self.group_by in ("folder", "auto") and len(parts) > 1:
             return parts[0].casefold()
-        if self.group_by not in ("tag", "auto"):
+        if self.group_by not in ("tag", "auto") or not file.is_file():  # opening a pipe would block
             return None
         try:
             with soundfile.SoundFile(os.fsencode(file)) as sound:
@@ -115,21 +118,26 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders with their recordings, in sorted order. Links to folders are followed, but each folder is visited once."""
+def walk(root: Path, refused: list[Path]) -> Iterator[tuple[Path, list[Path]]]:
+    """Folders with their recordings, in sorted order. Links to folders are followed, but each folder is visited once.
+
+    Args:
+        root: where to start.
+        refused: takes the folders that may not be read, which are left out.
+    """
     visited: set[tuple[int, int]] = set()
     pending = [root]
     while pending:
         folder = pending.pop()
-        stat = folder.stat()
-        if (stat.st_dev, stat.st_ino) in visited:
+        try:
+            stat = folder.stat()
+            if (stat.st_dev, stat.st_ino) in visited:
+                continue
+            visited.add((stat.st_dev, stat.st_ino))
+            entries = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
+            subfolders = {f for f in entries if f.is_dir()}
+        except PermissionError:
+            refused.append(folder)
             continue
-        visited.add((stat.st_dev, stat.st_ino))
-        entries = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
-        yield folder, [f for f in entries if f.suffix.lower() in SUFFIXES and _is_file_or_link(f)]
-        pending += [f for f in reversed(entries) if f.is_dir()]
-
-
-def _is_file_or_link(path: Path) -> bool:
-    """Whether a path is a file, or a broken or looping link, which is reported as a bad file."""
-    return path.is_file() or (path.is_symlink() and not path.is_dir())
+        yield folder, [f for f in entries if f.suffix.lower() in SUFFIXES and f not in subfolders]
+        pending += [f for f in reversed(entries) if f in subfolders]

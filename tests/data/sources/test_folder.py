@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -64,6 +65,10 @@ def test_bad_files_are_counted_and_left_out(run, library, here):
     result = run("train", "data=folder", f"data.root={library}", *SMALL, "data.max_bad_fraction=0.5")
     assert result.code == 0
     assert "empty file" in " ".join(result.out.split())
+    listed = pd.read_csv(only_run(here) / "bad_files.csv").set_index("path").reason
+    assert listed.to_dict() == {str(path): reason for reason, path in bad.items()}
+    text = (only_run(here) / "run.log").read_text()
+    assert all(f"{path}: {reason}" in text for reason, path in bad.items())
     rejected = run("train", "data=folder", f"data.root={library}", *SMALL)
     assert rejected.code == 2
     assert "10.0 %" in rejected.lines[-1]
@@ -105,6 +110,7 @@ def test_an_unreadable_file(library):
 def test_names_that_are_not_utf8_pipes_and_loops(library):
     (library / "jazz" / "self.wav").symlink_to(library / "jazz" / "self.wav")
     os.mkfifo(library / "jazz" / "pipe.wav")
+    (library / "jazz" / "link.wav").symlink_to(library / "jazz" / "pipe.wav")
     (library / "rock ").mkdir()
     write_tone(library / "rock " / "one.wav", 2000, 77)
     with open(os.fsencode(library / "jazz") + b"/t\xff\xfe.wav", "wb") as file:
@@ -114,7 +120,21 @@ def test_names_that_are_not_utf8_pipes_and_loops(library):
     assert data.classes == ["blues", "jazz", "rock"]
     assert any(note.endswith("one genre: rock") for note in data.notes)
     assert len(data.tracks) == 37
-    assert bad_files(data) == {"cannot be read": 1}
+    assert bad_files(data) == {"cannot be read": 1, "not a file": 2}
+
+
+def test_folders_that_may_not_be_read_are_skipped(library):
+    (library / "lost+found").mkdir(mode=0)
+    (library / "jazz" / "private").mkdir()
+    write_tone(library / "jazz" / "private" / "one.wav", 2000, 5)
+    (library / "jazz" / "private").chmod(0o400)  # its names can be listed, but no file opened
+    data = powerless(lambda: opened(library))
+    assert len(data.tracks) == 36
+    for name in ("lost+found", "private"):
+        assert any(note.endswith(f"/{name} may not be read and was skipped") for note in data.notes)
+    assert data.files() == []  # so that the folders are read again
+    (library / "jazz" / "private").chmod(0o700)
+    assert len(powerless(lambda: opened(library)).tracks) == 37
 
 
 def test_a_temporarily_unavailable_file_is_not_stored_as_bad(library, here, monkeypatch):
