@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
+MAX_VALUES = 100_000  # of a configuration; real ones have a few hundred
 CONFIG_TYPES = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml has
 
 
@@ -68,6 +70,8 @@ class RunFiles:
             raise unreadable(path, error) from error
         if not isinstance(config, dict):
             raise unreadable(path, "not a configuration")
+        if count_values(config, {}) > MAX_VALUES:
+            raise unreadable(path, f"contains more than {MAX_VALUES:,} values")
         for name, kind in CONFIG_TYPES.items():
             if not isinstance(config.get(name), kind):
                 raise unreadable(path, f"{name} is missing or invalid")
@@ -179,6 +183,21 @@ class RunFiles:
         if not isinstance(content, dict):
             raise unreadable(path, "not a JSON object")
         return content
+
+
+def count_values(node: Any, counts: dict[int, float]) -> float:
+    """How many values a node has if YAML's aliases are written out; infinite if it contains itself.
+
+    Args:
+        node: a value, list or dictionary.
+        counts: of the nodes that were counted, by `id`.
+    """
+    if not isinstance(node, (list, dict)):
+        return 1
+    if id(node) not in counts:
+        counts[id(node)] = math.inf  # while it is counted
+        counts[id(node)] = 1 + sum(count_values(v, counts) for v in (node.values() if isinstance(node, dict) else node))
+    return counts[id(node)]
 
 
 def unreadable(path: Path, cause: Exception | str) -> RunError:

@@ -6,6 +6,7 @@ given a folder of links to the event files, named by data, model, seed and the s
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
 
 REFRESH_SECONDS = 10
-MAX_LINK_NAME = 100  # characters
+MAX_LINK_NAME = 200  # bytes; file systems allow 255
 
 
 class Links:
@@ -62,10 +63,11 @@ def unique_names(runs: dict[Path, Run]) -> dict[Path, str]:
     """A unique name for each run: data, model, seed, and the settings in which runs of that model differ."""
     rows: dict[Path, Row] = {}
     for folder, run in runs.items():
-        with suppress(RunError, KeyError, TypeError, ValueError):  # damaged or just created: named by its folder
+        # damaged or just created: named by its folder
+        with suppress(RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
             rows[folder] = Row([read_settings(run)], {})
     label_rows(list(rows.values()))
-    names = {folder: link_name(rows[folder]) if folder in rows else folder.name for folder in runs}
+    names = {folder: link_name(rows[folder]) if folder in rows else shorten(folder.name) for folder in runs}
     folders = defaultdict(list)
     for folder, name in names.items():
         folders[name].append(folder)
@@ -100,7 +102,12 @@ def link_name(row: Row) -> str:
     run = row.runs[0]
     differences = [f"{name}={value}" for name, value in row.differences.items() if name not in ("data", "seed", "run")]
     name = " ".join([run.data, row.model, f"s{run.seed}", *differences])
-    return re.sub(r"[^\w .,=+()\[\]-]", "_", name)[:MAX_LINK_NAME].strip(". ")
+    return shorten(re.sub(r"[^\w .,=+()\[\]-]", "_", name)).strip(". ")
+
+
+def shorten(name: str) -> str:
+    """The beginning of a file name that is too long; its length in bytes counts."""
+    return os.fsencode(name)[:MAX_LINK_NAME].decode("utf-8", errors="ignore")
 
 
 def serve(paths: list[Path], host: str, port: str) -> int:

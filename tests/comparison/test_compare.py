@@ -128,6 +128,15 @@ def without(metrics: dict, *keys: str) -> str:
     return json.dumps(metrics)
 
 
+def nested_aliases(depth: int) -> str:
+    """A few lines that stand for a list of 2 ** depth values."""
+    lines = [
+        "level0: &level0 [1, 1]",
+        *(f"level{i}: &level{i} [*level{i - 1}, *level{i - 1}]" for i in range(1, depth)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def test_damaged_runs_are_skipped_with_a_line_each(run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/intact").code == 0
     metrics = json.loads((here / "runs" / "intact" / "metrics.json").read_text())
@@ -152,7 +161,13 @@ def test_damaged_runs_are_skipped_with_a_line_each(run, table, here):
             json.dumps({**metrics, "protocol": {**metrics["protocol"], "leaky": "perhaps"}}),
         ],
         "identity.json": ["{}", "3"],
-        "config.yaml": ["3", "seed: 1", config.replace("\nfeatures:", "\nfeatures: 3\nonce:")],
+        "config.yaml": [
+            "3",
+            "seed: 1",
+            config.replace("\nfeatures:", "\nfeatures: 3\nonce:"),
+            config + "loop: &loop [*loop]\n",
+            config + nested_aliases(60),
+        ],
         "status.json": ["no json", "{}"],
         "predictions/valid.parquet": ["", "no parquet"],
     }

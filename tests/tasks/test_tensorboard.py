@@ -50,10 +50,23 @@ def test_damaged_runs_and_copies_are_linked(here):
     make_run_with_events(here / "o", "broken")
     (here / "o" / "broken" / "config.yaml").write_text("[")
     (here / "links").mkdir()
+    make_run_with_events(here / "o", "five")
+    config = here / "o" / "five" / "config.yaml"
+    config.write_text(config.read_text() + "\nfeatures: 5\n")
+    make_run_with_events(here / "o", "歌" * 80)  # 240 bytes
+    (here / "o" / ("歌" * 80) / "config.yaml").write_text("loop: &loop [*loop]\n")
     Links(here / "links", [here / "o"]).refresh()
     targets = link_targets(here / "links")
-    assert sorted(targets.values()) == ["a-111111", "a-222222", "broken"]
+    assert sorted(targets.values()) == ["a-111111", "a-222222", "broken", "five", "歌" * 80]
     assert targets["broken"] == "broken"
+
+
+def test_long_names_are_shortened(here):
+    for name in "ab":
+        make_run_with_events(here / "o", name, settings={"note": "歌" * 200 + name})
+    (here / "links").mkdir()
+    Links(here / "links", [here / "o"]).refresh()
+    assert sorted(link_targets(here / "links").values()) == ["a", "b"]
 
 
 def test_a_folder_without_event_files_is_a_user_error(run, here):
