@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.options import Options
-from musicreclass.errors import UserError, printable
+from musicreclass.cli.terminal import say, show
+from musicreclass.errors import UserError
 from musicreclass.runs.find import find_runs
 from musicreclass.storage.atomic import write_text
 
@@ -38,15 +39,13 @@ def main(arguments: list[str]) -> int:
     for path in args.runs:
         find_runs(path)  # a wrong path is reported before anything heavy is imported
 
-    from rich.console import Console
-
     from musicreclass.comparison.render.terminal import render_tables
     from musicreclass.tasks.compare import compare
 
     tables, skipped = compare(args.runs, args.each)
-    Console(highlight=False).print(render_tables(tables))
+    show(render_tables(tables))
     for line in skipped:
-        print(f"skipped: {printable(line)}")
+        say(f"skipped: {line}")
     for file in args.output:
         try:
             write_text(file, format_tables(tables, file.suffix))

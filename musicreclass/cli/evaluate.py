@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicreclass.cli.options import Options
+from musicreclass.cli.terminal import say, show
 from musicreclass.runs.folder import Run
 
 
@@ -34,23 +35,15 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_intermixed_args(arguments)
     Run.open(args.run)  # a wrong path is reported before anything heavy is imported
     try:
+        from musicreclass.report.summary import summary
         from musicreclass.tasks.evaluate import evaluate
 
         scored = evaluate(args.run, args.split, args.overrides, args.config_dir, tuple(args.trust))
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from leaving
     if scored.already:
-        print(f"{scored.name} has already been scored")
+        say(f"{scored.name} has already been scored")
     elif scored.name != args.split:
-        print(f"recorded as {scored.name}, separate from the run's own scores")
-    show(scored.run, scored.name)
+        say(f"recorded as {scored.name}, separate from the run's own scores")
+    show(summary(scored.run, [scored.name]))
     return 0
-
-
-def show(run: Run, name: str) -> None:
-    """Print the scores of one split."""
-    from rich.console import Console
-
-    from musicreclass.report.summary import summary
-
-    Console(highlight=False).print(summary(run, [name]))

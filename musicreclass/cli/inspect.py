@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from musicreclass.cli.options import Options
-from musicreclass.errors import printable
+from musicreclass.cli.terminal import say, show
 from musicreclass.tasks.inspect import Inspection, inspect_file, inspect_run
 
 
@@ -22,21 +22,20 @@ def main(arguments: list[str]) -> int:
         "path", type=Path, metavar="PATH", help="a .pth, .pt, .ckpt or .safetensors file, or a run folder"
     )
     path = parser.parse_args(arguments).path.expanduser()
-    console = Console(highlight=False, markup=False)
     for inspection in inspect_run(path) if path.is_dir() else [inspect_file(path)]:
-        print_inspection(inspection, console)
+        print_inspection(inspection)
     return 0
 
 
-def print_inspection(inspection: Inspection, console: Console) -> None:
+def print_inspection(inspection: Inspection) -> None:
     """Print facts, modules and uses, in this order."""
     width = max(len(name) for name, _ in inspection.facts)
     for name, value in inspection.facts:
-        console.print(printable(f"{name:<{width}}  {value}"), soft_wrap=True)
+        say(f"{name:<{width}}  {value}")
     if inspection.modules:
-        console.print(module_table(inspection.modules))
+        show(module_table(inspection.modules))
     for line in inspection.uses:
-        console.print(printable(line), soft_wrap=True)
+        say(line)
 
 
 def module_table(modules: list[tuple[str, str, str, str, str]]) -> Table:
@@ -47,6 +46,6 @@ def module_table(modules: list[tuple[str, str, str, str, str]]) -> Table:
         table.columns[column].justify = "right"
     *rows, total = modules
     for name, *cells in rows:
-        table.add_row(printable(name), *cells)
+        table.add_row(Text(name), *cells)
     table.add_row(*total, style="bold")
     return table

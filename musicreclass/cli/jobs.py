@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
+from musicreclass.cli.terminal import say, show
 from musicreclass.errors import TrialPruned
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def prepare_job(cfg: DictConfig) -> None:
         settings = settings_of("prepare", with_hydra_choices(cfg))
         assert isinstance(settings, PrepareSettings)
         for line in prepare(settings):
-            print(line, flush=True)
+            say(line)
 
     end_process_on_error(work)
 
@@ -49,10 +49,10 @@ def train_job(cfg: DictConfig) -> float | None:
 
         sweep = Sweep.of(hydra)
         overrides = list(hydra.overrides.task)
-        print(f"job {hydra.job.num}: {' '.join(overrides)}", flush=True)
+        say(f"job {hydra.job.num}: {' '.join(overrides)}")
         outcome = sweep.run_job(lambda: settings_of_job(cfg), hydra.job.num, overrides, hydra.launcher, train_one)
         if isinstance(outcome.error, TrialPruned):
-            print(f"job {hydra.job.num}: {outcome.error}", flush=True)
+            say(f"job {hydra.job.num}: {outcome.error}")
         elif outcome.error is not None:
             report_error(outcome.error)
         return outcome.macro_f1
@@ -86,22 +86,20 @@ def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
 
     run, trained_before = find_or_train(settings, on_epoch)
     if trained_before and not is_worker_rank(settings.hardware):
-        print(f"already finished: {run.folder} (force=true trains it again)")
+        say(f"already finished: {run.folder} (force=true trains it again)")
         if run.is_stale:
-            print("musicreclass: the code has changed since this run; force=true trains it again", file=sys.stderr)
+            say("musicreclass: the code has changed since this run; force=true trains it again", error=True)
     return run
 
 
 def train_and_show(settings: TrainSettings) -> None:
     """Train one run and print its scores; of several processes of one launch only the first prints."""
-    from rich.console import Console
-
     from musicreclass.hardware.launch import is_worker_rank
     from musicreclass.report.summary import summary
 
     quiet = is_worker_rank(settings.hardware)
     if not quiet:
-        print("starting ...", flush=True)  # importing the libraries takes seconds
+        say("starting ...")  # importing the libraries takes seconds
     try:
         run = train_one(settings)
     except KeyboardInterrupt:
@@ -111,7 +109,7 @@ def train_and_show(settings: TrainSettings) -> None:
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from None
     if not quiet:
-        Console(highlight=False).print(summary(run))
+        show(summary(run))
 
 
 def end_process_on_error(work: Callable[[], None]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import traceback
 
-from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, notices, printable
+from musicreclass.cli.terminal import say
+from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, notices
 
 
 class NoticeHandler(logging.Handler):
@@ -15,7 +15,7 @@ class NoticeHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        say(record.getMessage(), error=True)
 
 
 def show_notices() -> None:
@@ -39,11 +39,11 @@ def report_error(error: Exception) -> int:
             message = f"{error.filename or 'the system'}: {error.strerror or message}"
         elif not (by_user or isinstance(error, RunFailedError)):
             message = f"{type(error).__name__}: {message}"
-        print(f"musicreclass: {printable(message)}", file=sys.stderr)
+        say(f"musicreclass: {message}", error=True)
     return 2 if by_user else 1
 
 
 def report_stop(error: KeyboardInterrupt) -> int:
     """Print that the task was stopped by Ctrl-C or SIGTERM; return the exit code that shells expect."""
-    print("musicreclass: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+    say("musicreclass: stopped; the same command resumes from the last checkpoint", error=True)
     return 143 if isinstance(error, Terminated) else 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from musicreclass.cli.options import Options
+from musicreclass.cli.terminal import say
 from musicreclass.errors import UserError
 from musicreclass.hardware.machine import ROOT, jetson_model
 from musicreclass.hardware.sensors import GpuSensors, HostSensors, Readings, gpu_count, loaded_torch, open_nvml
@@ -78,8 +78,8 @@ def measure_model(model: str, overrides: list[str]) -> int:
     from musicreclass.tasks.batch_size import checked_settings, try_model
 
     settings = checked_settings(model, overrides)
-    print("measuring ...", file=sys.stderr, flush=True)
-    print(try_model(model, settings))
+    say("measuring ...", error=True)
+    say(try_model(model, settings))
     return 0
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from musicreclass.cli.terminal import say, show
 from musicreclass.sweep.sweep import ENDED_AS_PLANNED
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ BEST_TRIALS = 5  # in the table of a search
 def print_job_end(record: JobRecord) -> None:
     """Print how a job of another process ended."""
     if record.state in ENDED_AS_PLANNED:
-        print(f"job {record.job}: {record.error or record.state}", flush=True)
+        say(f"job {record.job}: {record.error or record.state}")
     else:
-        print(f"musicreclass: job {record.job} {record.state}: {record.error}", file=sys.stderr, flush=True)
+        say(f"musicreclass: job {record.job} {record.state}: {record.error}", error=True)
 
 
 def print_summary(records: list[JobRecord], folder: Path, with_jobs: bool) -> int:
@@ -40,15 +39,15 @@ def print_summary(records: list[JobRecord], folder: Path, with_jobs: bool) -> in
         The exit code: 1 if any job failed.
     """
     if with_jobs:
-        Console(highlight=False).print(job_table(records))
+        show(job_table(records))
     pruned = sum(record.state == "pruned" for record in records)
     failed = [record for record in records if record.state not in ENDED_AS_PLANNED]
     done = f"{len(records) - len(failed) - pruned} of {len(records)} jobs done" + (
         f", {pruned} pruned" if pruned else ""
     )
-    print(f"{done}; the list is {folder / 'runs.csv'}")
+    say(f"{done}; the list is {folder / 'runs.csv'}")
     for record in failed:
-        print(f"job {record.job} {record.state}: {record.error}")
+        say(f"job {record.job} {record.state}: {record.error}")
     return 1 if failed else 0
 
 
@@ -74,15 +73,15 @@ def job_table(records: list[JobRecord]) -> Table:
 def print_search(search: Search, result: SearchResult | None, folder: Path) -> None:
     """Print the best trials, the importance of each setting and the winner's command."""
     if result is None:
-        print("search: no trial was finished, so there is no winner")
+        say("search: no trial was finished, so there is no winner")
         return
-    Console(highlight=False).print(trial_table(search, result))
+    show(trial_table(search, result))
     best = result.scored[0]
     line = f"best validation macro-F1: {100 * best.score:.2f}, of trial {best.job} among {len(result.scored)}"
-    print(f"{line}; see {folder}/search.csv, importance.csv, search.png")
-    print("The best score of a search is optimistic: the trial was chosen for it. To run its settings with other seeds")
-    print("and score them on test:")
-    print(f"  {result.command}", flush=True)
+    say(f"{line}; see {folder}/search.csv, importance.csv, search.png")
+    say("The best score of a search is optimistic: the trial was chosen for it. To run its settings with other seeds")
+    say("and score them on test:")
+    say(f"  {result.command}")
 
 
 def trial_table(search: Search, result: SearchResult) -> Table:

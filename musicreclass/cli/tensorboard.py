@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicreclass.cli.options import Options
+from musicreclass.cli.terminal import say
 from musicreclass.tasks.tensorboard import serve
 
 
@@ -19,5 +20,5 @@ def main(arguments: list[str]) -> int:
         "--host", default="localhost", help="default: localhost; 0.0.0.0 accepts connections from other machines"
     )
     args = parser.parse_args(arguments)
-    print("press Ctrl-C to stop; new runs are added automatically", flush=True)
+    say("press Ctrl-C to stop; new runs are added automatically")
     return serve(args.runs, args.host, args.port)

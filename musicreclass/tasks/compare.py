@@ -12,7 +12,7 @@ import pandas as pd
 from musicreclass.comparison.entries import read_runs
 from musicreclass.comparison.render.text import as_csv
 from musicreclass.comparison.tables import Table, build_tables
-from musicreclass.errors import RunError, printable
+from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 
 
@@ -35,7 +35,7 @@ def compare(folders: Sequence[Path], each: bool = False) -> Comparison:
     """
     entries, skipped = read_runs([run for folder in folders for run in find_runs(folder)])
     if not entries:
-        reasons = "".join(f"; {printable(line)}" for line in skipped[:3])
+        reasons = "".join(f"; {line}" for line in skipped[:3])
         line = f"no finished runs under {', '.join(map(str, folders))}; train one first{reasons}"
         raise RunError(line, "no_finished_runs", str(folders[0]) if folders else "")
     return Comparison(build_tables(entries, each), skipped)

@@ -1,0 +1,58 @@
+"""Names cannot change what a terminal shows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from musicreclass.cli.terminal import say, show
+from tests.conftest import table_overrides
+from tests.library import SMALL
+
+ESCAPE = "\x1b[2J\x1b]0;title\x07"
+
+
+def test_control_characters_of_names_are_not_printed(run, table, library, here):
+    (library / f"punk{ESCAPE}").mkdir()
+    shutil.move(library / "rock", library / f"rock{ESCAPE}")
+    (library / "jazz" / f"bad{ESCAPE}.wav").write_text("not audio")
+    frame = pd.read_csv(table)
+    frame["label"] += ESCAPE
+    frame.rename(columns={"f0": f"f0{ESCAPE}"}).to_csv("names.csv", index=False)
+    names = [argument.replace(str(table), "names.csv") for argument in table_overrides(table)]
+    audio = ["data=folder", f"data.root={library}", *SMALL, "data.max_bad_fraction=0.5"]
+    commands: list[list[str]] = [
+        ["prepare", *audio[:2]],
+        ["train", *audio],
+        ["train", *names, "model=logreg", "run_dir=r"],
+        ["train", *names, "model=logreg", "run_dir=r"],
+        ["train", "-m", *names, "model=logreg,random_forest"],
+        ["evaluate", "r"],
+        ["inspect", "r"],
+        ["compare", "r", "outputs"],
+        ["train", *audio[:2], f"data.root=nowhere{ESCAPE}"],
+        ["train", *names, f"model={ESCAPE}"],
+        ["evaluate", f"nowhere{ESCAPE}"],
+        ["compare", f"nowhere{ESCAPE}"],
+    ]
+    for command in commands:
+        result = run(*command)
+        assert result.code in (0, 2), result.err
+        for text in (result.out, result.err):
+            assert text.replace("\n", "").isprintable(), (command, text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_printed_without_control_characters(text):
+    table = Table("name", box=None)
+    table.add_row(text.replace("[", "("))  # brackets are rich's markup
+    for put in (lambda: say(text), lambda: show(table)):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            put()
+        assert output.getvalue().replace("\n", "").isprintable()
