@@ -8,15 +8,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from musicreclass.errors import printable
 from musicreclass.evaluation.confusion import confusion_matrix
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.report.fonts import choose_fonts
 from musicreclass.storage.atomic import replacing
 
 MAX_LABELLED_CLASSES = 60  # with more classes, names and counts would not be readable
 
 
 def plot_text(text: str) -> str:
-    """Shorten text, and escape what matplotlib would read as mathematics."""
+    """Shorten text, replace control characters, and escape what matplotlib would read as mathematics."""
+    text = printable(text)
     return (text if len(text) <= 60 else text[:57] + "...").replace("$", r"\$")
 
 
@@ -45,6 +48,7 @@ def confusion_figure(predictions: Predictions, title: str) -> Figure:
     axes.set_title(plot_text(title), fontsize=10)
     bar = figure.colorbar(image, shrink=0.8)
     bar.set_label("share of the true class", fontsize=9)
+    choose_fonts(figure)
     return figure
 
 
@@ -97,6 +101,7 @@ def spectrogram_figure(spectrograms: np.ndarray, names: list[str], seconds: floa
             axes.set_xlabel("s", fontsize=8)
         if panel % columns == 1 or columns == 1:
             axes.set_ylabel("mel band", fontsize=8)
+    choose_fonts(figure)
     return figure
 
 

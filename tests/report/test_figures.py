@@ -1,0 +1,46 @@
+"""Figures with names in any script."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from musicreclass.evaluation.predictions import Predictions
+from musicreclass.report import fonts
+from musicreclass.report.figures import confusion_figure, save_figure, spectrogram_figure
+
+
+def predictions(classes: list[str]) -> Predictions:
+    ids = [f"t{i}" for i in range(len(classes))]
+    labels = pd.DataFrame({"track_id": ids, "target": classes, "group": None})
+    return Predictions.of(ids, np.eye(len(classes)), classes, labels)
+
+
+@pytest.mark.parametrize("names", [["a/b ro$ck", "Блюз"], ["ジャズ", "摇滚", "가요"], ["\x1b[31mred", "tab\there"]])
+def test_names_are_drawn_without_warnings(names, tmp_path, caplog):
+    fonts.warn_of.cache_clear()
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        save_figure(confusion_figure(predictions(names), "title"), tmp_path / "a.png")
+        save_figure(spectrogram_figure(np.zeros((2, 8, 9)), names[:2], 0.1), tmp_path / "b.png")
+    installed = any("摇" in fonts.characters_of(family) for family in fonts.FALLBACKS)
+    messages = [record.getMessage() for record in caplog.records]
+    assert bool(messages) == ("摇滚" in names and not installed)
+
+
+def test_a_font_that_has_the_characters_is_used(monkeypatch):
+    """One that is installed everywhere stands for a font with Chinese characters."""
+    real = fonts.characters_of
+    monkeypatch.setattr(fonts, "FALLBACKS", ("DejaVu Serif", "DejaVu Sans Mono"))
+    monkeypatch.setattr(
+        fonts, "characters_of", lambda name: frozenset("摇滚") if name == "DejaVu Sans Mono" else real(name)
+    )
+    figure = confusion_figure(predictions(["摇滚", "rock"]), "title")
+    families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
+    assert families["摇滚"] == ["DejaVu Sans", "DejaVu Sans Mono"]
+    assert "DejaVu Sans Mono" not in families["rock"]
