@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from musicreclass.cli.terminal import say
 from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
 from musicreclass.config.locations import CONF
@@ -45,7 +46,7 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
     if problems:
         raise ConfigError(problems)
     if args.help:
-        print(task_help(task, tree, args.overrides), end="")
+        say(task_help(task, tree, args.overrides).rstrip("\n"))
         return args, None
     return args, check
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
+from musicreclass.cli.terminal import FAILURES, say
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import UserError
 from musicreclass.version import __version__
@@ -64,22 +65,28 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get(name) == "":  # an empty variable counts as unset
             del os.environ[name]
     try:
-        if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(HELP, end="")
-            return 0
-        if arguments[0] == "--version":
-            print(f"musicreclass {__version__}")
-            return 0
-        task, *rest = arguments
-        if task not in TASKS:
-            raise UserError(
-                f"{task}: no such task; {nearest(task, TASKS)}", "unknown_task", task, None, suggestion(task, TASKS)
-            )
-        return int(import_module(f"musicreclass.cli.{task}").main(rest))
+        code = run_task(arguments)
     except KeyboardInterrupt as error:
         return report_stop(error)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
     except Exception as error:
         return report_error(error)
+    return code or (1 if FAILURES else 0)
+
+
+def run_task(arguments: list[str]) -> int:
+    """Run the task that the first argument names; return its exit code.
+
+    Raises:
+        UserError: if there is no such task, and what the task raises.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        say(HELP.rstrip("\n"))
+        return 0
+    if arguments[0] == "--version":
+        say(f"musicreclass {__version__}")
+        return 0
+    task, *rest = arguments
+    if task not in TASKS:
+        near = suggestion(task, TASKS)
+        raise UserError(f"{task}: no such task; {nearest(task, TASKS)}", "unknown_task", task, None, near)
+    return int(import_module(f"musicreclass.cli.{task}").main(rest))

@@ -1,15 +1,23 @@
-"""Printing for the terminal. Names of files, classes and settings may contain control characters, which are replaced."""
+"""Printing for the terminal. Names of files, classes and settings may contain control characters, which are replaced.
+
+Output that cannot be written never ends a task: a closed pipe (`| head`) is silent, any other error is printed once to stderr and
+makes the exit code 1.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from musicreclass.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+FAILURES: list[str] = []  # errors of writing to stdout in this process
 
 
 def say(text: str, error: bool = False) -> None:
@@ -19,7 +27,8 @@ def say(text: str, error: bool = False) -> None:
         text: lines of text.
         error: whether to print to stderr.
     """
-    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr if error else sys.stdout, flush=True)
+    lines = "\n".join(map(printable, text.split("\n")))
+    _write(lambda: print(lines, file=sys.stderr if error else sys.stdout, flush=True), error)
 
 
 def show(content: RenderableType) -> None:
@@ -38,4 +47,26 @@ def show(content: RenderableType) -> None:
                     text = "\n".join(map(printable, segment.text.split("\n")))
                     yield Segment(text, segment.style)
 
-    SafeConsole(highlight=False).print(content, soft_wrap=False)
+        def on_broken_pipe(self) -> None:
+            """Let the caller handle it; rich would end the process."""
+            raise BrokenPipeError
+
+    def write() -> None:
+        SafeConsole(highlight=False).print(content)
+        sys.stdout.flush()
+
+    _write(write)
+
+
+def _write(write: Callable[[], None], error: bool = False) -> None:
+    try:
+        write()
+    except OSError as failure:
+        stream = sys.stderr if error else sys.stdout
+        with suppress(OSError, ValueError):  # from now on, what is written there is lost
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+        if not (error or isinstance(failure, BrokenPipeError)):
+            FAILURES.append(str(failure.strerror))
+            say(f"musicreclass: the output cannot be written ({failure.strerror})", error=True)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
 from musicreclass.cli.terminal import say, show
+from musicreclass.runs.folder import Run
 from tests.conftest import table_overrides
 from tests.library import SMALL
 
@@ -56,3 +61,28 @@ def test_any_text_is_printed_without_control_characters(text):
         with contextlib.redirect_stdout(io.StringIO()) as output:
             put()
         assert output.getvalue().replace("\n", "").isprintable()
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    program = f"{sys.executable} -m musicreclass"
+    script = f"set -o pipefail; {command.replace('musicreclass', program, 1)}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_closed_pipe_does_not_end_a_task(table, here):
+    arguments = " ".join([*table_overrides(table), "model=logreg", "run_dir=r"])
+    result = shell(f"musicreclass train {arguments} | head -0", here)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert Run.open(here / "r").state == "done"
+    assert shell("musicreclass compare r | head -0", here).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["train", "--help"])
+def test_output_that_cannot_be_written_is_one_line(command, table, here):
+    arguments = " ".join(
+        [command, *table_overrides(table), "model=logreg", "run_dir=r"] if command == "train" else [command]
+    )
+    result = shell(f"musicreclass {arguments} >/dev/full", here)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert command != "train" or Run.open(here / "r").state == "done"
