@@ -80,7 +80,7 @@ def test_evaluate_trusts_what_the_run_was_trained_with(here, table):
         assert mrc.evaluate(run, "all", other, config_dir=here / "conf")["n"] == 90
         with pytest.raises(RunError) as caught:
             mrc.evaluate(run.folder, "train")
-        assert caught.value.kind == "untrusted_code"
+        assert caught.value.kind == "untrusted_module"
         assert mrc.evaluate(run.folder, "train", trust=["api_estimators"])["n"] == 54
     finally:
         sys.path.remove(str(here))

@@ -143,9 +143,9 @@ class _UBJSON:
         return self._take(1).decode("latin-1")
 
     def _peek(self, marker: bytes) -> bool:
-        found = self.data[self.at : self.at + 1] == marker
-        self.at += found
-        return found
+        is_next = self.data[self.at : self.at + 1] == marker
+        self.at += is_next
+        return is_next
 
     def _number(self, marker: str) -> Any:
         if marker not in SIZES:

@@ -268,7 +268,7 @@ def test_a_broken_file_is_reported_only_if_it_is_chosen(run, here):
 USERS_FILES = {  # of closed sections: what the file contains, and the problems with it
     "early_stopping": ("patience: 3\nmin_delta: small\npatiense: 3\n",
                        [("invalid_value", "early_stopping.min_delta"), ("unknown_key", "early_stopping.patiense")]),
-    "data/split": ("protocol: randm\nfraction: 0.1\n",
+    "data/split": ("protocol: 3\nfraction: 0.1\n",
                    [("invalid_value", "data.split.protocol"), ("unknown_key", "data.split.fraction")]),
     "hardware": ("defaults:\n  - auto\n  - _self_\ndevices: many\ngpu: 1\n",
                  [("invalid_value", "hardware.devices"), ("unknown_key", "hardware.gpu")]),

@@ -13,7 +13,7 @@ import torch
 from musicreclass.errors import WeightsError
 from musicreclass.storage.atomic import POINTER
 
-MAX_OBJECTS = 1_000_000
+MAX_OBJECTS, MAX_DEPTH = 1_000_000, 200
 LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
 Shapes = Mapping[str, Sequence[int]]
 
@@ -154,15 +154,16 @@ def flatten_tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]
     """Every tensor in nested dictionaries and lists, with its full name.
 
     Raises:
-        ValueError: for more than `MAX_OBJECTS` values; objects that contain others several times can have any number.
+        ValueError: for more than `MAX_OBJECTS` values or `MAX_DEPTH` levels: objects that contain others several times, or
+            themselves, can have any number.
     """
     tensors: list[tuple[str, torch.Tensor]] = []
-    queue = [(name, value)]
+    queue = [(name, value, 0)]
     visited = 0
     while queue:
-        name, value = queue.pop()
+        name, value, depth = queue.pop()
         visited += 1
-        if visited > MAX_OBJECTS:
+        if visited > MAX_OBJECTS or depth > MAX_DEPTH:
             raise ValueError("contains too many objects")
         items: Iterable[tuple[Any, Any]] = ()
         if isinstance(value, torch.Tensor):
@@ -171,7 +172,7 @@ def flatten_tensors(value: Any, name: str = "") -> list[tuple[str, torch.Tensor]
             items = value.items()
         elif isinstance(value, (list, tuple)):
             items = enumerate(value)
-        queue += [(f"{name}.{key}" if name else str(key), child) for key, child in items][::-1]
+        queue += [(f"{name}.{key}" if name else str(key), child, depth + 1) for key, child in items][::-1]
     return tensors
 
 
