@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         nargs="*",
         default=[],
         metavar="OVERRIDE",
-        help="other data: data.path=FILE, data=NAME data.root=DIR",
+        help="other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
     )
     parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")

@@ -122,6 +122,19 @@ class Run(RunFiles):
         except OSError as error:
             raise self._write_error(error) from error
 
+    def subfolder(self, name: str) -> Path:
+        """A folder inside the run folder, to write into; created if it does not exist.
+
+        Raises:
+            RunError: if it is a link, which could lead out of the run folder.
+        """
+        path = self.folder / name
+        if path.is_symlink():
+            line = f"{path}: is a link; a run is written into folders of its own: remove the link"
+            raise RunError(line, "link_in_run", path)
+        path.mkdir(exist_ok=True)
+        return path
+
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace one of the folder's JSON files."""
         write_json(self.folder / name, value)

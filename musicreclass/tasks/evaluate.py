@@ -23,6 +23,7 @@ from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
 
+CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
 LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run knows which they are
 
@@ -93,8 +94,13 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
     """
     config = run.config
     locations, data_overrides = split_locations(config, overrides)
+    cache = local_cache([text for text in data_overrides if text.startswith(CACHE)])
+    data_overrides = [text for text in data_overrides if not text.startswith(CACHE)]
     if data_overrides:
         config = with_other_data(config, data_overrides, config_dir)
+    config["paths"] = {**config["paths"], "cache": cache}
+    if "store" in config["data"]:
+        config["data"] = {**config["data"], "store": cache}
     config["features"] = {**(config.get("features") or {}), **locations}
     try:
         settings = parse("train", config)
@@ -103,6 +109,11 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
         raise RunError(line, "unusable_config", run.folder) from error
     assert isinstance(settings, TrainSettings)
     return settings
+
+
+def local_cache(overrides: list[str]) -> str:
+    """The cache of this machine. That of the run's configuration may be anywhere, if another person trained it."""
+    return str(compose("prepare", overrides).paths.cache)
 
 
 def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -185,7 +196,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     keys = {text.partition("=")[0].lstrip("+"): text for text in overrides}
     for key, text in keys.items():
         if key.split(".")[0].split("/")[0] != "data":
-            line = f"{text}: only data can be overridden here; the model stays as it was trained"
+            line = f"{text}: only data and paths.cache can be overridden here; the model stays as it was trained"
             raise RunError(line, "not_data", key)
         if key in [f"data.{name}" for name in CLIPS]:
             raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)

@@ -48,9 +48,9 @@ def score_predictions(
 
     if not data.size(split):
         raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
+    tables, figures = run.subfolder("predictions"), run.subfolder("figures")
     predictions = classifier.predict(data, split)
-    (run.folder / "predictions").mkdir(exist_ok=True)
-    predictions.save(run.folder / "predictions" / f"{name}.parquet")
+    predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
-    save_figure(figure, run.folder / "figures" / f"confusion_matrix_{name}.png")
+    save_figure(figure, figures / f"confusion_matrix_{name}.png")
     return score(predictions), figure

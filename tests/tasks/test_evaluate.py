@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
 from musicreclass.tasks.evaluate import with_other_data
 from tests.conftest import make_frame, only_run, table_overrides
+from tests.library import SMALL
 
 
 @pytest.fixture
@@ -240,3 +242,26 @@ def test_a_run_that_changes_while_it_is_scored_is_not_written(run, finished, mon
     result = run("evaluate", str(finished.folder))
     assert (result.code, [problem.kind for problem in result.problems]) == (2, ["run_changed"])
     assert finished.metrics == before
+
+
+@pytest.mark.parametrize("name", ["predictions", "figures"])
+def test_nothing_is_written_through_links(run, finished, here, name):
+    shutil.rmtree(finished.folder / name)
+    (here / "elsewhere").mkdir()
+    (finished.folder / name).symlink_to(here / "elsewhere")
+    result = run("evaluate", str(finished.folder))
+    assert (result.code, [problem.kind for problem in result.problems]) == (2, ["link_in_run"])
+    assert list((here / "elsewhere").iterdir()) == []
+
+
+def test_a_run_does_not_choose_where_results_are_stored(run, library, here):
+    """A run folder of another person may name any folder as its cache."""
+    arguments = ["data=folder", f"data.root={library}", *SMALL, "run_dir=r"]
+    assert run("train", *arguments).code == 0
+    config = yaml.safe_load((here / "r" / "config.yaml").read_text())
+    config["paths"]["cache"] = config["data"]["store"] = str(here / "foreign")
+    (here / "r" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run("evaluate", "r", "--split", "train").code == 0
+    assert not (here / "foreign").exists()
+    assert run("evaluate", "r", f"paths.cache={here}/mine").code == 0
+    assert (here / "mine").is_dir()
