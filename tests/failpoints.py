@@ -92,7 +92,7 @@ def main(how: str, every: int, overrides: list[str]) -> None:
         errors = [
             line
             for line in Path("output").read_text().splitlines()
-            if line.startswith("musicreclass:") or "Traceback" in line
+            if line.startswith("musicreclass:") or "Traceback" in line or "Logging error" in line
         ]
         second = run_in_fork(lambda folders=folders: train([*overrides, *folders], -1, how), Path("output"))
         print(json.dumps({"at": at, "first": first, "errors": errors, "second": second, "run": f"r{at}",

@@ -23,6 +23,7 @@ from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
 from musicreclass.storage.locks import Lock, describe_owner
+from musicreclass.storage.store import DISK_FULL, room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +44,29 @@ RESULTS = (
     "figures",
 )  # written when training ends
 PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
+FULL = 1.0  # MiB of free space
 RECORDS = ("identity.json", "status.json", "config.yaml")
 LEFTOVERS = re.compile(r"\.lock.*|\.identity\.json\.\d+\.part")  # of a process killed before it wrote identity.json
 SCRATCH = re.compile(r"\.(?P<name>.+)\.\d+\.(part|old)")  # of a process killed while it replaced a file or folder
+
+
+class RunLog(logging.FileHandler):
+    """run.log; what cannot be written, on a full disk, is lost."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error is due to a full disk. PyTorch's errors do not say so, so the disk is asked."""
+    if isinstance(error, RuntimeError) and room(folder) < FULL:
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 class Run(RunFiles):
@@ -171,9 +192,10 @@ class Run(RunFiles):
         """Train and score inside this block; how it ends becomes the run's state, and logging goes to run.log.
 
         Raises:
-            RunFailedError: for any error that is not a `UserError`, after its traceback was written to run.log.
+            RunError: if the disk is full.
+            RunFailedError: for any other error that is not a `UserError`, after its traceback was written to run.log.
         """
-        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler = RunLog(self.folder / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)
@@ -202,11 +224,15 @@ class Run(RunFiles):
             self._end("failed", f"{type(error).__name__}: {message}")
             if isinstance(error, UserError):
                 raise
+            if is_disk_full(error, self.folder):
+                line = f"{self.folder}: the disk is full; free some space, and the same command resumes the run"
+                raise RunError(line, "no_space", self.folder) from error
             raise RunFailedError(self.folder, error) from error
         finally:
             logging.captureWarnings(False)
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # what it could not write
+                handler.close()
 
     def _end(self, state: str, error: str) -> None:
         """Write how the run ended, unless another process has taken it over or the disk is full."""
