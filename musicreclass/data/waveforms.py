@@ -12,7 +12,7 @@ import numpy as np
 
 from musicreclass.data.audio import decoding
 from musicreclass.data.waveform_store import BYTES_PER_SAMPLE, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, notices
 from musicreclass.storage.store import Store
 
 
@@ -134,16 +134,34 @@ def open_waveforms(
         missing: as in `examine_all`.
 
     Raises:
-        DataError: if the store has too little space for the samples, or cannot be written.
+        DataError: with `cache`, if the store has too little space for the samples, or cannot be written.
     """
     waveforms: Waveforms
     if cache:
         waveforms = Cached(decode_all(paths, sample_rate, store, key, workers, missing), sample_rate)
     else:
-        waveforms = Decoded(paths, sample_rate, *examine_all(paths, sample_rate, workers, store, key, missing))
+        waveforms = Decoded(paths, sample_rate, *_examine(paths, sample_rate, workers, store, key, missing))
     for i in np.flatnonzero(waveforms.lengths < min_seconds * sample_rate).tolist():
         waveforms.bad.setdefault(i, "too short")
     return waveforms
+
+
+def _examine(
+    paths: Sequence[Path],
+    sample_rate: int,
+    workers: int | None,
+    store: Store,
+    key: str | None,
+    missing: Collection[int],
+) -> tuple[np.ndarray, dict[int, str]]:
+    """As `examine_all`; a store that cannot be written is not needed."""
+    try:
+        return examine_all(paths, sample_rate, workers, store, key, missing)
+    except DataError as error:
+        if error.kind not in ("unwritable", "no_space"):
+            raise
+        notices.warning("%s; the recordings will be examined again next time", error)
+        return examine_all(paths, sample_rate, workers, missing=missing)
 
 
 def file_state(path: Path) -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from musicreclass.data.waveform_store import decode_all, examine_all
 from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
+from tests.library import SMALL
 from tests.sounds import cut, music, write
 
 
@@ -57,6 +58,24 @@ def test_samples_are_the_same_with_and_without_a_cache(recordings, tmp_path, cap
         again = open_waveforms(paths, 16000, store, cache=cache)
         assert again.bad == {4: "not audio"}
     assert capfd.readouterr().err == ""  # neither examined nor decoded again
+
+
+def test_a_store_that_cannot_be_written_is_needed_for_caching_only(recordings, tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "cache")
+    direct = open_waveforms(recordings[:2], 16000, store, cache=False)
+    assert direct.lengths.tolist() == [examine(path, 16000) for path in recordings[:2]]
+    with pytest.raises(DataError) as caught:
+        open_waveforms(recordings[:2], 16000, store, cache=True)
+    assert caught.value.kind == "unwritable"
+
+
+def test_a_run_without_a_cache_needs_none(run, library, here):
+    (here / "file").touch()
+    arguments = ["train", "data=folder", f"data.root={library}", *SMALL, "data.cache=none", "paths.cache=file/cache"]
+    result = run(*arguments)
+    assert result.code == 0, result.err
+    assert "file/cache" in result.err
 
 
 def test_examinations_are_stored_until_a_file_changes(tmp_path, monkeypatch):
