@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from musicreclass.errors import RunError, UserError
 from musicreclass.storage.atomic import POINTER
 from musicreclass.storage.store import sha256
@@ -73,12 +75,10 @@ def read_card(folder: Path) -> ModelCard:
     if not isinstance(fields, dict) or fields.pop("format", None) != CARD_FORMAT or fields.get("kind") not in KINDS:
         raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
     with reading(path):
-        names = fields.get("classes")
-        if not isinstance(names, list) or len({str(name) for name in names}) != len(names):
-            raise ValueError("classes must be a list of different names")
-        if not isinstance(fields.get("columns"), list) or not isinstance(fields.get("scale"), bool):
-            raise ValueError("columns must be a list, and scale true or false")
-        return ModelCard(**fields)
+        card = TypeAdapter(ModelCard).validate_python(fields)
+        if len(set(card.classes)) != len(card.classes):
+            raise ValueError("a class is named twice")
+        return card
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version, has_changed
 from musicreclass.runs.identity import Identity
+from musicreclass.runs.records import record_problem
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ FORMAT = 1  # of run folders; goes up when older versions of this package would 
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
 MAX_VALUES = 100_000  # of a configuration; real ones have a few hundred
-CONFIG_TYPES = {"data": dict, "model": dict, "choices": dict, "seed": int}  # what every run's config.yaml has
+CONFIG_TYPES = {
+    "paths": dict,
+    "data": dict,
+    "model": dict,
+    "choices": dict,
+    "seed": int,
+}  # what every run's config.yaml has
 
 
 class RunFiles:
@@ -182,6 +189,8 @@ class RunFiles:
             raise unreadable(path, error) from error
         if not isinstance(content, dict):
             raise unreadable(path, "not a JSON object")
+        if problem := record_problem(name, content):
+            raise unreadable(path, problem)
         return content
 
 

@@ -67,7 +67,7 @@ def read_module(file: Path, name: str) -> Module:
             module = ".".join([*base, *([node.module] if node.module else [])])
             if module:
                 imports += [module, *(f"{module}.{alias.name}" for alias in node.names)]  # which may be modules
-    tables = [file.with_name(name) for name in syntax.tables]
+    tables = [file.parent / name for name in syntax.tables if len(name) < 255]
     return Module(
         hashlib.sha256("\0".join(syntax.tokens).encode()).digest(),
         tuple(imports),

@@ -68,8 +68,6 @@ def evaluate(
         raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
-    if run.is_stale:
-        notices.warning("musicreclass: %s: the code has changed since this run; it is scored by the new code", folder)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
     profile = use_machine(for_one_process(settings))[1]
@@ -81,6 +79,11 @@ def evaluate(
         if not overrides and split in run.metrics:  # scored by another process meanwhile
             return Scored(run, split, already=True)
         classifier = run.classifier(trust)
+        check_classes(classifier, data)
+        if run.is_stale:
+            notices.warning(
+                "musicreclass: %s: the code has changed since this run; it is scored by the new code", folder
+            )
         if data.fingerprint() == identity.fingerprint and split != "all":
             score_split(run, classifier, data, split)
             return Scored(run, split)
@@ -151,23 +154,28 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
             raise RunError(line, "untrusted_module", f"{section}._target_", target, module)
 
 
-def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:
-    """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
-
-    Returns:
-        the name of the record: the split and the data's fingerprint.
+def check_classes(classifier: Classifier, data: TrackData) -> None:
+    """Make sure that the model knows the classes of the data.
 
     Raises:
-        DataError: if the data has classes that the model does not know.
+        DataError: if it does not.
     """
     unknown = sorted(set(data.classes) - set(classifier.card.classes))
     if unknown:
         classes = ", ".join(classifier.card.classes)
         line = f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}"
         raise DataError(line, "unknown_classes", "data", unknown)
+
+
+def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:
+    """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
+
+    Returns:
+        the name of the record: the split and the data's fingerprint.
+    """
     name = f"{split}@{data.fingerprint()[:8]}"
     scores, _ = score_predictions(run, classifier, data, split, name)
-    leaks = leaks_from_training(run, data)
+    leaks = leaks_from_training(run, data, split)
     protocol = replace(leaks, pretraining_overlap=data.protocol.pretraining_overlap).as_dict()
     record = {**scores, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
@@ -175,13 +183,14 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
     return name
 
 
-def leaks_from_training(run: Run, data: TrackData) -> Protocol:
+def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
     """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known."""
     if data.fingerprint() == run.identity.fingerprint:
         return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
     try:
         trained = pd.read_parquet(run.folder / TRACKS)
-        both = pd.concat([trained[trained.split != "test"], data.tracks.assign(split="test")], ignore_index=True)
+        scored = data.tracks if split == "all" else data.tracks[data.tracks.split == split]
+        both = pd.concat([trained[trained.split != "test"], scored.assign(split="test")], ignore_index=True)
         return find_leaks(both, data.protocol.split)
     except (OSError, ValueError, KeyError, AttributeError):
         reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
@@ -210,7 +219,13 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
         data = config["data"]
         base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in keys]
         base += [as_override(f"data.{k}", v) for k, v in data.items() if k not in ("_target_", "provides", "split")]
-    cfg = compose("train", [*base, *overrides], config_dir)
+    try:
+        cfg = compose("train", [*base, *overrides], config_dir)
+    except ConfigError as error:  # names a model that stands in for the run's
+        if {problem.kind for problem in error.problems} == {"input_mismatch"}:
+            line = f"{' '.join(overrides)}: the run's model reads a {reads}, which this data does not provide"
+            raise RunError(line, "input_mismatch", "data", reads) from error
+        raise
     composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
     chosen = {group: option for group, option in composed["choices"].items() if group.split("/")[0] == "data"}

@@ -137,7 +137,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "user_networks" / "layers.py").write_text("from .sizes import WIDTH\n")
     (folder / "user_networks" / "sizes.py").write_text("WIDTH = 8\n")
     (folder / "user_networks" / "unrelated.py").write_text("WIDTH = 8\n")
-    (folder / "user_dataset.py").write_text("import user_labels\nINDEX = 'user_index.csv'\n")
+    (folder / "user_dataset.py").write_text(
+        "import user_labels\nINDEX = 'user_index.csv'\nOTHERS = 'meta/tracks.csv', '*.csv', '.csv'\n"
+    )
     (folder / "user_labels.py").write_text("LABELS = 1\n")
     (folder / "user_index.csv").write_text("id\n1\n")
     monkeypatch.syspath_prepend(folder)

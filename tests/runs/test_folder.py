@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from musicreclass.cli.messages import show_notices
 from musicreclass.errors import RunError
@@ -426,3 +428,46 @@ def test_a_run_killed_between_its_first_files_starts_again(run, table, here):
     assert [problem.kind for problem in result.problems] == ["another_run"]
     (here / "r" / "identity.json").write_text('{"format": 1, "cleared": true}')
     assert run(*arguments).code == 0
+
+
+DAMAGE = {  # a value of another type, by file and key
+    ("metrics.json", "valid.accuracy"): None,
+    ("metrics.json", "valid.per_class.jazz.f1"): "high",
+    ("metrics.json", "protocol.why"): 3,
+    ("metrics.json", "classes"): "jazz",
+    ("identity.json", "user_code"): "x",
+    ("identity.json", "micro_batch"): 10**30,
+    ("identity.json", "choices"): [1],
+    ("provenance.json", "tracks"): 10**30,
+    ("provenance.json", "notes"): {"a": 1},
+    ("status.json", "state"): {},
+    ("model/meta.json", "classes"): [1, 2, 3],
+    ("model/meta.json", "columns"): [None],
+    ("model/meta.json", "arguments"): "x",
+    ("config.yaml", "paths"): None,
+}
+
+
+def damage(folder: Path, file: str, key: str) -> None:
+    path = folder / file
+    content = yaml.safe_load(path.read_text())
+    node = content
+    *above, last = key.split(".")
+    for name in above:
+        node = node[name]
+    node[last] = DAMAGE[file, key]
+    path.write_text(yaml.safe_dump(content) if file.endswith("yaml") else json.dumps(content))
+    if file.startswith("model/"):
+        sum_again(folder / "model")
+
+
+def test_records_of_other_types_are_one_line(run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=intact").code == 0
+    for file, key in DAMAGE:
+        shutil.rmtree(here / "r", ignore_errors=True)
+        shutil.copytree(here / "intact", here / "r")
+        damage(here / "r", file, key)
+        for task in ("evaluate",) if file == "provenance.json" else ("evaluate", "inspect"):
+            result = run(task, "r")
+            assert (result.code, len(result.lines)) == (2, 1), (file, key, result.err)
+            assert f"r/{file}" in result.lines[0]

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_all_tracks_of_the_training_table(run, finished):
     ("jazz-{}", "yes", "2 of the 10 artists in test are also in train (6 of 30 test tracks)"),
 ])  # fmt: skip
 def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, reason):
-    make_frame(90, groups=6).to_csv("features.csv", index=False)
+    make_frame(90, groups=9).to_csv("features.csv", index=False)
     arguments = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
     assert run(*arguments).code == 0
     finished = Run.open(only_run(here))
@@ -201,6 +202,7 @@ def test_invalid_arguments(run, finished, here):
         (*all_of, f"data.path={here}/polka.csv"): ("unknown_classes", "data", ["polka"]),
         (*all_of, f"data.path={here}/narrow.csv"): ("other_features", "data", ["f5"]),
         (folder, "--split", "all", "data.path=gone.csv"): ("file_not_found", "gone.csv", None),
+        (folder, "data=demo_audio"): ("input_mismatch", "data", "table"),
     }
     for arguments, expected in cases.items():
         result = run("evaluate", *arguments)
@@ -265,3 +267,19 @@ def test_a_run_does_not_choose_where_results_are_stored(run, library, here):
     assert not (here / "foreign").exists()
     assert run("evaluate", "r", f"paths.cache={here}/mine").code == 0
     assert (here / "mine").is_dir()
+
+
+def test_leaks_of_other_data_are_those_of_the_scored_split(run, here):
+    """The training tracks of the other data are not scored, so they do not leak."""
+    frame = make_frame(90, groups=9)
+    frame["split"] = np.array(["train", "valid", "test"])[frame.artist.str[-1].astype(int) // 3]
+    frame.to_csv("a.csv", index=False)
+    arguments = ["data=table", "data.path=a.csv", "data.split_column=split", "data.group_column=artist"]
+    assert run("train", *arguments, "model=logreg", "run_dir=r").code == 0
+    frame.loc[0, "f0"] += 1  # other data
+    frame.to_csv("b.csv", index=False)
+    for split, leaky in (("test", "no"), ("train", "yes"), ("all", "yes")):
+        result = run("evaluate", "r", "--split", split, "data.path=b.csv")
+        assert result.code == 0, result.err
+        (record,) = [r for name, r in Run.open(here / "r").metrics["elsewhere"].items() if name.startswith(split)]
+        assert record["protocol"]["leaky"] == leaky, split

@@ -1,0 +1,127 @@
+"""The types of what a run's JSON files contain. A file of other types is damaged, or was written by another program.
+
+Keys may be missing: a run writes them one after the other, and an older version may have written fewer.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Size = Annotated[int, Ge(1), Le(2**31)]
+
+
+class Record(BaseModel):
+    """A JSON object whose known keys have the right type; other keys are not checked."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class ClassScores(Record):
+    """The scores of one class."""
+
+    precision: float = 0.0
+    recall: float = 0.0
+    f1: float = 0.0
+    support: int = 0
+
+
+class Protocol(Record):
+    """How tracks were split."""
+
+    split: str = ""
+    leaky: Literal["no", "yes", "unknown"] = "unknown"
+    why: list[str] = Field(default_factory=list)
+    pretraining_overlap: list[str] = Field(default_factory=list)
+
+
+class Scores(Record):
+    """The scores of one split."""
+
+    n: int
+    accuracy: float
+    macro_f1: float
+    accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
+    macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
+    ci95_over: str
+    per_class: dict[str, ClassScores]
+    most_confused: list[Any] = Field(default_factory=list)
+    protocol: Protocol | None = None
+
+
+class Metrics(Record):
+    """metrics.json."""
+
+    train: Scores | None = None
+    valid: Scores | None = None
+    test: Scores | None = None
+    elsewhere: dict[str, Scores] = Field(default_factory=dict)
+    classes: list[str] = Field(default_factory=list)
+    protocol: Protocol | None = None
+
+
+class IdentityRecord(Record):
+    """identity.json."""
+
+    signature: str | None = None
+    fingerprint: str | None = None
+    version: str = ""
+    code: str | None = None
+    user_code: dict[str, str] = Field(default_factory=dict)
+    choices: dict[str, str | None] = Field(default_factory=dict)
+    source: str = ""
+    encoder: str | None = None
+    micro_batch: Size | Literal["auto"] | None = None
+    micro_batch_setting: Size | Literal["auto"] | None = None
+    processes: int = 1
+    launch: dict[str, Any] | None = None
+
+
+class Status(Record):
+    """status.json."""
+
+    state: str = ""
+    error: str | None = None
+
+
+class Provenance(Record):
+    """provenance.json."""
+
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
+    peak_memory_mib: float | None = None
+    tracks: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    model: dict[str, Any] = Field(default_factory=dict)
+    features: int | None = None
+    profile: dict[str, Any] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    pretrained: dict[str, str] = Field(default_factory=dict)
+
+
+RECORDS: dict[str, type[Record]] = {
+    "metrics.json": Metrics,
+    "identity.json": IdentityRecord,
+    "status.json": Status,
+    "provenance.json": Provenance,
+}
+
+
+@cache
+def adapter(name: str) -> TypeAdapter[Record]:
+    """The validator of a file."""
+    return TypeAdapter(RECORDS[name])
+
+
+def record_problem(name: str, content: Any) -> str:
+    """The first key of a JSON file with a value of another type, and what is wrong; empty if there is none."""
+    try:
+        adapter(name).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ""
