@@ -147,7 +147,13 @@ def decode_all(
     def build(folder: Path) -> None:
         _decode_all(paths, sample_rate, store, folder, workers, missing)
 
-    return store.entry("waveforms", _store_key(paths, sample_rate, key), build)
+    return store.entry("waveforms", _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
+
+
+def _has_finished(folder: Path) -> bool:
+    """Whether the folder of an interrupted build contains a recording that need not be decoded again."""
+    marks = folder / DONE
+    return marks.is_file() and any(marks.read_bytes())
 
 
 def _decode_all(

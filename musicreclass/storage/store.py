@@ -36,7 +36,14 @@ class Store:
     def __init__(self, root: Path, remedy: str = "paths.cache=DIR chooses another folder") -> None:
         self.root, self.remedy = root, remedy
 
-    def entry(self, kind: str, key: dict[str, Any], build: Callable[[Path], None], mib: float = 0.0) -> Path:
+    def entry(
+        self,
+        kind: str,
+        key: dict[str, Any],
+        build: Callable[[Path], None],
+        mib: float = 0.0,
+        is_resumable: Callable[[Path], bool] = lambda folder: False,
+    ) -> Path:
         """The folder of an entry, built first if it does not exist.
 
         Args:
@@ -45,6 +52,8 @@ class Store:
             build: fills the folder it is given. The folder is empty or has the files of an interrupted build, from which
                 it continues; so each file must be written atomically.
             mib: the approximate size of the entry.
+            is_resumable: whether the folder of a build that found the disk full contains work to resume from; otherwise it is
+                removed.
 
         Returns:
             The folder, complete.
@@ -60,19 +69,21 @@ class Store:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f"{name}.lock"), lambda owner: announce_wait(owner, kind)):
                 if not is_complete(folder):
-                    self._build(folder, key, build)
+                    self._build(folder, key, build, is_resumable)
         except OSError as error:
             raise self._write_error(error, kind, mib) from error
         return folder
 
-    def _build(self, folder: Path, key: dict[str, Any], build: Callable[[Path], None]) -> None:
+    def _build(
+        self, folder: Path, key: dict[str, Any], build: Callable[[Path], None], is_resumable: Callable[[Path], bool]
+    ) -> None:
         remove(folder)  # a damaged one
         partial = folder.with_name(f"{folder.name}.part")
         partial.mkdir(exist_ok=True)
         try:
             build(partial)
         except OSError as error:
-            if error.errno in DISK_FULL:
+            if error.errno in DISK_FULL and not is_resumable(partial):
                 remove(partial)
             raise
         sizes = {str(f.relative_to(partial)): f.stat().st_size for f in sorted(partial.rglob("*")) if f.is_file()}

@@ -128,6 +128,33 @@ def test_lack_of_disk_space_is_reported_before_decoding(recordings, tmp_path, mo
     decode_all(recordings, 16000, Store(tmp_path))
 
 
+def test_a_disk_that_fills_up_costs_no_decoded_recording(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(waveform_store, "FLUSH_INTERVAL", 0.0)
+    decoded: list[Path] = []
+    decode_blocks = decoding.decode_blocks
+    monkeypatch.setattr(
+        decoding, "decode_blocks", lambda path, *rest: decoded.append(path) or decode_blocks(path, *rest)
+    )
+    with monkeypatch.context() as patched:
+        pwrite, marks = os.pwrite, []
+
+        def fill(file: int, content: bytes, at: int) -> int:
+            if len(marks) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            marks.extend([at] * (len(content) == 1))
+            return pwrite(file, content, at)
+
+        patched.setattr(os, "pwrite", fill)
+        with pytest.raises(DataError) as caught:
+            decode_all(recordings, 16000, Store(tmp_path), workers=1)
+    assert caught.value.kind == "no_space"
+    decoded.clear()
+    entry = decode_all(recordings, 16000, Store(tmp_path), workers=1)
+    assert len(decoded) == len(recordings) - 3
+    reference = decode_all(recordings, 16000, Store(tmp_path / "reference"))
+    assert (entry / "samples.i16").read_bytes() == (reference / "samples.i16").read_bytes()
+
+
 BUILD = """
     import sys, time
     from pathlib import Path
