@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from musicreclass.errors import DataError, notices
 from musicreclass.storage.atomic import remove, write_json
 from musicreclass.storage.locks import describe_owner, locked
+from musicreclass.storage.versions import FileVersion
 
 CHUNK = 1 << 20  # bytes read at once
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -117,13 +117,13 @@ def is_complete(folder: Path) -> bool:
 
 def file_digest(path: Path, store: Store) -> str:
     """The SHA-256 of a file, remembered in the store by path, size and modification time."""
-    stat = path.stat()
     resolved = str(path.resolve())
-    version = {"path": resolved, "size": stat.st_size, "time": stat.st_mtime_ns, "inode": stat.st_ino}
+    file = FileVersion.of(path, inode=True)
+    version = {} if file is None else {"path": resolved, "size": file.size, "time": file.mtime_ns, "inode": file.inode}
     memo = memo_path(store, resolved)
     with suppress(OSError, ValueError, KeyError, AttributeError):
         recorded = json.loads(memo.read_text(encoding="utf-8"))
-        if {name: recorded.get(name) for name in version} == version:
+        if version and {name: recorded.get(name) for name in version} == version:
             return str(recorded["sha256"])
     digest = sha256(path)
     with suppress(OSError):  # it will be computed again
@@ -142,13 +142,12 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
         recorded = content if isinstance(content, dict) else {}
 
     def record(path: Path) -> list[Any] | None:
+        version = FileVersion.of(path, inode=True)
+        previous = recorded.get(str(path.absolute()))
+        if version and isinstance(previous, list) and previous[:3] == [*version]:
+            return previous
         try:
-            stat = path.stat()
-            version = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            previous = recorded.get(str(path.absolute()))
-            if isinstance(previous, list) and previous[:3] == version:
-                return previous
-            return [*version, sha256(path)] if S_ISREG(stat.st_mode) else None  # reading a pipe would block
+            return [*version, sha256(path)] if version and path.is_file() else None  # reading a pipe would block
         except OSError:
             return None
 
