@@ -11,9 +11,10 @@ import torch
 
 from musicreclass.config.check import train_settings
 from musicreclass.hardware.resolution import resolve_profile
+from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.tasks.batch_size import synthetic
 from musicreclass.training.callbacks import TrialStep, measure_micro_batch
-from musicreclass.training.memory import is_out_of_memory, release_memory
+from musicreclass.training.memory import release_memory
 from musicreclass.training.memory_probe import CudaMeter, MeasuredSize
 
 CLASSES, LIMIT = 10, 1 << 14

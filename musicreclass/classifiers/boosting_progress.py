@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from musicreclass.classifiers.base import Workspace
+from musicreclass.config.messages import one_line
+from musicreclass.errors import notices
 from musicreclass.storage.atomic import replacing
+from musicreclass.storage.damage import raise_if_not_damage, set_aside
 
 MAXIMISED = ("auc", "map", "ndcg", "pre")  # prefixes of XGBoost's metrics that grow; all others are losses
 DIGEST = hashlib.sha256().digest_size
-log = logging.getLogger("musicreclass")
 
 
 class Progress:
@@ -70,7 +71,13 @@ def save_rounds(booster: Any, progress: Progress, path: Path) -> None:
 
 
 def load_rounds(path: Path) -> tuple[Any, Progress] | None:
-    """The booster and progress that `save_rounds` wrote; None if there is no file, or a damaged one, which could crash XGBoost."""
+    """The booster and progress that `save_rounds` wrote; None if there is no file, or a damaged one, which could crash XGBoost.
+
+    A damaged file is renamed, so that the run that starts over does not overwrite it.
+
+    Raises:
+        OSError, MemoryError, XGBoostError: if the file cannot be read, or memory does not suffice.
+    """
     import xgboost
 
     if not path.is_file():
@@ -83,8 +90,12 @@ def load_rounds(path: Path) -> tuple[Any, Progress] | None:
         losses = [float(loss) for loss in json.loads(str(booster.attr("losses")))]
         if booster.num_boosted_rounds() != len(losses):
             raise ValueError("trees and losses do not match")
+    except FileNotFoundError:
+        return None
     except Exception as error:
-        log.warning("%s cannot be resumed from, the run starts over: %s", path, str(error)[:160])
+        raise_if_not_damage(path, error)
+        message = "%s cannot be resumed, the run starts over: it is damaged (%s); kept as %s"
+        notices.warning(message, path, one_line(error)[:160], set_aside(path).name)
         return None
     booster.set_attr(losses=None)
     return booster, Progress(losses, None)

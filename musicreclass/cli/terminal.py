@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -33,27 +33,13 @@ def say(text: str, error: bool = False) -> None:
 
 def show(content: RenderableType) -> None:
     """Print a table or styled text."""
-    from rich.console import Console, ConsoleOptions
-    from rich.segment import Segment
-
-    class SafeConsole(Console):
-        """Replaces control characters in everything that it renders."""
-
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-            for segment in super().render(renderable, options):
-                if segment.control or segment.text.isprintable():
-                    yield segment
-                else:
-                    text = "\n".join(map(printable, segment.text.split("\n")))
-                    yield Segment(text, segment.style)
-
-        def on_broken_pipe(self) -> None:
-            """Let the caller handle it; rich would end the process."""
-            raise BrokenPipeError
+    from musicreclass.output import SafeConsole
 
     def write() -> None:
-        SafeConsole(highlight=False).print(content)
-        sys.stdout.flush()
+        console = SafeConsole()
+        console.print(content)
+        if console.failure is not None:
+            raise console.failure
 
     _write(write)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,8 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from musicreclass.output import SafeConsole
 
 T = TypeVar("T")
 
@@ -54,17 +54,17 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], object]]
 
     Yields a function that advances it by n of `total` items.
     """
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     if not total:
         yield lambda n: None
     elif console.is_terminal:
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
+        console.print_line(message)
         columns = (MofNCompleteColumn(), BarColumn(40), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
             task = bar.add_task("", total=total)
             yield lambda n: bar.advance(task, n)
     else:
         start = time.monotonic()
-        print(message, file=sys.stderr, flush=True)
+        console.print_line(message)
         yield lambda n: None
-        print(f"done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        console.print_line(f"done in {time.monotonic() - start:.0f} s")

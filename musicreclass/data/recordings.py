@@ -20,6 +20,7 @@ from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
 from musicreclass.storage.store import Store, file_digests
+from musicreclass.storage.versions import FileVersion
 
 METADATA = ("split", "group", "album")
 SHOWN = 3  # bad files that messages name
@@ -150,7 +151,7 @@ class AudioData(TrackData):
         self.on_bad_file, self.max_bad_fraction, self.min_seconds = on_bad_file, max_bad_fraction, min_seconds
         self.min_class_tracks, self.max_tracks = min_class_tracks, max_tracks
         self.workers = cores()[0] if isinstance(workers, str) else workers
-        self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {})
+        self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {}, [])
         self.recording = np.empty(0, np.int64)
         self._files: list[Path] = []
 
@@ -202,6 +203,7 @@ class AudioData(TrackData):
         """Open the waveforms, and make the Tracks table of all recordings."""
         paths = recordings.paths
         missing = {i for i, path in enumerate(paths) if is_missing(path)}  # before anything that takes time
+        versions = [FileVersion.of(path) for path in paths]  # of which the checksums are
         sums = file_digests(paths, self.store)
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
@@ -209,8 +211,9 @@ class AudioData(TrackData):
             recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.metadata
         )
         self.waveforms = open_waveforms(
-            paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing
-        )
+            paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing,
+            versions,
+        )  # fmt: skip
         tracks["duration"] = self.waveforms.lengths / self.sample_rate
         return tracks
 

@@ -21,6 +21,7 @@ from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.store import Store, room
+from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 VERSION = 1  # of the files here; decoding.VERSION is that of the samples in them
 FLUSH_INTERVAL = 2.0  # seconds; a killed build loses no more work than this
@@ -78,6 +79,7 @@ def examine_all(
     store: Store | None = None,
     key: str | None = None,
     missing: Collection[int] = (),
+    versions: Sequence[FileVersion | None] | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Examine many files: their lengths, and which are bad.
 
@@ -89,30 +91,42 @@ def examine_all(
         key: as in `open_waveforms`.
         missing: the indices of files that did not exist when the run started, which are bad; any other file that does
             not exist has become unavailable, which is an error.
+        versions: those of the files for which `key` was computed; by default those that they have now.
 
     Returns:
         lengths in samples, int64 (n,), 0 for a bad file; and `BadAudioError.reason` of each bad file, by its index.
+
+    Raises:
+        DataError: if a file has changed meanwhile; nothing is stored.
     """
+    current = [FileVersion.of(path) for path in paths] if versions is None else versions
     if store is None:
-        return _examine_all(paths, sample_rate, workers, missing)
+        return _examine_all(paths, sample_rate, workers, missing, current)
 
     def build(folder: Path) -> None:
-        _save(folder, *_examine_all(paths, sample_rate, workers, missing))
+        _save(folder, *_examine_all(paths, sample_rate, workers, missing, current))
 
     return read_lengths(store.entry("recordings", _store_key(paths, sample_rate, key), build))
 
 
 def _examine_all(
-    paths: Sequence[Path], sample_rate: int, workers: int | None, missing: Collection[int]
+    paths: Sequence[Path],
+    sample_rate: int,
+    workers: int | None,
+    missing: Collection[int],
+    versions: Sequence[FileVersion | None],
 ) -> tuple[np.ndarray, dict[int, str]]:
     def length_or_reason(i: int) -> int | str:
         if i in missing:
             return MISSING
+        result: int | str
         try:
-            return decoding.examine(paths[i], sample_rate)
+            result = decoding.examine(paths[i], sample_rate)
         except BadAudioError as error:
             raise_if_transient(error)
-            return error.reason
+            result = error.reason
+        raise_if_changed(paths[i], versions[i])
+        return result
 
     lengths, bad = np.zeros(len(paths), np.int64), {}
     results = in_parallel(length_or_reason, range(len(paths)), workers)
@@ -133,6 +147,7 @@ def decode_all(
     key: str | None = None,
     workers: int | None = None,
     missing: Collection[int] = (),
+    versions: Sequence[FileVersion | None] | None = None,
 ) -> Path:
     """Decode every recording into one file of the store, unless stored already; an interrupted build is resumed.
 
@@ -141,13 +156,20 @@ def decode_all(
         `lengths.npy` the number of samples of each, `bad.json` the reasons of bad files.
 
     Raises:
-        DataError: if the disk has too little space, or the store cannot be written.
+        DataError: if the disk has too little space, the store cannot be written, or a file has changed meanwhile.
     """
+    current = [FileVersion.of(path) for path in paths] if versions is None else versions
 
     def build(folder: Path) -> None:
-        _decode_all(paths, sample_rate, store, folder, workers, missing)
+        _decode_all(paths, sample_rate, store, folder, workers, missing, current)
 
-    return store.entry("waveforms", _store_key(paths, sample_rate, key), build)
+    return store.entry("waveforms", _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
+
+
+def _has_finished(folder: Path) -> bool:
+    """Whether the folder of an interrupted build contains a recording that need not be decoded again."""
+    marks = folder / DONE
+    return marks.is_file() and any(marks.read_bytes())
 
 
 def _decode_all(
@@ -157,9 +179,10 @@ def _decode_all(
     folder: Path,
     workers: int | None,
     missing: Collection[int],
+    versions: Sequence[FileVersion | None],
 ) -> None:
     if not (folder / BAD).is_file():
-        _save(folder, *_examine_all(paths, sample_rate, workers, missing))
+        _save(folder, *_examine_all(paths, sample_rate, workers, missing, versions))
     lengths, bad = np.load(folder / LENGTHS), read_lengths(folder)[1]
     samples = _SampleFile(folder, lengths)
     try:
@@ -177,7 +200,7 @@ def _decode_all(
             f"decoding {len(unfinished):,} recordings at {sample_rate:,} Hz, once: {_size(needed)} in {store.root} "
             f"({_size(free)} free)"
         )
-        bad |= _decode_unfinished(paths, sample_rate, samples, unfinished, workers, message)
+        bad |= _decode_unfinished(paths, sample_rate, samples, unfinished, workers, message, versions)
         samples.flush()
     except BaseException as error:
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
@@ -195,6 +218,7 @@ def _decode_unfinished(
     unfinished: list[int],
     workers: int | None,
     message: str,
+    versions: Sequence[FileVersion | None],
 ) -> dict[int, str]:
     """Decode the unfinished recordings into the file; returns the reasons of those that turned out bad."""
     stop = threading.Event()
@@ -207,7 +231,9 @@ def _decode_unfinished(
                 samples.write(i, start, piece)
         except BadAudioError as error:
             raise_if_transient(error)
-            return error.reason  # the file has changed since it was examined
+            raise_if_changed(paths[i], versions[i])
+            return error.reason  # the end of the file is damaged, or it changed before this run
+        raise_if_changed(paths[i], versions[i])
         return None
 
     bad = {}

@@ -14,6 +14,7 @@ from musicreclass.data.audio import decoding
 from musicreclass.data.waveform_store import BYTES_PER_SAMPLE, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
 from musicreclass.errors import DataError, notices
 from musicreclass.storage.store import Store
+from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 
 class Waveforms(ABC):
@@ -57,20 +58,27 @@ class Decoded(Waveforms):
     Args:
         paths: one file per recording.
         sample_rate, lengths, bad: as `examine_all` returns them.
+        versions: those of the files that were examined.
     """
 
-    def __init__(self, paths: Sequence[Path], sample_rate: int, lengths: np.ndarray, bad: dict[int, str]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        sample_rate: int,
+        lengths: np.ndarray,
+        bad: dict[int, str],
+        versions: Sequence[FileVersion | None],
+    ) -> None:
         super().__init__(sample_rate, lengths, bad)
         self.paths = list(paths)
-        self.states = [file_state(path) for path in paths]
+        self.versions = list(versions)
 
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
         path = self.paths[i]
-        if file_state(path) != self.states[i]:
-            raise DataError(
-                f"{path}: was removed or has changed since this run started; start again", kind="file_changed", key=path
-            )
-        return decoding.decode_examined(path, self.sample_rate, start, start + n)
+        raise_if_changed(path, self.versions[i])
+        samples = decoding.decode_examined(path, self.sample_rate, start, start + n)
+        raise_if_changed(path, self.versions[i])
+        return samples
 
 
 class Cached(Waveforms):
@@ -120,6 +128,7 @@ def open_waveforms(
     workers: int | None = None,
     min_seconds: float = 0.0,
     missing: Collection[int] = (),
+    versions: Sequence[FileVersion | None] | None = None,
 ) -> Waveforms:
     """Open recordings for reading crops; files are examined, or decoded, only the first time.
 
@@ -131,16 +140,20 @@ def open_waveforms(
         key: a digest of the files' contents in their order; by default of their paths, sizes and modification times.
         workers: threads; by default one per processor.
         min_seconds: recordings shorter than this are bad, `too short`; crops of them can still be read.
-        missing: as in `examine_all`.
+        missing, versions: as in `examine_all`.
 
     Raises:
-        DataError: with `cache`, if the store has too little space for the samples, or cannot be written.
+        DataError: if a file has changed meanwhile; with `cache`, if the store has too little space for the samples, or cannot
+            be written.
     """
     waveforms: Waveforms
+    if versions is None:
+        versions = [FileVersion.of(path) for path in paths]
     if cache:
-        waveforms = Cached(decode_all(paths, sample_rate, store, key, workers, missing), sample_rate)
+        waveforms = Cached(decode_all(paths, sample_rate, store, key, workers, missing, versions), sample_rate)
     else:
-        waveforms = Decoded(paths, sample_rate, *_examine(paths, sample_rate, workers, store, key, missing))
+        lengths, bad = _examine(paths, sample_rate, workers, store, key, missing, versions)
+        waveforms = Decoded(paths, sample_rate, lengths, bad, versions)
     for i in np.flatnonzero(waveforms.lengths < min_seconds * sample_rate).tolist():
         waveforms.bad.setdefault(i, "too short")
     return waveforms
@@ -153,21 +166,13 @@ def _examine(
     store: Store,
     key: str | None,
     missing: Collection[int],
+    versions: Sequence[FileVersion | None],
 ) -> tuple[np.ndarray, dict[int, str]]:
     """As `examine_all`; a store that cannot be written is not needed."""
     try:
-        return examine_all(paths, sample_rate, workers, store, key, missing)
+        return examine_all(paths, sample_rate, workers, store, key, missing, versions)
     except DataError as error:
         if error.kind not in ("unwritable", "no_space"):
             raise
         notices.warning("%s; the recordings will be examined again next time", error)
-        return examine_all(paths, sample_rate, workers, missing=missing)
-
-
-def file_state(path: Path) -> tuple[int, int] | None:
-    """Size and modification time of a file, or None if it does not exist."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
+        return examine_all(paths, sample_rate, workers, missing=missing, versions=versions)

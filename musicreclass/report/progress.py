@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from musicreclass.classifiers.base import LogEpoch
+from musicreclass.output import SafeConsole
 
 PROGRESS_METRICS = ("valid/loss", "valid/accuracy", "valid/macro_f1")
 
@@ -45,7 +45,7 @@ def progress_bar(
     Yields:
         the function to call instead of `log_epoch`.
     """
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal:
         yield log_epoch
         return

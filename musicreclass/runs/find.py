@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from musicreclass.config.settings import TrainSettings
@@ -12,7 +13,7 @@ from musicreclass.runs.signature import remembered_fingerprint, run_folder, sign
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """The run in a folder, or the runs below it.
+    """The run in a folder, or the runs below it. Those of a sweep's list may be missing; their state is `absent`.
 
     Raises:
         RunError: if the folder does not exist, or the list of a sweep's runs cannot be read.
@@ -23,10 +24,12 @@ def find_runs(folder: Path) -> list[Run]:
     if runs_file.is_file():
         try:
             with runs_file.open(encoding="utf-8", newline="") as file:
-                folders = [Path(row["run"]) for row in csv.DictReader(file) if row.get("run")]
+                paths = [row["run"] for row in csv.DictReader(file) if row.get("run")]
         except (OSError, ValueError, csv.Error) as error:
             raise unreadable(runs_file, error) from error
-        return [Run.open(run) for run in folders]
+        is_link = folder.resolve() != Path(os.path.abspath(folder))  # .. then leads elsewhere
+        parent = folder.resolve() if is_link else folder
+        return [Run(Path(os.path.normpath(parent / path))) for path in paths]
     return [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
 
 

@@ -22,7 +22,7 @@ from musicreclass.runs.files import FORMAT, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
-from musicreclass.storage.locks import Lock, describe_owner
+from musicreclass.storage.locks import Lock, LockLostError, describe_owner
 from musicreclass.storage.store import DISK_FULL, room
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Run(RunFiles):
         try:
             yield
         finally:
+            self.lock = None
             lock.release()
 
     def check_lock(self) -> None:
@@ -157,7 +158,12 @@ class Run(RunFiles):
         return path
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Replace one of the folder's JSON files."""
+        """Replace one of the folder's JSON files.
+
+        Raises:
+            LockLostError: if another process took the folder over.
+        """
+        self.check_lock()
         write_json(self.folder / name, value)
 
     def write_identity(self, identity: Identity) -> None:
@@ -236,9 +242,8 @@ class Run(RunFiles):
 
     def _end(self, state: str, error: str) -> None:
         """Write how the run ended, unless another process has taken it over or the disk is full."""
-        if not (self.lock and self.lock.lost):
-            with suppress(OSError):
-                self.set_state(state, error)
+        with suppress(OSError, LockLostError):
+            self.set_state(state, error)
 
     def _announce_wait(self, owner: dict[str, Any]) -> None:
         notices.warning("%s: waiting for %s", self.folder, describe_owner(owner))

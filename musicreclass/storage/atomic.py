@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it exists."""
+    """Delete a file or a folder, if it exists.
+
+    Raises:
+        OSError: if any part of it cannot be deleted.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)  # as much as possible
+        with suppress(FileNotFoundError):  # deleted, perhaps by another process
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -143,11 +143,13 @@ class Lock:
         return None if owner is None or is_running(owner) is False else owner
 
     def check(self) -> None:
-        """Check that this process still holds the lock.
+        """Check that this process still holds the lock, by the lock file.
 
         Raises:
             LockLostError: if another process took it over.
         """
+        with suppress(OSError):  # a file that cannot be read now; `lost` is as of the last heartbeat
+            self.lost = self.lost or not self._is_owner()
         if self.lost:
             message = "this process no longer holds the lock: it was suspended for too long, or the file was removed"
             raise LockLostError(f"{self.path}: {message}", "lock_lost", self.path)

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from musicreclass.errors import DataError, notices
 from musicreclass.storage.atomic import remove, write_json
 from musicreclass.storage.locks import describe_owner, locked
+from musicreclass.storage.versions import FileVersion
 
 CHUNK = 1 << 20  # bytes read at once
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -36,7 +36,14 @@ class Store:
     def __init__(self, root: Path, remedy: str = "paths.cache=DIR chooses another folder") -> None:
         self.root, self.remedy = root, remedy
 
-    def entry(self, kind: str, key: dict[str, Any], build: Callable[[Path], None], mib: float = 0.0) -> Path:
+    def entry(
+        self,
+        kind: str,
+        key: dict[str, Any],
+        build: Callable[[Path], None],
+        mib: float = 0.0,
+        is_resumable: Callable[[Path], bool] = lambda folder: False,
+    ) -> Path:
         """The folder of an entry, built first if it does not exist.
 
         Args:
@@ -45,6 +52,8 @@ class Store:
             build: fills the folder it is given. The folder is empty or has the files of an interrupted build, from which
                 it continues; so each file must be written atomically.
             mib: the approximate size of the entry.
+            is_resumable: whether the folder of a build that found the disk full contains work to resume from; otherwise it is
+                removed.
 
         Returns:
             The folder, complete.
@@ -60,19 +69,21 @@ class Store:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f"{name}.lock"), lambda owner: announce_wait(owner, kind)):
                 if not is_complete(folder):
-                    self._build(folder, key, build)
+                    self._build(folder, key, build, is_resumable)
         except OSError as error:
             raise self._write_error(error, kind, mib) from error
         return folder
 
-    def _build(self, folder: Path, key: dict[str, Any], build: Callable[[Path], None]) -> None:
+    def _build(
+        self, folder: Path, key: dict[str, Any], build: Callable[[Path], None], is_resumable: Callable[[Path], bool]
+    ) -> None:
         remove(folder)  # a damaged one
         partial = folder.with_name(f"{folder.name}.part")
         partial.mkdir(exist_ok=True)
         try:
             build(partial)
         except OSError as error:
-            if error.errno in DISK_FULL:
+            if error.errno in DISK_FULL and not is_resumable(partial):
                 remove(partial)
             raise
         sizes = {str(f.relative_to(partial)): f.stat().st_size for f in sorted(partial.rglob("*")) if f.is_file()}
@@ -106,13 +117,13 @@ def is_complete(folder: Path) -> bool:
 
 def file_digest(path: Path, store: Store) -> str:
     """The SHA-256 of a file, remembered in the store by path, size and modification time."""
-    stat = path.stat()
     resolved = str(path.resolve())
-    version = {"path": resolved, "size": stat.st_size, "time": stat.st_mtime_ns, "inode": stat.st_ino}
+    file = FileVersion.of(path, inode=True)
+    version = {} if file is None else {"path": resolved, "size": file.size, "time": file.mtime_ns, "inode": file.inode}
     memo = memo_path(store, resolved)
     with suppress(OSError, ValueError, KeyError, AttributeError):
         recorded = json.loads(memo.read_text(encoding="utf-8"))
-        if {name: recorded.get(name) for name in version} == version:
+        if version and {name: recorded.get(name) for name in version} == version:
             return str(recorded["sha256"])
     digest = sha256(path)
     with suppress(OSError):  # it will be computed again
@@ -131,13 +142,12 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
         recorded = content if isinstance(content, dict) else {}
 
     def record(path: Path) -> list[Any] | None:
+        version = FileVersion.of(path, inode=True)
+        previous = recorded.get(str(path.absolute()))
+        if version and isinstance(previous, list) and previous[:3] == [*version]:
+            return previous
         try:
-            stat = path.stat()
-            version = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            previous = recorded.get(str(path.absolute()))
-            if isinstance(previous, list) and previous[:3] == version:
-                return previous
-            return [*version, sha256(path)] if S_ISREG(stat.st_mode) else None  # reading a pipe would block
+            return [*version, sha256(path)] if version and path.is_file() else None  # reading a pipe would block
         except OSError:
             return None
 

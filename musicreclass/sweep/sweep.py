@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from musicreclass.config.compatibility import ALONE
 from musicreclass.errors import ConfigError, TrialPruned
 from musicreclass.hardware.launch import processes
-from musicreclass.storage.atomic import write_json
+from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.locks import host
 from musicreclass.sweep.launchers import with_share
 from musicreclass.sweep.pruning import PruningCheck, read_scores
@@ -203,11 +203,21 @@ class Sweep:
     def finish(self) -> list[JobRecord]:
         """Write runs.csv; return the records of all jobs."""
         records = self.records()
-        with (self.folder / "runs.csv").open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.folder / "runs.csv") as scratch,
+            scratch.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
             table.writeheader()
-            table.writerows(record.as_dict() for record in records)
+            table.writerows({**record.as_dict(), "run": self._listed(record.run)} for record in records)
         return records
+
+    def _listed(self, run: str) -> str:
+        """The path of a run in runs.csv: relative to the sweep's folder for one in the same `outputs`, else absolute."""
+        folder, path = self.folder.resolve(), Path(run).resolve()
+        if not run:
+            return ""
+        return os.path.relpath(path, folder) if folder.parent.parent in path.parents else str(path)
 
 
 def pruned_record(job: JobRecord, pruned: TrialPruned) -> JobRecord:

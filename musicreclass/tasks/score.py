@@ -42,6 +42,7 @@ def score_predictions(
 
     Raises:
         DataError: if the split has no tracks.
+        LockLostError: if another process took the run folder over meanwhile; nothing is written.
     """
     from musicreclass.evaluation.metrics import score
     from musicreclass.report.figures import confusion_figure, save_figure
@@ -50,6 +51,7 @@ def score_predictions(
         raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
     tables, figures = run.subfolder("predictions"), run.subfolder("figures")
     predictions = classifier.predict(data, split)
+    run.check_lock()  # predicting may take long
     predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
     save_figure(figure, figures / f"confusion_matrix_{name}.png")

@@ -13,8 +13,9 @@ from musicreclass.config.messages import one_line
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import AUTOCAST, Profile
+from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.training.distributed import world_size
-from musicreclass.training.memory import has_batch_statistics, is_out_of_memory, release_memory
+from musicreclass.training.memory import has_batch_statistics, release_memory
 from musicreclass.training.memory_probe import MeasuredSize, SizeSearch, make_meter
 from musicreclass.training.module import GenreModule
 from musicreclass.training.optimizers import make_optimizer

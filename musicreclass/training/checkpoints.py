@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from musicreclass.config.messages import one_line
+from musicreclass.errors import notices
 from musicreclass.storage.atomic import replacing
-
-log = logging.getLogger("musicreclass")
+from musicreclass.storage.damage import raise_if_not_damage, set_aside
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -26,17 +25,32 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint, or None if it or the best one is missing, damaged, contains code or belongs to another folder."""
-    last = folder / "last.ckpt"
+    """The last checkpoint; None if it or the best one is missing, damaged, contains code or belongs to another folder.
+
+    Damaged checkpoints are renamed, so that the run that starts over does not overwrite them.
+
+    Raises:
+        OSError, MemoryError, RuntimeError: if the files cannot be read, or memory does not suffice.
+    """
+    last = loaded = folder / "last.ckpt"
     if not last.is_file():
         return None
     try:
         checkpoint = torch.load(last, map_location="cpu", weights_only=True)
         (state,) = [state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint")]
         if Path(state["dirpath"]).resolve() != folder.resolve():
-            raise ValueError(f"it was written to {state['dirpath']}")
-        torch.load(state["best_model_path"], map_location="cpu", weights_only=True)
+            notices.warning("%s cannot be resumed, the run starts over: it was written to %s", last, state["dirpath"])
+            return None
+        loaded = Path(state["best_model_path"])
+        torch.load(loaded, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        notices.warning("%s cannot be resumed, the run starts over: %s is missing", last, loaded.name)
+        return None
     except Exception as error:
-        log.warning("%s cannot be resumed, the run starts over: %s", last, one_line(error)[:160])
+        raise_if_not_damage(loaded, error)
+        ours = [path for path in {last, loaded} if path.parent.resolve() == folder.resolve()]
+        renamed = ", ".join(sorted(set_aside(path).name for path in ours))
+        message = "%s cannot be resumed, the run starts over: %s is damaged (%s); kept as %s"
+        notices.warning(message, last, loaded.name, one_line(error)[:160], renamed)
         return None
     return last

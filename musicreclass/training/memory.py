@@ -10,23 +10,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from musicreclass.storage.damage import is_out_of_memory
+
 log = logging.getLogger("musicreclass")
 T = TypeVar("T")
-MESSAGES = (  # of errors other than torch.OutOfMemoryError
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "alloc_failed",  # cuBLAS and cuDNN
-    "nvmapmemalloc",  # Jetson
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory did not suffice."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in MESSAGES)
 
 
 def release_memory() -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from musicreclass.hardware.machine import ROOT, available_memory, read_text
-from musicreclass.training.memory import is_out_of_memory, release_memory
+from musicreclass.storage.damage import is_out_of_memory
+from musicreclass.training.memory import release_memory
 
 SIZES = (2, 4, 8)  # tracks; batch statistics need more than one
 MAX_VERIFICATIONS = 6

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicreclass.data import recordings as recordings_module
 from musicreclass.data import waveform_store
 from musicreclass.data.audio import c_stderr, decoding
 from musicreclass.data.audio.decoding import decode, examine, probe
@@ -25,7 +26,7 @@ from musicreclass.data.waveform_store import decode_all, examine_all
 from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
-from tests.library import SMALL
+from tests.library import SMALL, opened
 from tests.sounds import cut, music, write
 
 
@@ -126,6 +127,71 @@ def test_lack_of_disk_space_is_reported_before_decoding(recordings, tmp_path, mo
             decode_all(recordings, 16000, Store(tmp_path))
     assert not list(tmp_path.rglob("samples.i16"))
     decode_all(recordings, 16000, Store(tmp_path))
+
+
+def test_a_disk_that_fills_up_costs_no_decoded_recording(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(waveform_store, "FLUSH_INTERVAL", 0.0)
+    decoded: list[Path] = []
+    decode_blocks = decoding.decode_blocks
+    monkeypatch.setattr(
+        decoding, "decode_blocks", lambda path, *rest: decoded.append(path) or decode_blocks(path, *rest)
+    )
+    with monkeypatch.context() as patched:
+        pwrite, marks = os.pwrite, []
+
+        def fill(file: int, content: bytes, at: int) -> int:
+            if len(marks) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            marks.extend([at] * (len(content) == 1))
+            return pwrite(file, content, at)
+
+        patched.setattr(os, "pwrite", fill)
+        with pytest.raises(DataError) as caught:
+            decode_all(recordings, 16000, Store(tmp_path), workers=1)
+    assert caught.value.kind == "no_space"
+    decoded.clear()
+    entry = decode_all(recordings, 16000, Store(tmp_path), workers=1)
+    assert len(decoded) == len(recordings) - 3
+    reference = decode_all(recordings, 16000, Store(tmp_path / "reference"))
+    assert (entry / "samples.i16").read_bytes() == (reference / "samples.i16").read_bytes()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize(("cache", "step"), [
+    ("waveform", "file_digests"), ("waveform", "examine"), ("waveform", "decode_blocks"), ("none", "examine"),
+])  # fmt: skip
+def test_a_file_that_is_edited_while_it_is_read_is_not_stored(cache, step, damaged, library, here, monkeypatch):
+    """Its checksum is that of the old content."""
+    path = sorted(library.rglob("*.wav"))[0]
+    original, times = path.read_bytes(), path.stat()
+    module = recordings_module if step == "file_digests" else decoding
+    function = getattr(module, step)
+
+    def edit() -> None:
+        write(path, music(7, 22050, seed=99), 22050)
+        if damaged:
+            path.write_bytes(path.read_bytes()[:1000])
+
+    def edit_meanwhile(argument, *rest):
+        if step == "file_digests":
+            digests = function(argument, *rest)
+            edit()
+            return digests
+        if argument == path:
+            edit()
+        return function(argument, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, edit_meanwhile)
+        with pytest.raises(DataError) as caught:
+            opened(library, f"data.cache={cache}", "paths.cache=cache")
+    assert (caught.value.kind, caught.value.key) == ("file_changed", str(path))
+    path.write_bytes(original)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    data = opened(library, f"data.cache={cache}", "paths.cache=cache")
+    assert data.waveforms.bad == {}
+    first = data.waveforms.crop(0, 0, int(data.waveforms.lengths[0]))
+    assert np.array_equal(first, decode(path, data.sample_rate))
 
 
 BUILD = """

@@ -29,7 +29,7 @@ from musicreclass.runs.files import FORMAT
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import signature
-from musicreclass.storage.locks import Lock, locked
+from musicreclass.storage.locks import Lock, LockLostError, locked
 from musicreclass.version import __version__
 from tests.conftest import make_frame, powerless, settings_for, sum_again, table_overrides
 
@@ -236,6 +236,16 @@ def test_signatures_do_not_change_between_versions(here):
     """Fails when a key with a default joins the signature, since existing runs would not be found. Do not sign such a key."""
     settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
     assert signature(settings, "abc") == "bf470ec9a2a0"
+
+
+def test_a_run_that_another_process_took_over_is_not_marked_as_done(tmp_path):
+    run = Run(tmp_path / "r")
+    with run.claimed():
+        run.set_state("running")
+        with pytest.raises(LockLostError), run.session():
+            (run.folder / ".lock").write_text('{"token": "other"}')
+    assert run.state == "running"
+    assert (run.folder / ".lock").exists()
 
 
 class Payload:

@@ -154,6 +154,16 @@ def test_an_owner_that_lost_its_lock_notices(path, monkeypatch):
     assert path.exists()  # the other's
 
 
+def test_a_lock_is_checked_in_its_file_and_not_only_at_each_heartbeat(path):
+    lock = Lock(path)
+    lock.try_acquire()
+    lock.check()
+    path.write_text(json.dumps(ELSEWHERE))
+    with pytest.raises(LockLostError):
+        lock.check()
+    lock.release()
+
+
 def test_a_full_disk_leaves_nothing(path, monkeypatch):
     def full(self: Path, *_: Any, **__: Any) -> None:
         self.touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,11 +21,13 @@ from musicreclass.config.settings import HardwareSettings
 from musicreclass.config.tree import Tree
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.resolution import resolve_profile
+from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.sweep import launchers
 from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.sweep import Sweep
 from tests.conftest import settings_for, table_overrides
+from tests.run_factory import make_run
 
 LAPTOP = Machine(cores=8, cores_why="8 of 8", memory=2**33)
 SECOND_FAILS = ["optimizer.lr=0.001,1e30,0.002", "model=mlp", "logger=none"]
@@ -149,6 +152,44 @@ def test_a_missing_plugin(override, key, packages, monkeypatch):
     (problem,) = problems
     assert (problem.kind, problem.key) == ("missing_plugin", key)
     assert all(package in problem.suggestion for package in packages)
+
+
+def test_the_list_of_runs_is_read_from_any_folder(run, here, tmp_path_factory, monkeypatch):
+    """Also through a link, after the outputs were moved, and without a run that was deleted."""
+    sweep = Sweep.new(Path("outputs"), jobs=4)
+    runs = [make_run(Path("outputs"), name, seed=seed) for seed, name in enumerate(("a", "b", "c"))]
+    elsewhere = make_run(tmp_path_factory.mktemp("elsewhere"), "d", seed=3)
+    for number, folder in enumerate([*runs, elsewhere]):
+        sweep._write(JobRecord(number, "done", (), run=str(folder)))
+    sweep.finish()
+    assert sorted(path.name for path in sweep.folder.iterdir()) == ["jobs", "runs.csv", "sweep.json"]
+    names = lambda folder: [r.folder.name for r in find_runs(folder) if r.state == "done"]  # noqa: E731
+    assert names(sweep.folder) == ["a", "b", "c", "d"]
+    folder = sweep.folder.absolute()
+    monkeypatch.chdir(tmp_path_factory.mktemp("working"))
+    assert names(folder) == ["a", "b", "c", "d"]
+    Path("link").symlink_to(folder)
+    assert names(Path("link")) == ["a", "b", "c", "d"]
+    (here / "outputs").rename(here / "moved")
+    folder = here / "moved" / "sweeps" / folder.name
+    assert names(folder) == ["a", "b", "c", "d"]
+    shutil.rmtree(here / "moved" / "b")
+    assert names(folder) == ["a", "c", "d"]
+    result = run("compare", folder)
+    assert result.code == 0
+    assert [line for line in result.out.splitlines() if line.startswith("skipped: ")] == [
+        f"skipped: {here / 'moved' / 'b'} (absent)"
+    ]
+
+
+def test_the_list_of_runs_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
+    sweep = Sweep.new(tmp_path, jobs=1)
+    sweep.finish()
+    before = (sweep.folder / "runs.csv").read_bytes()
+    monkeypatch.setattr("csv.DictWriter.writerows", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space"):
+        sweep.finish()
+    assert (sweep.folder / "runs.csv").read_bytes() == before
 
 
 def test_jobs_without_an_outcome(tmp_path):

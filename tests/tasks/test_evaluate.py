@@ -39,6 +39,21 @@ def test_a_split_is_scored_into_the_run(run, finished):
     assert "test" in again.out.splitlines()[0]
 
 
+def test_a_run_that_another_process_took_over_is_not_scored(run, finished, monkeypatch):
+    subfolder = Run.subfolder
+
+    def taken_over(self, name):
+        (self.folder / ".lock").write_text('{"token": "other"}')
+        return subfolder(self, name)
+
+    monkeypatch.setattr(Run, "subfolder", taken_over)
+    result = run("evaluate", str(finished.folder), "--split", "test")
+    assert result.code == 2
+    assert [problem.kind for problem in result.problems] == ["lock_lost"]
+    assert "test" not in finished.metrics
+    assert not (finished.folder / "predictions" / "test.parquet").exists()
+
+
 def test_other_data_is_recorded_separately(run, finished, here):
     before = finished.metrics["valid"]
     make_frame(30, seed=0).to_csv("other.csv", index=False)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from musicreclass.runs.folder import Run
+from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.training import callbacks
 from musicreclass.training.callbacks import even_micro_batch
-from musicreclass.training.memory import MicroBatches, StepState, is_out_of_memory
+from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.memory_probe import CudaMeter, Meter, RamMeter, SizeSearch
 from musicreclass.training.module import GenreModule
 from tests.conftest import table_overrides

@@ -21,6 +21,7 @@ from musicreclass.errors import DataError
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma")  # converted completely at every read, so best cached
 TIME_LIMIT = 1800.0  # seconds for one file
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
+HANDLED = 255  # exit code of ffmpeg after a signal that it handles
 OPEN_FILES = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
 
 
@@ -98,9 +99,15 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
         messages.seek(0)
         text = messages.read()
     if expired.is_set():
-        raise BadAudioError(path, "damaged", f"ffmpeg took more than {TIME_LIMIT / 60:.0f} minutes")
-    if -code in EXTERNAL_SIGNALS:
-        line = f"{path}: ffmpeg was stopped by {signal.Signals(-code).name}, perhaps for lack of memory; start again"
+        line = (
+            f"{path}: ffmpeg took more than {TIME_LIMIT / 60:.0f} minutes. Nothing was stored: start again if the machine was "
+            "busy, or move this file out of the data"
+        )
+        raise DataError(line, kind="ffmpeg_timeout", key=path)
+    handled = re.search(rb"^Exiting normally, received signal (\d+)\.", text, re.MULTILINE) if code == HANDLED else None
+    number = int(handled[1]) if handled else -code
+    if number in EXTERNAL_SIGNALS:
+        line = f"{path}: ffmpeg was stopped by {signal.Signals(number).name}, perhaps for lack of memory; start again"
         raise DataError(line, kind="ffmpeg_stopped", key=path)
     if code:
         raise_if_unreadable(path)

@@ -12,6 +12,7 @@ import torch
 
 from musicreclass.errors import WeightsError
 from musicreclass.storage.atomic import POINTER
+from musicreclass.storage.damage import raise_if_not_damage
 
 MAX_OBJECTS, MAX_DEPTH = 1_000_000, 200
 LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
@@ -58,6 +59,7 @@ def load_checkpoint(path: Path) -> Any:
         flatten_tensors(content)  # fails on objects that contain themselves
         return content
     except Exception as error:
+        raise_if_not_content(path, error)
         objects = foreign_objects(path)
         if objects:
             raise WeightsError(
@@ -69,6 +71,22 @@ def load_checkpoint(path: Path) -> Any:
         raise WeightsError(
             f"{path}: truncated, damaged, or not a PyTorch or safetensors checkpoint", "damaged_file", path
         ) from error
+
+
+def raise_if_not_content(path: Path, error: Exception) -> None:
+    """Report why a file could not be loaded, unless it is due to its content.
+
+    Raises:
+        WeightsError: `unreadable` or `out_of_memory`.
+    """
+    try:
+        raise_if_not_damage(path, error)
+    except OSError as cause:
+        raise WeightsError(f"{path}: cannot be read ({cause.strerror or cause})", "unreadable", path) from error
+    except Exception as cause:
+        mib = path.stat().st_size / 2**20
+        message = f"{path}: not enough memory to load it ({mib:.0f} MiB); free some memory, or fetch the file again"
+        raise WeightsError(message, "out_of_memory", path, mib) from cause
 
 
 def check_pickle(path: Path) -> None:

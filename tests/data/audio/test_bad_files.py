@@ -285,10 +285,31 @@ def test_a_stopped_ffmpeg_is_not_an_error_of_the_file(ffmpeg, tmp_path):
     assert examine_all([path], 16000, store=store)[1] == {}
 
 
+@pytest.mark.parametrize("number", [2, 15])
+def test_an_ffmpeg_that_handles_the_signal_that_stops_it(ffmpeg, tmp_path, number):
+    """ffmpeg exits with 255, and the signal is in its messages."""
+    store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
+    message = f"Exiting normally, received signal {number}."
+    ffmpeg.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write({message!r})\nsys.exit(255)\n")
+    with pytest.raises(DataError) as caught:
+        examine_all([path], 16000, store=store)
+    assert (caught.value.kind, caught.value.key) == ("ffmpeg_stopped", str(path))
+    ffmpeg.write_text(code)
+    assert examine_all([path], 16000, store=store)[1] == {}
+
+
 def test_ffmpeg_has_a_time_limit(ffmpeg, tmp_path, monkeypatch):
+    code = ffmpeg.read_text()
     ffmpeg.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
-    monkeypatch.setattr("musicreclass.data.audio.ffmpeg.TIME_LIMIT", 0.5)
-    assert reason(tmp_path / "x.m4a") == "damaged"
+    store, path = Store(tmp_path / "cache"), tmp_path / "x.m4a"
+    with monkeypatch.context() as patched:
+        patched.setattr("musicreclass.data.audio.ffmpeg.TIME_LIMIT", 0.5)
+        with pytest.raises(DataError) as caught:
+            examine_all([path], 16000, store=store)
+    assert (caught.value.kind, caught.value.key) == ("ffmpeg_timeout", str(path))
+    assert not isinstance(caught.value, BadAudioError)
+    ffmpeg.write_text(code)
+    assert examine_all([path], 16000, store=store)[1] == {}
 
 
 def test_a_killed_conversion_leaves_nothing(ffmpeg, tmp_path):
