@@ -79,9 +79,9 @@ def test_settings_of_prepare():
 
 
 def test_a_users_encoder_may_have_any_arguments():
-    own = config("data=demo_audio", "features=musicnn")
-    own["features"] = {**own["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
-    assert parse("train", own).as_dict()["features"]["layer"] == 3
+    users = config("data=demo_audio", "features=musicnn")
+    users["features"] = {**users["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
+    assert parse("train", users).as_dict()["features"]["layer"] == 3
 
 
 @pytest.mark.parametrize("key", ["trainer.precision", "hardware.precision"])
