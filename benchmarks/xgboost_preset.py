@@ -15,7 +15,7 @@ TRACKS, VALID, FEATURES, CLASSES, ROUNDS, REPEATS = 20_000, 4_000, 518, 16, 100,
 
 
 def make() -> tuple[np.ndarray, np.ndarray]:
-    """Classes of unequal size whose means differ in a hundred of the features."""
+    """Classes of unequal size with different means in a hundred of the features."""
     rng = np.random.default_rng(0)
     frequencies = 1 / np.arange(1, CLASSES + 1)
     y = rng.choice(CLASSES, TRACKS + VALID, p=frequencies / frequencies.sum())

@@ -20,13 +20,14 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     )  # fmt: skip
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = tmp_path.glob("*.whl")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"
     where = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
                            capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
     (Path(where) / "lent.pth").write_text(
         sysconfig.get_path("purelib") + "\n"
-    )  # a path in a .pth brings no .pth of its own
+    )  # .pth files in that folder are not processed
     install = [
         sys.executable,
         "-m",
@@ -44,10 +45,10 @@ def test_a_wheel_trains_the_demo_from_another_folder(tmp_path, cache):
     folder.mkdir()
     command = tmp_path / "env" / "bin" / "musicreclass"
     process = subprocess.run([python, "-c", "import musicreclass.config.locations as c; print(c.CONF)"], cwd=folder, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+                          text=True, check=True, env=environment)  # fmt: skip
     assert Path(process.stdout.strip()) == Path(where) / "musicreclass" / "conf"
     command_line = [command, "train", "model=logreg", "data.clips_per_artist=1"]
-    done = subprocess.run(command_line, cwd=folder, env={**os.environ, "MUSICRECLASS_CACHE": str(cache)}, capture_output=True, text=True,
+    done = subprocess.run(command_line, cwd=folder, env={**environment, "MUSICRECLASS_CACHE": str(cache)}, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((folder / "outputs").glob("demo-logreg-s0-*/metrics.json"))) == 1

@@ -25,7 +25,7 @@ from musicreclass.tasks.score import score_predictions, score_split
 
 CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
-LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run knows which they are
+LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run records which they are
 
 
 class Scored(NamedTuple):
@@ -150,7 +150,7 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
 
 
 def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:
-    """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
+    """Score other data than the run was trained on; recorded separately from the run's own scores.
 
     Returns:
         the name of the record: the split and the data's fingerprint.

@@ -129,7 +129,7 @@ def without(metrics: dict, *keys: str) -> str:
 
 
 def nested_aliases(depth: int) -> str:
-    """A few lines that stand for a list of 2 ** depth values."""
+    """A few lines of YAML that expand to a list of 2 ** depth values."""
     lines = [
         "level0: &level0 [1, 1]",
         *(f"level{i}: &level{i} [*level{i - 1}, *level{i - 1}]" for i in range(1, depth)),

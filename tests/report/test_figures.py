@@ -33,7 +33,7 @@ def test_names_are_drawn_without_warnings(names, tmp_path, caplog, monkeypatch):
 
 
 def test_a_font_that_has_the_characters_is_used(monkeypatch):
-    """One that is installed everywhere stands for a font with Chinese characters."""
+    """A font of matplotlib replaces one with Chinese characters."""
     real = fonts.characters_of
     monkeypatch.setattr(fonts, "FALLBACKS", ("DejaVu Serif", "DejaVu Sans Mono"))
     monkeypatch.setattr(

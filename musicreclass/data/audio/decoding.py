@@ -187,7 +187,7 @@ def decode_native(path: Path, file: Path, header: Header, decode_from: int, star
     """Samples `start` to `stop` at the file's rate, mono float32 (stop - start,), followed by silence after the end.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open.
         header: of the file.
         decode_from: where to start decoding.

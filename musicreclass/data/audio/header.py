@@ -80,7 +80,7 @@ def read_header(path: Path, file: Path) -> Header:
     """The header of a file, cached until the file changes.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open.
 
     Raises:
@@ -111,7 +111,7 @@ def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
     """Read a file that failed to decode from start to end: a decoder does not report errors of the drive.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open, if another.
 
     Raises:
