@@ -1,15 +1,20 @@
-"""Checks decision trees that were read from a file, since the libraries that predict with them follow any number in them."""
+"""Checks models that were read from a file, where a library would follow any number in them out of its memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SIZES = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}  # UBJSON's numbers
+FORESTS = (
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "GradientBoostingClassifier",
+)  # pass their features to all trees
 MAX_DEPTH = 32  # of nested containers; XGBoost needs 7
 
 
@@ -72,29 +77,58 @@ def _check_xgboost_tree(tree: dict[str, Any], features: int) -> None:
 
 
 def check_estimator(estimator: Any) -> None:
-    """Check the trees of a scikit-learn estimator, and of those inside it.
+    """Check the trees and support vectors of a scikit-learn estimator, and of those inside it.
 
     Raises:
-        ValueError: if a tree is not one.
+        ValueError: if their numbers do not fit together.
     """
-    for tree in _find_trees(estimator, set()):
-        nodes = tree.__getstate__()["nodes"]
-        _check_nodes(nodes["left_child"], nodes["right_child"], nodes["feature"], tree.n_features)
+    for part in _parts(estimator, set()):
+        features = getattr(part, "n_features_in_", None)
+        if hasattr(part, "tree_"):
+            nodes = part.tree_.__getstate__()["nodes"]
+            if part.tree_.n_features != features:
+                raise ValueError("the number of features of a tree is wrong")
+            _check_nodes(nodes["left_child"], nodes["right_child"], nodes["feature"], part.tree_.n_features)
+        if type(part).__name__ in FORESTS:
+            trees = np.ravel(part.estimators_)
+            if any(tree.n_features_in_ != features for tree in trees):
+                raise ValueError("the trees of a forest have other features than the forest")
+        if hasattr(part, "_n_support"):
+            _check_support_vectors(part)
 
 
-def _find_trees(value: Any, seen: set[int]) -> Iterator[Any]:
-    """The `sklearn.tree._tree.Tree` objects that can be reached from an object."""
-    if isinstance(value, (str, bytes, int, float, type(None))) or id(value) in seen:
+def _check_support_vectors(machine: Any) -> None:
+    """Check the arrays that libsvm reads without looking at their sizes."""
+    vectors, counts = machine.support_vectors_, machine._n_support
+    classes = max(2, len(getattr(machine, "classes_", ())))
+    pairs = classes * (classes - 1) // 2
+    sizes = {
+        "_dual_coef_": (classes - 1, len(vectors)), "support_": (len(vectors),), "_n_support": (classes,),
+        "support_vectors_": (len(vectors), machine.n_features_in_), "_intercept_": (pairs,),
+    }  # fmt: skip
+    wrong = [name for name, shape in sizes.items() if np.shape(getattr(machine, name)) != shape]
+    wrong += [name for name in ("_probA", "_probB") if np.shape(getattr(machine, name)) not in ((0,), (pairs,))]
+    if wrong or machine._sparse or counts.min() < 0 or counts.sum() != len(vectors):
+        raise ValueError(f"the support vectors do not fit together ({', '.join(wrong) or '_n_support'})")
+
+
+def _parts(value: Any, visited: set[int]) -> Iterator[Any]:
+    """An object, and those that can be reached from it through attributes, lists and dictionaries."""
+    if isinstance(value, (str, bytes, int, float, type(None))) or id(value) in visited:
         return
-    seen.add(id(value))
-    if type(value).__name__ == "Tree" and type(value).__module__ == "sklearn.tree._tree":
-        yield value
-    elif isinstance(value, (list, tuple, set)) or (isinstance(value, np.ndarray) and value.dtype == object):
-        for item in np.ravel(value) if isinstance(value, np.ndarray) else value:
-            yield from _find_trees(item, seen)
+    visited.add(id(value))
+    items: Iterable[Any] = ()
+    if isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, np.ndarray):
+        items = value.ravel() if value.dtype == object else ()
+    elif isinstance(value, (list, tuple, set)):
+        items = value
     else:
-        for item in value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values():
-            yield from _find_trees(item, seen)
+        yield value
+        items = getattr(value, "__dict__", {}).values()
+    for item in items:
+        yield from _parts(item, visited)
 
 
 def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, features: int) -> None:

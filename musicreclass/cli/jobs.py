@@ -87,8 +87,6 @@ def train_one(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Run:
     run, trained_before = find_or_train(settings, on_epoch)
     if trained_before and not is_worker_rank(settings.hardware):
         say(f"already finished: {run.folder} (force=true trains it again)")
-        if run.is_stale:
-            say("musicreclass: the code has changed since this run; force=true trains it again", error=True)
     return run
 
 

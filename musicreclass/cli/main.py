@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from typing import TextIO
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
 from musicreclass.cli.terminal import FAILURES, say
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    sys.stdout, sys.stderr = sys.stdout or open_null(), sys.stderr or open_null()  # closed with >&-
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # a stream that is neither a terminal nor a file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? for …
@@ -71,6 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         return report_error(error)
     return code or (1 if FAILURES else 0)
+
+
+def open_null() -> TextIO:
+    """A stream whose output is lost."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def run_task(arguments: list[str]) -> int:

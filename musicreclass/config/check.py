@@ -146,19 +146,16 @@ class Check:
         groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or o.is_hydra_override()]
         settings = [o for o in fixed if not self.parser.is_group(o) and not o.is_hydra_override()]
         try:
-            composed = self.tree.compose(self.task, groups)
+            composed = self._compose(groups)
             choices = composed.hydra.runtime.choices
             allowed = self._allowed_keys(composed)
             usable = [o for o in settings if self._is_allowed(o, allowed)]
-            cfg = self.tree.compose(self.task, groups + [first_value(o) for o in usable if not o.is_interval_sweep()])
+            cfg = self._compose(groups + [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
             problems = allowed.problems(cfg)
         except ConfigError as error:
             self.collected += error.problems
-            return
-        except Exception as error:  # on unexpected files Hydra raises errors of any kind
-            self.collected.append(self._cannot_compose(error, groups))
             return
         self.collected += problems
         self.first = self.first or cfg
@@ -172,8 +169,21 @@ class Check:
         choices = composed.hydra.runtime.choices
         if any(choices.get(overlay) for overlay in OVERLAYS):
             chosen = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
-            return AllowedKeys(self.task, self.tree.compose(self.task, chosen))
+            return AllowedKeys(self.task, self._compose(chosen))
         return AllowedKeys(self.task, composed)
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        """Compose a configuration.
+
+        Raises:
+            ConfigError: if it cannot be composed.
+        """
+        try:
+            return self.tree.compose(self.task, overrides)
+        except ConfigError:
+            raise
+        except Exception as error:  # on unexpected files Hydra raises errors of any kind
+            raise ConfigError([self._cannot_compose(error, overrides)]) from error
 
     def _cannot_compose(self, error: Exception, groups: list[str]) -> Problem:
         """The problem of groups that Hydra cannot compose."""

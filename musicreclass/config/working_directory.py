@@ -17,27 +17,39 @@ from types import ModuleType
 
 
 class WorkingDirectoryFinder(MetaPathFinder):
-    """Finds named top-level modules in the working directory, if they are found nowhere else.
+    """Finds named top-level modules, and their submodules, in the working directory, if they are found nowhere else.
 
     Attributes:
         names: the top-level modules that may be found.
+        packages: those that were found here.
     """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.packages: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The specification of a top-level module; its own imports may be found from then on."""
-        if path is not None or fullname not in self.names:
+        """The specification of a module; what it imports may be found from then on."""
+        top = fullname.partition(".")[0]
+        if top not in self.names:
             return None
-        spec = PathFinder.find_spec(fullname, [str(Path.cwd())])
-        if spec is not None:
-            folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-            files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(str(spec.origin))]
-            self.names.update(*map(imported_names, files))
+        if path is not None:
+            spec = PathFinder.find_spec(fullname, path) if top in self.packages else None
+        elif any(finder is not self and finder.find_spec(fullname, None) for finder in sys.meta_path):
+            return None
+        else:
+            spec = find_here(fullname)
+            self.packages.add(top)
+        if spec is not None and spec.origin is not None:
+            self.names |= imported_names(Path(spec.origin))
         return spec
+
+
+def find_here(name: str) -> ModuleSpec | None:
+    """The specification of a top-level module in the working directory."""
+    return PathFinder.find_spec(name, [str(Path.cwd())])
 
 
 def imported_names(file: Path) -> set[str]:
@@ -62,5 +74,5 @@ def allow_import(module: str) -> None:
         module: its dotted name, or that of an object in it.
     """
     if FINDER not in sys.meta_path:
-        sys.meta_path.append(FINDER)
+        sys.meta_path.insert(0, FINDER)  # so that it sees which submodules are imported
     FINDER.names.add(module.partition(".")[0])

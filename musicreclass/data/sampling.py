@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from musicreclass.hardware.resolution import PREFETCH
+from musicreclass.hardware.profile import PREFETCH
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class numbers (B,), draw numbers (B,)
 

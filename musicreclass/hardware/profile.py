@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+PREFETCH = 3  # batches that are prepared while the network computes
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by precision
 
 

@@ -10,9 +10,9 @@ import torch
 from musicreclass.config.settings import HardwareSettings
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.machine import Gpu, Machine
-from musicreclass.hardware.profile import Profile, gib
+from musicreclass.hardware.profile import PREFETCH, Profile, gib
 
-PREFETCH, PREFETCH_UNIFIED = 3, 2  # batches that are prepared while the network computes
+PREFETCH_UNIFIED = 2  # batches; less than `PREFETCH`, since the batches use the memory of the GPU
 MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the free memory; more if other programs use the same memory
 EMPTY_CACHE_UNIFIED = 20  # batches
 INTERVAL = 5.0  # seconds

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.locations import PACKAGE
-from musicreclass.config.working_directory import allow_import
-from musicreclass.runs.syntax import Module, code_digest, hash_table, read_module
+from musicreclass.config.working_directory import find_here
+from musicreclass.runs.syntax import Module, code_digest, hash_table, package_of, read_module
 
 NAME = PACKAGE.name
-COMPUTING = (  # what the train task calls to get data, a classifier and metrics; they import the rest
-    f"{NAME}.tasks.open_data",
-    f"{NAME}.classifiers.factory",
-    f"{NAME}.evaluation.metrics",
+COMPUTING = tuple(  # the stages of a run that compute; they import the rest
+    f"{NAME}.{module}" for module in ("tasks.open_data", "tasks.plan", "tasks.fit", "tasks.score", "evaluation.metrics")
 )
-SUPPORTING = ("config", "storage", "errors", "version")  # they check, store and report, but compute nothing
+SUPPORTING = (  # what they import to check, find, store and report, or to use the machine without changing a result
+    "config", "errors", "report", "runs", "storage", "version", "tasks.machine", "hardware.launch", "hardware.machine",
+    "hardware.monitor", "hardware.resolution", "hardware.sensors",
+)  # fmt: skip
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -46,28 +47,29 @@ def user_code(config: dict[str, Any]) -> dict[str, str]:
         config: resolved; its `_target_`s must be importable.
 
     Returns:
-        12 hexadecimal digits for each file, by absolute path. A module of this package that only the user's code imports is
-        among them.
+        12 hexadecimal digits for each file, by its path below the folder that it is imported from. A module of this package that
+        only the user's code imports is among them. Modules that are not found are left out.
     """
     targets = frozenset(find_targets(config))
     counted = computing_modules(PACKAGE, targets)
     modules: dict[Path, Module] = {}
+    files: dict[str, str] = {}
     queue = [target.rpartition(".")[0] for target in targets]
-    for name in queue:
-        allow_import(name)
     while queue:
         name = queue.pop()
         path = user_module_file(name) or (None if is_supporting(name) else module_file(PACKAGE, name))
         if path is not None and path not in modules and path not in counted:
-            modules[path] = read_module(path, name)
-            queue += modules[path].imports
-    files = [*modules, *(table for module in modules.values() for table in module.tables)]
-    return {str(file): code_digest(file) for file in sorted(files)}
+            module = modules[path] = read_module(path, name)
+            queue += module.imports
+            package = Path(*package_of(path, name.split(".")))
+            files |= {(package / file.name).as_posix(): code_digest(file) for file in (path, *module.tables)}
+    return dict(sorted(files.items()))
 
 
-def has_changed(files: dict[str, str]) -> bool:
-    """Whether a file of `user_code` has changed; missing files do not count."""
-    return any(Path(name).is_file() and code_digest(Path(name)) != digest for name, digest in files.items())
+def has_changed(recorded: dict[str, str], config: dict[str, Any]) -> bool:
+    """Whether the user's code of a configuration differs from what was recorded; False if it is not found here."""
+    current = user_code(config)
+    return bool(current) and current != recorded
 
 
 @cache
@@ -109,7 +111,10 @@ def computing_modules(package: Path, targets: frozenset[str]) -> dict[Path, Modu
 
 def is_supporting(name: str) -> bool:
     """Whether a module belongs to those that compute nothing."""
-    return name.split(".")[1:2] != [] and name.split(".")[1] in SUPPORTING
+    return name.startswith(tuple(f"{NAME}.{prefix}." for prefix in SUPPORTING)) or name in (
+        NAME,
+        *(f"{NAME}.{prefix}" for prefix in SUPPORTING),
+    )
 
 
 def module_file(package: Path, name: str) -> Path | None:
@@ -131,7 +136,7 @@ def user_module_file(name: str) -> Path | None:
     if first in (NAME, ""):
         return None
     try:
-        spec = find_spec(first)  # of a top-level name: imports nothing
+        spec = find_spec(first) or find_here(first)  # of a top-level name: imports nothing
     except (ValueError, ImportError):  # a module without a specification, such as __main__
         return None
     if spec is None:

@@ -146,7 +146,7 @@ class RunFiles:
     def is_stale(self) -> bool:
         """Whether the code that results depend on has changed since the run began."""
         identity = self.identity
-        return identity.code != code_version(self.config) or has_changed(identity.user_code)
+        return identity.code != code_version(self.config) or has_changed(identity.user_code, self.config)
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.
@@ -205,5 +205,5 @@ def unreadable(path: Path, cause: Exception | str) -> RunError:
     if isinstance(cause, OSError):
         message = f"cannot be read ({cause.strerror})"
     else:
-        message = f"damaged ({' '.join(str(cause).split())[:120]}); remove the folder and train again"
+        message = f"damaged ({' '.join(str(cause).split())[:120]}); choose another folder, or remove this one if it is a run's"
     return RunError(f"{path}: {message}", "unreadable", path)

@@ -17,6 +17,7 @@ from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest
 
+CLOCK_STEP = 0.02  # seconds by which the times of files may be behind
 PATHS = ("root", "path", "store")  # in `data`
 
 
@@ -82,16 +83,25 @@ def hashed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint: str) -> None:
+def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint: str, opened: float) -> None:
     """Store the fingerprint of the data with the versions of the files it was read from.
 
-    Sources and encoders outside this package are always read again, since they may read files that `files` does not list.
+    Sources and encoders outside this package are always read again, since they may read files that `files` does not list. So is
+    data of which a file has changed since it was opened: what was read may be older.
+
+    Args:
+        settings: of the run.
+        files: that were read.
+        fingerprint: of their content.
+        opened: when reading began, as `time.time()`.
     """
     targets = [settings.data.target, settings.features.target]
     listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
     versions = [file_version(file) for file in files]
     if listed and files and None not in versions:
         with suppress(OSError):  # it will be computed again
+            if max(file.stat().st_ctime for file in files) > opened - CLOCK_STEP:
+                return
             memo = _memo_file(settings)
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_json(memo, {"files": versions, "fingerprint": fingerprint})

@@ -6,6 +6,7 @@ import ast
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,7 @@ class Module:
 
 def code_digest(file: Path) -> str:
     """The hash of a module or of a CSV file: 12 hexadecimal digits; empty for a module with a syntax error."""
-    try:
-        digest = read_module(file, "").digest if file.suffix == ".py" else hash_table(file)
-    except (SyntaxError, ValueError):
-        return ""
-    return digest.hex()[:12]
+    return (read_module(file, "").digest if file.suffix == ".py" else hash_table(file)).hex()[:12]
 
 
 def hash_table(file: Path) -> bytes:
@@ -56,10 +53,11 @@ def read_module(file: Path, name: str) -> Module:
         file: of the module.
         name: of the module, or of an object in it; relative imports are resolved with it.
     """
-    syntax = Syntax(ast.parse(file.read_bytes()))
-    parts = name.split(".")
-    depth = max((i + 1 for i, part in enumerate(parts) if part == file.parent.name), default=0)
-    package = parts[:depth]
+    try:
+        syntax = Syntax(ast.parse(file.read_bytes()))
+    except (SyntaxError, ValueError):  # importing it fails too
+        return Module(b"", (), ())
+    package = package_of(file, name.split("."))
     imports: list[str] = []
     for node in syntax.imports:
         if isinstance(node, ast.Import):
@@ -75,6 +73,21 @@ def read_module(file: Path, name: str) -> Module:
         tuple(imports),
         tuple(table for table in tables if table.is_file()),
     )
+
+
+def package_of(file: Path, parts: list[str]) -> list[str]:
+    """The package that relative imports in a module refer to.
+
+    Args:
+        file: of the module.
+        parts: of the dotted name of the module, or of an object in it.
+    """
+    is_package = file.name == "__init__.py"
+    path = file.parent.parts if is_package else (*file.parent.parts, file.stem)
+    for length in range(len(parts), 0, -1):
+        if list(path[-length:]) == parts[:length]:
+            return parts[:length] if is_package else parts[: length - 1]
+    return []
 
 
 class Syntax:
@@ -102,6 +115,7 @@ class Syntax:
                 continue
             if isinstance(value, list):
                 items = value[1:] if field == "body" and is_docstring(value, node) else value
+                items = merge_text(items) if isinstance(node, ast.JoinedStr) else items
                 if items:  # an empty list is left out: not every version of Python has the field
                     self.tokens.append(field)
                     for item in items:
@@ -119,6 +133,18 @@ class Syntax:
         self.tokens.append(ascii(value))
         if isinstance(value, str) and value.endswith(".csv"):
             self.tables.append(value)
+
+
+def merge_text(parts: list[ast.AST]) -> list[ast.AST]:
+    """The parts of an f-string; versions of Python divide its text differently, and some add empty parts."""
+    merged: list[ast.AST] = []
+    for is_text, group in groupby(parts, lambda part: isinstance(part, ast.Constant)):
+        members = list(group)
+        if not is_text:
+            merged += members
+        elif text := "".join(str(part.value) for part in members if isinstance(part, ast.Constant)):
+            merged.append(ast.Constant(text))
+    return merged
 
 
 def is_docstring(body: list[ast.AST], node: ast.AST) -> bool:

@@ -43,4 +43,4 @@ def compare(folders: Sequence[Path], each: bool = False) -> Comparison:
 
 def frame(comparison: Comparison) -> pd.DataFrame:
     """What `musicreclass compare --output table.csv` writes."""
-    return pd.read_csv(io.StringIO(as_csv(comparison.tables)))
+    return pd.read_csv(io.StringIO(as_csv(comparison.tables)), keep_default_na=False, na_values=[""])

@@ -17,7 +17,7 @@ from musicreclass.config.settings import CLIPS, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, DataError, RunError, trust_remedy
+from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
@@ -68,6 +68,8 @@ def evaluate(
         raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
+    if run.is_stale:
+        notices.warning("musicreclass: %s: the code has changed since this run; it is scored by the new code", folder)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
     profile = use_machine(for_one_process(settings))[1]

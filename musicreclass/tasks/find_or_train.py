@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from musicreclass.config.settings import Settings, TableFileSettings, TrainSettings
-from musicreclass.errors import DatasetNotFoundError, WeightsError
+from musicreclass.errors import DatasetNotFoundError, WeightsError, notices
+from musicreclass.hardware.launch import is_worker_rank
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
 
@@ -40,10 +41,16 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     check_files(settings)
     run = finished_run(settings.with_precision(settings.hardware.precision))
     if run is not None:
-        return FinishedRun(run, trained_before=True)
-    from musicreclass.tasks.train import train
+        result = FinishedRun(run, trained_before=True)
+    else:
+        from musicreclass.tasks.train import train
 
-    return train(settings, on_epoch)
+        result = train(settings, on_epoch)
+    if result.trained_before and result.run.is_stale and not is_worker_rank(settings.hardware):
+        notices.warning(
+            "musicreclass: %s: the code has changed since this run; force=true trains it again", result.run.folder
+        )
+    return result
 
 
 def check_files(settings: Settings) -> None:

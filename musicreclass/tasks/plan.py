@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from musicreclass.errors import RunError
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
-from musicreclass.runs.code_version import code_version, has_changed, user_code
+from musicreclass.runs.code_version import code_version, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
@@ -61,10 +62,11 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         UserError: for data or a model that cannot be used.
     """
     stopwatch = Stopwatch()
+    opened = time.time()
     with stopwatch.phase("data"):
         data = open_data(settings, profile)
         fingerprint = data.fingerprint()
-    remember_fingerprint(settings, data.files(), fingerprint)
+    remember_fingerprint(settings, data.files(), fingerprint, opened)
     seed_global_state(settings.seed)  # a user's network may draw its weights from it
     classifier = build_classifier(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
@@ -104,7 +106,7 @@ def continues_exactly(plan: RunPlan) -> bool:
     begun, micro_batch = plan.run.identity, plan.identity.micro_batch_setting
     same_micro_batch = micro_batch == "auto" or micro_batch in (begun.micro_batch, begun.micro_batch_setting)
     same_processes = begun.processes == plan.identity.processes
-    same_code = begun.code == plan.identity.code and not has_changed(begun.user_code)
+    same_code = begun.code == plan.identity.code and begun.user_code == plan.identity.user_code
     return same_micro_batch and same_processes and same_code
 
 

@@ -105,3 +105,48 @@ def test_a_forest_with_a_number_out_of_range_is_rejected(name, value):
     tree.__setstate__(state)
     with pytest.raises(ValueError, match="tree"):
         check_estimator(pipeline)
+
+
+def test_a_forest_with_other_features_is_rejected():
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((50, FEATURES)), rng.integers(0, CLASSES, 50)
+    forest, wide = RandomForestClassifier(3).fit(x, y), RandomForestClassifier(3).fit(np.tile(x, 40), y)
+    forest.estimators_[0] = wide.estimators_[0]
+    with pytest.raises(ValueError, match="features"):
+        check_estimator(forest)
+    forest.estimators_[0].n_features_in_ = FEATURES
+    with pytest.raises(ValueError, match="features"):
+        check_estimator(forest)
+
+
+@pytest.mark.parametrize("name", ["_dual_coef_", "support_", "_n_support", "support_vectors_", "_intercept_", "_probA"])
+def test_support_vectors_that_do_not_fit_together_are_rejected(name):
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, FEATURES)), rng.integers(0, CLASSES, 60)
+    model = CalibratedClassifierCV(SVC(), cv=2).fit(x, y)
+    check_estimator(model)
+    machine = model.calibrated_classifiers_[0].estimator
+    setattr(machine, name, getattr(machine, name)[..., :1] if name != "_probA" else np.zeros(1))
+    with pytest.raises(ValueError, match="support vectors"):
+        check_estimator(model)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_estimators_of_every_kind_pass(classes):
+    from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, GradientBoostingClassifier
+    from sklearn.svm import SVC, NuSVC
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, FEATURES)), np.arange(60) % classes
+    trees = (
+        ExtraTreesClassifier(3),
+        GradientBoostingClassifier(n_estimators=2),
+        BaggingClassifier(n_estimators=2, max_features=2),
+    )
+    for estimator in (*trees, SVC(), SVC(kernel="linear"), NuSVC()):
+        check_estimator(estimator.fit(x, y))

@@ -75,6 +75,12 @@ def test_a_closed_pipe_does_not_end_a_task(table, here):
     assert shell("musicreclass train --help | head -0", here).returncode == 0
 
 
+def test_closed_streams_are_no_error(table, here):
+    arguments = " ".join([*table_overrides(table), "model=logreg", "run_dir=r"])
+    assert shell(f"musicreclass train {arguments} >&-", here).returncode == 0
+    assert shell("musicreclass compare r >&- 2>&-", here).returncode == 0
+
+
 @pytest.mark.parametrize("command", ["train", "--help"])
 def test_output_that_cannot_be_written_is_one_line(command, run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", "run_dir=r").code == 0  # found quickly by the process

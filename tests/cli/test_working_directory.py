@@ -51,7 +51,7 @@ def project(here: Path) -> Path:
 
 
 def command(*arguments: str, folder: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": ""}
     result = subprocess.run(
         [sys.executable, "-m", "musicreclass", *arguments],
         cwd=folder,

@@ -119,7 +119,7 @@ def test_decoding_is_killed(songs, here):
 
 @pytest.mark.slow
 def test_the_demo_is_killed(here):
-    check_kills(["prepare", "data=demo"], here)
+    check_kills(["prepare", "data=demo_audio"], here)
 
 
 @pytest.mark.slow
