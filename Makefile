@@ -59,10 +59,14 @@ test: dev  ## run the tests
 test-slow: dev  ## run the slow tests (minutes)
 	$(VENV)/bin/python -m pytest -m slow
 
-# By hand, before a release: a candidate of Hydra may change at any time.
+# By hand, before a release: a candidate of Hydra may change at any time. TORCH_INDEX offers CPU builds of torch; if it cannot be
+# reached, torch comes from the default index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 test-newest:  ## run the tests with the newest versions that pyproject allows and Hydra's release candidate, in .venv-newest
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(TORCH_PIN) \
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --no-deps --extra-index-url $(TORCH_INDEX) \
+		"$$(sed -n 's/^    "\(torch[<>=].*\)",/\1/p' pyproject.toml)"
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
 		-e '.[$(XGBOOST),dev]' 'hydra-core>=1.4.0rc1' 'hydra-joblib-launcher>=1.4.0rc1'
 	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/versions.txt
 	$(NEWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal

@@ -74,7 +74,7 @@ def epoch(waves: Waveforms, seed: int) -> None:
 
 
 def peaks(waves: Waveforms) -> list[float]:
-    """Peak memory of a process of its own after each epoch, MiB."""
+    """Peak memory of a separate process after each epoch, MiB."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         for number in range(EPOCHS):

@@ -1,6 +1,6 @@
 """features.csv of the full size (106,574 x 518, about 950 MB): the second load against pandas.read_csv, and memory of the first.
 
-The file is made up in the official form. Each load runs in a process of its own.
+The file has random values in the official format. Each load runs in a separate process.
 """
 
 from __future__ import annotations

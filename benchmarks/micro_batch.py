@@ -43,7 +43,7 @@ def bisect_size(measured: MeasuredSize, step: TrialStep, meter: CudaMeter) -> in
 
 def main(models: list[str]) -> None:
     if not torch.cuda.is_available():
-        print("micro-batch: not run: no GPU is at hand")
+        print("micro-batch: not run: no GPU is available")
         return
     for name in models:
         for precision in ("32-true", "bf16-mixed"):

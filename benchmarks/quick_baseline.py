@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
         for i in range(TRACKS):
             if i < medium:
                 tail = ",".join(f"{v:.6g}" for v in rng.normal(size=518) + means[genre[i]])
-            file.write(f"{i},{tail}\n")  # nobody reads the rows of the larger subsets as features
+            file.write(f"{i},{tail}\n")  # the features of larger subsets are not read
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
 def write_table(path: Path) -> None:
-    """Noise in which each class has a mean of its own."""
+    """Noise with a different mean for each class."""
     rng = np.random.default_rng(0)
     n = TRAIN + VALID
     y = rng.integers(0, CLASSES, n)

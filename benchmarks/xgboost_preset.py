@@ -15,10 +15,10 @@ TRACKS, VALID, FEATURES, CLASSES, ROUNDS, REPEATS = 20_000, 4_000, 518, 16, 100,
 
 
 def make() -> tuple[np.ndarray, np.ndarray]:
-    """Classes of unequal size whose means differ in a hundred of the features."""
+    """Classes of unequal size with different means in a hundred of the features."""
     rng = np.random.default_rng(0)
-    share = 1 / np.arange(1, CLASSES + 1)
-    y = rng.choice(CLASSES, TRACKS + VALID, p=share / share.sum())
+    frequencies = 1 / np.arange(1, CLASSES + 1)
+    y = rng.choice(CLASSES, TRACKS + VALID, p=frequencies / frequencies.sum())
     means = np.zeros((CLASSES, FEATURES))
     means[:, :100] = rng.normal(size=(CLASSES, 100)) * 0.35
     return (means[y] + rng.standard_normal((len(y), FEATURES))).astype(np.float32), y

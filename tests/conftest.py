@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -122,6 +123,19 @@ def table(here: Path) -> Path:
     path = here / "features.csv"
     frame.to_csv(path, index=False)
     return path
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    """Poll a condition; fails if it does not hold in time, which is generous, since the machine may be busy."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def written_at(folder: Path, pattern: str = "*") -> dict[str, int]:
+    """When each file below a folder was last written, in nanoseconds, by relative path."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob(pattern) if path.is_file()}
 
 
 def settings_for(*overrides: str) -> TrainSettings:

@@ -25,10 +25,10 @@ def write_tone(path: Path, frequency: float, seed: int, seconds: float = 1.5, ra
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
-    sound = 0.3 * np.sin(2 * np.pi * frequency * (1 + 0.05 * random.random()) * time) + 0.05 * random.normal(
+    samples = 0.3 * np.sin(2 * np.pi * frequency * (1 + 0.05 * random.random()) * time) + 0.05 * random.normal(
         size=len(time)
     )
-    soundfile.write(path, sound, rate, **options)
+    soundfile.write(path, samples, rate, **options)
 
 
 def opened(root: Path, *overrides: str) -> AudioData:

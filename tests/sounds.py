@@ -23,8 +23,8 @@ def music(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.nda
     return (sweep[:, None] + noise).squeeze()
 
 
-def write(path: Path, sound: np.ndarray, rate: int, **options: object) -> Path:
-    soundfile.write(path, sound, rate, **options)
+def write(path: Path, samples: np.ndarray, rate: int, **options: object) -> Path:
+    soundfile.write(path, samples, rate, **options)
     return path
 
 

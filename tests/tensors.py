@@ -47,5 +47,5 @@ def spectrograms(count: int, bands: int = 40, frames: int = 60) -> torch.Tensor:
 def tone(seconds: float, frequency: float = 440.0) -> np.ndarray:
     """Harmonics with a tremolo of 4 Hz, which makes tempo measurable."""
     t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    sound = sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 6))
-    return (0.2 * sound * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
+    samples = sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 6))
+    return (0.2 * samples * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)

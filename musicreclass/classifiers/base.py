@@ -32,7 +32,7 @@ class Workspace:
         resume: whether to continue from the checkpoints in the folder, if they are complete.
         show_clips: takes log-mel spectrograms of some training clips.
         micro_batch: tracks per forward pass of a network; None for whole batches, `auto` to measure it, or `profile` for what the
-            hardware profile says.
+            hardware profile sets.
         note_micro_batch: takes the tracks per forward pass whenever they change.
     """
 
@@ -45,7 +45,7 @@ class Workspace:
 
 
 class Classifier(ABC):
-    """Fits on the training split, selects by the validation split, never sees the test split.
+    """Fits on the training split, selects by the validation split, does not read the test split.
 
     Attributes:
         card: what the model is.
@@ -76,7 +76,7 @@ class Classifier(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> Classifier:
-        """Read what `save` wrote, executing nothing that it brings; `classifiers.factory.load` finds the class."""
+        """Read what `save` wrote, executing no code from it; `classifiers.factory.load` finds the class."""
 
     def predict(self, data: TrackData, split: str) -> Predictions:
         """Probabilities of every track of a split.

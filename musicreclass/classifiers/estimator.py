@@ -16,7 +16,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError, trust_remedy
 
-TRUSTED = (  # types that skops may load beside its own defaults: parts of the estimators in conf/model
+TRUSTED = (  # types that skops may load besides its defaults: parts of the estimators in conf/model
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",

@@ -135,7 +135,7 @@ def try_training_settings(settings: TrainSettings) -> None:
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
-    """Read a saved model. Nothing that the folder brings is executed.
+    """Read a saved model. No code from the folder is executed.
 
     Args:
         folder: the `model/` folder of a run.

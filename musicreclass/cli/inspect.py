@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """Print facts, modules and uses, in this order."""
-    width = max(len(name) for name, _ in inspection.facts)
-    for name, value in inspection.facts:
+    """Print properties, modules and uses, in this order."""
+    width = max(len(name) for name, _ in inspection.properties)
+    for name, value in inspection.properties:
         say(f"{name:<{width}}  {value}")
     if inspection.modules:
         show(module_table(inspection.modules))

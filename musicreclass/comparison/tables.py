@@ -137,7 +137,7 @@ def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]
 
 
 def build_sample(rows: list[Row], split: str) -> Sample:
-    """The predictions of rows on the same tracks, with the groups of the row that knows most of them."""
+    """The predictions of rows on the same tracks, with the groups of the row that has most of them."""
     first = rows[0].predictions[split][0]
     y_pred = [[predicted.y_pred for predicted in row.predictions[split]] for row in rows]
     groups = max(

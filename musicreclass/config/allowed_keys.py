@@ -32,7 +32,7 @@ class AllowedKeys:
 
     def __init__(self, task: str, cfg: DictConfig) -> None:
         self.task, self.cfg = task, cfg
-        self.plain: Any = OmegaConf.to_container(cfg)  # interpolations as text: enough to know the targets
+        self.plain: Any = OmegaConf.to_container(cfg)  # interpolations as text: enough to find the targets
 
     def allows(self, key: str) -> bool:
         """Whether a dotted key may be set."""

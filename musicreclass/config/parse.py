@@ -108,7 +108,7 @@ def build_section(kind: type[Section], node: dict[str, Any], prefix: str, proble
         elif kind.model_config.get("extra") == "allow":
             values[name] = value
         else:
-            names = {f"{prefix}{known}" for known in kind.model_fields}
+            names = {f"{prefix}{field_name}" for field_name in kind.model_fields}
             message = f"{key}: no such key; {nearest(key, names)}"
             problems.append(Problem(message, "unknown_key", key, value, suggestion(key, names)))
     if len(problems) > before:

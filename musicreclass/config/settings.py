@@ -125,7 +125,7 @@ class SplitSettings(Section):
 
 
 class DataSettings(Target):
-    """A source of tracks; keys that a source does not know are rejected by its class."""
+    """A source of tracks; keys that a source does not declare are rejected by its class."""
 
     about = ("provides", "split")
     provides: Annotated[list[Input], MinLen(1)] = setting("contents of a batch: waveform, table", signed=False)

@@ -1,4 +1,4 @@
-"""Seeded order of the training tracks, and what a loader needs to know to batch them."""
+"""Seeded order of the training tracks, and what a loader needs to batch them."""
 
 from __future__ import annotations
 

@@ -27,18 +27,24 @@ def confusion_figure(predictions: Predictions, title: str) -> Figure:
     """The confusion matrix: colours show shares of the true class, numbers show counts."""
     names = predictions.classes
     counts = confusion_matrix(predictions.y_true(), predictions.probabilities().argmax(1), len(names))
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [plot_text(name) for name in names]
     side = min(max(4.5, 0.52 * len(names) + 2.2), 16)
     figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for i, row in enumerate(counts if len(names) <= MAX_LABELLED_CLASSES else []):
         for j, n in enumerate(row):
             if n:
                 axes.text(
-                    j, i, str(n), ha="center", va="center", fontsize=8, color="white" if share[i, j] > 0.55 else "black"
+                    j,
+                    i,
+                    str(n),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if fractions[i, j] > 0.55 else "black",
                 )
     if len(names) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")

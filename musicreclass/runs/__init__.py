@@ -1,4 +1,4 @@
 """Run folders: their files, their identity, and how they were made.
 
-Everything about a run is in its folder. Does not train or score, and knows no task.
+Everything about a run is in its folder. Does not train or score, and does not depend on tasks.
 """

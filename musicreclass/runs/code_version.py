@@ -1,4 +1,4 @@
-"""Hashes of the code that computes results, so that a run made by other code can be detected.
+"""Hashes of the code that computes results, so that a run of a different code version can be detected.
 
 They cover the syntax, without docstrings and comments, of every module that the computation imports, directly or indirectly,
 and the CSV files that those modules name. The layout of the code and the version of Python do not change them. Modules of this

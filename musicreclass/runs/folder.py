@@ -58,7 +58,7 @@ class RunLog(logging.FileHandler):
 
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
-    """Whether an error is due to a full disk. PyTorch's errors do not say so, so the disk is asked."""
+    """Whether an error is due to a full disk. PyTorch's errors do not contain the cause, so the free space is checked."""
     if isinstance(error, RuntimeError) and room(folder) < FULL:
         return True
     cause: BaseException | None = error

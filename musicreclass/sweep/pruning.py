@@ -1,6 +1,6 @@
 """Stops a search's trial when its validation scores fall behind those of earlier trials.
 
-A trial is compared with the trials that had ended when its batch began, never with those that run beside it. Whether it is
+A trial is compared with the trials that had ended when its batch began, never with those that run at the same time. Whether it is
 stopped therefore follows from the command alone, in whatever order the jobs of a batch progress.
 """
 

@@ -89,7 +89,9 @@ class Search:
         if not scored:
             return None
         importance = self.importance(scored)
-        write_csv(folder / "importance.csv", [{"key": key, "importance": share} for key, share in importance.items()])
+        write_csv(
+            folder / "importance.csv", [{"key": key, "importance": fraction} for key, fraction in importance.items()]
+        )
         search_figure(rows, importance).savefig(folder / "search.png", dpi=130)
         scored.sort(key=lambda record: -record.score)
         command = self.winner(scored[0])
@@ -140,7 +142,7 @@ class Search:
             importance = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
         except RuntimeError:  # no tree of its forest splits
             return {}
-        return {key: float(share) for key, share in importance.items()}
+        return {key: float(fraction) for key, fraction in importance.items()}
 
 
 def try_optuna(sweeper: DictConfig) -> None:

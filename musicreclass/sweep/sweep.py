@@ -84,7 +84,7 @@ class Sweep:
         return f"hydra.sweep.dir='{escaped}'"
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """The command, the number of jobs, and the process that started the sweep."""
         return dict(json.loads((self.folder / "sweep.json").read_text(encoding="utf-8")))
 
@@ -155,8 +155,8 @@ class Sweep:
 
     def is_local(self, record: JobRecord) -> bool:
         """Whether a job ran in the process that started the sweep."""
-        facts = self.facts
-        return (record.pid, record.host) == (facts["pid"], facts["host"])
+        metadata = self.metadata
+        return (record.pid, record.host) == (metadata["pid"], metadata["host"])
 
     def record(self, job: int) -> JobRecord:
         """How a job ended; its state is `lost` if its process ended without a record, `not begun` if it has none at all."""
@@ -168,7 +168,7 @@ class Sweep:
 
     def records(self) -> list[JobRecord]:
         """The records of all jobs, in order."""
-        return [self.record(job) for job in range(self.facts["jobs"])]
+        return [self.record(job) for job in range(self.metadata["jobs"])]
 
     @contextmanager
     def watched(self, report: Callable[[JobRecord], None]) -> Iterator[None]:

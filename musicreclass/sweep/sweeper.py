@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TpeSweeper(Sweeper):
     """Proposes trials in batches, launches each batch, and reads the outcome from the sweep's records.
 
-    The study is kept in memory, and everything it knows comes from the records. The same command therefore proposes the same
+    The study is kept in memory, and its content comes from the records only. The same command therefore proposes the same
     trials again, whether their runs are found or trained.
 
     Args:

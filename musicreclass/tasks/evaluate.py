@@ -25,7 +25,7 @@ from musicreclass.tasks.score import score_predictions, score_split
 
 CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
-LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run knows which they are
+LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run records which they are
 
 
 class Scored(NamedTuple):

@@ -28,7 +28,7 @@ class FinishedRun(NamedTuple):
 
 
 def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> FinishedRun:
-    """The finished run of these settings, trained if need be.
+    """The finished run of these settings, trained if there is none.
 
     Args:
         settings: checked.

@@ -26,12 +26,12 @@ class Inspection:
     """The description of a run folder or a checkpoint.
 
     Attributes:
-        facts: (name, value), in order.
+        properties: (name, value), in order.
         modules: (module, number of tensors, shapes, number of values, size), the total last; empty for a run folder.
         uses: how a checkpoint can be used, one line each.
     """
 
-    facts: list[tuple[str, str]]
+    properties: list[tuple[str, str]]
     modules: list[tuple[str, str, str, str, str]]
     uses: list[str]
 
@@ -47,39 +47,39 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
     error = f": {run.status['error']}" if run.status.get("error") else ""
     options = [f"{group}={option}" for group, option in run.config.get("choices", {}).items() if option != "none"]
     stale = " (stale: the code has changed since)" if run.is_stale else ""
-    facts = [
+    properties = [
         ("state", run.state + error),
         ("options", ", ".join(options)),
         ("signature", (run.identity.signature or "unknown") + stale),
     ]
     if run.metrics:
-        facts += metrics_facts(run.metrics)
+        properties += metrics_properties(run.metrics)
     model = folder / "model"
     if model.is_dir():
-        facts += model_facts(read_card(model))
-    yield Inspection(facts, [], [])
+        properties += model_properties(read_card(model))
+    yield Inspection(properties, [], [])
     if (model / "weights.pt").is_file():
         yield inspect_file(model / "weights.pt")
 
 
-def metrics_facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+def metrics_properties(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """The protocol, classes and scores of a run."""
     protocol = metrics.get("protocol", {})
     reasons = "; ".join(protocol.get("why", []))
-    facts = [
+    properties = [
         ("protocol", f"{protocol.get('split')}, leaks: {protocol.get('leaky')}" + (f" ({reasons})" if reasons else "")),
         ("classes", f"{len(metrics['classes'])}: {', '.join(metrics['classes'])}"),
     ]
     for split in ("valid", "test"):
         if split in metrics:
             scores = metrics[split]
-            facts.append(
+            properties.append(
                 (split, f"accuracy {scores['accuracy']:.3f}, macro-F1 {scores['macro_f1']:.3f}, n = {scores['n']}")
             )
-    return facts
+    return properties
 
 
-def model_facts(card: ModelCard) -> list[tuple[str, str]]:
+def model_properties(card: ModelCard) -> list[tuple[str, str]]:
     """The class of a saved model with its arguments, and its input."""
     if card.input == "table":
         model_input = f"table of {len(card.columns)} features"
@@ -101,13 +101,15 @@ def inspect_file(path: Path) -> Inspection:
         objects = foreign_objects(path)
         if not objects:
             raise
-        facts = [*file_facts(path), ("objects", f"{', '.join(objects)} (not loaded)")]
-        return Inspection(facts, [], ["to use its tensors, save the state_dict alone where the checkpoint was made"])
-    facts = [*file_facts(path), *plain_values(checkpoint)]
+        properties = [*file_properties(path), ("objects", f"{', '.join(objects)} (not loaded)")]
+        return Inspection(
+            properties, [], ["to use its tensors, save the state_dict alone where the checkpoint was made"]
+        )
+    properties = [*file_properties(path), *plain_values(checkpoint)]
     tensors = dict(flatten_tensors(checkpoint))
     modules = [module_cells(name, members) for name, members in tensors_by_module(tensors).items()]
     name, count, _, values, size = module_cells("all", list(tensors.values()))
-    return Inspection(facts, [*modules, (name, count, "", values, size)], checkpoint_uses(path, tensors))
+    return Inspection(properties, [*modules, (name, count, "", values, size)], checkpoint_uses(path, tensors))
 
 
 def module_cells(name: str, tensors: list[torch.Tensor]) -> tuple[str, str, str, str, str]:
@@ -139,9 +141,9 @@ def plain_values(checkpoint: Any) -> list[tuple[str, str]]:
     if not isinstance(checkpoint, Mapping):
         return []
     values = {str(name): value for name, value in checkpoint.items() if isinstance(value, (str, int, float))}
-    facts = [(name[:24], str(value)[:80]) for name, value in list(values.items())[:MAX_PLAIN_VALUES]]
+    properties = [(name[:24], str(value)[:80]) for name, value in list(values.items())[:MAX_PLAIN_VALUES]]
     omitted = len(values) - MAX_PLAIN_VALUES
-    return facts + ([("...", f"{omitted} more values")] if omitted > 0 else [])
+    return properties + ([("...", f"{omitted} more values")] if omitted > 0 else [])
 
 
 def tensors_by_module(tensors: dict[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
@@ -166,7 +168,7 @@ def range_text(numbers: set[int]) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def file_facts(path: Path) -> list[tuple[str, str]]:
+def file_properties(path: Path) -> list[tuple[str, str]]:
     """Path, size and format of a checkpoint."""
     if path.suffix == ".safetensors":
         file_format = "safetensors"

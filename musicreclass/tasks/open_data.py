@@ -16,7 +16,7 @@ from musicreclass.hardware.profile import Profile
 def open_data(
     settings: Settings, profile: Profile, needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
 ) -> TrackData:
-    """The configured DataModule, read and split; its recordings turned into a table if `features` says so.
+    """The configured DataModule, read and split; its recordings are turned into a table if `features` is set.
 
     Args:
         settings: checked.

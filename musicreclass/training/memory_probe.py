@@ -51,7 +51,7 @@ class CudaMeter(Meter):
     Args:
         device: the GPU.
         unified: whether it shares the processor's memory. The system's available memory counts then, since the driver
-            does not know of memory that the system could reclaim.
+            does not count memory that the system could reclaim.
         root: folder that contains proc/.
     """
 

@@ -1,4 +1,4 @@
-"""Augmentation is determined by the key of each sample, and each effect does what its settings say."""
+"""Augmentation is determined by the key of each sample, and each effect follows its settings."""
 
 from __future__ import annotations
 

@@ -62,11 +62,11 @@ def test_stretch_and_shift_together():
 
 def test_long_clips_keep_high_frequencies():
     """The vocoder accumulates phases over all frames in float32; the result is compared with float64."""
-    sound = torch.sin(2 * torch.pi * 9000 / SAMPLE_RATE * torch.arange(33 * SAMPLE_RATE, dtype=torch.float64))
+    samples = torch.sin(2 * torch.pi * 9000 / SAMPLE_RATE * torch.arange(33 * SAMPLE_RATE, dtype=torch.float64))
     window, advance = torch.hann_window(2048).double(), torch.arange(1025).double()[:, None] * (torch.pi / 2)
-    frames = torch.stft(sound, 2048, 512, window=window, pad_mode="constant", return_complex=True)
+    frames = torch.stft(samples, 2048, 512, window=window, pad_mode="constant", return_complex=True)
     exact = torch.istft(phase_vocoder(frames, 1.1, advance), 2048, 512, window=window, length=30 * SAMPLE_RATE)
-    y = stretch_and_shift(sound[None].float(), 1.1, 0.0, 30 * SAMPLE_RATE)[0]
+    y = stretch_and_shift(samples[None].float(), 1.1, 0.0, 30 * SAMPLE_RATE)[0]
     assert (y - exact)[:-2048].abs().max() < 0.002
 
 

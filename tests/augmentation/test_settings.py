@@ -106,14 +106,14 @@ def test_invalid_values(options):
 
 
 def test_all_problems_are_reported_at_once(run):
-    words = [
+    arguments = [
         "data=demo_audio",
         "model=cnn",
         "augmentation.gain_p=-1",
         "augmentation.freq_masks=-1",
         "+augmentation.reverb=1",
     ]
-    result = run("train", *words)
+    result = run("train", *arguments)
     assert {problem.key: problem.kind for problem in result.problems} == {
         "augmentation.reverb": "unknown_key",
         "augmentation.gain_p": "invalid_value",

@@ -97,9 +97,9 @@ def test_seeds_differ(data, here):
 
 def test_micro_batches_change_nothing(data, here):
     x = data.arrays("valid")[1]
-    whole = fitted("mlp", data, here / "a", "model.dropout=0.0").predict_proba(x)
+    together = fitted("mlp", data, here / "a", "model.dropout=0.0").predict_proba(x)
     parts = fitted("mlp", data, here / "b", "model.dropout=0.0", "hardware.micro_batch=3").predict_proba(x)
-    assert np.allclose(whole, parts, atol=1e-5)
+    assert np.allclose(together, parts, atol=1e-5)
     weighted = [
         fitted("mlp", data, here / f"c{m}", "model.dropout=0.0", "class_weight=balanced", f"hardware.micro_batch={m}")
         for m in (16, 5)

@@ -18,7 +18,6 @@ from rich.table import Table
 from musicreclass.cli.terminal import say, show
 from musicreclass.runs.folder import Run
 from tests.conftest import table_overrides
-from tests.library import SMALL
 
 ESCAPE = "\x1b[2J\x1b]0;title\x07"
 
@@ -31,17 +30,16 @@ def test_control_characters_of_names_are_not_printed(run, table, library, here):
     frame["label"] += ESCAPE
     frame.rename(columns={"f0": f"f0{ESCAPE}"}).to_csv("names.csv", index=False)
     names = [argument.replace(str(table), "names.csv") for argument in table_overrides(table)]
-    audio = ["data=folder", f"data.root={library}", *SMALL, "data.max_bad_fraction=0.5"]
+    audio = ["data=folder", f"data.root={library}"]
     commands: list[list[str]] = [
-        ["prepare", *audio[:2]],
-        ["train", *audio],
+        ["prepare", *audio, "data.max_bad_fraction=0.5"],
         ["train", *names, "model=logreg", "run_dir=r"],
         ["train", *names, "model=logreg", "run_dir=r"],
-        ["train", "-m", *names, "model=logreg,random_forest"],
+        ["train", "-m", *names, "model=logreg", "seed=0,1"],
         ["evaluate", "r"],
         ["inspect", "r"],
         ["compare", "r", "outputs"],
-        ["train", *audio[:2], f"data.root=nowhere{ESCAPE}"],
+        ["train", "data=folder", f"data.root=nowhere{ESCAPE}"],
         ["train", *names, f"model={ESCAPE}"],
         ["evaluate", f"nowhere{ESCAPE}"],
         ["compare", f"nowhere{ESCAPE}"],
@@ -74,7 +72,7 @@ def test_a_closed_pipe_does_not_end_a_task(table, here):
     result = shell(f"musicreclass train {arguments} | head -0", here)
     assert (result.returncode, result.stderr) == (0, "")
     assert Run.open(here / "r").state == "done"
-    assert shell("musicreclass compare r | head -0", here).returncode == 0
+    assert shell("musicreclass train --help | head -0", here).returncode == 0
 
 
 def test_closed_streams_are_no_error(table, here):
@@ -84,7 +82,8 @@ def test_closed_streams_are_no_error(table, here):
 
 
 @pytest.mark.parametrize("command", ["train", "--help"])
-def test_output_that_cannot_be_written_is_one_line(command, table, here):
+def test_output_that_cannot_be_written_is_one_line(command, run, table, here):
+    assert run("train", *table_overrides(table), "model=logreg", "run_dir=r").code == 0  # found quickly by the process
     arguments = " ".join(
         [command, *table_overrides(table), "model=logreg", "run_dir=r"] if command == "train" else [command]
     )

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from musicreclass.comparison.entries import read_runs
@@ -97,9 +98,9 @@ def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, ou
     assert tested_configurations() == [2, 0]
     late = make_run(outputs, "late", model="logreg", seed=3, leaky="unknown", split="column", n=18)
     assert tested_configurations() == [2, 0]  # another seed is not another configuration
-    result = run("compare", "outputs")
+    result = run("compare", "outputs", "--output", "t.csv")
     assert any(line.startswith("2 ") for line in result.out.splitlines())
-    assert "stale" not in result.out
+    assert set(pd.read_csv("t.csv").stale) == {"no"}
     (late / "identity.json").write_text(
         json.dumps({**json.loads((late / "identity.json").read_text()), "code": "older"})
     )
@@ -129,7 +130,7 @@ def without(metrics: dict, *keys: str) -> str:
 
 
 def nested_aliases(depth: int) -> str:
-    """A few lines that stand for a list of 2 ** depth values."""
+    """A few lines of YAML that expand to a list of 2 ** depth values."""
     lines = [
         "level0: &level0 [1, 1]",
         *(f"level{i}: &level{i} [*level{i - 1}, *level{i - 1}]" for i in range(1, depth)),

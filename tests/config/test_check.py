@@ -193,7 +193,7 @@ def test_hydras_flags_work(run):
     result = run("train", "--cfg", "job", "--resolve", "seed=7")
     assert result.code == 0
     assert "seed: 7" in result.out
-    # in a process of its own: it leaves a log handler behind
+    # in a separate process, since it leaves a log handler behind
     process = subprocess.run(
         [sys.executable, "-m", "musicreclass", "train", "--info", "searchpath"], capture_output=True, text=True
     )

@@ -20,7 +20,7 @@ from musicreclass.errors import ConfigError, Problem
 from musicreclass.runs.signature import signed_settings
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
-FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections whose classes other libraries bring
+FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections with classes of other libraries
 
 
 @cache
@@ -75,13 +75,13 @@ def test_settings_of_prepare():
     assert isinstance(settings, PrepareSettings)
     assert (
         settings.with_precision("bf16-mixed").trainer.precision == "bf16-mixed"
-    )  # as the hardware profile says, like train
+    )  # follows the hardware profile, as in train
 
 
 def test_a_users_encoder_may_have_any_arguments():
-    own = config("data=demo_audio", "features=musicnn")
-    own["features"] = {**own["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
-    assert parse("train", own).as_dict()["features"]["layer"] == 3
+    users = config("data=demo_audio", "features=musicnn")
+    users["features"] = {**users["features"], "_target_": "package.Encoder", "layer": 3, "window_seconds": "long"}
+    assert parse("train", users).as_dict()["features"]["layer"] == 3
 
 
 @pytest.mark.parametrize("key", ["trainer.precision", "hardware.precision"])

@@ -8,10 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from musicreclass.config.hydra_adapter import SEARCH_SWEEPER, targets_in
+from musicreclass.config.settings import BY_TARGET
 from musicreclass.config.targets import check_arguments, import_target
 from musicreclass.errors import ConfigError
 from tests.conftest import table_overrides
+
+CONF = Path(__file__).parents[2] / "conf"
+UNDECLARED = {  # classes of this package that a `_target_` of conf/ names, and which have no settings in BY_TARGET
+    "musicreclass.augmentation.augmentation.Augmentation",  # `AugmentationSettings`, whatever the target
+    SEARCH_SWEEPER,  # checked by Hydra
+}
+
+
+def default_targets() -> set[str]:
+    """Every `_target_` in conf/."""
+    return set().union(*(targets_in(yaml.safe_load(file.read_text("utf-8"))) for file in CONF.rglob("*.yaml")))
+
+
+@pytest.mark.parametrize("path", sorted({*BY_TARGET, *default_targets(), SEARCH_SWEEPER} - {"None"}))
+def test_every_target_is_imported(path):
+    assert callable(import_target(path))
+
+
+def test_every_target_of_the_package_has_declared_settings():
+    targets = {path for path in default_targets() if path.startswith("musicreclass.")}
+    assert targets - BY_TARGET.keys() == UNDECLARED
 
 
 @pytest.fixture

@@ -262,7 +262,9 @@ def test_threads_decode_concurrently(recordings, tmp_path):
     wrong: list[int] = []
 
     def work() -> None:
-        wrong.extend(i for i, sound in enumerate(expected) if not np.array_equal(waves.crop(i, 470_000, 20_000), sound))
+        wrong.extend(
+            i for i, samples in enumerate(expected) if not np.array_equal(waves.crop(i, 470_000, 20_000), samples)
+        )
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:

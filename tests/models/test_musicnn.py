@@ -16,7 +16,7 @@ from musicreclass.errors import ConfigError, WeightsError
 from musicreclass.models.musicnn import HOP, PATCH_FRAMES, PATCH_SAMPLES, PATCH_STEP, MusiCNNEncoder
 from musicreclass.models.weights.musicnn import TAGS
 from musicreclass.models.weights.musicnn_wheel import CHECKPOINTS
-from tests.conftest import Result, only_run
+from tests.conftest import Result, only_run, written_at
 from tests.make_musicnn_outputs import make_patches
 from tests.models.conftest import EXPECTED, seeded_name
 
@@ -129,7 +129,9 @@ def test_unknown_layers_and_checkpoints_and_missing_weights(seeded: Path, tmp_pa
     assert "musicreclass prepare features=musicnn" in str(missing.value)
 
 
-def test_prepare_and_train(make_wheel: Callable[..., Path], run: Callable[..., Result], here: Path) -> None:
+def test_prepare_and_train(
+    make_wheel: Callable[..., Path], run: Callable[..., Result], here: Path, cache: Path
+) -> None:
     wheel, rng = make_wheel(), np.random.default_rng(0)
     for i in range(18):
         path = here / "music" / ("low", "high")[i % 2] / f"artist {i // 2}" / f"{i}.wav"
@@ -147,9 +149,10 @@ def test_prepare_and_train(make_wheel: Callable[..., Path], run: Callable[..., R
     header, *rows = (here / "tags.csv").read_text().splitlines()
     assert header == f"track_id,path,target,split,group,{TAGS['MTT']}"
     assert len(rows) == 18
+    vectors = written_at(cache / "vectors")
     trained = run("train", *overrides, "model=logreg")
     assert trained.code == 0, trained.err
-    assert "embedding" not in trained.err  # prepare has computed all embeddings
+    assert written_at(cache / "vectors") == vectors  # prepare has computed all embeddings
     assert json.loads((only_run(here) / "metrics.json").read_text())["valid"]["accuracy"] == 1.0
 
 

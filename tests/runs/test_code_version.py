@@ -127,7 +127,7 @@ def test_each_model_and_dataset_has_its_modules(package):
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's modules: a package with a network, and a dataset beside it."""
+    """A user's modules: a package with a network, and a dataset next to it."""
     folder = tmp_path / "project"
     (folder / "user_networks").mkdir(parents=True)
     (folder / "user_networks" / "__init__.py").write_text('"""Networks."""\n')

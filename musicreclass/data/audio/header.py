@@ -80,7 +80,7 @@ def read_header(path: Path, file: Path) -> Header:
     """The header of a file, cached until the file changes.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open.
 
     Raises:
@@ -111,7 +111,7 @@ def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
     """Read a file that failed to decode from start to end: a decoder does not report errors of the drive.
 
     Args:
-        path: the file as the user knows it.
+        path: the user's path of the file.
         file: the file to open, if another.
 
     Raises:
@@ -131,11 +131,11 @@ def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
         raise BadAudioError(path, "empty file")
     try:
         file.open("rb").close()  # libsndfile does not report why it cannot open a file
-        with muted_c_stderr(), open_sound(file) as sound:
-            container = sound.format
-            pcm = sound.subtype.startswith(("PCM", "ULAW", "ALAW"))
-            exact_seek = pcm or sound.subtype in ("FLOAT", "DOUBLE")
-            header = Header(sound.samplerate, sound.frames, pcm and container != "FLAC", exact_seek)
+        with muted_c_stderr(), open_sound(file) as reader:
+            container = reader.format
+            pcm = reader.subtype.startswith(("PCM", "ULAW", "ALAW"))
+            exact_seek = pcm or reader.subtype in ("FLOAT", "DOUBLE")
+            header = Header(reader.samplerate, reader.frames, pcm and container != "FLAC", exact_seek)
         if container in UNVERIFIABLE:
             raise BadAudioError(path, "not supported", f"{container} format; convert it to WAV or FLAC")
         if container == "MP3":

@@ -66,16 +66,16 @@ def tone(frequency: float, length: float, harmonics: list[float]) -> np.ndarray:
 def mix(events: list[tuple[float, np.ndarray]]) -> np.ndarray:
     """A clip with each sound added at its start time in seconds."""
     audio = np.zeros(SECONDS * RATE)
-    for at, sound in events:
+    for at, samples in events:
         start = int(at * RATE)
-        piece = sound[: max(0, len(audio) - start)]
+        piece = samples[: max(0, len(audio) - start)]
         audio[start : start + len(piece)] += piece
     return audio
 
 
-def fade(sound: np.ndarray, decay: float) -> np.ndarray:
+def fade(samples: np.ndarray, decay: float) -> np.ndarray:
     """An exponentially decaying sound, with time constant `decay` in seconds."""
-    return np.asarray(sound * np.exp(-np.arange(len(sound)) / (decay * RATE)))
+    return np.asarray(samples * np.exp(-np.arange(len(samples)) / (decay * RATE)))
 
 
 def scale(random: np.random.Generator, key: float, steps: list[int], n: int) -> np.ndarray:

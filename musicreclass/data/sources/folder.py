@@ -94,8 +94,8 @@ class GenreFolders(AudioData):
         if self.group_by not in ("tag", "auto") or not file.is_file():  # opening a pipe would block
             return None
         try:
-            with soundfile.SoundFile(os.fsencode(file)) as sound:
-                return str(sound.artist).strip().casefold() or None
+            with soundfile.SoundFile(os.fsencode(file)) as reader:
+                return str(reader.artist).strip().casefold() or None
         except (soundfile.LibsndfileError, OSError):
             return None  # examining the file will report the reason
 

@@ -52,17 +52,22 @@ def test_only_the_decoder_is_muted(tmp_path, capfd):
 
 
 def test_bad_files_are_reported_with_a_reason(tmp_path):
-    sound = music(12, 22050)
+    samples = music(12, 22050)
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "text.mp3").write_text("a page that was not found\n" * 1000)
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
-    write(tmp_path / "none.wav", sound[:0], 22050)
-    write(tmp_path / "short.wav", sound[:11025], 22050)
-    nan = sound.copy()
+    write(tmp_path / "none.wav", samples[:0], 22050)
+    write(tmp_path / "short.wav", samples[:11025], 22050)
+    nan = samples.copy()
     nan[200_000] = np.nan
     write(tmp_path / "nan.wav", nan, 22050, subtype="FLOAT")
-    write(tmp_path / "infinite.au", np.stack([sound, np.where(sound > 0.5, np.inf, sound)], 1), 22050, subtype="FLOAT")
+    write(
+        tmp_path / "infinite.au",
+        np.stack([samples, np.where(samples > 0.5, np.inf, samples)], 1),
+        22050,
+        subtype="FLOAT",
+    )
     reasons = {path.name: reason(path, min_seconds=1.0) for path in sorted(tmp_path.iterdir())}
     assert reasons == {
         "empty.mp3": "empty file", "text.mp3": "not audio", "folder.wav": "not a file", "loop.wav": "cannot be read",
@@ -157,11 +162,11 @@ def test_an_error_of_the_drive_is_not_one_of_the_file(tmp_path, monkeypatch):
 
 def test_a_missing_end_is_padded_with_silence(tmp_path):
     path = cut(write(tmp_path / "x.mp3", music(25, 22050), 22050), 0.98)
-    sound = decode(path, 22050)
-    assert len(sound) == 25 * 22050
-    assert np.abs(sound[-20000:-15000]).max() > 1000
-    assert (sound[-2000:] == 0).all()
-    assert np.array_equal(decode(path, 22050, 540_000, 550_000), sound[540_000:550_000])
+    samples = decode(path, 22050)
+    assert len(samples) == 25 * 22050
+    assert np.abs(samples[-20000:-15000]).max() > 1000
+    assert (samples[-2000:] == 0).all()
+    assert np.array_equal(decode(path, 22050, 540_000, 550_000), samples[540_000:550_000])
 
 
 def test_a_file_of_unknown_length_is_accepted(tmp_path):
@@ -210,12 +215,12 @@ import sys
 import soundfile
 source = sys.argv[sys.argv.index("-i") + 1].removeprefix("file:")
 try:
-    sound, rate = soundfile.read(open(source, "rb"))
+    samples, rate = soundfile.read(open(source, "rb"))
 except Exception:
     sys.exit(1)
 print(f"  Duration: 00:00:{{float(open(source + '.duration').read()):05.2f}}, start", file=sys.stderr)
 made = io.BytesIO()
-soundfile.write(made, sound, rate, subtype="FLOAT", format="WAV")
+soundfile.write(made, samples, rate, subtype="FLOAT", format="WAV")
 data = bytearray(made.getvalue())
 size = data.index(b"data") + 4
 data[4:8] = data[size : size + 4] = bytes([255] * 4)  # as ffmpeg does, which cannot seek in a pipe
@@ -224,9 +229,9 @@ sys.stdout.buffer.write(data)
 
 
 def test_m4a_needs_ffmpeg(tmp_path, monkeypatch):
-    sound = music(12, 22050, 2)
+    samples = music(12, 22050, 2)
     path = tmp_path / "-x.m4a"
-    write(tmp_path / "x.wav", sound, 22050).rename(path)
+    write(tmp_path / "x.wav", samples, 22050).rename(path)
     (tmp_path / "-x.m4a.duration").write_text("12.0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert reason(path) == "needs ffmpeg"
@@ -239,7 +244,7 @@ def test_m4a_needs_ffmpeg(tmp_path, monkeypatch):
     lengths, bad = examine_all([path], 16000, store=store)
     assert bad == {}
     assert lengths.tolist() == [12 * 16000]
-    plain = write(tmp_path / "y.wav", sound, 22050)
+    plain = write(tmp_path / "y.wav", samples, 22050)
     assert np.array_equal(decode(path, 16000, 159_000, 161_000), decode(plain, 16000)[159_000:161_000])
     (tmp_path / "-x.m4a.duration").write_text("15.0")
     assert reason(path) == "truncated"

@@ -30,10 +30,10 @@ def test_pitch_level_and_length_are_preserved(tmp_path, ending, rate):
     for channels in (1, 2) if ending in LOSSY else (1, 2, 3):
         path = write(tmp_path / f"x{channels}.{ending}", np.stack([tone] * channels, 1), rate, **FORMATS[ending])
         assert probe(path, target) == examine(path, target) == pytest.approx(seconds * target, abs=2)
-        sound = decode(path, target)
-        assert sound.dtype == np.int16
-        assert len(sound) == probe(path, target)
-        middle = sound[target // 2 : target // 2 + target] / 32768
+        samples = decode(path, target)
+        assert samples.dtype == np.int16
+        assert len(samples) == probe(path, target)
+        middle = samples[target // 2 : target // 2 + target] / 32768
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(target)))
         assert spectrum.argmax() == hz
         assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.25 / np.sqrt(2), rel=0.05 if ending in LOSSY else 0.001)
@@ -58,9 +58,9 @@ def test_blocks_equal_the_whole_signal_resampled(tmp_path, rate, target):
 
     Between rates without a common divisor the phase of soxr drifts by about as much over a long signal.
     """
-    sound = music(25.3, rate).astype(np.float32)
-    path = write(tmp_path / "x.wav", sound, rate, subtype="FLOAT")
-    expected = soxr.resample(sound, rate, target, quality="HQ") if rate != target else sound
+    samples = music(25.3, rate).astype(np.float32)
+    path = write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
+    expected = soxr.resample(samples, rate, target, quality="HQ") if rate != target else samples
     blocks = decode(path, target)
     n = min(len(expected), len(blocks))
     assert abs(len(expected) - len(blocks)) <= 1
@@ -92,12 +92,12 @@ def decode_cached(path: Path, target: int) -> np.ndarray:
 def test_lengths_around_the_ends_of_blocks_and_stretches(tmp_path, seconds):
     path = write(tmp_path / "x.mp3", music(seconds, 16000), 16000)
     for target in (8000, 16000):
-        sound = decode(path, target)
-        n = len(sound)
+        samples = decode(path, target)
+        n = len(samples)
         assert n == probe(path, target) == examine(path, target) == round(seconds * target)
         for start in (0, n // 3, max(0, n - 3 * target), n - 1, n):
             for stop in (n, start, min(n, start + target)):
-                assert np.array_equal(decode(path, target, start, stop), sound[start:stop])
+                assert np.array_equal(decode(path, target, start, stop), samples[start:stop])
 
 
 def test_a_part_out_of_range_is_rejected(recordings):
@@ -121,8 +121,8 @@ def test_an_mp3_without_a_length_frame_has_its_true_length(tmp_path):
     """With libmpg123's estimate, a stream that begins loud would lose most of its length, and one after a cover picture would
     appear truncated."""
     for name, options in (("constant", {"bitrate_mode": "CONSTANT"}), ("variable", {"bitrate_mode": "VARIABLE"})):
-        sound = music(20, 44100, 2) * np.linspace(1, 0.0, 20 * 44100)[:, None] ** 4
-        path = write(tmp_path / f"{name}.mp3", sound, 44100, **options)
+        samples = music(20, 44100, 2) * np.linspace(1, 0.0, 20 * 44100)[:, None] ** 4
+        path = write(tmp_path / f"{name}.mp3", samples, 44100, **options)
         data = path.read_bytes()
         first = mp3.find_first_frame(path)
         assert first is not None
@@ -143,9 +143,9 @@ def test_an_mp3_without_a_length_frame_has_its_true_length(tmp_path):
 
 
 def test_file_names_need_not_be_ascii(tmp_path):
-    sound = music(3, 22050)
+    samples = music(3, 22050)
     for name in ("Žižek ☃ пісня 歌.mp3", "a b'c\"$.wav"):
-        assert examine(write(tmp_path / name, sound, 22050), 22050) == 3 * 22050
+        assert examine(write(tmp_path / name, samples, 22050), 22050) == 3 * 22050
     raw = os.fsencode(tmp_path) + b"/latin-\xe9.wav"
     shutil.copy(tmp_path / "a b'c\"$.wav", raw)
     assert len(decode(Path(os.fsdecode(raw)), 22050)) == 3 * 22050
@@ -156,11 +156,11 @@ def test_real_mp3s_decode_completely_and_in_parts(real_data):
     paths = sorted((real_data / "FMA" / "Data" / "fma_medium").rglob("*.mp3"))
     rng = np.random.default_rng(0)
     for path in paths[:5]:
-        sound = decode(path, 22050)
-        assert len(sound) == probe(path, 22050) == pytest.approx(30 * 22050, rel=0.01)
+        samples = decode(path, 22050)
+        assert len(samples) == probe(path, 22050) == pytest.approx(30 * 22050, rel=0.01)
         sequential, rate = soundfile.read(path, dtype="float32", always_2d=True)
         expected = soxr.resample(sequential.mean(axis=1), rate, 22050, quality="HQ")
-        assert np.abs(sound / 32768 - np.clip(expected, -1, 32767 / 32768))[: len(expected)].max() < 0.65 / 32768
-        for start in rng.integers(0, len(sound) - 5 * 22050, 5).tolist():
-            assert np.array_equal(decode(path, 22050, start, start + 5 * 22050), sound[start : start + 5 * 22050])
+        assert np.abs(samples / 32768 - np.clip(expected, -1, 32767 / 32768))[: len(expected)].max() < 0.65 / 32768
+        for start in rng.integers(0, len(samples) - 5 * 22050, 5).tolist():
+            assert np.array_equal(decode(path, 22050, start, start + 5 * 22050), samples[start : start + 5 * 22050])
     assert examine_all(paths, 16000)[1] == {}

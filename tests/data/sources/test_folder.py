@@ -32,9 +32,9 @@ def test_artists_come_from_folders_or_tags(library, here):
         for i in range(4):
             file = here / "flat" / genre / f"{i}.flac"
             file.parent.mkdir(parents=True, exist_ok=True)
-            with soundfile.SoundFile(file, "w", RATE, 1) as sound:
-                sound.artist = f"Tagged {i % 2}"
-                sound.write(np.random.default_rng(i).normal(size=2 * RATE) * 0.1)
+            with soundfile.SoundFile(file, "w", RATE, 1) as writer:
+                writer.artist = f"Tagged {i % 2}"
+                writer.write(np.random.default_rng(i).normal(size=2 * RATE) * 0.1)
     data = opened(here / "flat", "data.group_by=tag", "data/split=random")
     assert set(data.tracks.group) == {"tagged 0", "tagged 1"}
 
@@ -79,8 +79,8 @@ def test_bad_files_are_counted_and_left_out(run, library, here):
 
 def test_unusual_libraries(library, here):
     for name, rate, channels in (("stereo", 44100, 2), ("phone", 8000, 1), ("песня-é-音", 22050, 1)):
-        sound = np.random.default_rng(0).normal(size=(rate, channels)) * 0.1
-        soundfile.write(library / "jazz" / f"{name}.wav", sound, rate)
+        samples = np.random.default_rng(0).normal(size=(rate, channels)) * 0.1
+        soundfile.write(library / "jazz" / f"{name}.wav", samples, rate)
     (library / "jazz" / "loop").symlink_to(library / "jazz")
     (library / "metal").mkdir()
     (library / ".hidden").mkdir()
