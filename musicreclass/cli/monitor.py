@@ -6,15 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
 from musicreclass.cli.options import Options
-from musicreclass.cli.terminal import say
+from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.hardware.machine import ROOT, jetson_model
 from musicreclass.hardware.sensors import GpuSensors, HostSensors, Readings, gpu_count, loaded_torch, open_nvml
+from musicreclass.output import SafeConsole
 
 ROWS = {  # reading: (label, unit, divisor, decimals)
     "gpu_percent": ("load", "%", 1, 0),
@@ -54,11 +55,11 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
         raise UserError(f"--interval {args.interval}: must be above 0", "invalid_value", "--interval", args.interval)
     if args.model is not None:
         return measure_model(args.model, args.overrides)
-    console = Console(highlight=False)
+    console = SafeConsole()
     sources = Sources(nvml, root)
     if args.once or not console.is_terminal:
         time.sleep(min(args.interval, 0.2))  # the processor's load is measured between two readings
-        console.print(sources.table())
+        show(sources.table())
         return 0
     try:
         with Live(sources.table(), console=console, auto_refresh=False, transient=True) as live:
@@ -66,7 +67,7 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
                 time.sleep(args.interval)
                 live.update(sources.table(), refresh=True)
     except KeyboardInterrupt:
-        console.print(sources.table())
+        show(sources.table())
     return 0
 
 
