@@ -76,6 +76,7 @@ def make_run(
         "optimizer": {"_target_": "AdamW", "lr": lr or 0.002},
         "scheduler": {"_target_": "OneCycleLR", "max_lr": lr or 0.002},
         "seed": seed,
+        "paths": {"outputs": "outputs", "cache": "cache", "data": None, "models": "models"},
         "class_weight": "none",
         "choices": {"data": data, "model": model, "optimizer": "adamw", "scheduler": "onecycle"},
     }
@@ -96,7 +97,11 @@ def make_run(
             **{PREFIX + name: np.where(y_pred == k, 0.8, 0.2 / (len(classes) - 1)) for k, name in enumerate(classes)},
         })  # fmt: skip
         Predictions(table[::order]).save(folder / "predictions" / f"{part}.parquet")
-        metrics[part] = {"accuracy": float(hit.mean()), "n": n}
+        accuracy, interval = (
+            float(hit.mean()),
+            {"accuracy_ci95": [0.0, 1.0], "macro_f1_ci95": [0.0, 1.0], "ci95_over": ""},
+        )
+        metrics[part] = {"accuracy": accuracy, "macro_f1": accuracy, "n": n, "per_class": {}, **interval}
     checked = parse("train", config)
     assert isinstance(checked, TrainSettings)
     identity = {"signature": signature(checked, fingerprint), "fingerprint": fingerprint, "code": code_version(config)}

@@ -15,6 +15,7 @@ FORESTS = (
     "ExtraTreesClassifier",
     "GradientBoostingClassifier",
 )  # pass their features to all trees
+LEAF = -1  # in place of a leaf's children
 MAX_DEPTH = 32  # of nested containers; XGBoost needs 7
 
 
@@ -51,6 +52,8 @@ def check_xgboost(file: Path, features: int, classes: int) -> None:
     _check_range("tree_info", tree_info, 0, outputs)
     if rounds[:1].tolist() != [0] or rounds[-1:].tolist() != [len(trees)] or (np.diff(rounds) < 0).any():
         raise ValueError("iteration_indptr does not divide the trees into rounds")
+    if [tree["id"] for tree in trees] != list(range(len(trees))):
+        raise ValueError("the trees are not numbered in their order")
     for tree in trees:
         _check_xgboost_tree(tree, features)
 
@@ -69,7 +72,7 @@ def _check_xgboost_tree(tree: dict[str, Any], features: int) -> None:
         np.asarray(tree[name]) for name in ("left_children", "right_children", "split_indices", "parents")
     )
     _check_nodes(left, right, feature, features)
-    inner = np.flatnonzero(left >= 0)
+    inner = np.flatnonzero(left != LEAF)
     if (parents[left[inner]] != inner).any() or (parents[right[inner]] != inner).any():
         raise ValueError("the parents of a tree do not match its children")
     if np.asarray(tree["split_type"]).any():
@@ -139,8 +142,8 @@ def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, featu
         feature: that each node splits by, int (n,); of leaves it is not read.
         features: number of features.
     """
-    n, inner = len(left), left >= 0
-    if n == 0 or ((left < 0) != (right < 0)).any():
+    n, inner = len(left), left != LEAF
+    if n == 0 or (inner != (right != LEAF)).any():
         raise ValueError("a node of a tree has one child")
     children = np.concatenate([left[inner], right[inner]])
     _check_range("children", children, 1, n)
