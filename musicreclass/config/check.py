@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
 from musicreclass.config.compatibility import Choices, reads
-from musicreclass.config.messages import one_line
+from musicreclass.config.messages import brief, one_line
 from musicreclass.config.overrides import Overrides, first_value
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
@@ -190,7 +190,7 @@ class Check:
         if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
             plugin = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
             return (missing_plugin(*plugin.groups()) if plugin else None) or Problem(one_line(error), "cannot_compose")
-        line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})"
+        line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {brief(error)})"
         return Problem(line, "cannot_compose")
 
     def _is_allowed(self, override: Override, allowed: AllowedKeys) -> bool:

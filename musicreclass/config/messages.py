@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from collections.abc import Collection
 
 from omegaconf.errors import OmegaConfBaseException
@@ -32,3 +33,9 @@ def one_line(error: BaseException) -> str:
     text = re.sub(r"See https?://\S+.*|(?s:Config search path:.*)", "", text)
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+
+
+def brief(error: BaseException, limit: int = 160) -> str:
+    """The message of an error on one line, cut after a word if it is longer than the limit."""
+    text = one_line(error)
+    return textwrap.shorten(text, limit, placeholder=" ...") if " " in text[:limit] else text[:limit]
