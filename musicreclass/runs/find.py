@@ -27,7 +27,11 @@ def find_runs(folder: Path) -> list[Run]:
         except (OSError, ValueError, csv.Error) as error:
             raise unreadable(runs_file, error) from error
         return [Run.open(run) for run in folders]
-    return [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    runs = [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    if not runs:  # a folder of sweeps, with runs that are elsewhere
+        sweeps = sorted(file.parent for file in folder.rglob("runs.csv") if file.parent != folder)
+        runs = list({run.folder: run for sweep in sweeps for run in find_runs(sweep)}.values())
+    return runs
 
 
 def finished_run(settings: TrainSettings) -> Run | None:
