@@ -156,8 +156,8 @@ def test_an_estimator_may_order_its_classes_differently(train_own, here):
 @pytest.mark.parametrize(
     ("name", "error", "named"),
     [
-        ("TooFew", "ValueError", ["own_models_1.TooFew", "(2,)", "3 classes"]),
-        ("TooMany", "ValueError", ["own_models_1.TooMany", "(6,)", "3 classes"]),
+        ("TooFew", "ValueError", ["own_models_1.TooFew", "2 probabilities", "3 classes"]),
+        ("TooMany", "ValueError", ["own_models_1.TooMany", "6 probabilities", "3 classes"]),
         ("Flat", "ValueError", ["own_models_1.Flat", "()", "3 classes"]),
         ("RowsMissing", "ValueError", ["(17, 3)", "18"]),
         ("Negative", "ValueError", ["negative"]),
