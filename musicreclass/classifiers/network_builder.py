@@ -34,7 +34,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
     except UserError:
         raise
     except Exception as error:
-        raise rejected_call(error, network_class, "model") from error
+        raise rejected_call(error, network_class, "model", sizes_of(card)) from error
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
     if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
         message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
@@ -66,7 +66,7 @@ def check_network_arguments(network: type[nn.Module], card: ModelCard) -> None:
     if "in_features" not in {**sizes, **card.arguments} and features is not None and features.default is features.empty:
         message = f"model.in_features: {dotted_name(network)} needs it, but the model reads audio; {rule}"
         raise _config_error(message, "missing_value", "model.in_features", card.target)
-    check_arguments(network, card.arguments, "model", passed=sizes, keys=ModelSettings.about)
+    check_arguments(network, card.arguments, "model", supplied=sizes, keys=ModelSettings.about)
 
 
 def make_front(card: ModelCard) -> nn.Module:

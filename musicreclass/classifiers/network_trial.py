@@ -14,7 +14,7 @@ from musicreclass.config.messages import brief
 from musicreclass.config.parse import is_users
 from musicreclass.errors import ConfigError, Problem
 
-LONGER = 8  # a clip is too short for a network that accepts one this many times as long
+LONGER, LONG = 8, 20  # a clip is too short for a network that accepts one that is longer by these times, and seconds
 
 
 def try_network(network: nn.Sequential, card: ModelCard) -> None:
@@ -50,7 +50,7 @@ def _try_forward(network: nn.Sequential, card: ModelCard, x: torch.Tensor) -> An
         return network[1:](inputs)
     except Exception as error:
         spectrogram = card.input == "waveform" and card.frontend is not None
-        too_short = spectrogram and _accepts(network, x.repeat(1, LONGER))
+        too_short = spectrogram and _accepts(network, x.repeat(1, LONGER + int(LONG / card.clip_seconds)))
         raise _rejected_input(error, card, tuple(inputs.shape), too_short) from error
 
 

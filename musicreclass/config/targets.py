@@ -124,7 +124,7 @@ def check_arguments(
     accepted: Callable[..., Any],
     arguments: dict[str, Any],
     section: str,
-    passed: Collection[str] = (),
+    supplied: Collection[str] = (),
     keys: Collection[str] = (),
 ) -> None:
     """Check arguments against the signature of a class or function, before it is called.
@@ -135,7 +135,7 @@ def check_arguments(
         accepted: the class or function.
         arguments: plain values by name.
         section: the key of its settings, as `model`.
-        passed: names of the arguments that are passed in addition, and cannot be set.
+        supplied: names of the arguments that are passed in addition, and cannot be set.
         keys: other keys of the section, to suggest.
 
     Raises:
@@ -146,16 +146,16 @@ def check_arguments(
     except (TypeError, ValueError):  # a class without a signature
         return
     source = "from the data" if section == "model" else "automatically"
-    keys_passed = [f"{section}.{name}" for name in arguments if name in passed]
-    problems = [Problem(f"{key}: is set {source}", "fixed_key", key) for key in keys_passed]
+    fixed = [f"{section}.{name}" for name in arguments if name in supplied]
+    problems = [Problem(f"{key}: is set {source}", "fixed_key", key) for key in fixed]
     names = named_parameters(accepted)
     required = {p.name for p in parameters.values() if p.name in names and p.default is p.empty}
-    missing = set() if "_args_" in arguments else required - {*arguments, *passed}
+    missing = set() if "_args_" in arguments else required - {*arguments, *supplied}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [name for name in arguments if not (name.startswith("_") or name in names or name in passed)]
+    unknown = [name for name in arguments if not (name.startswith("_") or name in names or name in supplied)]
     # what passes **options on may accept any name, but not one that resembles a required argument that is missing
     unknown = [name for name in unknown if not takes_any or suggestion(name, missing)]
-    problems += [unknown_argument(accepted, name, section, {*(names - {*passed}), *keys}) for name in unknown]
+    problems += [unknown_argument(accepted, name, section, {*(names - {*supplied}), *keys}) for name in unknown]
     missing -= {problem.suggestion.rpartition(".")[2] for problem in problems}
     problems += [_missing_argument(accepted, name, section) for name in parameters if name in missing]
     problems += _wrong_types(accepted, arguments, section, parameters)
@@ -165,9 +165,9 @@ def check_arguments(
 
 def named_parameters(accepted: Callable[..., Any]) -> set[str]:
     """The parameters that a class or function names, and those of the base classes to which it may pass **options on."""
-    functions = [accepted]
-    if isinstance(accepted, type):
-        functions += [kind.__init__ for kind in accepted.__mro__[1:-1] if "__init__" in vars(kind)]  # type: ignore[misc]
+    owner = accepted if isinstance(accepted, type) else getattr(accepted, "__self__", None)  # of a classmethod
+    kinds = owner.__mro__[:-1] if isinstance(owner, type) else ()
+    functions = [accepted, *(vars(k)["__init__"] for k in kinds if k is not accepted and "__init__" in vars(k))]
     names: set[str] = set()
     for function in functions:
         try:
@@ -180,26 +180,27 @@ def named_parameters(accepted: Callable[..., Any]) -> set[str]:
     return names - {"self"}
 
 
-def rejected_call(error: Exception, accepted: Any, section: str) -> ConfigError:
+def rejected_call(error: Exception, accepted: Any, section: str, supplied: Collection[str] = ()) -> ConfigError:
     """The error of a class or function that rejects its arguments: names the argument if a base class does not know it."""
     unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
     if unexpected:
-        return ConfigError([unknown_argument(accepted, unexpected[1], section, named_parameters(accepted))])
+        return ConfigError(
+            [unknown_argument(accepted, unexpected[1], section, named_parameters(accepted) - {*supplied})]
+        )
     return ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_arguments", section, dotted_name(accepted))])
 
 
 def unknown_argument(accepted: Any, name: str, section: str, names: Collection[str]) -> Problem:
     """The problem of an argument that a class or function does not have, with the nearest one."""
     near = suggestion(name, names)
-    message = f"{section}.{name}: {dotted_name(accepted)} has no such argument; {nearest(name, names)}"
+    hint = f"; {nearest(name, names)}" if names else ""
+    message = f"{section}.{name}: {dotted_name(accepted)} has no such argument{hint}"
     return Problem(message, "unknown_key", f"{section}.{name}", None, f"{section}.{near}" if near else "")
 
 
 def _missing_argument(accepted: Any, name: str, section: str) -> Problem:
     override = f"+{section}.{name}=VALUE"
-    message = (
-        f"{section}.{name}: {dotted_name(accepted)} needs it; set it in the YAML file of {section}, or with {override}"
-    )
+    message = f"{section}.{name}: {dotted_name(accepted)} needs it; set it in the YAML file, or with {override}"
     return Problem(message, "missing_value", f"{section}.{name}", None, override)
 
 

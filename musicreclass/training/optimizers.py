@@ -33,7 +33,7 @@ def make_optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) ->
     optimizer_class = import_class(str(settings.target), "optimizer._target_", is_optimizer, rule)
     node = settings.as_dict()
     check_nested_targets(node, "optimizer", is_optimizer, rule)
-    check_arguments(optimizer_class, settings.arguments(), "optimizer", passed=("params",))
+    check_arguments(optimizer_class, settings.arguments(), "optimizer", supplied=("params",))
     if "lr" in node:
         groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
     return instantiate(node, params=groups)
@@ -56,7 +56,7 @@ def make_scheduler(settings: SchedulerSettings, optimizer: torch.optim.Optimizer
     check_nested_targets(settings.as_dict(), "scheduler", is_scheduler, rule)
     defaults = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in accepted}
     chosen = {**defaults, **settings.arguments("interval")}
-    check_arguments(scheduler_class, chosen, "scheduler", passed=("optimizer",), keys=("interval",))
+    check_arguments(scheduler_class, chosen, "scheduler", supplied=("optimizer",), keys=("interval",))
     arguments = {name: value for name, value in settings.as_dict().items() if name != "interval"}
     if isinstance(arguments.get("max_lr"), (int, float)):
         arguments["max_lr"] = [arguments["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]

@@ -99,7 +99,7 @@ def test_arguments_of_other_types_are_rejected(arguments, keys):
 )
 def test_arguments_that_do_not_exist_or_are_missing_are_rejected(arguments, problem):
     with pytest.raises(ConfigError) as caught:
-        check_arguments(Annotated, arguments, "model", passed=("rate",), keys=("input",))
+        check_arguments(Annotated, arguments, "model", supplied=("rate",), keys=("input",))
     assert [(p.kind, p.key, p.suggestion) for p in caught.value.problems] == [problem]
 
 
@@ -113,6 +113,8 @@ def test_a_function_that_takes_any_argument_accepts_it():
     [
         ("optimizer/x.yaml", "_target_: torch.optim.SGD\nlr: 0.1\nmomentun: 0.9\n", "optimizer=x", ("optimizer.momentun", "optimizer.momentum")),
         ("scheduler/x.yaml", "_target_: torch.optim.lr_scheduler.StepLR\ninterval: epoch\nstep_size: 3\ngama: 0.9\n", "scheduler=x", ("scheduler.gama", "scheduler.gamma")),
+        ("features/x.yaml", "_target_: musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint\nsample_rate: 16000\nchekpoint: random\nprecision: 32-true\n", "features=x", ("features.chekpoint", "features.checkpoint")),
+        ("features/x.yaml", "_target_: musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint\nsample_rate: 16000\ncheckpoint: random\npoolin: mean\nprecision: 32-true\n", "features=x", ("features.poolin", "features.pooling")),
         ("data/x.yaml", "defaults: [{split: auto}]\nprovides: [table]\n_target_: musicreclass.data.sources.table_file.TableFile\npth: t.csv\n", "data=x", ("data.pth", "data.path")),
     ],
 )  # fmt: skip
@@ -120,7 +122,7 @@ def test_a_misspelt_argument_in_a_users_file_is_reported(path, text, choice, pro
     file = here / "user_conf" / path
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    data = [] if choice == "data=x" else table_overrides(table)
+    data = {"data=x": [], "features=x": ["data=demo_audio"]}.get(choice, table_overrides(table))
     result = run("train", "--config-dir", "user_conf", *data, "model=mlp", "early_stopping=none", choice)
     assert (result.code, [(p.kind, p.key, p.suggestion) for p in result.problems]) == (2, [("unknown_key", *problem)])
 
