@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["Run", "__version__", "compare", "evaluate", "load", "train"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 class Run:
     """A run folder, to read; it has metrics and a model once the run is finished. `train` and `load` return it.
 
     Args:
         folder: the run folder.
-        trust: your own modules that the model needs; no code of other modules is executed.
+        trust: your own modules that the model needs, one or several; no code of other modules is executed.
 
     Raises:
         RunError: if the folder is not a run folder.
@@ -41,11 +45,12 @@ class Run:
         ['group', 'p/ambient', 'p/chiptune']
     """
 
-    def __init__(self, folder: str | Path, trust: Sequence[str] = ()) -> None:
+    def __init__(self, folder: str | Path, trust: str | Sequence[str] = ()) -> None:
         from musicreclass.runs.folder import Run as RunFolder
+        from musicreclass.tasks.python_arguments import as_list
 
         self._run = RunFolder.open(Path(folder))
-        self._trust = tuple(trust)
+        self._trust = tuple(as_list(trust))
         self._classifier: Any = None
 
     @property
@@ -89,6 +94,9 @@ class Run:
         Raises:
             RunError: if the run was not scored on the split.
         """
+        from musicreclass.tasks.python_arguments import check_predictions
+
+        check_predictions(self.folder, split)
         return self._run.predictions(split).table
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
@@ -103,6 +111,7 @@ class Run:
 
         Raises:
             RunError: if the model is missing or damaged, or needs code that is not trusted.
+            DataError: if the arrays have another shape.
 
         Example:
             >>> run = mrc.train(["data=demo", "model=logreg"])
@@ -112,17 +121,17 @@ class Run:
         """
         if self._classifier is None:
             self._classifier = self._run.classifier(self._trust)
-        return self._classifier.predict_proba(x)
+        return self._classifier.predict_proba(self._classifier.checked(x))
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
 
 
-def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Run:
+def train(overrides: str | Sequence[str] = (), config_dir: str | Path | None = None) -> Run:
     """Train a model, score it, and write a run folder; a finished run of the same configuration and data is returned as it is.
 
     Args:
-        overrides: as on the command line, `["data=demo", "model=mlp", "seed=2"]`.
+        overrides: as on the command line, `["data=demo", "model=mlp", "seed=2"]`, or a single one.
         config_dir: your own configuration folder.
 
     Returns:
@@ -137,16 +146,22 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -
         'grouped'
     """
     from musicreclass.config.check import train_settings
+    from musicreclass.errors import ConfigError
     from musicreclass.tasks.find_or_train import find_or_train
+    from musicreclass.tasks.python_arguments import as_list, check_flags, without_sweeps
 
-    settings = train_settings(list(overrides), None if config_dir is None else str(config_dir))
+    check_flags(as_list(overrides))
+    try:
+        settings = train_settings(as_list(overrides), None if config_dir is None else str(config_dir))
+    except ConfigError as error:
+        raise without_sweeps(error) from None
     targets = (settings.model.target, settings.data.target, settings.features.target)
     return Run(
         find_or_train(settings).run.folder, trust=[str(target).rpartition(".")[0] for target in targets if target]
     )
 
 
-def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
+def load(folder: str | Path, trust: str | Sequence[str] = ()) -> Run:
     """Load a run folder. No code from the folder is executed.
 
     Args:
@@ -167,8 +182,8 @@ def load(folder: str | Path, trust: Sequence[str] = ()) -> Run:
 def evaluate(
     run: Run | str | Path,
     split: str = "test",
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
+    trust: str | Sequence[str] = (),
     config_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a finished run on a split of its data, or on other data with the same classes.
@@ -192,19 +207,22 @@ def evaluate(
         ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
+    from musicreclass.tasks.python_arguments import as_list, check_flags, check_split
 
+    check_split(split)
+    check_flags(as_list(overrides))
     folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
     config_folder = None if config_dir is None else str(config_dir)
-    scored = evaluate_run(folder, split, list(overrides), config_folder, (*trusted, *trust))
+    scored = evaluate_run(folder, split, as_list(overrides), config_folder, (*trusted, *as_list(trust)))
     metrics = scored.run.metrics
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
 
 
-def compare(*runs: Run | str | Path, each: bool = False) -> pd.DataFrame:
+def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = False) -> pd.DataFrame:
     """Compare finished runs, ranked by validation; seeds of one configuration share a row.
 
     Args:
-        runs: runs, run folders, or folders that contain run folders.
+        runs: runs, run folders, or folders that contain run folders; also as lists.
         each: one row per run instead.
 
     Returns:
@@ -221,4 +239,7 @@ def compare(*runs: Run | str | Path, each: bool = False) -> pd.DataFrame:
     from musicreclass.tasks.compare import compare as compare_runs
     from musicreclass.tasks.compare import frame
 
-    return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in runs], each))
+    single: list[Run | str | Path] = []
+    for run in runs:
+        single += [run] if isinstance(run, (Run, str, Path)) else run
+    return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in single], each))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import musicreclass as mrc
-from musicreclass.errors import ConfigError, RunError, UserError
+from musicreclass.errors import ConfigError, DataError, RunError, UserError
 from tests.conftest import only_run, table_overrides
 
 NAMES = [name for name in mrc.__all__ if name != "__version__"]
@@ -99,6 +99,83 @@ def test_compare_is_a_frame_with_a_row_per_configuration(here, table):
     frame = mrc.compare(*runs)
     assert len(frame) == 2
     assert frame.equals(mrc.compare(here / "outputs"))
+    assert frame.equals(mrc.compare(runs))
+    assert frame.equals(mrc.compare([run.folder for run in runs]))
+
+
+def test_the_module_lists_its_public_names_only():
+    assert dir(mrc) == sorted(mrc.__all__)
+
+
+def test_a_text_is_a_list_of_one(here, table):
+    with pytest.raises(ConfigError) as caught:
+        mrc.train("model=mpl")
+    assert [(p.key, p.suggestion) for p in caught.value.problems] == [("model", "mlp")]
+    run = mrc.train([*table_overrides(table), "model=logreg"])
+    assert mrc.load(run.folder, trust="my_networks")._trust == ("my_networks",)
+    assert mrc.evaluate(run, "all", "data.path=features.csv", trust="my_networks")["n"] == 90
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "key"),
+    [
+        (["seed=1,2"], "sweep_without_multirun", "seed"),
+        (["-m", "seed=1,2"], "flag_in_python", "-m"),
+        (["--multirun"], "flag_in_python", "-m"),
+        (["--config-dir", "mine"], "flag_in_python", "--config-dir"),
+        (["--config-dir=mine"], "flag_in_python", "--config-dir"),
+        (["--cfg", "job"], "flag_in_python", "--cfg"),
+    ],
+)
+def test_what_only_the_command_line_takes_is_rejected(here, overrides, kind, key):
+    with pytest.raises(UserError) as caught:
+        mrc.train(overrides)
+    assert [(p.kind, p.key) for p in caught.value.problems] == [(kind, key)]
+    message = str(caught.value)
+    assert ("config_dir=" in message) == (key == "--config-dir")
+
+
+def test_a_split_that_does_not_exist_is_rejected(here, table):
+    run = mrc.train([*table_overrides(table), "model=logreg"])
+    with pytest.raises(UserError) as caught:
+        mrc.evaluate(run, "tst")
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.key, problem.suggestion) == ("invalid_value", "split", "test")
+    for split, near in (("vald", "valid"), ("test", "")):
+        with pytest.raises(RunError) as caught:
+            run.predictions(split)
+        (problem,) = caught.value.problems
+        assert (problem.kind, problem.value, problem.suggestion) == ("predictions_not_found", split, near)
+        assert "valid" in problem.message
+
+
+@pytest.mark.parametrize("model", ["logreg", "mlp"])
+def test_arrays_of_another_shape_are_rejected(here, table, model):
+    run = mrc.train([*table_overrides(table), f"model={model}"])
+    for x, kind in (
+        (np.zeros((3, 5), np.float32), "wrong_shape"),
+        (np.zeros(6, np.float32), "wrong_shape"),
+        ([["a"] * 6], "not_a_matrix"),
+    ):
+        with pytest.raises(DataError) as caught:
+            run.predict_proba(x)
+        assert (caught.value.kind, caught.value.key) == (kind, "x")
+    assert run.predict_proba(np.zeros((3, 6)).tolist()).shape == (3, 3)
+
+
+def test_clips_of_another_shape_are_rejected(here):
+    from musicreclass.classifiers.model_folder import ModelCard
+    from musicreclass.classifiers.network import NetworkClassifier
+
+    card = ModelCard("network", "musicreclass.models.cnn.PlainCNN", {}, "waveform", ["a", "b"], [])
+    classifier = NetworkClassifier.__new__(NetworkClassifier)
+    classifier.card = card
+    for x in (np.zeros(100, np.float32), np.zeros((1, 2, 3, 4), np.float32), np.zeros((2, 0), np.float32)):
+        with pytest.raises(DataError) as caught:
+            classifier.checked(x)
+        assert (caught.value.kind, caught.value.problems[0].value) == ("wrong_shape", x.shape)
+    assert classifier.checked(np.zeros((2, 100), np.int16)).dtype == np.int16
+    assert classifier.checked(np.zeros((2, 3, 100))).dtype == np.float32
 
 
 def test_errors_name_what_is_wrong(here, table):

@@ -63,6 +63,26 @@ class Classifier(ABC):
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Class probabilities (n, C) float64 of a batch (n, F) float32; each row sums to 1."""
 
+    def checked(self, x: Any) -> np.ndarray:
+        """Arrays for `predict_proba`, from anything that NumPy converts; float32, or int16 samples.
+
+        Raises:
+            DataError: if they have another shape than the model reads, or are no numbers.
+        """
+        needed = (
+            f"(n, {len(self.card.columns)})" if self.card.input == "table" else "(n, samples) or (n, crops, samples)"
+        )
+        try:
+            array = np.asarray(x)
+            array = array if array.dtype == np.int16 and self.card.input == "waveform" else array.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"x: must be numbers of shape {needed}: {error}", "not_a_matrix", "x") from error
+        is_table = array.ndim == 2 and array.shape[1] == len(self.card.columns)
+        is_clips = array.ndim in (2, 3) and 0 not in array.shape[1:]
+        if not (is_table if self.card.input == "table" else is_clips):
+            raise DataError(f"x has shape {array.shape}; needs {needed}", "wrong_shape", "x", array.shape)
+        return array
+
     def save(self, folder: Path) -> None:
         """Write all that prediction needs into an empty folder: meta.json, the files of the model, and their checksums."""
         self.card.save(folder)

@@ -69,8 +69,12 @@ class EstimatorClassifier(Classifier):
     def _spread(self, probability: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Probabilities of the estimator's classes as columns of all classes."""
         if probability.shape[1:] != (len(columns),) or len(columns) != len(self.present):
-            shape, classes = probability.shape[1:], len(self.present)
-            raise ValueError(f"{self.card.target} returns {shape} probabilities for {classes} classes")
+            columns_text = (
+                f"{probability.shape[1]} probabilities" if probability.ndim == 2 else f"shape {probability.shape[1:]}"
+            )
+            raise ValueError(
+                f"{self.card.target} returns {columns_text} per track; there are {len(self.present)} classes"
+            )
         full = np.zeros((len(probability), len(self.card.classes)))
         full[:, self.present[columns]] = probability
         return full

@@ -14,6 +14,7 @@ from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
+from musicreclass.classifiers.network_builder import check_network_arguments
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
@@ -50,11 +51,12 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     imported = import_class(target, "model._target_", is_model, MODEL_RULE)
     card = make_card(settings.model, data)
     check_nested_targets(card.arguments, "model", is_part, "must be an nn.Module, or a scikit-learn estimator")
-    check_arguments(imported, card.arguments, "model")
     weighted = settings.class_weight == "balanced"
     if issubclass(imported, nn.Module):
+        check_network_arguments(imported, card)
         try_training_settings(settings)
         return NetworkClassifier(card, weighted, FitSettings.of(settings, profile, data))
+    check_arguments(imported, card.arguments, "model", keys=ModelSettings.about)
     if not isinstance(data, TableData):
         line = f"model.input=waveform: {target} is an estimator, which reads a table: input: table, with features=NAME"
         raise ConfigError([Problem(line, "input_mismatch", "model.input", settings.model.input)])
@@ -104,6 +106,9 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
         estimator = instantiate({"_target_": target, **arguments})
     except Exception as error:
         raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_arguments", "model", target)]) from error
+    if not hasattr(estimator, "predict_proba") and "probability" in estimator.get_params():  # scikit-learn's SVC
+        message = f"model.probability: {target} has no predict_proba without it; set probability: true in its YAML file"
+        raise ConfigError([Problem(message, "missing_value", "model.probability", False, "+model.probability=true")])
     if not all(hasattr(estimator, name) for name in ("fit", "predict_proba", "get_params")):
         raise invalid_target("model._target_", target, MODEL_RULE)
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:

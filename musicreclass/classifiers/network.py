@@ -18,8 +18,8 @@ from musicreclass.classifiers.network_builder import (
     is_plain,
     make_augmentation,
     make_network,
-    try_network,
 )
+from musicreclass.classifiers.network_trial import try_network
 from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed

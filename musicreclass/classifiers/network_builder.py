@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
-from musicreclass.config.settings import AugmentationSettings
-from musicreclass.config.targets import import_class
+from musicreclass.config.settings import AugmentationSettings, ModelSettings
+from musicreclass.config.targets import check_arguments, dotted_name, import_class, rejected_call
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -26,23 +27,46 @@ def make_network(card: ModelCard) -> nn.Sequential:
     Raises:
         ConfigError: if the target is not an nn.Module, or does not accept its arguments.
     """
-    import_class(
-        card.target, "model._target_", lambda kind: issubclass(kind, nn.Module), "must be a subclass of nn.Module"
-    )
-    sizes = {"num_classes": len(card.classes)}
-    if card.input == "table":
-        sizes["in_features"] = len(card.columns)
+    rule = "must be a subclass of nn.Module"
+    network_class = import_class(card.target, "model._target_", lambda kind: issubclass(kind, nn.Module), rule)
     try:
-        network = instantiate({"_target_": card.target, **card.arguments}, **sizes)
+        network = instantiate({"_target_": card.target, **card.arguments}, **sizes_of(card))
     except UserError:
         raise
     except Exception as error:
-        raise _config_error(f"model: {one_line(error)}", "invalid_arguments", "model", card.target) from error
+        raise rejected_call(error, network_class, "model", sizes_of(card)) from error
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
     if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
         message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
         raise _config_error(message, "sample_rate_mismatch", "data.sample_rate", card.sample_rate)
     return nn.Sequential(make_front(card), network)
+
+
+def sizes_of(card: ModelCard) -> dict[str, int]:
+    """The arguments that a network receives from the data."""
+    sizes = {"num_classes": len(card.classes)}
+    return {**sizes, "in_features": len(card.columns)} if card.input == "table" else sizes
+
+
+def check_network_arguments(network: type[nn.Module], card: ModelCard) -> None:
+    """Check the arguments of a network's class, before it is called.
+
+    Raises:
+        ConfigError: if one does not exist, is missing or has another type, or if the class does not take what it receives.
+    """
+    sizes = sizes_of(card)
+    rule = "networks over a table receive in_features and num_classes, networks over audio num_classes"
+    parameters = inspect.signature(network).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        lacking = [name for name in sizes if name not in parameters]
+        if lacking:
+            message = f"model: {dotted_name(network)} has no parameter {' or '.join(lacking)}; {rule}"
+            raise _config_error(message, "invalid_arguments", f"model.{lacking[0]}", card.target)
+    features = parameters.get("in_features")
+    if "in_features" not in {**sizes, **card.arguments} and features is not None and features.default is features.empty:
+        message = f"model.in_features: {dotted_name(network)} needs it, but the model reads audio; {rule}"
+        raise _config_error(message, "missing_value", "model.in_features", card.target)
+    check_arguments(network, card.arguments, "model", supplied=sizes, keys=ModelSettings.about)
 
 
 def make_front(card: ModelCard) -> nn.Module:
@@ -75,50 +99,6 @@ def make_augmentation(settings: AugmentationSettings) -> Augmentation:
         message = f"{key}: not set; begin the file with 'defaults: [none, _self_]', which turns every effect off"
         raise ConfigError([Problem(message, "missing_value", key)])
     return target(settings)
-
-
-@torch.no_grad()
-def try_network(network: nn.Module, card: ModelCard) -> None:
-    """Pass a silent clip or two tracks of zeros through a network, so that what it rejects is reported before training.
-
-    Args:
-        network: as `make_network` returns it; its modes and the random state are not changed.
-        card: gives the shape of the input and the classes.
-
-    Raises:
-        ConfigError: if the network rejects its input, or does not return a logit for each class.
-    """
-    samples = round(card.clip_seconds * card.sample_rate)
-    rows, columns = (1, samples) if card.input == "waveform" else (2, len(card.columns))
-    x = torch.zeros(rows, columns)
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            logits = network.eval()(x)
-    except Exception as error:
-        raise _rejected_input(error, card, samples) from error
-    for module, training in modes:
-        module.training = training
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (rows, len(card.classes)):
-        values = f"{shape[1]} values" if len(shape) == 2 and shape[0] == rows else f"{shape} for {rows} track(s)"
-        message = f"model: the network returns {values} for {len(card.classes)} classes"
-        raise _config_error(message, "wrong_output", "model", card.target)
-
-
-def _rejected_input(error: Exception, card: ModelCard, samples: int) -> ConfigError:
-    """The error of a network that rejects its input."""
-    reason = one_line(error)[:120]
-    if card.input == "table":
-        message = f"model: the network cannot take a table of {len(card.columns)} features: {reason}"
-        return _config_error(message, "wrong_input", "model", card.target)
-    if card.frontend is None:
-        message = f"model.frontend: the network cannot take a waveform of {samples} samples: {reason}"
-        remedy = "if it reads spectrograms, set model.frontend"
-        return _config_error(f"{message}; {remedy}", "wrong_input", "model.frontend")
-    message = f"data.clip_seconds={card.clip_seconds}: the network cannot take clips of {samples} samples: {reason}"
-    remedy = "use longer clips or a smaller model.frontend.hop_length"
-    return _config_error(f"{message}; {remedy}", "clip_length", "data.clip_seconds", card.clip_seconds)
 
 
 def is_plain(value: Any) -> bool:

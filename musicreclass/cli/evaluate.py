@@ -6,6 +6,7 @@ from pathlib import Path
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
+from musicreclass.errors import UserError
 from musicreclass.runs.folder import Run
 
 
@@ -33,6 +34,10 @@ def main(arguments: list[str]) -> int:
         help="a module of your own that the model or the data needs",
     )
     args = parser.parse_intermixed_args(arguments)
+    others = [text for text in args.overrides if "=" not in text and Path(text).is_dir()]
+    if others:
+        message = f"evaluate: takes one run folder, not {len(others) + 1}: {args.run}, {', '.join(others[:3])}"
+        raise UserError(message, "several_runs", "evaluate", len(others) + 1)
     Run.open(args.run)  # a wrong path is reported before anything heavy is imported
     try:
         from musicreclass.report.summary import summary

@@ -85,9 +85,11 @@ class AllowedKeys:
         if parent and name in SET_FROM_DATA & self._accepted_by_target(parent):
             return Problem(f"{as_written or key}: is set from the data", "fixed_key", key)
         names = self.names(key)
-        return Problem(
-            f"{as_written or key}: no such key; {nearest(key, names)}", "unknown_key", key, None, suggestion(key, names)
-        )
+        in_sections = [path for path, _ in leaves(self.cfg) if path.rpartition(".")[2] == key]
+        without_section = in_sections[0] if len(in_sections) == 1 else ""
+        hint = f"did you mean {without_section}?" if without_section else nearest(key, names)
+        near = without_section or suggestion(key, names)
+        return Problem(f"{as_written or key}: no such key; {hint}", "unknown_key", key, None, near)
 
     def wrong_value(self, key: str, value: Any) -> Problem | None:
         """The problem of a value, or None: by its declaration in `settings`, else by the type of the default in YAML."""

@@ -14,11 +14,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
 from musicreclass.config.compatibility import Choices, reads
-from musicreclass.config.messages import one_line
+from musicreclass.config.messages import brief, nearest, one_line, suggestion, yaml_reason
 from musicreclass.config.overrides import Overrides, first_value
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
@@ -189,9 +189,34 @@ class Check:
         """The problem of groups that Hydra cannot compose."""
         if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
             plugin = re.search(r"'(hydra/(?:launcher|sweeper))/(\w+)'", str(error))
-            return (missing_plugin(*plugin.groups()) if plugin else None) or Problem(one_line(error), "cannot_compose")
-        line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {one_line(error)[:160]})"
+            missing = missing_plugin(*plugin.groups()) if plugin else None
+            return (
+                missing
+                or self._wrong_default(error)
+                or self._invalid_yaml(error)
+                or Problem(one_line(error), "cannot_compose")
+            )
+        line = f"{', '.join(groups)}: cannot be composed ({type(error).__name__}: {brief(error)})"
         return Problem(line, "cannot_compose")
+
+    def _wrong_default(self, error: Exception) -> Problem | None:
+        """The problem of a `defaults` list with an option that does not exist, or None."""
+        missing = re.search(r"In '([^']+)': Could not find '([^']+)'", str(error))
+        group, _, option = missing[2].rpartition("/") if missing else ("", "", "")
+        if missing is None or group not in self.tree.groups:
+            return None
+        file = next((f for root in self.tree.roots if (f := root / f"{missing[1]}.yaml").is_file()), missing[1])
+        options = self.tree.groups[group]
+        message = f"{file}: its defaults choose {group}={option}: no such option; {nearest(option, options)}"
+        return Problem(message, "unknown_option", group, option, suggestion(option, options))
+
+    def _invalid_yaml(self, error: Exception) -> Problem | None:
+        """The problem of a file that is not YAML, or None."""
+        cause = error.__cause__ if isinstance(error.__cause__, MarkedYAMLError) else error
+        if not isinstance(cause, MarkedYAMLError):
+            return None
+        mark = cause.problem_mark or cause.context_mark
+        return Problem(yaml_reason(cause), "invalid_yaml", "" if mark is None else str(mark.name))
 
     def _is_allowed(self, override: Override, allowed: AllowedKeys) -> bool:
         """Whether the key of a setting, and each value of a sweep over it, is allowed; problems are collected."""

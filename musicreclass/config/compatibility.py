@@ -94,7 +94,7 @@ class Choices:
     ) -> list[Problem]:
         """Features that the data does not allow."""
         if features and "waveform" not in provides:
-            sources = "|".join(self.tree.options_with("data", "provides", "waveform"))
+            sources = few(self.tree.options_with("data", "provides", "waveform"))
             line = f"features={features} reads recordings, and data={choices['data']} is a table; use features=none, or data={sources}"
             return [Problem(line, "features_of_table", "features", features, "features=none")]
         if features and cfg.data.get("sampler", "none") != "none":
@@ -114,15 +114,20 @@ class Choices:
             return [Problem(line, "augmentation_of_table", "augmentation", augmentation, "augmentation=none")]
         if needs in provides:
             return []
-        models = "|".join(self.tree.options_with("model", "input", provides[0] if provides else "table"))
+        models = few(self.tree.options_with("model", "input", provides[0] if provides else "table"))
         if features != "none":
             line = f"features={features} provides a table, and model={model} reads a {needs}; use model={models}, or features=none"
             return [Problem(line, "input_mismatch", "model", model, "features=none")]
-        encoders = "|".join(option for option in self.tree.groups["features"] if option != "none")
+        encoders = few([option for option in self.tree.groups["features"] if option != "none"])
         ways = [f"model={models}"] + ([f"features={encoders}"] if needs == "table" else [])
-        sources = "|".join(self.tree.options_with("data", "provides", needs))
+        sources = few(self.tree.options_with("data", "provides", needs))
         line = f"data={data} provides a {' and a '.join(provides)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
         return [Problem(line, "input_mismatch", "model", model, ways[0])]
+
+
+def few(options: list[str]) -> str:
+    """Alternatives for a message, the first six of them."""
+    return "|".join([*options[:6], "..."] if len(options) > 6 else options)
 
 
 def reads(key: str) -> bool:

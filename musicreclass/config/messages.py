@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from collections.abc import Collection
 
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 FEW = 12  # names that a message lists
 
@@ -28,7 +29,24 @@ def nearest(name: str, names: Collection[str]) -> str:
 def one_line(error: BaseException) -> str:
     """The message of a Hydra, OmegaConf or YAML error on one line."""
     cause = error.__cause__ if isinstance(error.__cause__, (OmegaConfBaseException, YAMLError)) else None
-    text = str(cause or error) or type(error).__name__
+    shown = cause or error
+    if isinstance(shown, MarkedYAMLError):
+        return yaml_reason(shown)
+    text = str(shown) or type(error).__name__
     text = re.sub(r"See https?://\S+.*|(?s:Config search path:.*)", "", text)
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+
+
+def yaml_reason(error: MarkedYAMLError) -> str:
+    """File, line and reason of a YAML error."""
+    mark = error.problem_mark or error.context_mark
+    reason = error.problem or error.context or "not valid YAML"
+    reason = "use spaces, not tabs" if "\\t" in reason else reason
+    return reason if mark is None else f"{mark.name}, line {mark.line + 1}: {reason}"
+
+
+def brief(error: BaseException, limit: int = 160) -> str:
+    """The message of an error on one line, cut after a word if it is longer than the limit."""
+    text = one_line(error)
+    return textwrap.shorten(text, limit, placeholder=" ...") if " " in text[:limit] else text[:limit]

@@ -95,14 +95,17 @@ class Overrides:
             return [Problem(f"{text}: a group cannot be removed; choose one of its options", "removed_group", group)]
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
         names = ["null" if value is None else str(value) for value in values]
-        return [
-            Problem(
-                f"{group}={name}: no such option; {nearest(name, options)}", "unknown_option", group, name,
-                suggestion(name, options),
-            )
-            for name in names
-            if name not in options
-        ]  # fmt: skip
+        return [self._unknown_option(group, name) for name in names if name not in options]
+
+    def _unknown_option(self, group: str, name: str) -> Problem:
+        """The problem of an option that does not exist, with the nearest one, or a file of the wrong ending."""
+        options = self.tree.groups[group]
+        misnamed = next((file for root in self.tree.roots if (file := root / group / f"{name}.yml").is_file()), None)
+        if misnamed is not None:
+            message = f"{group}={name}: no such option; rename {misnamed} to {name}.yaml"
+            return Problem(message, "unknown_option", group, name, f"{name}.yaml")
+        message = f"{group}={name}: no such option; {nearest(name, options)}"
+        return Problem(message, "unknown_option", group, name, suggestion(name, options))
 
 
 def not_an_override(text: str) -> Problem:

@@ -70,7 +70,8 @@ class Tree:
         try:
             config = OmegaConf.to_container(OmegaConf.load(file))
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            message = f"{file}: cannot be read: {one_line(error)}"
+            reason = one_line(error)
+            message = reason if reason.startswith(f"{file}, line ") else f"{file}: cannot be read: {reason}"
             raise ConfigError([Problem(message, "unreadable", str(file))]) from error
         return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 

@@ -58,8 +58,8 @@ class Recordings:
         self.paths, self.folders = as_paths("paths", self.paths), as_paths("folders", self.folders)
         self.sources = None if self.sources is None else as_paths("sources", self.sources)
         columns = {"track_id": self.track_id, "target": self.target}
-        check_columns(columns, len(self.paths), "paths")
-        check_columns(self.metadata, len(self.paths), "paths", allowed=METADATA)
+        check_columns(columns, len(self.paths), "there are {} paths")
+        check_columns(self.metadata, len(self.paths), "there are {} paths", allowed=METADATA)
 
 
 def as_paths(name: str, paths: Any) -> list[Path]:

@@ -57,8 +57,8 @@ class FeatureTable:
                 key="columns",
                 value=len(self.columns),
             )
-        check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "rows of x")
-        check_columns(self.metadata, len(self.x), "rows of x", allowed=METADATA)
+        check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "x has {} rows")
+        check_columns(self.metadata, len(self.x), "x has {} rows", allowed=METADATA)
 
 
 def as_matrix(x: Any) -> np.ndarray:

@@ -54,13 +54,15 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
     return tracks[list(COLUMNS)]
 
 
-def check_columns(columns: dict[str, Any], n: int, unit: str = "track ids", allowed: tuple[str, ...] = COLUMNS) -> None:
+def check_columns(
+    columns: dict[str, Any], n: int, unit: str = "there are {} track ids", allowed: tuple[str, ...] = COLUMNS
+) -> None:
     """Check columns that are meant for the Tracks table.
 
     Args:
         columns: values by the name of their column; None for an unknown one.
         n: the number of values that each must have.
-        unit: what there are n of, for messages.
+        unit: what there are n of, as text with {} for n.
         allowed: the names that columns may have.
 
     Raises:
@@ -77,10 +79,8 @@ def check_columns(columns: dict[str, Any], n: int, unit: str = "track ids", allo
             )
         is_list = hasattr(values, "__len__") and not isinstance(values, str)
         if values is not None and not (is_list and len(values) == n):
-            count = f"{len(values)} values" if is_list else f"{values!r:.40} is not a list"
-            raise DataError(
-                f"{name}: {count}, but there are {n} {unit}; each needs one value", kind="wrong_length", key=name
-            )
+            count = f"{len(values)} values" if is_list else f"no list, but {values!r:.40}"
+            raise DataError(f"{unit.format(n)}, {name} has {count}", kind="wrong_length", key=name)
 
 
 def check_returned(value: Any, kind: type, method: str) -> None:
@@ -156,12 +156,10 @@ def check_attribute(cls: type, inherited: Any, name: str, value: Any) -> None:
     kind = ATTRIBUTES.get(name)
     replaced = kind is not None and not isinstance(value, (kind, property))
     if hidden or replaced:
-        rule = "is a method that a value cannot replace" if hidden else f"must be a {kind.__name__}"  # type: ignore[union-attr]
-        raise DataError(
-            f"{cls.__name__}.{name}: {rule}, but it is set to {value!r:.60}; for another purpose use another name",
-            kind="reserved_name",
-            key=name,
-        )
+        rule = "is a method of the base class; rename your attribute"
+        if kind is not None and not hidden:
+            rule = f"must be a {kind.__name__}, not {value!r:.60}; if you need it for something else, rename your attribute"
+        raise DataError(f"{cls.__name__}.{name}: {rule}", kind="reserved_name", key=name)
 
 
 class TrackData(LightningDataModule, ABC):

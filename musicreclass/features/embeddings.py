@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from musicreclass.config.messages import one_line
+from musicreclass.config.messages import brief
 from musicreclass.config.settings import FeatureSettings
-from musicreclass.config.targets import import_target, invalid_target
+from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
@@ -173,7 +173,7 @@ class EmbeddedTracks(TableData):
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise DataError(
-                f"{path}: the encoder failed ({one_line(error)[:160]}){REMEDY}", kind="encoder_failed", key=path
+                f"{path}: the encoder failed ({brief(error)}){REMEDY}", kind="encoder_failed", key=path
             ) from error
         if not len(windows):
             raise DataError(f"{path}: the encoder returned no windows{REMEDY}", kind="no_windows", key=path)
@@ -245,12 +245,12 @@ def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> 
         raise ConfigError([Problem(message, kind="not_audio_data", key="features")])
     target = str(settings.target)
     create, _ = encoder_class(target)
+    arguments = settings.arguments(*NOT_ENCODER_ARGUMENTS)
+    check_arguments(create, arguments, "features", keys=NOT_ENCODER_ARGUMENTS[1:])
     try:
-        encoder = create(**settings.arguments(*NOT_ENCODER_ARGUMENTS))
+        encoder = create(**arguments)
     except TypeError as error:
-        raise ConfigError(
-            [Problem(f"features: {one_line(error)}", kind="invalid_arguments", key="features")]
-        ) from error
+        raise rejected_call(error, create, "features") from error
     if not isinstance(encoder, Encoder):
         raise invalid_target("features._target_", target, "must return an Encoder")
     if encoder.sample_rate != source.sample_rate:

@@ -30,7 +30,11 @@ def find_runs(folder: Path) -> list[Run]:
         is_link = folder.resolve() != Path(os.path.abspath(folder))  # .. then leads elsewhere
         parent = folder.resolve() if is_link else folder
         return [Run(Path(os.path.normpath(parent / path))) for path in paths]
-    return [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    runs = [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    if not runs:  # a folder of sweeps, with runs that are elsewhere
+        sweeps = sorted(file.parent for file in folder.rglob("runs.csv") if file.parent != folder)
+        runs = list({run.folder: run for sweep in sweeps for run in find_runs(sweep)}.values())
+    return runs
 
 
 def finished_run(settings: TrainSettings) -> Run | None:

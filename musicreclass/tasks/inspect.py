@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from musicreclass.classifiers.model_folder import ModelCard, read_card
-from musicreclass.errors import WeightsError
+from musicreclass.errors import RunError, WeightsError
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
+from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 
 MAX_PLAIN_VALUES = 8  # of a checkpoint
@@ -43,6 +44,10 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
         RunError: if the folder is not a run folder, or damaged.
         WeightsError: if the weights are damaged.
     """
+    if not (folder / "status.json").is_file() and (count := len(find_runs(folder))):
+        what = "a sweep of" if (folder / "runs.csv").is_file() else "not a run, but contains"
+        message = f"{folder}: is {what} {count} runs; inspect one of them, or use musicreclass compare {folder}"
+        raise RunError(message, "several_runs", folder, count)
     run = Run.open(folder)
     error = f": {run.status['error']}" if run.status.get("error") else ""
     options = [f"{group}={option}" for group, option in run.config.get("choices", {}).items() if option != "none"]

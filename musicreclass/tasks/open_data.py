@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from musicreclass.config.messages import one_line
 from musicreclass.config.settings import DataSettings, Settings
-from musicreclass.config.targets import check_arguments, import_class
+from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.embeddings import embedded
@@ -51,12 +51,20 @@ def create(settings: DataSettings) -> TrackData:
     source = import_class(
         target, "data._target_", lambda kind: issubclass(kind, TrackData), "must be a subclass of TrackData"
     )
+    provides: Any = getattr(source, "provides", ())  # of a subclass, possibly a property
+    if isinstance(provides, tuple) and provides and not set(settings.provides or ()) <= set(provides):
+        base = next(kind.__name__ for kind in source.__mro__[1:] if kind.__module__.startswith("musicreclass."))
+        claimed, provided = (f"[{', '.join(names)}]" for names in (settings.provides, provides))
+        line = f"data.provides={claimed}: {target} is a {base}, which provides {provided}"
+        raise ConfigError(
+            [Problem(line, "input_mismatch", "data.provides", settings.provides, f"provides: {provided}")]
+        )
     arguments = settings.arguments("provides")
-    check_arguments(source, arguments, "data")
+    check_arguments(source, arguments, "data", keys=DataSettings.about)
     try:
         return source(**arguments)
     except TypeError as error:
-        raise ConfigError([Problem(f"data: {one_line(error)}", "invalid_arguments", "data", target)]) from error
+        raise rejected_call(error, source, "data") from error
 
 
 def open_to_score(folder: Path, settings: Settings, profile: Profile, encoder: str | None = None) -> TrackData:

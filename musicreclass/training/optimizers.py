@@ -9,7 +9,7 @@ import torch
 
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
-from musicreclass.config.targets import check_nested_targets, import_class
+from musicreclass.config.targets import check_arguments, check_nested_targets, import_class
 
 
 def is_optimizer(kind: type) -> bool:
@@ -29,11 +29,11 @@ def make_optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) ->
         settings: a `_target_` and its arguments, usually with `lr`.
         groups: parameter groups: `params`, and `lr_scale`, by which `lr` is multiplied.
     """
-    import_class(
-        str(settings.target), "optimizer._target_", is_optimizer, "must be a subclass of torch.optim.Optimizer"
-    )
+    rule = "must be a subclass of torch.optim.Optimizer"
+    optimizer_class = import_class(str(settings.target), "optimizer._target_", is_optimizer, rule)
     node = settings.as_dict()
-    check_nested_targets(node, "optimizer", is_optimizer, "must be a subclass of torch.optim.Optimizer")
+    check_nested_targets(node, "optimizer", is_optimizer, rule)
+    check_arguments(optimizer_class, settings.arguments(), "optimizer", supplied=("params",))
     if "lr" in node:
         groups = [{"lr": node["lr"] * group["lr_scale"], **group} for group in groups]
     return instantiate(node, params=groups)
@@ -51,9 +51,12 @@ def make_scheduler(settings: SchedulerSettings, optimizer: torch.optim.Optimizer
     if settings.target is None:
         return None
     rule = "must be a subclass of torch.optim.lr_scheduler.LRScheduler"
-    accepted = inspect.signature(import_class(settings.target, "scheduler._target_", is_scheduler, rule)).parameters
+    scheduler_class = import_class(settings.target, "scheduler._target_", is_scheduler, rule)
+    accepted = inspect.signature(scheduler_class).parameters
     check_nested_targets(settings.as_dict(), "scheduler", is_scheduler, rule)
     defaults = {name: value for name, value in {"total_steps": steps, "mode": mode}.items() if name in accepted}
+    chosen = {**defaults, **settings.arguments("interval")}
+    check_arguments(scheduler_class, chosen, "scheduler", supplied=("optimizer",), keys=("interval",))
     arguments = {name: value for name, value in settings.as_dict().items() if name != "interval"}
     if isinstance(arguments.get("max_lr"), (int, float)):
         arguments["max_lr"] = [arguments["max_lr"] * group["lr_scale"] for group in optimizer.param_groups]

@@ -157,8 +157,8 @@ def test_an_estimator_may_order_its_classes_differently(train_own, here):
 @pytest.mark.parametrize(
     ("name", "error", "named"),
     [
-        ("TooFew", "ValueError", ["own_models_1.TooFew", "(2,)", "3 classes"]),
-        ("TooMany", "ValueError", ["own_models_1.TooMany", "(6,)", "3 classes"]),
+        ("TooFew", "ValueError", ["own_models_1.TooFew", "2 probabilities", "3 classes"]),
+        ("TooMany", "ValueError", ["own_models_1.TooMany", "6 probabilities", "3 classes"]),
         ("Flat", "ValueError", ["own_models_1.Flat", "()", "3 classes"]),
         ("RowsMissing", "ValueError", ["(17, 3)", "18"]),
         ("Negative", "ValueError", ["negative"]),
@@ -239,7 +239,123 @@ class Spectrogram(nn.Module):
     def forward(self, x):
         assert x.ndim == 4
         return x.mean((2, 3))
+
+
+class Sized(nn.Linear):
+    def __init__(self, in_features, num_classes, width):
+        super().__init__(in_features, num_classes)
+
+
+class Sizeless(nn.Linear):
+    def __init__(self, num_classes):
+        super().__init__(6, num_classes)
+
+
+class Faulty(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+
+    def forward(self, x):
+        return self.nett(x)
+
+
+class Detached(Faulty):
+    def forward(self, x):
+        return nn.Linear.forward(self, x).detach()
+
+
+class Frozen(Faulty):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+        self.requires_grad_(False)
+
+    forward = nn.Linear.forward
+
+
+class InPlace(Faulty):
+    def forward(self, x):
+        y = nn.Linear.forward(self, x).exp()
+        y += 1
+        return y
+
+
+class Flat(nn.Linear):
+    def __init__(self, num_classes):
+        super().__init__(100, num_classes)
+
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+
+
+class Pooled(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(1, num_classes)
+
+    def forward(self, x):
+        return self.head(nn.functional.max_pool2d(x, (1, 50)).mean((2, 3)))
 """
+OWN_YAML = "_target_: own_models_3.{}\ninput: table\n"
+
+
+@pytest.fixture
+def train_network(run, table, here):
+    """Trains a network of `NETWORKS` on the table, from the text of its YAML file."""
+    (here / "own_models_3.py").write_text(NETWORKS)
+    (here / "mine" / "model").mkdir(parents=True)
+
+    def train(text: str, *overrides: str):
+        (here / "mine" / "model" / "own.yaml").write_text(text)
+        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", *overrides)
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (OWN_YAML.format("Sized") + "widht: 4\n", ("unknown_key", "model.widht", "model.width")),
+        (OWN_YAML.format("Sized"), ("missing_value", "model.width", "+model.width=VALUE")),
+        (OWN_YAML.format("Sized") + "width: 4\nin_features: 9\n", ("fixed_key", "model.in_features", "")),
+        (OWN_YAML.format("Sizeless"), ("invalid_arguments", "model.in_features", "")),
+        ("_target_: sklearn.svm.LinearSVC\ninput: table\n", ("invalid_target", "model._target_", "")),
+        (
+            "_target_: sklearn.svm.SVC\ninput: table\n",
+            ("missing_value", "model.probability", "+model.probability=true"),
+        ),
+        (
+            "_target_: sklearn.neighbors.KNeighborsClassifier\ninput: table\nn_neighbours: 4\n",
+            ("unknown_key", "model.n_neighbours", "model.n_neighbors"),
+        ),
+        ("_target_: no_such_module_1.Tiny\ninput: table\n", ("import_failed", "model._target_", "")),
+    ],
+)
+def test_arguments_are_checked_against_the_signature(train_network, text, problem):
+    result = train_network(text)
+    assert (result.code, [(p.kind, p.key, p.suggestion) for p in result.problems]) == (2, [problem])
+
+
+def test_a_module_that_is_not_found_names_the_working_directory(train_network, here):
+    (problem,) = train_network(OWN_YAML.replace("own_models_3", "no_such_module_1").format("Tiny")).problems
+    assert str(here) in problem.message
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Detached", "no_gradient"), ("Frozen", "no_gradient"), ("InPlace", "failed_backward")]
+)
+def test_a_network_that_cannot_be_trained_is_reported_before_training(train_network, here, name, kind):
+    result = train_network(OWN_YAML.format(name))
+    assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [(kind, "model")])
+    assert name in result.problems[0].message
+    assert not list((here / "outputs").glob("*/status.json"))
+
+
+def test_an_error_in_a_network_names_its_class_and_line(train_network):
+    (problem,) = train_network(OWN_YAML.format("Faulty")).problems
+    line = NETWORKS[: NETWORKS.index("return self.nett")].count("\n") + 1
+    assert problem.kind == "wrong_input"
+    assert "own_models_3.Faulty" in problem.message
+    assert f"own_models_3.py:{line}" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -247,7 +363,7 @@ class Spectrogram(nn.Module):
     [
         (["model._target_=own_models_3.Typed", "+model.width=3.5"], ("invalid_value", "model.width"), "3.5"),
         (["model._target_=own_models_3.Tiped"], ("import_failed", "model._target_"), "Typed"),
-        (["model._target_=own_models_3.Wide"], ("wrong_output", "model"), "7 values for 3 classes"),
+        (["model._target_=own_models_3.Wide"], ("wrong_output", "model"), "(2, 7)"),
         (["model._target_=own_models_3.Fixed"], ("wrong_input", "model"), "6 features"),
     ],
 )
@@ -267,6 +383,7 @@ def test_a_network_that_does_not_fit_the_table_is_reported_before_training(run, 
     ("target", "expected"),
     [
         ("own_models_3.Spectrogram", ("wrong_input", "model.frontend")),
+        ("own_models_3.Sized", ("missing_value", "model.in_features")),
         ("own_models_3.LogisticRegression", ("input_mismatch", "model.input")),
         ("sklearn.linear_model.LogisticRegression", ("input_mismatch", "model.input")),
     ],
@@ -282,12 +399,31 @@ def test_a_model_that_does_not_read_waveforms_is_reported_before_training(run, l
     assert not list((here / "outputs").glob("*/status.json"))
 
 
+@pytest.mark.parametrize(
+    ("name", "problem", "shape"),
+    [
+        ("Flat", ("wrong_input", "model"), "(1, 1, 64, 32)"),
+        ("Pooled", ("clip_length", "data.clip_seconds"), "(1, 1, 64, 32)"),
+    ],
+)
+def test_a_network_that_rejects_spectrograms_is_reported_with_their_shape(run, library, here, name, problem, shape):
+    (here / "own_models_3.py").write_text(NETWORKS)
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "own.yaml").write_text(
+        f"_target_: own_models_3.{name}\ninput: waveform\nsample_rate: 16000\nclip_seconds: 1.0\n"
+        "frontend: {n_fft: 1024, hop_length: 512, n_mels: 64, f_min: 0.0, f_max: null}\n"
+    )
+    result = run("train", "--config-dir", "mine", "data=folder", f"data.root={library}", "model=own")
+    assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [problem]), result.err
+    assert shape in result.problems[0].message
+
+
 def test_trying_a_network_changes_neither_its_modes_nor_the_random_state():
     import torch
     from torch import nn
 
     from musicreclass.classifiers.model_folder import ModelCard
-    from musicreclass.classifiers.network_builder import try_network
+    from musicreclass.classifiers.network_trial import try_network
 
     network = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5).eval(), nn.Dropout(), nn.Linear(5, 3))
     before = (
@@ -299,3 +435,15 @@ def test_trying_a_network_changes_neither_its_modes_nor_the_random_state():
     assert torch.equal(torch.get_rng_state(), before[0])
     assert [module.training for module in network.modules()] == before[1]
     assert torch.equal(network.state_dict()["1.running_mean"], before[2])
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_partly_frozen_network_is_accepted():
+    from torch import nn
+
+    from musicreclass.classifiers.model_folder import ModelCard
+    from musicreclass.classifiers.network_trial import try_network
+
+    network = nn.Sequential(nn.Identity(), nn.Linear(4, 5).requires_grad_(False), nn.Linear(5, 3))
+    try_network(network, ModelCard("network", "x.Y", {}, "table", ["a", "b", "c"], ["f"] * 4))
+    assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]

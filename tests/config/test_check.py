@@ -17,6 +17,7 @@ from musicreclass.tasks.find_or_train import check_files
 BAD = {  # override: kind and key of the problem, and what it suggests
     "model=mpl": ("unknown_option", "model", "mlp"),
     "modle=mlp": ("unknown_key", "modle", "model"),
+    "lr=0.1": ("unknown_key", "lr", "optimizer.lr"),
     "trainer.max_epoch=3": ("unknown_key", "trainer.max_epoch", "trainer.max_epochs"),
     "trainer.max_epochs=ten": ("invalid_value", "trainer.max_epochs", ""),
     "trainer.max_epochs=0": ("invalid_value", "trainer.max_epochs", ""),
@@ -98,6 +99,56 @@ def test_all_errors_are_reported_at_once(run):
         ("invalid_value", "seed"),
         ("invalid_value", "class_weight"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem", "named"),
+    [
+        ("x.yml", "_target_: a.B\n", ("unknown_option", "model", "x.yaml"), "x.yml"),
+        ("x.yaml", "_target_: a.B\ninput\nwidth: 3\n", ("invalid_yaml", "{folder}/model/x.yaml", ""), "line 3"),
+        (
+            "x.yaml",
+            "_target_: a.B\n\tinput: table\n",
+            ("invalid_yaml", "{folder}/model/x.yaml", ""),
+            "line 2: use spaces",
+        ),
+        ("x.yaml", "_target_: Tiny\ninput: table\n", ("import_failed", "model._target_", ""), "module.Class"),
+    ],
+)
+def test_a_users_file_with_a_mistake(run, here, name, text, problem, named):
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / name).write_text(text)
+    result = run("train", "--config-dir", "mine", "model=x", "+model.width=3" if "Tiny" in text else "seed=1")
+    kind, key, suggestion = problem
+    expected = (kind, key.format(folder=here / "mine"), suggestion)
+    assert (result.code, [(p.kind, p.key, p.suggestion) for p in result.problems]) == (2, [expected])
+    assert named in result.problems[0].message
+
+
+def test_defaults_with_an_option_that_does_not_exist(run, here):
+    (here / "mine" / "data").mkdir(parents=True)
+    (here / "mine" / "data" / "x.yaml").write_text("defaults: [{split: atuo}]\n_target_: a.B\nprovides: [table]\n")
+    result = run("train", "--config-dir", "mine", "data=x")
+    (problem,) = result.problems
+    assert (problem.kind, problem.key, problem.value, problem.suggestion) == (
+        "unknown_option",
+        "data/split",
+        "atuo",
+        "auto",
+    )
+    assert str(here / "mine" / "data" / "x.yaml") in problem.message
+
+
+def test_a_message_lists_six_alternatives(run, here):
+    (here / "mine" / "data").mkdir(parents=True)
+    for number in range(9):
+        (here / "mine" / "data" / f"x{number}.yaml").write_text("provides: [waveform]\n")
+    (problem,) = run("train", "--config-dir", "mine", "data=demo", "model=cnn").problems
+    assert (problem.kind, problem.message.count("|x") <= 6, problem.message.endswith("|...")) == (
+        "input_mismatch",
+        True,
+        True,
+    )
 
 
 INDIRECT = {
@@ -234,15 +285,15 @@ def test_errors_in_a_users_files(run, here):
     expected = {
         "typo": [("unknown_key", "trainer.max_epoch"), ("unknown_key", "sed")],
         "type": [("invalid_value", "trainer.max_epochs")],
-        "group": [("cannot_compose", "")],
-        "broken": [("cannot_compose", "")],
+        "group": [("unknown_option", "model")],
+        "broken": [("invalid_yaml", str(experiment / "broken.yaml"))],
     }
     for name, problems in expected.items():
         result = run("train", "--config-dir", "mine", f"experiment={name}")
         assert result.code == 2
         assert [(problem.kind, problem.key) for problem in result.problems] == problems
         assert len(result.lines) == len(problems), result.err
-    for name, mentioned in {"group": "model/mpl", "broken": "broken.yaml"}.items():
+    for name, mentioned in {"group": "model=mpl", "broken": "broken.yaml"}.items():
         assert mentioned in run("train", "--config-dir", "mine", f"experiment={name}").lines[0]
 
 
