@@ -1,4 +1,4 @@
-"""A trial of a network before training: one batch forward and backward."""
+"""A trial of a network before training: one batch forward, and backward through networks of users."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import nn
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.messages import brief
 from musicreclass.config.parse import is_users
-from musicreclass.errors import ConfigError, Problem
+from musicreclass.errors import ConfigError, Problem, notices
 
 LONGER, LONG = 8, 20  # a clip is too short for a network that accepts one that is longer by these times, and seconds
 
 
 def try_network(network: nn.Sequential, card: ModelCard) -> None:
-    """Pass a silent clip or two tracks of zeros through a network and back, so that what fails is reported before training.
+    """Pass a silent clip or two tracks of zeros through a network, and back through a user's own, so that what fails is reported before training.
 
     Args:
         network: as `make_network` returns it; its modes, gradients and the random state are not changed.
@@ -33,10 +33,11 @@ def try_network(network: nn.Sequential, card: ModelCard) -> None:
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(is_users(card.target)):
             logits = _try_forward(network, card, torch.zeros(rows, columns))
             _check_logits(logits, rows, card)
-            _try_backward(network, card, logits)
+            if is_users(card.target):  # back through all of OpenJMLA's encoder takes 10 s on two cores
+                _try_backward(network, card, logits)
     finally:
         for module, training in modes:
             module.training = training
@@ -100,13 +101,15 @@ def relative(file: str) -> str:
 
 
 def _check_logits(logits: Any, rows: int, card: ModelCard) -> None:
-    """Reject an output of another shape than a logit for each class."""
+    """Reject an output of another shape than a logit for each class, and print a notice about probabilities."""
     expected = (rows, len(card.classes))
     if not isinstance(logits, torch.Tensor):
         message = f"model: the network returns a {type(logits).__name__}"
     elif logits.shape != expected:
         message = f"model: the network returns shape {tuple(logits.shape)}"
     else:
+        if rows and (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(rows), atol=1e-4):
+            notices.warning("musicreclass: model: %s seems to return probabilities; it must return logits", card.target)
         return
     message += f"; expected {expected}: one logit for each class"
     raise rejected(message, "wrong_output", "model", card.target)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicreclass.errors import notices
 from musicreclass.runs.folder import Run
 from musicreclass.runs.syntax import read_module
 from tests.conftest import make_frame, only_run, table_overrides
@@ -222,6 +223,14 @@ class Typed(nn.Linear):
         super().__init__(in_features, num_classes)
 
 
+class Softmax(nn.Linear):
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
 class Wide(nn.Linear):
     def __init__(self, in_features, num_classes):
         super().__init__(in_features, 7)
@@ -348,6 +357,12 @@ def test_a_network_that_cannot_be_trained_is_reported_before_training(train_netw
     assert (result.code, [(p.kind, p.key) for p in result.problems]) == (2, [(kind, "model")])
     assert name in result.problems[0].message
     assert not list((here / "outputs").glob("*/status.json"))
+
+
+def test_probabilities_in_place_of_logits_are_noticed(train_network, caplog):
+    assert train_network(OWN_YAML.format("Softmax")).code == 0
+    (notice,) = [record for record in caplog.records if record.name == notices.name]
+    assert "own_models_3.Softmax" in notice.getMessage()
 
 
 def test_an_error_in_a_network_names_its_class_and_line(train_network):
