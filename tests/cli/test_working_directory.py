@@ -67,8 +67,5 @@ def command(*arguments: str, folder: Path) -> str:
 def test_only_named_modules_are_executed(project, table):
     common = ["train", "--config-dir", "mine", *table_overrides(table)]
     command(*common, "model=near", "run_dir=near", folder=project)
-    command(*common, "model=mlp", "run_dir=mlp", folder=project)
-    command("evaluate", "mlp", folder=project)
     command("evaluate", "near", "--trust", "user_model_9", folder=project)
-    command("compare", "near", "mlp", folder=project)
     assert sorted(path.name for path in project.glob("executed-*")) == []
