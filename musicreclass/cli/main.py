@@ -10,7 +10,6 @@ from typing import TextIO
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
 from musicreclass.cli.terminal import FAILURES, say
-from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import UserError
 from musicreclass.version import __version__
 
@@ -94,6 +93,8 @@ def run_task(arguments: list[str]) -> int:
         return 0
     task, *rest = arguments
     if task not in TASKS:
+        from musicreclass.config.messages import nearest, suggestion  # imports OmegaConf, which --help does not need
+
         near = suggestion(task, TASKS)
         raise UserError(f"{task}: no such task; {nearest(task, TASKS)}", "unknown_task", task, None, near)
     return int(import_module(f"musicreclass.cli.{task}").main(rest))
