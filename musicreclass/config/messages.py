@@ -42,7 +42,7 @@ def yaml_reason(error: MarkedYAMLError) -> str:
     """File, line and reason of a YAML error."""
     mark = error.problem_mark or error.context_mark
     reason = error.problem or error.context or "not valid YAML"
-    reason = "use spaces, not tabs" if "\\t" in reason else reason
+    reason = "use spaces, not tabs" if "\\t" in reason or "tab character" in reason else reason  # by version of PyYAML
     return reason if mark is None else f"{mark.name}, line {mark.line + 1}: {reason}"
 
 

@@ -92,12 +92,12 @@ def test_ram_meter_measures_resident_memory():
     meter = RamMeter()
 
     def step() -> None:
-        values = torch.ones(64 * 2**18)
+        values = torch.ones(256 * 2**18)
         time.sleep(0.5)  # so that it is sampled on a busy machine too
         values.sum()
 
     need = meter.peak(step)
-    assert 60 * 2**20 <= need <= 90 * 2**20
+    assert 180 * 2**20 <= need <= 290 * 2**20  # up to 64 MiB that earlier tests have freed may be used again
     assert meter.free() > 0
     assert RamMeter(Path("/nowhere")).free() == 0
 
