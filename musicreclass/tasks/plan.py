@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from musicreclass.runs.provenance import Stopwatch
 from musicreclass.runs.signature import remember_fingerprint, run_folder, signature
 from musicreclass.tasks.open_data import open_data
 from musicreclass.version import __version__
-
-log = logging.getLogger("musicreclass")
 
 
 @dataclass
