@@ -97,6 +97,7 @@ class Entry:
         identity, provenance: the contents of these files.
         experiment: the settings that define the experiment, without seed and fold.
         split, leaky: the protocol, and whether it leaks.
+        cautions: what else may make the scores too high, as a short mark -> details.
         overlap: known overlaps of this dataset with the pretraining data of the encoder, one line each.
         stale: whether the code has changed since the run was trained.
         predictions: the predicted classes by split.
@@ -109,6 +110,7 @@ class Entry:
     experiment: dict[str, Any]
     split: str
     leaky: str
+    cautions: dict[str, str]
     overlap: list[str]
     stale: bool
     predictions: dict[str, PredictedClasses]
@@ -193,6 +195,7 @@ def read_run(run: Run) -> Entry:
         experiment=experiment_settings(settings),
         split=str(protocol["split"]),
         leaky=protocol["leaky"],
+        cautions={str(mark): str(text) for mark, text in protocol.get("cautions", {}).items()},
         overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
         stale=run.is_stale,
         predictions=predictions,

@@ -66,6 +66,11 @@ class Row:
         return reasons + ([] if "valid" in self.predictions else ["not scored on validation"])
 
     @property
+    def cautions(self) -> dict[str, str]:
+        """What else may make the scores too high, as a short mark -> details."""
+        return {mark: text for run in self.runs for mark, text in run.cautions.items()}
+
+    @property
     def overlap(self) -> list[str]:
         """Known overlaps of the dataset with the pretraining data of the encoder, one line each."""
         return list(dict.fromkeys(line for run in self.runs for line in run.overlap))

@@ -10,7 +10,7 @@ from musicreclass.evaluation.paired import Pair
 
 METRIC_LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
-LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no leak found"}
+LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
 NOT_RANKED = "not ranked: leaky splits, random encoders, and rows without a validation score"
 
 
@@ -74,7 +74,7 @@ def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
     doubtful = row.leaky == "unknown" and leak_levels(table) != ["unknown"]
     overlap = ["pretraining overlap"] if row.overlap else []
-    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *overlap]
+    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *row.cautions, *overlap]
 
 
 def label_with_exclusions(row: Row) -> str:
@@ -102,6 +102,7 @@ def table_notes(table: Table) -> list[str]:
     if table.split_mismatches:
         splits = " and ".join(table.split_mismatches)
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
+    notes += dict.fromkeys(f"{mark}: {text}" for row in table.rows for mark, text in row.cautions.items())
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
     incomplete = [

@@ -23,6 +23,7 @@ class Protocol:
         leaky: `yes` if an artist (or an album, if the artist is unknown) or a byte-identical recording is in two
             splits, `unknown` if the artist is unknown for too many tracks, else `no`.
         why: the counts that support it, one line each.
+        cautions: what else may make the scores too high, as a short mark -> details: `shared albums`, ...
         pretraining_overlap: datasets with which a pretrained encoder was trained and that contain recordings scored
             here, one line each.
     """
@@ -30,6 +31,7 @@ class Protocol:
     split: str
     leaky: str
     why: list[str]
+    cautions: dict[str, str] = field(default_factory=dict)
     pretraining_overlap: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

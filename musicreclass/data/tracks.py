@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ class TrackData(LightningDataModule, ABC):
         dropped: number of tracks left out, by reason.
         bad_files: why a file cannot be used, by path.
         notes: other facts that readers of the results need, one line each.
+        cautions: what may make the scores too high, as a short mark -> details; part of the protocol.
         needs: the splits that must not be empty; none for data that is only scored.
     """
 
@@ -202,6 +204,7 @@ class TrackData(LightningDataModule, ABC):
         self.dropped: dict[str, int] = {}
         self.bad_files: dict[str, str] = {}
         self.notes: list[str] = []
+        self.cautions: dict[str, str] = {}
         self.needs: tuple[str, ...] = ("train", "valid")
 
     def _set_tracks(self, tracks: pd.DataFrame, split_name: str = "column") -> None:
@@ -227,7 +230,8 @@ class TrackData(LightningDataModule, ABC):
         name, tracks["split"] = assign_splits(tracks, self.split, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
-        self.protocol = find_leaks(tracks, name)
+        protocol = find_leaks(tracks, name)
+        self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
             present = set(tracks.target[tracks.split == split])
             absent = sorted(set(self.classes) - present)

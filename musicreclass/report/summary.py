@@ -13,7 +13,11 @@ from rich.text import Text
 from musicreclass.config.settings import TRAINING, TrainSettings
 from musicreclass.runs.folder import Run
 
-LEAK_MARKUP = {"yes": "[bold red]leaky[/]", "unknown": "[yellow]leaks unknown[/]", "no": "[green]no leak found[/]"}
+LEAK_MARKUP = {
+    "yes": "[bold red]leaky[/]",
+    "unknown": "[yellow]leaks unknown[/]",
+    "no": "[green]no shared artist or identical recording[/]",
+}
 FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
 MAIN_METRICS = ("accuracy", "macro_f1")  # in a group `final/` of their own, which TensorBoard sorts first
 
@@ -131,10 +135,15 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
     """The split and whether it leaks, with a line for each reason, as rich markup."""
     leak = LEAK_MARKUP.get(protocol.get("leaky", "unknown"), "")
     overlap = protocol.get("pretraining_overlap", [])
+    cautions = protocol.get("cautions", {})
+    marks = [f"[yellow]{escape(mark)}[/]" for mark in cautions] + (
+        ["[bold red]pretraining overlap[/]"] if overlap else []
+    )
+    details = [f"{mark}: {text}" for mark, text in cautions.items()]
     return "\n".join(
         [
-            f"split {protocol.get('split')}: {leak}" + (", [bold red]pretraining overlap[/]" if overlap else ""),
-            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *overlap]),
+            ", ".join([f"split {protocol.get('split')}: {leak}", *marks]),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap]),
         ]
     )
 

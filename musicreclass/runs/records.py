@@ -35,6 +35,7 @@ class Protocol(Record):
     split: str = ""
     leaky: Literal["no", "yes", "unknown"] = "unknown"
     why: list[str] = Field(default_factory=list)
+    cautions: dict[str, str] = Field(default_factory=dict)
     pretraining_overlap: list[str] = Field(default_factory=list)
 
 

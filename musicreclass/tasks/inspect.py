@@ -70,7 +70,7 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
 def metrics_properties(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """The protocol, classes and scores of a run."""
     protocol = metrics.get("protocol", {})
-    reasons = "; ".join(protocol.get("why", []))
+    reasons = "; ".join([*protocol.get("why", []), *protocol.get("cautions", {}).values()])
     properties = [
         ("protocol", f"{protocol.get('split')}, leaks: {protocol.get('leaky')}" + (f" ({reasons})" if reasons else "")),
         ("classes", f"{len(metrics['classes'])}: {', '.join(metrics['classes'])}"),

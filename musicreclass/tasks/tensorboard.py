@@ -91,6 +91,7 @@ def read_settings(run: Run) -> Entry:
         experiment=experiment_settings(settings),
         split="",
         leaky="unknown",
+        cautions={},
         overlap=[],
         stale=False,
         predictions={},

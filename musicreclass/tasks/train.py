@@ -79,7 +79,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     for line in plan.profile.warnings:
         log.warning(line)
     note_random_weights(plan)
-    for line in (*plan.data.protocol.why, *plan.data.notes):
+    protocol = plan.data.protocol
+    for line in (*protocol.why, *protocol.cautions.values(), *plan.data.notes):
         log.info("data: %s", line)
     for path, reason in plan.data.bad_files.items():
         log.info("bad file: %s: %s", path, reason)

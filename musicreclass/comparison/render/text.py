@@ -53,6 +53,7 @@ def csv_line(row: Row, split: str) -> dict[str, Any]:
         "split": run.split,
         "leaky": row.leaky,
         "random encoder": "yes" if run.random_encoder else "no",
+        "cautions": "; ".join(row.cautions),
         "pretraining overlap": "yes" if row.overlap else "no",
         "model": row.model,
         "seeds": " ".join(map(str, row.seeds)),
