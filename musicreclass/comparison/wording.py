@@ -83,10 +83,10 @@ def label_with_exclusions(row: Row) -> str:
 
 
 def heading(table: Table) -> tuple[str, str, str]:
-    """The data of a table, its split protocol, and a text with leak levels and sizes."""
+    """The data of a table, its split protocol, and a text with sizes and leak levels."""
     leaks = " or ".join(LEAK_LABELS[level] for level in leak_levels(table))
     sizes = [f"{split} {size}" for split, size in table.sizes.items()]
-    return printable(table.data), printable(table.split), ", ".join([leaks, *sizes])
+    return printable(table.data), printable(table.split), ", ".join([*sizes, leaks])
 
 
 def table_notes(table: Table) -> list[str]:

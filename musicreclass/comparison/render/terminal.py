@@ -44,9 +44,9 @@ def render_tables(tables: list[Table]) -> RenderableType:
 
 def table_parts(table: Table) -> list[RenderableType]:
     """The heading of a table, its scores, notes, costs and paired tests."""
-    data, split, leaks_and_sizes = heading(table)
+    data, split, sizes_and_leaks = heading(table)
     parts: list[RenderableType] = [
-        Text.from_markup(f"[bold]{escape(data)}[/], split {escape(split)}: {escape(leaks_and_sizes)}"),
+        Text.from_markup(f"[bold]{escape(data)}[/], split {escape(split)}: {escape(sizes_and_leaks)}"),
         score_grid(table),
         *(Text(note, "dim") for note in table_notes(table)),
     ]

@@ -79,11 +79,11 @@ def as_markdown(tables: list[Table]) -> str:
 
 def markdown_section(table: Table) -> list[str]:
     """The lines of one table."""
-    data, split, leaks_and_sizes = heading(table)
+    data, split, sizes_and_leaks = heading(table)
     return [
         f"## {escape_markdown(data)}, split {escape_markdown(split)}",
         "",
-        f"{leaks_and_sizes}. Scores are percentages: mean ± standard deviation over seeds \\[95 % interval\\].",
+        f"{sizes_and_leaks}. Scores are percentages: mean ± standard deviation over seeds \\[95 % interval\\].",
         "",
         *markdown_scores(table),
         *markdown_notes(table),
