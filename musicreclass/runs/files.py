@@ -155,6 +155,11 @@ class RunFiles:
         identity = self.identity
         return identity.code != code_version(self.config) or has_changed(identity.user_code, self.config)
 
+    @property
+    def is_selected_on_valid(self) -> bool:
+        """Whether the epoch or round of the model was chosen on the validation tracks, so that their score is optimistic."""
+        return is_selected_on_valid(self.config, self.provenance)
+
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.
 
@@ -192,6 +197,20 @@ class RunFiles:
         if problem := record_problem(name, content):
             raise unreadable(path, problem)
         return content
+
+
+def is_selected_on_valid(config: dict[str, Any], provenance: dict[str, Any]) -> bool:
+    """Whether the epoch or round of a model was chosen on the validation tracks.
+
+    Args:
+        config, provenance: of its run.
+    """
+    fit = provenance.get("model")
+    if not isinstance(fit, dict):
+        return False
+    by_round = "best_round" in fit and config["model"].get("early_stopping_rounds") is not None
+    trainer = config.get("trainer") or {}
+    return by_round or ("best_epoch" in fit and str(trainer.get("monitor", "valid")).startswith("valid"))
 
 
 def count_values(node: Any, counts: dict[int, float]) -> float:

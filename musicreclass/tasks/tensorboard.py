@@ -17,12 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from musicreclass.comparison.differences import label_rows
-from musicreclass.comparison.entries import Entry, experiment_settings
+from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import Row
 from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
+from musicreclass.runs.signature import experiment_settings
 
 REFRESH_SECONDS = 10
 MAX_LINK_NAME = 200  # bytes; file systems allow 255
@@ -92,6 +93,7 @@ def read_settings(run: Run) -> Entry:
         split="",
         leaky="unknown",
         overlap=[],
+        selected=False,
         stale=False,
         predictions={},
     )
