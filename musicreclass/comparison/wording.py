@@ -156,7 +156,11 @@ def pooled_folds(row: Row) -> str:
 
 def stale_note(table: Table) -> str:
     """The meaning of the star at stale rows; empty if there are none."""
-    return "* stale: trained by a different version of the code; force=true trains it again" if table.stale else ""
+    return (
+        "* stale: trained by a different version of the code or of a library; force=true trains it again"
+        if table.stale
+        else ""
+    )
 
 
 def statistical_tests(table: Table) -> list[str]:

@@ -13,7 +13,7 @@ import yaml
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
-from musicreclass.runs.code_version import code_version, has_changed
+from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
 from musicreclass.version import __version__
@@ -151,9 +151,11 @@ class RunFiles:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the code that results depend on has changed since the run began."""
+        """Whether the code that results depend on has changed since the run began, installed libraries included."""
         identity = self.identity
-        return identity.code != code_version(self.config) or has_changed(identity.user_code, self.config)
+        config = self.config
+        code_differs = identity.code != code_version(config) or has_changed(identity.user_code, config)
+        return code_differs or libraries_have_changed(identity.libraries, config)
 
     @property
     def is_selected_on_valid(self) -> bool:

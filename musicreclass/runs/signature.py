@@ -48,13 +48,14 @@ def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
     """The settings that define an experiment, without seed and fold."""
     signed = signed_settings(settings)
     data = {name: value for name, value in signed["data"].items() if name != "fold"}
-    return {**signed, "data": data, "model": without_random_states(signed["model"]), "seed": None}
+    return {**signed, "data": data, "model": without_random_states(signed["model"], settings.seed), "seed": None}
 
 
-def without_random_states(node: Any) -> Any:
-    """Settings of a model without `random_state`, which follows the seed of the run."""
+def without_random_states(node: Any, seed: int) -> Any:
+    """Settings of a model without any `random_state` that follows the seed of the run."""
     if isinstance(node, dict):
-        return {name: without_random_states(value) for name, value in node.items() if name != "random_state"}
+        items = {name: value for name, value in node.items() if not (name == "random_state" and value == seed)}
+        return {name: without_random_states(value, seed) for name, value in items.items()}
     return node
 
 

@@ -16,7 +16,7 @@ from musicreclass.errors import RunError
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
-from musicreclass.runs.code_version import code_version, user_code
+from musicreclass.runs.code_version import code_version, library_versions, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
@@ -75,6 +75,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         version=__version__,
         code=code_version(settings.as_dict()),
         user_code=user_code(settings.as_dict()),
+        libraries=library_versions(settings.as_dict()),
         choices=settings.choices,
         source=data.source(),
         encoder=data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,

@@ -66,7 +66,8 @@ def begin(plan: RunPlan, resume: bool) -> bool:
         warn([f"{run.folder}: {message}"])
         resume = False
     if resume:
-        identity = replace(identity, micro_batch=run.identity.micro_batch)  # as measured or lowered
+        # as measured or lowered; of the libraries that it was begun with
+        identity = replace(identity, micro_batch=run.identity.micro_batch, libraries=run.identity.libraries)
     if processes(plan.settings.hardware) > 1:
         identity = replace(identity, launch=launch_of(plan, resume))
     run.begin(located(plan.settings), identity, resume)

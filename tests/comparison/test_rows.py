@@ -118,6 +118,13 @@ def test_seeds_of_another_split_are_another_row(outputs, tables):
     assert sorted(row.seeds for row in table.rows) == [[0, 1], [2]]
 
 
+def test_random_states_other_than_the_seed_are_other_rows(outputs, tables):
+    for state in (0, 1, 2):
+        make_run(outputs, f"r{state}", settings={"random_state": state})
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == ["mlp random_state=-", "mlp random_state=1", "mlp random_state=2"]
+
+
 @pytest.mark.parametrize(("model", "fit", "settings", "selected"), [
     ("mlp", {"best_epoch": 3, "epochs": 9}, {}, True),
     ("xgboost", {"best_round": 3, "rounds": 9}, {"early_stopping_rounds": 5}, True),
