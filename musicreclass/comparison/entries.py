@@ -106,6 +106,7 @@ class Entry:
         overlap: known overlaps of this dataset with the pretraining data of the encoder, one line each.
         selected: whether the epoch or round of the model was chosen on the validation tracks.
         stale: whether the code has changed since the run was trained.
+        lacks_code: whether the user's code is not found, so that a change of it is not detected.
         predictions: the predicted classes by split.
     """
 
@@ -119,6 +120,7 @@ class Entry:
     overlap: list[str]
     selected: bool
     stale: bool
+    lacks_code: bool
     predictions: dict[str, PredictedClasses]
 
     @property
@@ -225,5 +227,6 @@ def read_run(run: Run) -> Entry:
         overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
         selected=run.is_selected_on_valid,
         stale=run.is_stale,
+        lacks_code=run.lacks_code,
         predictions=predictions,
     )

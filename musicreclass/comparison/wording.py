@@ -117,6 +117,11 @@ def table_notes(table: Table) -> list[str]:
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
+    notes += dict.fromkeys(
+        f"{printable(row.label)}: its own modules are not found from this folder; whether they have changed is unknown"
+        for row in table.rows
+        if any(run.lacks_code for run in row.runs)
+    )
     incomplete = [
         split
         for split in table.sizes

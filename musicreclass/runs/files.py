@@ -13,7 +13,7 @@ import yaml
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
-from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed
+from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed, user_code
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
 from musicreclass.version import __version__
@@ -156,6 +156,11 @@ class RunFiles:
         config = self.config
         code_differs = identity.code != code_version(config) or has_changed(identity.user_code, config)
         return code_differs or libraries_have_changed(identity.libraries, config)
+
+    @property
+    def lacks_code(self) -> bool:
+        """Whether the user's code is not found from here, so that `is_stale` cannot detect a change of it."""
+        return bool(self.identity.user_code) and not user_code(self.config)
 
     @property
     def is_selected_on_valid(self) -> bool:

@@ -95,6 +95,7 @@ def read_settings(run: Run) -> Entry:
         overlap=[],
         selected=False,
         stale=False,
+        lacks_code=False,
         predictions={},
     )
 

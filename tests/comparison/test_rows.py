@@ -109,6 +109,9 @@ def test_seeds_of_other_code_are_another_row(outputs, tables, change):
     (table,) = tables()
     assert sorted(row.seeds for row in table.rows) == [[0, 1], [2]]
     assert len({row.label for row in table.rows}) == 2
+    lacking = [row.seeds for row in table.rows if any(run.lacks_code for run in row.runs)]
+    assert lacking == ([[2]] if "user_code" in change else [])
+    assert len([note for note in table_notes(table) if note.startswith("mlp")]) == len(lacking)
 
 
 def test_seeds_of_another_split_are_another_row(outputs, tables):
