@@ -142,7 +142,7 @@ def use_note(use: SetUse) -> str:
         f"{use.configurations} {noun}{models}, not counting seeds and folds, {verb} scored on these {use.n} test tracks"
     )
     if use.shares:
-        low, high = (f"{100 * share:.0f}" for share in (use.shares[0], use.shares[-1]))
+        low, high = (f"{100 * fraction:.0f}" for fraction in (use.shares[0], use.shares[-1]))
         text += f", {len(use.shares)} more on {low if low == high else f'{low} to {high}'} % of them"
     return text
 

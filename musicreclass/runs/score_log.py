@@ -172,8 +172,8 @@ class ScoreLog:
                 mask |= shared[scoring.tracks]
                 models.setdefault(scoring.configuration, set()).add(scoring.signature)
         shares = {configuration: float(mask.mean()) for configuration, mask in covered.items()}
-        complete = [configuration for configuration, share in shares.items() if share == 1]
-        partial = sorted(share for share in shares.values() if MIN_SHARE <= share < 1)
+        complete = [configuration for configuration, fraction in shares.items() if fraction == 1]
+        partial = sorted(fraction for fraction in shares.values() if MIN_SHARE <= fraction < 1)
         return SetUse(len(tracks), len(complete), sum(len(models[name]) for name in complete), partial)
 
 

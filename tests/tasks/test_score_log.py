@@ -78,7 +78,7 @@ def test_seeds_of_the_split_count(here, run):
     for n, configurations, _, shares in uses(here / "outputs"):
         assert configurations == 1
         assert len(shares) == 3
-        assert all(1 / n <= share < 1 for share in shares)
+        assert all(1 / n <= fraction < 1 for fraction in shares)
 
 
 def test_the_log_of_a_run_elsewhere_is_in_the_outputs_folder(here, run, table):
