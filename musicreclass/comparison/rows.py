@@ -16,7 +16,7 @@ from musicreclass.runs.signature import hashed
 
 @dataclass
 class Row:
-    """Runs of one experiment that differ only in seed, and in fold where folds were pooled.
+    """Runs of one experiment by one version of the code that differ only in seed, and in fold where folds were pooled.
 
     Attributes:
         runs: the runs.
@@ -79,6 +79,11 @@ class Row:
     def stale(self) -> int:
         """The number of stale runs."""
         return sum(run.stale for run in self.runs)
+
+    @property
+    def selected(self) -> bool:
+        """Whether the epoch or round of any run was chosen on the validation tracks."""
+        return any(run.selected for run in self.runs)
 
     @property
     def micro_batches(self) -> list[int]:
@@ -164,7 +169,7 @@ def build_rows(runs: list[Entry], each: bool = False) -> list[Row]:
     if each:
         return [Row([run], {split: [predicted] for split, predicted in run.predictions.items()}) for run in runs]
     rows = []
-    for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split])):
+    for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split, run.code])):
         fingerprints = {run.fold: run.identity.fingerprint for run in experiment}
         poolable = len(fingerprints) > 1 and all(
             run.identity.fingerprint == fingerprints[run.fold] for run in experiment

@@ -46,12 +46,12 @@ def raise_if_transient(error: BadAudioError) -> None:
 
 
 def stat_digest(paths: Sequence[Path]) -> str:
-    """A digest of the paths, sizes and modification times of files."""
+    """A digest of the paths, sizes, modification and change times of files."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             stat = path.stat()
-            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            state = f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
         except OSError as error:
             state = str(error.errno)
         digest.update(os.fsencode(path) + f"\0{state}\0".encode())

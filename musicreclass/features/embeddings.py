@@ -45,6 +45,7 @@ class EmbeddedTracks(TableData):
         device: on which the encoder runs.
         precision: as in Lightning; `bf16-mixed` and `16-mixed` run under autocast.
         batch_size: windows per forward pass.
+        code: a hash of the user's code that the encoder consists of; empty for an encoder of this package.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class EmbeddedTracks(TableData):
         device: torch.device,
         precision: str = "32-true",
         batch_size: int = 8,
+        code: str = "",
     ) -> None:
         super().__init__(asdict(source.split))
         self.source_data, self.encoder, self.weights = source, encoder, weights
         self.device, self.precision, self.windows_per_batch = device, precision, batch_size
+        self.code = code
 
     def prepare_data(self) -> None:
         """Prepare the source."""
@@ -94,8 +97,9 @@ class EmbeddedTracks(TableData):
 
     @cached_property
     def encoder_fingerprint(self) -> str:
-        """`Encoder.fingerprint`, computed once, since it reads all weights."""
-        return self.encoder.fingerprint()
+        """`Encoder.fingerprint` with the user's code, computed once, since it reads all weights."""
+        fingerprint = self.encoder.fingerprint()
+        return hashlib.sha256(f"{fingerprint}\0{self.code}".encode()).hexdigest() if self.code else fingerprint
 
     def key(self) -> str:
         """A hash of everything that embeddings depend on besides the recording: 24 hexadecimal digits."""
@@ -227,13 +231,14 @@ def vector_file(folder: Path, checksum: str) -> Path:
     return folder / checksum[:2] / f"{checksum}.npy"
 
 
-def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> EmbeddedTracks:
+def embedded(source: TrackData, settings: FeatureSettings, profile: Profile, code: str = "") -> EmbeddedTracks:
     """The recordings of a source as a feature table.
 
     Args:
         source: must provide waveforms.
         settings: `features`; its `_target_` creates an Encoder from the other keys.
         profile: determines the device.
+        code: as in `EmbeddedTracks`.
 
     Raises:
         ConfigError: if the source provides no waveforms, or the target is not an Encoder or rejects its arguments.
@@ -260,7 +265,7 @@ def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> 
             [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
         )
     weights = [path] if (path := settings.weights_file()) else []
-    return EmbeddedTracks(source, encoder, weights, profile.device, settings.precision, settings.batch_size)
+    return EmbeddedTracks(source, encoder, weights, profile.device, settings.precision, settings.batch_size, code)
 
 
 def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:

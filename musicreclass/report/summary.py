@@ -78,7 +78,8 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     protocol = metrics.get("protocol", {})
     for split in splits:
         if split in scored:
-            parts += split_parts(split, scored[split])
+            selected = split == "valid" and run.is_selected_on_valid
+            parts += split_parts(f"{split} (selected)" if selected else split, scored[split])
             protocol = scored[split].get("protocol", protocol)
     parts.append(Text.from_markup(protocol_lines(protocol)))
     if own_split:
@@ -86,11 +87,11 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     return Group(*parts)
 
 
-def split_parts(split: str, scores: dict[str, Any]) -> list[RenderableType]:
+def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     """The scores of one split: overall, by class, and the most frequent confusions."""
     parts: list[RenderableType] = [
         Text.from_markup(
-            f"[bold]{split}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
+            f"[bold]{name}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
             f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}\n"
             f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
         ),
@@ -111,8 +112,9 @@ def training_parts(run: Run) -> list[RenderableType]:
         parts.append(Text("dropped tracks: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
     parts += [Text(note) for note in provenance.get("notes", [])]
     fit = provenance.get("model", {})
+    selected = " by validation" if run.is_selected_on_valid else ""
     best = [
-        f", best {unit} {fit[f'best_{unit}'] + 1} of {fit[f'{unit}s']}"
+        f", best {unit} {fit[f'best_{unit}'] + 1} of {fit[f'{unit}s']}{selected}"
         for unit in ("epoch", "round")
         if f"best_{unit}" in fit
     ]

@@ -13,7 +13,7 @@ import yaml
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
-from musicreclass.runs.code_version import code_version, has_changed
+from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed, user_code
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
 from musicreclass.version import __version__
@@ -151,9 +151,21 @@ class RunFiles:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the code that results depend on has changed since the run began."""
+        """Whether the code that results depend on has changed since the run began, installed libraries included."""
         identity = self.identity
-        return identity.code != code_version(self.config) or has_changed(identity.user_code, self.config)
+        config = self.config
+        code_differs = identity.code != code_version(config) or has_changed(identity.user_code, config)
+        return code_differs or libraries_have_changed(identity.libraries, config)
+
+    @property
+    def lacks_code(self) -> bool:
+        """Whether the user's code is not found from here, so that `is_stale` cannot detect a change of it."""
+        return bool(self.identity.user_code) and not user_code(self.config)
+
+    @property
+    def is_selected_on_valid(self) -> bool:
+        """Whether the epoch or round of the model was chosen on the validation tracks, so that their score is optimistic."""
+        return is_selected_on_valid(self.config, self.provenance)
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.
@@ -192,6 +204,20 @@ class RunFiles:
         if problem := record_problem(name, content):
             raise unreadable(path, problem)
         return content
+
+
+def is_selected_on_valid(config: dict[str, Any], provenance: dict[str, Any]) -> bool:
+    """Whether the epoch or round of a model was chosen on the validation tracks.
+
+    Args:
+        config, provenance: of its run.
+    """
+    fit = provenance.get("model")
+    if not isinstance(fit, dict):
+        return False
+    by_round = "best_round" in fit and config["model"].get("early_stopping_rounds") is not None
+    trainer = config.get("trainer") or {}
+    return by_round or ("best_epoch" in fit and str(trainer.get("monitor", "valid")).startswith("valid"))
 
 
 def count_values(node: Any, counts: dict[int, float]) -> float:

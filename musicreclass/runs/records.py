@@ -72,6 +72,7 @@ class IdentityRecord(Record):
     version: str = ""
     code: str | None = None
     user_code: dict[str, str] = Field(default_factory=dict)
+    libraries: dict[str, str] = Field(default_factory=dict)
     choices: dict[str, str | None] = Field(default_factory=dict)
     source: str = ""
     encoder: str | None = None

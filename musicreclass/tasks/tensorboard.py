@@ -17,12 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from musicreclass.comparison.differences import label_rows
-from musicreclass.comparison.entries import Entry, experiment_settings
+from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import Row
 from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
+from musicreclass.runs.signature import experiment_settings
 
 REFRESH_SECONDS = 10
 MAX_LINK_NAME = 200  # bytes; file systems allow 255
@@ -93,7 +94,9 @@ def read_settings(run: Run) -> Entry:
         leaky="unknown",
         cautions={},
         overlap=[],
+        selected=False,
         stale=False,
+        lacks_code=False,
         predictions={},
     )
 

@@ -14,6 +14,7 @@ from matplotlib.cbook import is_math_text
 
 from musicreclass.report.figures import confusion_figure
 from musicreclass.runs.folder import Run
+from musicreclass.runs.score_log import FILE
 from tests.conftest import MODELS, make_frame, only_run, table_overrides
 
 
@@ -124,7 +125,7 @@ def test_run_dir_names_the_folder(run, table, here):
     assert run("train", *table_overrides(table), "model=logreg", "run_dir=my runs/größe").code == 2  # needs quotes
     assert run("train", *table_overrides(table), "model=logreg", 'run_dir="my runs/größe"').code == 0
     assert Run.open(here / "my runs" / "größe").state == "done"
-    assert not (here / "outputs").exists()
+    assert [path.name for path in (here / "outputs").iterdir()] == [FILE]  # the score log
 
 
 def test_a_multirun_continues_after_a_failed_job(run, table, here):

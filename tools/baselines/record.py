@@ -13,6 +13,7 @@ from musicreclass.comparison.rows import Row, build_rows
 from musicreclass.comparison.tables import build_table
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
+from musicreclass.runs.score_log import ScoreLog
 from musicreclass.storage.atomic import write_text
 from tools.baselines.catalog import Baseline
 
@@ -63,7 +64,7 @@ def collect_results(baseline: Baseline, runs: list[Run], note: str = "") -> list
         reason = skipped[0] if skipped else f"{len(rows)} configurations instead of seeds of one"
         raise RunError(f"{baseline.name}: the runs cannot be combined: {reason}", "uncombinable_runs", baseline.name)
     (row,) = rows
-    build_table(rows)  # sets the scores of the row
+    build_table(rows, ScoreLog())  # sets the scores of the row
     return [Result(result_values(baseline, row, split, note)) for split in row.predictions]
 
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import soundfile
 
-from musicreclass.data.audio.header import BadAudioError, raise_if_unreadable, size_and_mtime, tolerated_loss
+from musicreclass.data.audio.header import BadAudioError, raise_if_unreadable, size_and_times, tolerated_loss
 from musicreclass.errors import DataError
 
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma")  # converted completely at every read, so best cached
@@ -38,7 +38,7 @@ def readable_file(path: Path) -> Iterator[Path]:
     if path.suffix.lower() not in CONVERTED:
         yield path
         return
-    size_and_mtime(path, path)
+    size_and_times(path, path)
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
         raise BadAudioError(path, "needs ffmpeg", f"{path.suffix} files require the ffmpeg command on PATH")

@@ -86,11 +86,11 @@ def read_header(path: Path, file: Path) -> Header:
     Raises:
         BadAudioError: if the file cannot be read or is not audio.
     """
-    return _read_header(path, file, *size_and_mtime(path, file))
+    return _read_header(path, file, *size_and_times(path, file))
 
 
-def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
-    """Size of a file in bytes, and its modification time in nanoseconds.
+def size_and_times(path: Path, file: Path) -> tuple[int, int, int]:
+    """Size of a file in bytes, and its modification and change times in nanoseconds.
 
     Raises:
         BadAudioError: if it does not exist, or is not a regular file; opening a pipe or a device could block for ever.
@@ -104,7 +104,7 @@ def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise BadAudioError(path, "not a file")
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
@@ -126,7 +126,7 @@ def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
+def _read_header(path: Path, file: Path, size: int, mtime: int, ctime: int) -> Header:
     if size == 0:
         raise BadAudioError(path, "empty file")
     try:
