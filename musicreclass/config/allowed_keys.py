@@ -5,6 +5,7 @@ A key is allowed if the chosen YAML files set it, or if the `_target_` of its se
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -102,7 +103,11 @@ class AllowedKeys:
         """The problem of a value for a key that `settings` does not declare, or None; users' classes accept any value."""
         parent = key.rpartition(".")[0]
         target = self._target(parent) if parent else None
-        if not self.sets(key) or is_users(target):
+        if is_users(target):
+            return None
+        if not_finite(value, infinite=not str(target).startswith("sklearn.")):
+            return wrong_value(key, value, "a finite number")
+        if not self.sets(key):
             return None
         default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False)
         default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
@@ -158,6 +163,13 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         config = config.setdefault(parent, {})
     config[name] = value
+
+
+def not_finite(value: Any, infinite: bool) -> bool:
+    """Whether a value is, or contains, a number that is NaN, or infinite if that counts; no library checks all of these."""
+    if isinstance(value, (list, tuple)):
+        return any(not_finite(item, infinite) for item in value)
+    return isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value)))
 
 
 def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem | None:

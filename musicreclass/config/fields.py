@@ -50,9 +50,12 @@ def ordered(low: float, high: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+LARGEST = 2**31 - 1  # what the counters of every library hold
 Auto = Literal["auto"]
-Count = Annotated[int, Ge(1)]
-Natural = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+Natural = Annotated[int, Ge(0), Le(LARGEST)]
+Threads = Annotated[int, Ge(1), Le(1024)]  # the system refuses many more, or the process crashes
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1), Rule("a probability, from 0 (never) to 1 (always)")]
@@ -77,7 +80,7 @@ def rule(annotation: Any, metadata: Any = ()) -> str:
         item = rule(arguments[0])
         plural = {"text": "text", "non-empty text": "text", "a number": "numbers"}.get(item, item)
         return f"a list of {plural.replace('a whole number', 'whole numbers')}"
-    return ", ".join([NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]).rstrip(", ")
+    return ", ".join(filter(None, [NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]))
 
 
 def limit(part: Any) -> str:
@@ -85,7 +88,7 @@ def limit(part: Any) -> str:
     texts: dict[type, Callable[[Any], str]] = {
         Ge: lambda p: f"at least {p.ge}",
         Gt: lambda p: f"above {p.gt}",
-        Le: lambda p: f"at most {p.le}",
+        Le: lambda p: "" if p.le == LARGEST else f"at most {p.le}",  # which only a value beyond it must know
         Lt: lambda p: f"below {p.lt}",
         MultipleOf: lambda p: f"a multiple of {p.multiple_of}",
     }
@@ -114,7 +117,9 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         suggestion = f"{key}=[{value}]"
     elif isinstance(value, str) and is_valid(decoded(value), kind):
         suggestion = f"'{key}=\"${{oc.decode:...}}\"', since {value!r} is text"
-    return wrong_value(key, value, rule(kind), suggestion)
+    too_large = any(type(number) is int and number > LARGEST for number in (value if isinstance(value, list) else [value]))
+    bound = f", at most {LARGEST}" if too_large and "at most" not in rule(kind) else ""
+    return wrong_value(key, value, rule(kind) + bound, suggestion)
 
 
 def decoded(text: str) -> Any:

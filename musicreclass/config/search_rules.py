@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from musicreclass.config.compatibility import is_estimator
 from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
+from musicreclass.config.overrides import MAX_JOBS
 from musicreclass.errors import Problem
 
 NOT_SEARCHED = ("seed", "data.fold", "data/split")  # a search would choose the one that happens to score best
@@ -46,10 +47,10 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
     ]
     for option in ("n_trials", "n_jobs"):
         number = sweeper.get(option)
-        if not isinstance(number, int) or number < 1:
+        if type(number) is not int or not 1 <= number <= MAX_JOBS:
             path = f"hydra.sweeper.{option}"
             problems.append(
-                Problem(f"{path}={number}: must be a whole number, at least 1", "invalid_value", path, number)
+                Problem(f"{path}={number}: must be a whole number from 1 to {MAX_JOBS}", "invalid_value", path, number)
             )
     return problems + pruner_problems(cfg)
 
