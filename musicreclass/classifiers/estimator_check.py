@@ -11,8 +11,12 @@ import numpy as np
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, Problem
 
+ALIASES = {"min_split_loss": "gamma"}  # XGBoost's names, as its classifier names them
 OF_COLUMNS = ("monotone_constraints", "interaction_constraints", "feature_types", "feature_weights")
-SMALL_FITS = ("LogisticRegression", "RandomForestClassifier")  # of scikit-learn, with parameters that exclude each other
+SMALL_FITS = (
+    "LogisticRegression",
+    "RandomForestClassifier",
+)  # of scikit-learn, with parameters that exclude each other
 
 
 def check_parameters(estimator: Any, key: str = "model") -> None:
@@ -74,28 +78,51 @@ def check_boosting(estimator: Any) -> None:
     if settings.get("booster") == "gblinear":
         line = "model.booster=gblinear: is not supported; use gbtree or dart, or model=logreg for a linear model"
         raise ConfigError([Problem(line, "invalid_value", "model.booster", "gblinear", "gbtree")])
-    fixed = {"n_jobs", "n_estimators", "early_stopping_rounds", *OF_COLUMNS}
-    parameters = {k: v for k, v in estimator.get_xgb_params().items() if v is not None and k not in fixed}
+    left_out = {"n_jobs", "n_estimators", "early_stopping_rounds"}
+    left_out |= {
+        name for name in OF_COLUMNS if str(settings.get(name))[:1] in "([{"
+    }  # their length is that of the data
+    parameters = {k: v for k, v in estimator.get_xgb_params().items() if v is not None and k not in left_out}
     metrics = parameters.get("eval_metric", "")
     for metric in metrics if isinstance(metrics, list) else [metrics]:
         if not isinstance(metric, str):
-            raise ConfigError([Problem(f"model.eval_metric={metric}: must be text", "invalid_value", "model.eval_metric")])
+            raise ConfigError(
+                [Problem(f"model.eval_metric={metric}: must be text", "invalid_value", "model.eval_metric")]
+            )
     quiet = {"nthread": 1, "seed": 0, "verbosity": 0}
-    for objective in ({}, {"objective": "multi:softprob", "num_class": 3}):
-        classes = objective.get("num_class", 2)
+    several: dict[str, Any] = {"objective": "multi:softprob", "num_class": 3}
+    for classes, objective in ((2, {}), (3, several)):
         matrix = xgboost.QuantileDMatrix(np.eye(6), np.arange(6) % classes, max_bin=settings["max_bin"] or 256)
         metric = {} if metrics else {"eval_metric": "mlogloss" if objective else "logloss"}
         try:
-            xgboost.train({**quiet, **metric, **parameters, **objective}, matrix, 1, [(matrix, "train")], verbose_eval=False)
+            merged = {**quiet, **metric, **parameters, **objective}
+            xgboost.train(merged, matrix, 1, evals=[(matrix, "train")], verbose_eval=False)
         except (xgboost.core.XGBoostError, TypeError, ValueError) as error:
-            raise rejected(error, "model") from error
+            raise rejected(error, "model", parameters) from error
 
 
-def rejected(error: Exception, key: str) -> ConfigError:
-    """The error of a parameter that a library rejects, under its key if the library names it."""
-    text = re.sub(r"^\[[\d:]+\] \S+: (Check failed: )?", "", one_line(error))
-    text = re.split(r" Stack trace:", text)[0]
+def rejected(error: Exception, key: str, values: dict[str, Any] | None = None) -> ConfigError:
+    """The error of a parameter that a library rejects, under its key if the library names it or its value.
+
+    Args:
+        error: of the library.
+        key: of the settings.
+        values: the parameters, to recognise one whose value the message names.
+    """
+    text = one_line(error) if values is None else str(error).splitlines()[0]
+    text = re.sub(r"^\[[\d:]+\] \S+: (Check failed: )?", "", text)
     named = re.search(r"The '(\w+)' parameter of|for Parameter (\w+)|Parameter format for (\w+)", text)
     parameter = next(filter(None, named.groups()), "") if named else ""
+    parameter = ALIASES.get(parameter, parameter)
+    if not parameter:
+        words = re.findall(r"[\w.:-]+", text)
+        parameter = next(
+            (name for name, value in (values or {}).items() if name in words or parts(value) & {*words}), ""
+        )
     full = f"{key}.{parameter}" if parameter else key
     return ConfigError([Problem(f"{full}: {text}", "invalid_value", full)])
+
+
+def parts(value: Any) -> set[str]:
+    """A text, or the texts in a list; numbers are in too many messages."""
+    return {item for item in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(item, str)}

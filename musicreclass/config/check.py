@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -23,7 +25,7 @@ from musicreclass.config.messages import brief, nearest, one_line, suggestion, y
 from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, first_value
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
-from musicreclass.config.search_rules import refusals, searches
+from musicreclass.config.search_rules import refusals, searches, sweeper_target
 from musicreclass.config.settings import SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
@@ -126,7 +128,7 @@ class Check:
         if self.first is not None and searches(self.first):
             self.collected += refusals(self.first, self.overrides, self.multirun, self.scores_test)
         elif self.multirun and self.first is not None:
-            if str(self.first.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            if sweeper_target(self.first).endswith(".BasicSweeper"):
                 self._refuse_intervals()
             if self.scores_test:
                 self._refuse_test_in_search()
@@ -169,13 +171,15 @@ class Check:
         settings = [o for o in fixed if not self.parser.is_group(o) and not o.is_hydra_override()]
         try:
             composed = self._compose_groups(chosen, fixed)
+            if wrong := hydra_problems(composed):
+                raise ConfigError(wrong)
             choices = composed.hydra.runtime.choices
             allowed = self._allowed_keys(composed)
             usable = [o for o in settings if self._is_allowed(o, allowed)]
             cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
-            problems = hydra_problems(cfg) or allowed.problems(cfg)
+            problems = allowed.problems(cfg)
         except ConfigError as error:
             self.collected += error.problems
             return
@@ -283,6 +287,8 @@ class Check:
         if override.is_sweep_override() and override.is_discrete_sweep():
             values = [getattr(value, "text", value) for value in override.sweep_iterator()]
             self.collected += [problem for value in values if (problem := allowed.wrong_value(key, value))]
+        elif override.is_interval_sweep():
+            self.collected += interval_problems(text, key, override.value(), allowed)
         elif allowed.is_section(key) and not isinstance(override.value(), dict):
             group = key.replace(".", "/")
             remedy = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
@@ -302,6 +308,18 @@ class Check:
         for key, swept in self._swept_by_file(cfg).items():
             if key not in typed and self._can_take_part(swept) and not self.parser.is_group(swept):
                 self._is_allowed(swept, allowed)
+
+
+def interval_problems(text: str, key: str, interval: Any, allowed: AllowedKeys) -> list[Problem]:
+    """The problems of an interval to draw from: of its ends, or of the values just inside them."""
+    low, high = interval.start, interval.end
+    if low is None or high is None or not -math.inf < low < high < math.inf:
+        line = f"{text}: must be interval(LOW, HIGH) of two finite numbers, the lower one first"
+        return [Problem(line, "invalid_interval", key)]
+    step = (high - low) * 1e-9
+    ends = [low, high] if isinstance(low, int) and isinstance(high, int) else [low + step, high - step]
+    problems = [problem for end in ends if (problem := allowed.wrong_value(key, end))]
+    return [replace(problem, message=f"{text}: {problem.message}") for problem in problems[:1]]
 
 
 def is_hydra_key(override: Override, parser: Overrides) -> bool:

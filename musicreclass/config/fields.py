@@ -50,6 +50,13 @@ def ordered(low: float, high: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _nonzero(value: int) -> int:
+    if value == 0:
+        raise ValueError("0")
+    return value
+
+
+nonzero = AfterValidator(_nonzero)
 LARGEST = 2**31 - 1  # what the counters of every library hold
 Auto = Literal["auto"]
 Count = Annotated[int, Ge(1), Le(LARGEST)]
@@ -110,6 +117,8 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
     """
     if is_valid(value, kind):
         return None
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        return wrong_value(key, value, "text in UTF-8; rename the file or folder if it names one")
     suggestion = ""
     if isinstance(value, (int, float)) and is_valid(str(value), kind):
         suggestion = f"'{key}=\"{value}\"'"
@@ -117,7 +126,9 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         suggestion = f"{key}=[{value}]"
     elif isinstance(value, str) and is_valid(decoded(value), kind):
         suggestion = f"'{key}=\"${{oc.decode:...}}\"', since {value!r} is text"
-    too_large = any(type(number) is int and number > LARGEST for number in (value if isinstance(value, list) else [value]))
+    too_large = any(
+        type(number) is int and number > LARGEST for number in (value if isinstance(value, list) else [value])
+    )
     bound = f", at most {LARGEST}" if too_large and "at most" not in rule(kind) else ""
     return wrong_value(key, value, rule(kind) + bound, suggestion)
 

@@ -11,7 +11,11 @@ from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
 from musicreclass.config.targets import import_class
 from musicreclass.errors import ConfigError, Problem
 
-PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.", SEARCH_SWEEPER)  # where launchers and sweepers are defined
+PLUGINS = (
+    "hydra_plugins.",
+    "hydra._internal.core_plugins.",
+    SEARCH_SWEEPER,
+)  # where launchers and sweepers are defined
 
 
 def hydra_problems(cfg: DictConfig) -> list[Problem]:
@@ -21,6 +25,9 @@ def hydra_problems(cfg: DictConfig) -> list[Problem]:
         cfg: composed, Hydra's node included.
     """
     problems = [problem for name in ("launcher", "sweeper") if (problem := plugin_problem(cfg, name))]
+    params = OmegaConf.select(cfg, "hydra.sweeper.params") if not problems else None
+    if params is not None and not OmegaConf.is_dict(params):
+        problems.append(invalid("hydra.sweeper.params", params, "a group of settings: {KEY: values}"))
     batch = OmegaConf.select(cfg, "hydra.sweeper.max_batch_size") if not problems else None
     if batch is not None and not (type(batch) is int and batch >= 1):
         problems.append(invalid("hydra.sweeper.max_batch_size", batch, "a whole number, at least 1, or null"))

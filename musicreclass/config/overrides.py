@@ -42,7 +42,7 @@ class Overrides:
         """One override; None if it cannot be parsed, which is added to the problems."""
         try:
             (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
-        except HydraException:
+        except (HydraException, ValueError, RecursionError):  # ValueError: of a number with thousands of digits
             key, equals, value = text.partition("=")
             key = key.lstrip("+")
             self.unreadable.add(key)

@@ -15,7 +15,13 @@ NOT_SEARCHED = ("seed", "data.fold", "data/split")  # a search would choose the 
 
 def searches(cfg: DictConfig) -> bool:
     """Whether the sweeper of a composed configuration proposes jobs by earlier scores."""
-    return str(cfg.hydra.sweeper.get("_target_")) == SEARCH_SWEEPER
+    return sweeper_target(cfg) == SEARCH_SWEEPER
+
+
+def sweeper_target(cfg: DictConfig) -> str:
+    """The class of the sweeper of a composed configuration; empty if it has none."""
+    sweeper = cfg.hydra.sweeper
+    return str(sweeper.get("_target_")) if isinstance(sweeper, DictConfig) else ""
 
 
 def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_test: bool) -> list[Problem]:

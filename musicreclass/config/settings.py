@@ -23,6 +23,7 @@ from musicreclass.config.fields import (
     Seed,
     Text,
     Threads,
+    nonzero,
     ordered,
     setting,
 )
@@ -37,7 +38,7 @@ Seconds = Annotated[float, Gt(0), Le(86400)]
 Crops = Annotated[int, Ge(1), Le(10_000)]
 Width = Annotated[int, Ge(1), Le(65_536)]
 Rate = Annotated[float, Gt(0), Le(1000)]
-Jobs = Annotated[int, Ge(-1024), Le(1024)]
+Jobs = Annotated[int, Ge(-1024), Le(1024), nonzero, Rule("a whole number from -1024 to 1024, not 0")]
 SplitNames = Annotated[list[SplitName], MinLen(1), Rule("a non-empty list of train, valid, test")]
 Gain = Annotated[list[float], Len(2, 2), ordered(-120, 120), Rule("[lowest, highest] in dB, within -120 and 120")]
 Tempo = Annotated[list[float], Len(2, 2), ordered(0.25, 4), Rule("[slowest, fastest], within 0.25 and 4")]
@@ -170,7 +171,9 @@ class DataSettings(Target):
 class DemoSettings(DataSettings):
     """The synthetic genres."""
 
-    clips_per_artist: Annotated[int, Ge(1), Le(10_000)] = setting("clips of each of the 16 artists in each of the 6 genres")
+    clips_per_artist: Annotated[int, Ge(1), Le(10_000)] = setting(
+        "clips of each of the 16 artists in each of the 6 genres"
+    )
 
 
 class FMASettings(DataSettings):
@@ -253,7 +256,9 @@ class MLPSettings(ModelSettings):
 class CNNSettings(ModelSettings):
     """The residual network over the log-mel."""
 
-    channels: Annotated[int, Ge(1), Le(4096)] = setting("channels of the first of four stages; doubled in each later stage")
+    channels: Annotated[int, Ge(1), Le(4096)] = setting(
+        "channels of the first of four stages; doubled in each later stage"
+    )
     depth: Annotated[int, Ge(1), Le(100)] = setting("residual blocks per stage")
     dropout: Probability = setting("dropout before the last layer")
 
@@ -261,7 +266,9 @@ class CNNSettings(ModelSettings):
 class PlainCNNSettings(ModelSettings):
     """The plain convolutional baseline."""
 
-    channels: Annotated[int, Ge(1), Le(4096)] = setting("channels of the first of three blocks; doubled in each later block")
+    channels: Annotated[int, Ge(1), Le(4096)] = setting(
+        "channels of the first of three blocks; doubled in each later block"
+    )
     hidden: Width = setting("units of the hidden layer")
     dropout: Probability = setting("dropout before the last layer")
 
@@ -336,6 +343,7 @@ class OptimizerSettings(Target):
     about = ()
     lr: Rate = setting("learning rate")
     weight_decay: Annotated[float, Ge(0), Le(1000)] = setting("weight decay")
+    momentum: Annotated[float, Ge(0), Le(1)] = setting("momentum of SGD")
     fused: bool | None = setting("update all parameters in one kernel")
 
 
@@ -391,7 +399,9 @@ class HardwareSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
         "device that trains the network: auto | cpu | gpu | cuda | mps"
     )
-    devices: Annotated[int, Ge(1), Le(1024)] = setting("GPUs per machine that train one network (with accelerator=cpu: processes)")
+    devices: Annotated[int, Ge(1), Le(1024)] = setting(
+        "GPUs per machine that train one network (with accelerator=cpu: processes)"
+    )
     nodes: Annotated[int, Ge(1), Le(65_536)] = setting("number of machines; start the processes with srun or torchrun")
     strategy: Literal["auto", "ddp"] = setting("multi-device strategy; auto selects ddp")
     precision: Precision = setting("precision used for trainer.precision=auto")

@@ -70,7 +70,7 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "scheduler.interval=foo": ("invalid_value", "scheduler.interval", ""),
     "paths.outputs=": ("invalid_value", "paths.outputs", ""),
     "hydra.mode=MULTIRUN": ("fixed_key", "hydra.mode", ""),
-    "hydra/launcher=nowhere": ("cannot_compose", "", ""),
+    "hydra/launcher=nowhere": ("cannot_compose", "hydra/launcher", ""),
     "data=table": ("missing_value", "data.path", ""),
     "class_weight=${nothing}": ("failed_interpolation", "class_weight", ""),
 }
