@@ -16,6 +16,7 @@ from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version, has_changed
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
+from musicreclass.storage.regular import read_regular_text
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class RunFiles:
         _ = self.identity
         path = self.folder / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = yaml.safe_load(read_regular_text(path))
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise unreadable(path, error) from error
         if not isinstance(config, dict):
@@ -182,7 +183,7 @@ class RunFiles:
         """The content of a JSON file; empty if there is no such file."""
         path = self.folder / name
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_regular_text(path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

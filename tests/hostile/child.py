@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 60  # of an idle machine about 10; other tests may be running
+SECONDS = 60  # an idle machine needs less than 10; other tests may be running
 MEMORY = 4 << 30  # bytes
 
 

@@ -35,7 +35,15 @@ pytestmark = pytest.mark.slow
 Damage = Callable[[Path], None]
 MODELS = {"mlp": ["trainer.max_epochs=2"], "xgboost": ["model.n_estimators=5"], "logreg": []}
 JSON_FILES = ("identity.json", "status.json", "metrics.json", "provenance.json", "model/meta.json")
-FILES = (*JSON_FILES, "config.yaml", "model/SHA256SUMS", "tracks.parquet", "predictions/valid.parquet", "run.log", "history.csv")
+FILES = (
+    *JSON_FILES,
+    "config.yaml",
+    "model/SHA256SUMS",
+    "tracks.parquet",
+    "predictions/valid.parquet",
+    "run.log",
+    "history.csv",
+)
 CASES: dict[str, tuple[str, Damage, str]] = {}  # by name: the model, the damage, the file that evaluate must name or ""
 
 
@@ -153,9 +161,17 @@ for file in JSON_FILES:
 for name, content in WRONG.items():
     case(f"config.yaml is {name}", put("config.yaml", content), "config.yaml")
 for file in FILES:
-    used = file if file not in ("provenance.json", "tracks.parquet", "predictions/valid.parquet", "run.log", "history.csv") else ""
+    used = (
+        file
+        if file not in ("provenance.json", "tracks.parquet", "predictions/valid.parquet", "run.log", "history.csv")
+        else ""
+    )
     case(f"{file} is a FIFO", replaced(file, os.mkfifo), used)
-    case(f"{file} is a link to a FIFO", replaced(file, lambda path: (os.mkfifo(path.with_name("f")), path.symlink_to("f"))), used)
+    case(
+        f"{file} is a link to a FIFO",
+        replaced(file, lambda path: (os.mkfifo(path.with_name("f")), path.symlink_to("f"))),
+        used,
+    )
     case(f"{file} is a link to /dev/zero", replaced(file, link_to("/dev/zero")), used)
     case(f"{file} is a folder", replaced(file, Path.mkdir), used)
     case(f"{file} is a loop", replaced(file, lambda path: path.symlink_to(path.name)), used)
@@ -172,41 +188,126 @@ TYPES = {
 for file, keys in TYPES.items():
     for key, value in keys.items():
         case(f"{file}: {key} is {str(value)[:20]!r}", change(file, **{key: value}))
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk"))  # fmt: skip
-case("config.yaml: aliases that multiply", lambda run: put("config.yaml", (run / "config.yaml").read_text() + BOMB)(run), "config.yaml")
-case("config.yaml: an alias of itself", lambda run: put("config.yaml", (run / "config.yaml").read_text() + "x: &x [*x]\n")(run), "config.yaml")
-case("config.yaml: a Python object", configure("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "config.yaml")
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True))  # fmt: skip
+case(
+    "config.yaml: aliases that multiply",
+    lambda run: put("config.yaml", (run / "config.yaml").read_text() + BOMB)(run),
+    "config.yaml",
+)
+case(
+    "config.yaml: an alias of itself",
+    lambda run: put("config.yaml", (run / "config.yaml").read_text() + "x: &x [*x]\n")(run),
+    "config.yaml",
+)
+case(
+    "config.yaml: a Python object", configure("seed: 0", "seed: !!python/object/apply:os.mkdir [canary]"), "config.yaml"
+)
 case("config.yaml: a long list", configure("ignore_columns: []", f"ignore_columns: [{'x,' * 200_000}]"), "config.yaml")
 case("config.yaml: an interpolation", configure("seed: 0", "seed: ${oc.env:HOME}"), "config.yaml")
-for target in ("os.system", "shutil.rmtree", "subprocess.run", "torch.hub.load", "numpy.save", "builtins.eval", "a.b", "", "5", "canary.make"):
-    case(f"data._target_ is {target!r}", configure("musicreclass.data.sources.table_file.TableFile", repr(target)), "config.yaml")
+for target in (
+    "os.system",
+    "shutil.rmtree",
+    "subprocess.run",
+    "torch.hub.load",
+    "numpy.save",
+    "builtins.eval",
+    "a.b",
+    "",
+    "5",
+    "canary.make",
+):
+    case(
+        f"data._target_ is {target!r}",
+        configure("musicreclass.data.sources.table_file.TableFile", repr(target)),
+        "config.yaml",
+    )
     case(f"model/meta.json calls {target!r}", change("model/meta.json", target=target), "model")
-    case(f"features._target_ is {target!r}", configure("features: {}", f"features: {{_target_: {target!r}, checkpoint: x}}"))
+    case(
+        f"features._target_ is {target!r}",
+        configure("features: {}", f"features: {{_target_: {target!r}, checkpoint: x}}"),
+    )
 for key in ("cache", "outputs", "data", "models"):
     case(f"paths.{key} is outside", configure(f"\n  {key}: ", f"\n  {key}: ../outside/{key} #"))
 for folder in ("predictions", "figures", "model", "tensorboard", "checkpoints", "."):
     case(f"{folder} is a link outside", replaced(folder, link_to("../outside")) if folder != "." else
          (lambda run: (run.rename(run.parent / "real"), run.symlink_to("real"))))  # fmt: skip
-for sums in ("../outside/x", "/etc/passwd", "/dev/zero", "..", ".", "a/b", "", "\0", "x" * 5000, "meta.json\nmeta.json"):
+for sums in (
+    "../outside/x",
+    "/etc/passwd",
+    "/dev/zero",
+    "..",
+    ".",
+    "a/b",
+    "",
+    "\0",
+    "x" * 5000,
+    "meta.json\nmeta.json",
+):
     case(f"SHA256SUMS names {sums[:12]!r}", put("model/SHA256SUMS", f"{'0' * 64}  {sums}\n"), "model")
 case("SHA256SUMS is huge", put("model/SHA256SUMS", f"{'0' * 64}  meta.json\n" * 100_000), "model")
 case("SHA256SUMS is wrong", put("model/meta.json", "{}"), "model")
 PICKLE = pickle.dumps(Canary())
-for file, model in (("weights.pt", "mlp"), ("pipeline.skops", "logreg"), ("present.npy", "logreg"), ("trees.ubj", "xgboost"), ("pipeline.skops", "xgboost")):
+for file, model in (
+    ("weights.pt", "mlp"),
+    ("pipeline.skops", "logreg"),
+    ("present.npy", "logreg"),
+    ("trees.ubj", "xgboost"),
+    ("pipeline.skops", "xgboost"),
+):
     case(f"{model}: {file} is a pickle", signed(file, PICKLE), file, model)
     case(f"{model}: {file} is an array with a pickle", signed(file, npy_with_pickle()), file, model)
-    case(f"{model}: {file} is a zip with a pickle", signed(file, zip_of(data=PICKLE, archive__data__pkl=PICKLE)), file, model)
-    case(f"{model}: {file} is a zip bomb", signed(file, zip_of(archive__data__pkl=bytes(1 << 28), schema__json=bytes(1 << 28))), file, model)
+    case(
+        f"{model}: {file} is a zip with a pickle",
+        signed(file, zip_of(data=PICKLE, archive__data__pkl=PICKLE)),
+        file,
+        model,
+    )
+    case(
+        f"{model}: {file} is a zip bomb",
+        signed(file, zip_of(archive__data__pkl=bytes(1 << 28), schema__json=bytes(1 << 28))),
+        file,
+        model,
+    )
     case(f"{model}: {file} is empty", signed(file, b""), file, model)
     for step in (7, 41, 997):
         case(f"{model}: {file} has every {step}th byte flipped", flipped(file, step), "", model)
-SCHEMA = {"__class__": "mkdir", "__module__": "os", "__loader__": "FunctionNode", "content": "os.mkdir", "protocol": 1, "_skops_version": "0.13"}
-case("logreg: skops with a function", signed("pipeline.skops", zip_of(**{"schema.json": json.dumps(SCHEMA).encode()})), "pipeline.skops", "logreg")
-case("logreg: deep skops", signed("pipeline.skops", zip_of(**{"schema.json": nested('{"content":', "1", "}", 5000).encode()})), "pipeline.skops", "logreg")
-for file in ("model.joblib", "model.pth", "model.pkl", "arrays.npz", ".hidden.part", "__init__.py", "conftest.py", "numexpr.py", "sitecustomize.py"):
+SCHEMA = {
+    "__class__": "mkdir",
+    "__module__": "os",
+    "__loader__": "FunctionNode",
+    "content": "os.mkdir",
+    "protocol": 1,
+    "_skops_version": "0.13",
+}
+case(
+    "logreg: skops with a function",
+    signed("pipeline.skops", zip_of(**{"schema.json": json.dumps(SCHEMA).encode()})),
+    "pipeline.skops",
+    "logreg",
+)
+case(
+    "logreg: deep skops",
+    signed("pipeline.skops", zip_of(**{"schema.json": nested('{"content":', "1", "}", 5000).encode()})),
+    "pipeline.skops",
+    "logreg",
+)
+for file in (
+    "model.joblib",
+    "model.pth",
+    "model.pkl",
+    "arrays.npz",
+    ".hidden.part",
+    "__init__.py",
+    "conftest.py",
+    "numexpr.py",
+    "sitecustomize.py",
+):
     code = b"import os\nos.mkdir('canary')\n" if file.endswith(".py") else PICKLE
     case(f"a user's {file}", lambda run, file=file, code=code: (put(file, code)(run), put(f"model/{file}", code)(run)))
-case("runs.csv names folders outside", lambda run: (put("runs.csv", "run\n../../../etc\n/dev/zero\n")(run), (run / "status.json").unlink()))
+case(
+    "runs.csv names folders outside",
+    lambda run: (put("runs.csv", "run\n../../../etc\n/dev/zero\n")(run), (run / "status.json").unlink()),
+)
 case("a class with escape sequences", change("model/meta.json", classes=["\x1b[31m", "jazz", "rock"]))
 case("a lock that never ends", put(".lock", json.dumps({"host": "elsewhere", "pid": 10**30, "token": "x"})))
 
@@ -220,7 +321,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.to_csv(folder / "features.csv", index=False)
     for model, options in MODELS.items():
         data = ["data=table", f"data.path={folder / 'features.csv'}", "data.split_column=split"]
-        command = [sys.executable, "-m", "musicreclass", "train", f"model={model}", f"run_dir={folder / model}", *data, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "musicreclass",
+            "train",
+            f"model={model}",
+            f"run_dir={folder / model}",
+            *data,
+            *options,
+        ]
         subprocess.run(command, check=True, cwd=folder, capture_output=True)
     return folder
 
