@@ -21,6 +21,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
+from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
@@ -72,6 +73,7 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
+    check_files(settings)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
     data = open_to_score(folder, settings, profile, identity.encoder)

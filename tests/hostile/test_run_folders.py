@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import musicreclass.tasks.find_or_train
 import musicreclass.tasks.inspect
 import musicreclass.tasks.tensorboard  # imported before the forks
 from musicreclass.cli import main as cli
+from musicreclass.cli.messages import report_error
 from tests.conftest import make_frame, sum_again
 from tests.hostile.child import Ended, fork
 
@@ -339,7 +341,10 @@ def commands(run: Path) -> dict[str, Callable[[], int]]:
     """Every task that reads a run."""
 
     def link() -> int:
-        musicreclass.tasks.tensorboard.Links(Path(tempfile.mkdtemp()), [run]).refresh()
+        try:
+            musicreclass.tasks.tensorboard.Links(Path(tempfile.mkdtemp()), [run]).refresh()
+        except Exception as error:
+            return report_error(error)
         return 0
 
     return {
@@ -359,11 +364,11 @@ def faults(name: str, ended: Ended, refused: str, task: str) -> list[str]:
     """What is wrong with the way a command ended."""
     lines = ended.err.splitlines()
     found = []
-    if ended.code not in (0, 1, 2) or (task == "tensorboard" and ended.code):
+    if ended.code not in (0, 1, 2):
         found.append(f"exit code {ended.code}")
     if ended.code == 1 and not any(line.endswith("run.log)") for line in lines):
         found.append("exit code 1")
-    if "Traceback" in ended.err or "Error:" in ended.err.replace("(damaged: RunError:", ""):
+    if "Traceback" in ended.err or any(re.match(r"(musicreclass: )?\w+Error:", line) for line in lines):
         found.append("a Python error")
     if "\x1b" in ended.out + ended.err:
         found.append("an escape sequence")
