@@ -6,6 +6,7 @@ A key is allowed if the chosen YAML files set it, or if the `_target_` of its se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -137,6 +138,7 @@ class AllowedKeys:
         """
         config: dict[str, Any] = {}
         interpolated = set()
+        failed: dict[str, str] = {}  # the text of each interpolation that failed
         for key, node in leaves(cfg):
             if hydra_adapter.is_missing(node):
                 problems.append(Problem(f"{key}: a value is required: {key}=...", "missing_value", key))
@@ -148,13 +150,22 @@ class AllowedKeys:
                     value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
                 except OmegaConfBaseException as error:
                     problems.append(Problem(f"{key}: {one_line(error)}", "failed_interpolation", key))
+                    failed[key] = str(hydra_adapter.raw_value(node))
                     continue
                 set_value(config, key, value)
                 if hydra_adapter.is_interpolation(node):
                     interpolated.add(key)
                 if find_field(self.task, self.plain, key) is None and (problem := self._unlike_default(key, value)):
                     wrong.append(problem)
+        causes = {key for key, text in failed.items() if not refers(text, failed)}
+        followed = {key for key, text in failed.items() if refers(text, causes)}  # reported where it is set
+        problems[:] = [problem for problem in problems if problem.key not in followed]
         return config, interpolated
+
+
+def refers(text: str, keys: Iterable[str]) -> bool:
+    """Whether an interpolation refers to one of some keys."""
+    return any(f"${{{key}}}" in text for key in keys)
 
 
 def set_value(config: dict[str, Any], key: str, value: Any) -> None:

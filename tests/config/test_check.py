@@ -83,6 +83,11 @@ BAD = {  # override: kind and key of the problem, and what it suggests
 }
 
 
+def test_a_failed_interpolation_is_reported_where_it_is_set(run):
+    result = run("train", "optimizer.lr=${nothing}")  # scheduler.max_lr refers to it
+    assert [problem.key for problem in result.problems] == ["optimizer.lr"]
+
+
 @pytest.mark.parametrize(("override", "expected"), BAD.items())
 def test_an_error_is_one_problem(run, override, expected):
     kind, key, suggestion = expected
