@@ -226,7 +226,7 @@ for target in (
     case(f"model/meta.json calls {target!r}", change("model/meta.json", target=target), "model")
     case(
         f"features._target_ is {target!r}",
-        configure("features: {}", f"features: {{_target_: {target!r}, checkpoint: x}}"),
+        configure("features:\n  _target_: null", f"features:\n  _target_: {target!r}\n  checkpoint: x"),
     )
 for key in ("cache", "outputs", "data", "models"):
     case(f"paths.{key} is outside", configure(f"\n  {key}: ", f"\n  {key}: ../outside/{key} #"))
