@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from musicreclass.errors import RunError, UserError
 from musicreclass.storage.atomic import POINTER
+from musicreclass.storage.regular import read_regular, read_regular_text
 from musicreclass.storage.store import sha256
 
 CARD = "meta.json"
@@ -66,11 +67,11 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_regular_text(path))
     except FileNotFoundError as error:
         line = f"{folder}: no {CARD}: not a model, or the model of an unfinished run"
         raise RunError(line, "no_model", folder) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})", "unreadable", path) from error
     if not isinstance(fields, dict) or fields.pop("format", None) != CARD_FORMAT or fields.get("kind") not in KINDS:
         raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
@@ -93,8 +94,8 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(len(POINTER)) == POINTER:
+        with suppress(OSError):
+            if read_regular(path)[: len(POINTER)] == POINTER:
                 line = f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
                 raise RunError(line, "git_lfs_pointer", path) from error
         reason = " ".join(str(error).split())[:160]
@@ -115,7 +116,7 @@ def verify_checksums(folder: Path) -> None:
         RunError: for a file that is missing or has changed.
     """
     with reading(folder / CHECKSUMS):
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_regular_text(folder / CHECKSUMS).splitlines()
         sums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
         names = {file.name for file in folder.iterdir() if file.is_file() and not file.is_symlink()}
         if invalid := sorted(sums.keys() - names):

@@ -18,8 +18,10 @@ from musicreclass.classifiers.network_builder import (
     is_plain,
     make_augmentation,
     make_network,
+    sizes_of,
 )
 from musicreclass.classifiers.network_trial import try_network
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
@@ -180,10 +182,29 @@ class NetworkClassifier(Classifier):
         with reading(folder / "weights.pt"):
             # weights.pt contains the pretrained weights too, so their original file is not needed
             arguments = {**card.arguments, **({"checkpoint": None} if "checkpoint" in card.arguments else {})}
-            classifier = cls(replace(card, arguments=arguments))
-            classifier.card = card
             check_pickle(folder / "weights.pt")
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+            if module.startswith(PACKAGED):
+                check_size(replace(card, arguments=arguments), weights)
+            classifier = cls(replace(card, arguments=arguments))
+            classifier.card = card
             classifier.network.load_state_dict(weights, assign=True)
         classifier.network.eval()
         return classifier
+
+
+def check_size(card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
+    """Make sure that a network is as large as its weights, before it is created: its arguments could ask for any size.
+
+    Args:
+        card: of a network of this package.
+        weights: that it will hold.
+
+    Raises:
+        ValueError: if it is larger.
+    """
+    with torch.device("meta"):  # without memory
+        network = instantiate({"_target_": card.target, **card.arguments}, **sizes_of(card))
+    size, stored = (sum(value.numel() for value in state.values()) for state in (network.state_dict(), weights))
+    if size > stored:
+        raise ValueError(f"the network has {size:,} values, and the file {stored:,}")

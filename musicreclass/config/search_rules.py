@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from musicreclass.config.compatibility import is_estimator
 from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
+from musicreclass.config.overrides import MAX_JOBS
 from musicreclass.errors import Problem
 
 NOT_SEARCHED = (
@@ -19,7 +20,13 @@ NOT_SEARCHED = (
 
 def searches(cfg: DictConfig) -> bool:
     """Whether the sweeper of a composed configuration proposes jobs by earlier scores."""
-    return str(cfg.hydra.sweeper.get("_target_")) == SEARCH_SWEEPER
+    return sweeper_target(cfg) == SEARCH_SWEEPER
+
+
+def sweeper_target(cfg: DictConfig) -> str:
+    """The class of the sweeper of a composed configuration; empty if it has none."""
+    sweeper = cfg.hydra.sweeper
+    return str(sweeper.get("_target_")) if isinstance(sweeper, DictConfig) else ""
 
 
 def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_test: bool) -> list[Problem]:
@@ -51,10 +58,10 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
     ]
     for option in ("n_trials", "n_jobs"):
         number = sweeper.get(option)
-        if not isinstance(number, int) or number < 1:
+        if type(number) is not int or not 1 <= number <= MAX_JOBS:
             path = f"hydra.sweeper.{option}"
             problems.append(
-                Problem(f"{path}={number}: must be a whole number, at least 1", "invalid_value", path, number)
+                Problem(f"{path}={number}: must be a whole number from 1 to {MAX_JOBS}", "invalid_value", path, number)
             )
     return problems + pruner_problems(cfg)
 

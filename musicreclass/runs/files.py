@@ -16,6 +16,7 @@ from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed, user_code
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
+from musicreclass.storage.regular import read_regular_text
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
-MAX_VALUES = 100_000  # of a configuration; real ones have a few hundred
+MAX_VALUES = 30_000  # of a configuration; real ones have a few hundred, and thousands of column names at most
 CONFIG_TYPES = {
     "paths": dict,
     "data": dict,
@@ -72,7 +73,10 @@ class RunFiles:
         _ = self.identity
         path = self.folder / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = read_regular_text(path)
+            if text.count(",") + text.count("\n") > MAX_VALUES:  # parsing them takes long
+                raise unreadable(path, f"contains more than {MAX_VALUES:,} values")
+            config = yaml.safe_load(text)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise unreadable(path, error) from error
         if not isinstance(config, dict):
@@ -194,7 +198,7 @@ class RunFiles:
         """The content of a JSON file; empty if there is no such file."""
         path = self.folder / name
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_regular_text(path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

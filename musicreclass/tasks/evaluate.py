@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
+from musicreclass.storage.regular import read_regular
+from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
@@ -70,6 +73,7 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
+    check_files(settings)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
     data = open_to_score(folder, settings, profile, identity.encoder)
@@ -188,7 +192,7 @@ def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
     if data.fingerprint() == run.identity.fingerprint:
         return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
     try:
-        trained = pd.read_parquet(run.folder / TRACKS)
+        trained = pd.read_parquet(io.BytesIO(read_regular(run.folder / TRACKS)))
         scored = data.tracks if split == "all" else data.tracks[data.tracks.split == split]
         both = pd.concat([trained[trained.split != "test"], scored.assign(split="test")], ignore_index=True)
         return find_leaks(both, data.protocol.split)

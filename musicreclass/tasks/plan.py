@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicreclass.classifiers.base import Classifier
-from musicreclass.classifiers.factory import build_classifier
+from musicreclass.classifiers.factory import build_classifier, check_model
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
@@ -60,6 +60,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         UserError: for data or a model that cannot be used.
     """
     stopwatch = Stopwatch()
+    check_model(settings, profile.threads)
     opened = time.time()
     with stopwatch.phase("data"), rereading(settings.force):
         data = open_data(settings, profile)

@@ -26,6 +26,8 @@ from musicreclass.runs.signals import stoppable
 from musicreclass.runs.signature import experiment_settings
 
 REFRESH_SECONDS = 10
+# with -c and -m Python searches the working directory first, where TensorBoard's optional imports must not be found
+START = "import sys; sys.path[:] = [p for p in sys.path if p]; from tensorboard.main import run_main; run_main()"
 MAX_LINK_NAME = 200  # bytes; file systems allow 255
 
 
@@ -134,7 +136,7 @@ def serve(paths: list[Path], host: str, port: str) -> int:
             searched = ", ".join(map(str, paths))
             raise RunError(f"no runs with event files under {searched}; train one first", "no_event_files", searched)
         options = ["--logdir", folder, "--port", port, "--host", host, "--reload_interval", "10"]
-        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options])
+        server = subprocess.Popen([sys.executable, "-c", START, *options])
         stop = threading.Event()
         refresher = threading.Thread(target=links.refresh_until, args=(stop,))
         refresher.start()

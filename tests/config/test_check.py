@@ -32,6 +32,13 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "evaluate=[vald]": ("invalid_value", "evaluate", ""),
     "evaluate=valid": ("invalid_value", "evaluate", "evaluate=[valid]"),
     "evaluate=[]": ("invalid_value", "evaluate", ""),
+    "trainer.batch_size=1180591620717411303424": ("invalid_value", "trainer.batch_size", ""),
+    "hardware.threads=1000000": ("invalid_value", "hardware.threads", ""),
+    "scheduler.pct_start=nan": ("invalid_value", "scheduler.pct_start", ""),
+    "model.hidden={a:1}": ("cannot_compose", "model.hidden", ""),
+    "hydra.verbose=5": ("invalid_value", "hydra.verbose", ""),
+    "hydra.sweeper=5": ("invalid_value", "hydra.sweeper", ""),
+    "+hydra.callbacks.x._target_=shutil.rmtree": ("invalid_target", "hydra.callbacks.x._target_", ""),
     "optimizer.lr=-1": ("invalid_value", "optimizer.lr", ""),
     "optimizer.lr=fast": ("invalid_value", "optimizer.lr", ""),
     "optimizer.lr=nan": ("invalid_value", "optimizer.lr", ""),
@@ -70,10 +77,15 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "scheduler.interval=foo": ("invalid_value", "scheduler.interval", ""),
     "paths.outputs=": ("invalid_value", "paths.outputs", ""),
     "hydra.mode=MULTIRUN": ("fixed_key", "hydra.mode", ""),
-    "hydra/launcher=nowhere": ("cannot_compose", "", ""),
+    "hydra/launcher=nowhere": ("cannot_compose", "hydra/launcher", ""),
     "data=table": ("missing_value", "data.path", ""),
     "class_weight=${nothing}": ("failed_interpolation", "class_weight", ""),
 }
+
+
+def test_a_failed_interpolation_is_reported_where_it_is_set(run):
+    result = run("train", "optimizer.lr=${nothing}")  # scheduler.max_lr refers to it
+    assert [problem.key for problem in result.problems] == ["optimizer.lr"]
 
 
 @pytest.mark.parametrize(("override", "expected"), BAD.items())

@@ -19,6 +19,8 @@ from musicreclass.data.audio.header import BadAudioError, raise_if_unreadable, s
 from musicreclass.errors import DataError
 
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma")  # converted completely at every read, so best cached
+# no playlists, which name other files
+CONTAINERS = "aac,ac3,aiff,amr,asf,avi,caf,flac,loas,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
 TIME_LIMIT = 1800.0  # seconds for one file
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
 HANDLED = 255  # exit code of ffmpeg after a signal that it handles
@@ -73,7 +75,20 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
     ffmpeg writes to a pipe, so a full disk is an error of ours rather than one of ffmpeg's, and ffmpeg ends with us.
     """
     source = ["-i", f"file:{path.absolute()}", "-map", "0:a:0"]
-    command = [ffmpeg, "-hide_banner", "-nostats", "-nostdin", *source, "-c:a", "pcm_f32le", "-f", "wav", "-"]
+    command = [
+        ffmpeg,
+        "-hide_banner",
+        "-nostats",
+        "-nostdin",
+        "-format_whitelist",
+        CONTAINERS,
+        *source,
+        "-c:a",
+        "pcm_f32le",
+        "-f",
+        "wav",
+        "-",
+    ]
     expired = threading.Event()
     with (
         _temporary_file(path) as messages,
