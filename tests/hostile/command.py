@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-START = 60  # seconds for importing the libraries on a busy machine; a case may take 10 more
+START = 300  # seconds for importing the libraries on a busy machine; a case may take 10 more
 
 
 @dataclass
@@ -20,9 +20,13 @@ class Outcome:
     text: str
 
 
-def run(folder: Path, *arguments: str, seconds: float = START + 10) -> Outcome:
+def run_process(folder: Path, *arguments: str, seconds: float = START + 10) -> Outcome:
     """Run the command in a folder, with its cache in `cache` below it; fails on a hang, a traceback or control characters."""
-    environment = {**os.environ, "MUSICRECLASS_CACHE": str(folder / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {
+        **os.environ,
+        "MUSICRECLASS_CACHE": str(folder / "cache"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     process = subprocess.run(
         [sys.executable, "-m", "musicreclass", *arguments], cwd=folder, env=environment, timeout=seconds,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -24,7 +24,13 @@ CONTAINERS = {  # suffix of the file: how soundfile writes it
     "caf": {"format": "CAF", "subtype": "PCM_16"},
 }  # fmt: skip
 TRUNCATIONS = (0.002, 0.02, 0.5, 0.85)
-HEADER_FIELDS = {"channels": (22, "<H"), "rate": (24, "<I"), "align": (32, "<H"), "bits": (34, "<H"), "size": (40, "<I")}  # of WAV
+HEADER_FIELDS = {
+    "channels": (22, "<H"),
+    "rate": (24, "<I"),
+    "align": (32, "<H"),
+    "bits": (34, "<H"),
+    "size": (40, "<I"),
+}  # of WAV
 ABSURD = (0, 1, 7, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE)
 
 
@@ -61,7 +67,14 @@ def damaged(files: dict[str, bytes]) -> dict[str, bytes]:
             header = bytearray(files["wav"])
             struct.pack_into(layout, header, at, value & (0xFFFF if layout == "<H" else 0xFFFFFFFF))
             result[f"{field} {value}.wav"] = bytes(header)
-    for suffix, other in (("mp3", "wav"), ("wav", "mp3"), ("flac", "ogg"), ("ogg", "flac"), ("m4a", "wav"), ("wav", "aiff")):
+    for suffix, other in (
+        ("mp3", "wav"),
+        ("wav", "mp3"),
+        ("flac", "ogg"),
+        ("ogg", "flac"),
+        ("m4a", "wav"),
+        ("wav", "aiff"),
+    ):
         result[f"really {other}.{suffix}"] = files[other]
     if "m4a" in files:
         result["really m4a.mp3"] = files["m4a"]

@@ -15,8 +15,26 @@ from pyarrow import parquet
 
 ESCAPE = "\x1b[31mred\x1b]0;title\x07"
 CELLS = ("?", "n/a (see notes)", "1,5", "0x1F", "1_000", "1e", "--", "12 kHz", "#DIV/0!", ESCAPE, "1\r2", "٣", "½", "1;2", "True story",
-         "2020-01-01", "[1, 2]", "{}", "1+2j", "−5")  # fmt: skip
-NUMBERS = ("1e39", "-1e39", "1e400", "inf", "-Infinity", "nan", "NaN", "NULL", "", "1e-400", str(2**63), str(-(2**63)), str(2**70), "007", "+1", " 2 ", "1E5", "true")
+         "true", "2020-01-01", "[1, 2]", "{}", "1+2j", "\u22125")  # fmt: skip
+NUMBERS = (
+    "1e39",
+    "-1e39",
+    "1e400",
+    "inf",
+    "-Infinity",
+    "nan",
+    "NaN",
+    "NULL",
+    "",
+    "1e-400",
+    str(2**63),
+    str(-(2**63)),
+    str(2**70),
+    "007",
+    "+1",
+    " 2 ",
+    "1E5",
+)
 LABELS = {"nan": "nan", "na": "NA", "none": "None", "number": "7", "blank": " ", "escape": ESCAPE, "newline": "a\nb", "path": "../../x", "long": "x" * 5000,
           "markup": "<script>alert(1)</script>[bold]", "formula": "=1+1", "surrogate": "\U0001f3b5", "right to left": "\u202ejazz"}  # fmt: skip
 
@@ -25,7 +43,9 @@ def frame(n: int = 60, features: int = 3) -> pd.DataFrame:
     """A table that can be trained on."""
     rng = np.random.default_rng(0)
     x = pd.DataFrame(rng.standard_normal((n, features)).round(4), columns=[f"f{i}" for i in range(features)])
-    return pd.concat([pd.DataFrame({"track_id": [f"t{i}" for i in range(n)], "label": list("abc") * (n // 3)}), x], axis=1)
+    return pd.concat(
+        [pd.DataFrame({"track_id": [f"t{i}" for i in range(n)], "label": list("abc") * (n // 3)}), x], axis=1
+    )
 
 
 def text(table: pd.DataFrame | None = None, **options: object) -> str:
@@ -110,7 +130,10 @@ def accepted() -> dict[str, bytes]:
     """Unusual tables that can be trained on, by file name."""
     table, n = frame(), 60
     files = {f"number {i}.csv": text(with_cell(value)).encode() for i, value in enumerate(NUMBERS)}
-    files |= {f"label {name}.csv": text(table.assign(label=table.label.replace("a", label))).encode() for name, label in LABELS.items()}
+    files |= {
+        f"label {name}.csv": text(table.assign(label=table.label.replace("a", label))).encode()
+        for name, label in LABELS.items()
+    }
     files |= {
         "bom.csv": text().encode("utf-8-sig"), "crlf.csv": text().replace("\n", "\r\n").encode(), "upper.CSV": text().encode(),
         "empty column.csv": text(table.assign(f9=None)).encode(), "constant.csv": text(table.assign(f1=1)).encode(),

@@ -10,7 +10,7 @@ import pytest
 
 from musicreclass.data.audio.header import REMEDIES
 from tests.hostile import recordings
-from tests.hostile.command import run, tree
+from tests.hostile.command import run_process, tree
 from tests.library import SMALL, TONES, opened, write_tone
 
 REASONS = {"no such file", "not a file", "cannot be read", "empty file", "not audio", "not supported", "truncated", "damaged",
@@ -29,7 +29,11 @@ def hostile_library(root: Path) -> tuple[set[str], dict[str, str | None]]:
     """A library with malformed files; returns the good paths, and the required reason of each bad one, if it is certain."""
     paths = good(root)
     originals = recordings.originals(root.parent / "originals")
-    cases = {**recordings.damaged(originals), **recordings.no_recordings(), **recordings.id3_before_mp3(originals["vbr.mp3"])}
+    cases = {
+        **recordings.damaged(originals),
+        **recordings.no_recordings(),
+        **recordings.id3_before_mp3(originals["vbr.mp3"]),
+    }
     (root / "jazz" / "artist").mkdir()
     expected: dict[str, str | None] = {}
     for i, (name, data) in enumerate(cases.items()):
@@ -61,18 +65,26 @@ def test_a_library_of_malformed_recordings(tmp_path):
     paths, expected = hostile_library(root)
     assert len(expected) >= 150
     before = tree(tmp_path)
-    prepared = run(tmp_path, "prepare", "data=folder", "data.root=lib", "data.max_bad_fraction=1", *(s for s in SMALL if s.startswith("data.")),
+    prepared = run_process(tmp_path, "prepare", "data=folder", "data.root=lib", "data.max_bad_fraction=1", *(s for s in SMALL if s.startswith("data.")),
                    seconds=60 + 10 * len(expected))  # fmt: skip
     assert prepared.code == 0, prepared.text
-    trained = run(tmp_path, "train", "data=folder", "data.root=lib", "data.max_bad_fraction=1", *SMALL, "run_dir=outputs/run")
+    trained = run_process(
+        tmp_path, "train", "data=folder", "data.root=lib", "data.max_bad_fraction=1", *SMALL, "run_dir=outputs/run"
+    )
     assert trained.code == 0, trained.text
     assert tree(tmp_path) == before
     table = pd.read_csv(tmp_path / "outputs" / "run" / "bad_files.csv")
     bad = {str(tmp_path / path): reason for path, reason in zip(table.path, table.reason, strict=True)}
     assert set(bad.values()) <= REASONS
     assert not set(bad) & paths
-    assert {path: bad.get(path) for path, reason in expected.items() if reason} == {p: r for p, r in expected.items() if r}
-    assert not [path for path in expected if "cut 0.5" in path and path not in bad and not path.endswith((".ogg", ".opus", ".mp3"))]
+    assert {path: bad.get(path) for path, reason in expected.items() if reason} == {
+        p: r for p, r in expected.items() if r
+    }
+    assert not [
+        path
+        for path in expected
+        if "cut 0.5" in path and path not in bad and not path.endswith((".ogg", ".opus", ".mp3"))
+    ]
 
 
 @pytest.mark.slow
@@ -88,9 +100,9 @@ def test_names_of_files(tmp_path):
     (root / "empty\x1b[2J").mkdir()
     for command in ("prepare", "train"):
         options = SMALL if command == "train" else [s for s in SMALL if s.startswith("data.")]
-        result = run(tmp_path, command, "data=folder", "data.root=lib", "data.max_bad_fraction=1", *options)
+        result = run_process(tmp_path, command, "data=folder", "data.root=lib", "data.max_bad_fraction=1", *options)
         assert result.code == 0, result.text
-    rejected = run(tmp_path, "train", "data=folder", "data.root=lib", "data.on_bad_file=error", *SMALL)
+    rejected = run_process(tmp_path, "train", "data=folder", "data.root=lib", "data.on_bad_file=error", *SMALL)
     assert rejected.code == 2, rejected.text
 
 
@@ -106,4 +118,9 @@ def test_kinds_of_bad_files(tmp_path):
     special = recordings.special(root / "rock")
     data = opened(root, "data.max_bad_fraction=1")
     bad = {Path(path).name: reason for path, reason in data.bad_files.items()}
-    assert bad == {"html.mp3": "web page", "pointer.wav": "git lfs pointer", **dict.fromkeys(joined, "joined files"), **special}
+    assert bad == {
+        "html.mp3": "web page",
+        "pointer.wav": "git lfs pointer",
+        **dict.fromkeys(joined, "joined files"),
+        **special,
+    }

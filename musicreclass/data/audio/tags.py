@@ -103,8 +103,7 @@ def _id3_artist(tag: bytes) -> str:
     layout, frame = (6, b"TP1") if version == 2 else (10, b"TPE1")
     at = 10
     if version in (3, 4) and tag[5] & 0x40:  # an extended header
-        size = tag[10:14]
-        at += _synchsafe(size) if version == 4 else 4 + int.from_bytes(size, "big")
+        at += _synchsafe(tag[10:14]) if version == 4 else 4 + int.from_bytes(tag[10:14], "big")
     while at + layout < end:
         name = tag[at : at + len(frame)]
         raw = tag[at + len(frame) : at + len(frame) + (3 if version == 2 else 4)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
+from musicreclass.data.audio.content import ffmpeg_format
 from musicreclass.data.audio.decoding import DECODED
 from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.data.audio.tags import read_artist
@@ -53,8 +55,8 @@ class _LeftOut:
     def notes(self) -> list[str]:
         """Facts about what was not taken, one line each."""
         lines = [f"the folder {name} may not be read and was skipped" for name in self.refused]
-        if self.tags:
-            names = some([suffix for suffix, _ in self.tags.most_common()])
+        if self.tags.total():
+            names = some([suffix for suffix, count in self.tags.most_common() if count])
             lines.append(f"the artist tag of {self.tags.total()} files cannot be read ({names})")
         return lines
 
@@ -135,7 +137,8 @@ class GenreFolders(AudioData):
         try:
             return read_artist(file).casefold() or None
         except (soundfile.LibsndfileError, OSError, ValueError):
-            unread[file.suffix.lower()] += 1
+            with suppress(OSError):  # a bad file is reported when it is examined
+                unread[file.suffix.lower()] += ffmpeg_format(file) not in ("", "AAC")  # which has ID3 tags only
             return None
 
 

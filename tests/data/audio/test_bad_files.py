@@ -287,7 +287,9 @@ def test_a_stopped_ffmpeg_is_not_an_error_of_the_file(ffmpeg, tmp_path):
     with pytest.raises(DataError) as caught:
         examine_all([path], 16000, store=store)
     assert caught.value.kind == "ffmpeg_stopped"
-    ffmpeg.write_text(f"#!{sys.executable}\nimport os, signal, sys\nif '-i' in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)\n")
+    ffmpeg.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys\nif '-i' in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
     assert reason(path) == "not audio"
     ffmpeg.write_text(code)
     assert examine_all([path], 16000, store=store)[1] == {}
