@@ -51,7 +51,7 @@ def raise_if_no_table(path: Path, is_parquet: bool) -> None:
     if line.count("\0") > len(line) // 4:
         raise DataError(f"{path}: the file is UTF-16 text or binary; save it as UTF-8", "unsupported_format", path)
     for separator, name in SEPARATORS.items():
-        if line.count(separator) and "," not in line:
+        if separator in line and "," not in line and line.replace("\t", "").strip("\r\ufeff").isprintable():
             decimals = ", and decimal points instead of decimal commas" if b"," in head else ""
             message = f"{path}: its fields are separated by {name}; save it with commas{decimals}"
             raise DataError(message, "wrong_separator", path, separator)
