@@ -142,7 +142,9 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
         if reason := substitute(path):
             raise BadAudioError(path, reason, REMEDIES[reason])
         raise BadAudioError(path, "not audio", "ffmpeg cannot read it")
-    stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
+    stated = None
+    if b"Estimating duration" not in text:  # from the bit rate, which padding makes wrong
+        stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
     hours, minutes, seconds = map(float, stated.groups()) if stated else (0.0, 0.0, 0.0)
     return 3600 * hours + 60 * minutes + seconds
 
