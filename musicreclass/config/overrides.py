@@ -69,7 +69,13 @@ class Overrides:
         if not key:
             return [not_an_override(text)]
         if override.is_sweep_override() and not self.multirun:
-            as_list = f" (or a list: [{text.partition('=')[2]}])" if "=" in text else ""
+            value = text.partition("=")[2]
+            quoted = (
+                f"""; a value that contains a comma needs quotes: '{key}="{value}"'"""
+                if "," in value and '"' not in value
+                else ""
+            )
+            as_list = f" (or a list: [{value}]{quoted})" if "=" in text else ""
             return [
                 Problem(f"{text}: several values are a sweep, which needs -m{as_list}", "sweep_without_multirun", key)
             ]

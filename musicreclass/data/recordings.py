@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
@@ -192,6 +193,7 @@ class AudioData(TrackData):
         self._set_tracks(tracks.iloc[self.recording], recordings.split_name)
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
+        self._note_levels()
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
@@ -223,7 +225,8 @@ class AudioData(TrackData):
         usable[list(bad)] = False
         if not bad:
             return usable
-        named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()], SHOWN)
+        remedies = {reason: f" ({remedy})" for reason, remedy in REMEDIES.items()}
+        named = some([f"{tracks.path[i]}: {reason}{remedies.get(reason, '')}" for i, reason in bad.items()], SHOWN)
         if self.on_bad_file == "error":
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
@@ -243,6 +246,17 @@ class AudioData(TrackData):
                     value=fraction,
                 )
         return usable
+
+    def _note_levels(self) -> None:
+        """Name tracks from which little can be learned: silent ones and clipped ones."""
+        reasons = {
+            "silent": "are silent, or their channels cancel each other",
+            "clipped": "are clipped: more than 1 % of the samples are at full scale",
+        }
+        for level, reason in reasons.items():
+            rows = [row for row, i in enumerate(self.recording) if self.waveforms.levels.get(int(i)) == level]
+            if rows:
+                self.notes.append(f"{len(rows)} tracks {reason} ({some(self.tracks.track_id.iloc[rows].tolist())})")
 
     def _limit(self, limit: int) -> None:
         """Use only this many tracks of each split: the first of each class, then the second, and so on."""

@@ -36,7 +36,8 @@ from musicreclass.data.audio.header import (
 )
 
 VERSION = 1  # of the samples produced; part of the key of everything stored from them
-DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".wave", ".aifc", ".caf", ".w64", ".rf64",
+           ".snd", ".voc")  # fmt: skip
 BLOCK_SECONDS = 10
 BLOCKS_PER_STRETCH = 3
 MARGIN = 0.1  # minimum seconds on both sides of a block; longer than the resampler's filter

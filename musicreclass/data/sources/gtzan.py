@@ -24,7 +24,7 @@ from musicreclass.errors import DataError, DatasetNotFoundError
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
 TABLE_FOLDERS = ("Data", ".", "GTZAN/Data")
 AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
-                 "GTZAN/genres", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
+                 "GTZAN/genres", "Data", "GTZAN/Data", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
 PROTOCOLS = ("fault_filtered", "artist_folds")
@@ -178,6 +178,7 @@ class GTZAN(AudioData):
             for path in files
             if (match := FILE_NAME.match(path.name)) and path.suffix in (".wav", ".au", ".mp3")
         }
+        _check_names(clips)
         notes = [f"there is no folder {genre}" for genre in GENRES if not (base / genre).is_dir()]
         notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
         if len(clips) < len(files):
@@ -202,6 +203,21 @@ class GTZAN(AudioData):
             dropped=dropped,
             notes=notes,
         )
+
+
+def _check_names(clips: dict[Path, str]) -> None:
+    """Reject a clip that is there twice, as .au and .wav.
+
+    Raises:
+        DataError: if there is one.
+    """
+    paths: dict[str, Path] = {}
+    for path, track in clips.items():
+        if other := paths.get(track):
+            count = len(clips) - len(set(clips.values()))
+            message = f"{path.parent}: {track} exists as {other.name} and {path.name} ({count} such clips); remove one of them"
+            raise DataError(message, "duplicate_ids", track, count)
+        paths[track] = path
 
 
 def find_audio(root: str | None) -> Path:
