@@ -123,10 +123,9 @@ def test_coverage_is_at_least_93_percent_as_published(fewer_replicates, design, 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_false_positives_are_as_published(monkeypatch, design):
     monkeypatch.setattr(bootstrap, "REPLICATES", 300)
-    columns = published(design, 2)
-    for seeds, column in ((1, columns[0]), (3, columns[1])):
-        rates = simulate_false_positives(DESIGNS[design], seeds)
-        print(design, seeds, rates)
+    by_seeds = {seeds: simulate_false_positives(DESIGNS[design], seeds) for seeds in (1, 3)}
+    print(design, by_seeds)
+    for rates, column in zip(by_seeds.values(), published(design, 2), strict=True):
         for metric, number in zip(METRICS, column, strict=True):
             assert rates[metric] <= 7  # 5 %, three standard errors above
             assert rates[metric] == pytest.approx(number, abs=0.06)

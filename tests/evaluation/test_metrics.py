@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
@@ -14,6 +15,7 @@ from musicreclass.evaluation.bootstrap import Clusters, bootstrap_interval, corr
 from musicreclass.evaluation.intervals import Sample
 from musicreclass.evaluation.metrics import calibration_error, score
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.report.summary import split_parts
 
 
 def make_predictions(y_true, probability, groups=None, classes="abcd") -> Predictions:
@@ -46,6 +48,19 @@ def test_scores_agree_with_scikit_learn(seed, n, absent):
     per_class = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, **labels)
     for k, name in enumerate("abcd"):
         assert list(metrics["per_class"][name].values()) == pytest.approx([float(values[k]) for values in per_class])
+
+
+def test_absent_classes_count_as_zero_and_are_listed():
+    metrics = score(make_predictions([0, 0, 1, 3], np.eye(4)[[0, 0, 1, 0]]))
+    assert metrics["absent_classes"] == ["c"]
+    assert metrics["macro_f1_present"] == pytest.approx(metrics["macro_f1"] * 4 / 3)
+    complete = score(make_predictions([0, 1, 2, 3], np.eye(4)))
+    assert (complete["absent_classes"], complete["macro_f1_present"]) == ([], complete["macro_f1"])
+    text = Console(width=200)
+    for scores, named in ((metrics, True), (complete, False)):
+        with text.capture() as shown:
+            text.print(split_parts("test", scores)[0])
+        assert (f"{100 * scores['macro_f1_present']:.1f} over" in shown.get()) == named
 
 
 def test_calibration_error():
