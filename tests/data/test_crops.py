@@ -89,10 +89,10 @@ def test_training_crops_do_not_depend_on_tracks_of_other_splits(library):
     data = opened(library)
     before = batches(data, "train")
     removed = [path for path, split in zip(data.tracks.path, data.tracks.split, strict=True) if split == "test"]
-    kept = np.flatnonzero((data.tracks.split != "test").to_numpy())
+    remaining = np.flatnonzero((data.tracks.split != "test").to_numpy())
     assert removed
-    assert kept.tolist() != list(range(len(kept)))  # rows of other tracks move
-    data.tracks, data.recording = data.tracks.iloc[kept].reset_index(drop=True), data.recording[kept]
+    assert remaining.tolist() != list(range(len(remaining)))  # rows of other tracks move
+    data.tracks, data.recording = data.tracks.iloc[remaining].reset_index(drop=True), data.recording[remaining]
     after = batches(data, "train")
     assert same(before, after)
     assert all(torch.equal(a[2], b[2]) for a, b in zip(before, after, strict=True))
