@@ -118,6 +118,8 @@ def make_card(model: ModelSettings, data: TrackData) -> ModelCard:
     columns = data.columns if isinstance(data, TableData) else []
     arguments = model.arguments(*model.about)
     card = ModelCard("network", str(model.target), arguments, model.input, data.classes, columns, scale=model.scale)
+    if data.learned_classes < len(data.classes):
+        card.outputs = data.learned_classes
     if isinstance(data, AudioData):
         card.sample_rate, card.clip_seconds = data.sample_rate, data.clip_seconds
         card.eval_crops, card.eval_crop_position = data.eval_crops, data.eval_crop_position

@@ -32,6 +32,7 @@ class ModelCard:
         arguments: what the target was created with, plain values.
         input: `table` or `waveform`.
         classes: names, in the order of the probabilities.
+        outputs: the number of logits of a network, for the first classes; None for all. Only test has tracks of the others.
         columns: the features it reads, in order (for `input: table`).
         scale: whether features are standardised.
         sample_rate: of the waveform, Hz (this and what follows for `input: waveform`).
@@ -53,6 +54,12 @@ class ModelCard:
     eval_crops: int = 1
     eval_crop_position: str = "middle"
     frontend: dict[str, Any] | None = None
+    outputs: int | None = None
+
+    @property
+    def logits(self) -> int:
+        """The number of logits of a network."""
+        return len(self.classes) if self.outputs is None else self.outputs
 
     def save(self, folder: Path) -> None:
         """Write `meta.json`."""
@@ -79,6 +86,8 @@ def read_card(folder: Path) -> ModelCard:
         card = TypeAdapter(ModelCard).validate_python(fields)
         if len(set(card.classes)) != len(card.classes):
             raise ValueError("a class is named twice")
+        if not 0 < card.logits <= len(card.classes):
+            raise ValueError(f"outputs={card.outputs}, and there are {len(card.classes)} classes")
         return card
 
 

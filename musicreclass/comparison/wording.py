@@ -117,6 +117,7 @@ def table_notes(table: Table) -> list[str]:
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
     notes += dict.fromkeys(f"{mark}: {text}" for row in table.rows for mark, text in row.cautions.items())
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    notes += absent_class_notes(table)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
     notes += dict.fromkeys(
         f"{printable(row.label)}: its own modules are not found from this folder; whether they have changed is unknown"
@@ -146,6 +147,21 @@ def use_note(use: SetUse) -> str:
         low, high = (f"{100 * fraction:.0f}" for fraction in (use.shares[0], use.shares[-1]))
         text += f", {len(use.shares)} more on {low if low == high else f'{low} to {high}'} % of them"
     return text
+
+
+def absent_class_notes(table: Table) -> list[str]:
+    """Classes without tracks in a split, and macro-F1 over the others; their F1 of 0 is part of macro-F1."""
+    notes = []
+    for split in table.sizes:
+        predicted = next(row.predictions[split][0] for row in table.rows if split in row.predictions)
+        absent = sorted({*predicted.classes} - {predicted.classes[i] for i in predicted.y_true})
+        if absent:
+            factor = len(predicted.classes) / (len(predicted.classes) - len(absent))
+            notes.append(
+                f"{SPLIT_LABELS[split]} has no tracks of {printable(', '.join(absent))}, whose F1 counts as 0: macro-F1 over the "
+                f"classes present is {factor:.2f} times as high"
+            )
+    return notes
 
 
 def micro_batch_note(row: Row) -> str:

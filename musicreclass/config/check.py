@@ -110,6 +110,27 @@ class Check:
         swept = [o for o in (in_file | typed).values() if o.is_sweep_override()]
         return math.prod(len(list(o.sweep_string_iterator())) for o in swept)
 
+    def per_job(self) -> list[str]:
+        """The overrides of a multirun as Hydra must receive them; available after `problems`.
+
+        Hydra composes a multirun once without the swept groups, and would reject a setting that only their options have. Such a
+        setting is written as a sweep over a single value, which Hydra leaves to the jobs.
+        """
+        swept = {
+            o.key_or_group.split("/")[0] for o in self.overrides if o.is_sweep_override() and self.parser.is_group(o)
+        }
+        if self.is_search() or not swept:
+            return list(self.arguments)
+        return [as_sweep(o) if self._belongs_to(o, swept) else str(o.input_line) for o in self.overrides]
+
+    def _belongs_to(self, override: Override, groups: set[str]) -> bool:
+        """Whether an override sets a single value that may depend on the option chosen in one of these groups."""
+        is_setting = not (
+            self.parser.is_group(override) or override.is_hydra_override() or override.is_sweep_override()
+        )
+        section = override.key_or_group.split(".")[0]
+        return is_setting and "." in override.key_or_group and (section in groups or not groups.isdisjoint(OVERLAYS))
+
     def is_search(self) -> bool:
         """Whether a sweeper proposes jobs by earlier scores; available after `problems`."""
         assert self.first is not None
@@ -325,6 +346,12 @@ def interval_problems(text: str, key: str, interval: Any, allowed: AllowedKeys) 
 def is_hydra_key(override: Override, parser: Overrides) -> bool:
     """Whether an override sets a key of Hydra's node, rather than choosing a group."""
     return bool(override.is_hydra_override()) and not parser.is_group(override)
+
+
+def as_sweep(override: Override) -> str:
+    """An override as a sweep over its single value; unchanged if the value is empty or removed."""
+    key, _, value = str(override.input_line).partition("=")
+    return f"{key}=choice({value})" if value and not override.is_delete() else str(override.input_line)
 
 
 def combinations(swept: list[Override]) -> list[list[str]]:

@@ -174,7 +174,8 @@ class TrackData(LightningDataModule, ABC):
         provides: the contents of a batch: `waveform`, `table`, or both.
         dataset: the published dataset of the tracks, such as `gtzan`; empty for any other.
         tracks: the Tracks table of the tracks in use.
-        classes: the class names, sorted; a class number is an index into this list.
+        classes: the class names, sorted, followed by those that only test has; a class number is an index into this list.
+        learned_classes: the number of classes that train or valid has; a network has an output for each of them.
         protocol: the split's name, and whether it leaks.
         dropped: number of tracks left out, by reason.
         bad_files: why a file cannot be used, by path.
@@ -200,6 +201,7 @@ class TrackData(LightningDataModule, ABC):
         self.split = Split(**split)
         self.tracks = make_tracks([], [])
         self.classes: list[str] = []
+        self.learned_classes = 0
         self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
         self.dropped: dict[str, int] = {}
         self.bad_files: dict[str, str] = {}
@@ -230,6 +232,14 @@ class TrackData(LightningDataModule, ABC):
         name, tracks["split"] = assign_splits(tracks, self.split, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
+        if self.needs:  # classes that only test has must not change what is learned: they come last
+            learned = set(tracks.target[tracks.split != "test"])
+            self.classes.sort(key=lambda name: (name not in learned, name))
+            self.learned_classes = len(learned)
+            if unseen := self.classes[len(learned) :]:
+                self.notes.append(
+                    f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
+                )
         protocol = find_leaks(tracks, name)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:

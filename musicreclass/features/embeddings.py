@@ -74,7 +74,7 @@ class EmbeddedTracks(TableData):
         source = self.source_data
         source.needs = self.needs
         source.setup(stage)
-        self.tracks, self.classes = source.tracks, source.classes
+        self.tracks, self.classes, self.learned_classes = source.tracks, source.classes, source.learned_classes
         overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
         self.protocol = replace(source.protocol, pretraining_overlap=overlap)
         self.dropped, self.notes, self.bad_files = source.dropped, source.notes, source.bad_files

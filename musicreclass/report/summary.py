@@ -89,10 +89,17 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
 
 def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     """The scores of one split: overall, by class, and the most frequent confusions."""
+    absent = scores.get("absent_classes")
+    present = (
+        f"\nmacro-F1 {100 * scores['macro_f1_present']:.1f} over the classes present; "
+        f"no tracks of {escape(', '.join(absent))}, whose F1 counts as 0"
+        if absent
+        else ""
+    )
     parts: list[RenderableType] = [
         Text.from_markup(
             f"[bold]{name}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
-            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}\n"
+            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}{present}\n"
             f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
         ),
         class_table(scores["per_class"]),

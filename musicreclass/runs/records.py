@@ -45,6 +45,8 @@ class Scores(Record):
     n: int
     accuracy: float
     macro_f1: float
+    macro_f1_present: float | None = None
+    absent_classes: list[str] = Field(default_factory=list)
     accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
     macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
     ci95_over: str

@@ -226,6 +226,21 @@ def test_valid_sweeps_pass_the_check(arguments):
     assert Check(Tree(), "train", list(arguments[1:]), multirun=True).problems() == []
 
 
+def test_settings_of_swept_options_are_left_to_the_jobs(run, here):
+    arguments = ["model=xgboost,random_forest", "model.n_estimators=3", "data=demo", "seed=1", "class_weight='none'"]
+    check = Check(Tree(), "train", arguments, multirun=True)
+    assert check.problems() == []
+    assert check.per_job() == [arguments[0], "model.n_estimators=choice(3)", *arguments[2:]]
+    assert check.jobs() == 2
+    result = run("train", "-m", *arguments, "logger=none", "hardware=cpu")
+    assert result.code == 0, result.err
+    runs = list((here / "outputs").glob("demo-*"))
+    assert sorted(folder.name.split("-")[1] for folder in runs) == ["random_forest", "xgboost"]
+    assert all("n_estimators: 3\n" in (folder / "config.yaml").read_text() for folder in runs)
+    (problem,) = problems("model=xgboost,mlp", "model.n_estimators=3", multirun=True)
+    assert (problem.kind, problem.key) == ("unknown_key", "model.n_estimators")
+
+
 def test_flags_may_stand_between_overrides(run):
     assert run("train", "model=mlp", "--cfg", "job", "seed=3").code == 0
 
