@@ -238,6 +238,11 @@ class TrackData(LightningDataModule, ABC):
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
 
+    def _add_caution(self, mark: str, details: str) -> None:
+        """Add a caution after the tracks were split."""
+        self.cautions[mark] = details
+        self.protocol = replace(self.protocol, cautions={**self.protocol.cautions, mark: details})
+
     def _check_splits(self, tracks: pd.DataFrame, name: str, split_name: str) -> None:
         for split in self.needs:
             if not (tracks.split == split).any():
