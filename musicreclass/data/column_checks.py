@@ -205,7 +205,8 @@ def _folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> float:
-    """Balanced accuracy of the class that is most frequent in the bin of a value, cross-validated over two folds."""
+    """Balanced accuracy of the better of two classifiers, cross-validated over two folds: the class that is most frequent in
+    the bin of a value, and the class with the nearest median."""
     values = np.where(np.isfinite(values), values, np.inf)
     distinct = np.unique(values)
     limit = max(4, min(MAX_BINS, len(values) // 8))
@@ -213,17 +214,23 @@ def _accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> 
         distinct = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, limit), method="lower"))
     bins = np.searchsorted(distinct, values, side="right")
     n_classes, n_bins = int(codes.max()) + 1, len(distinct) + 1
-    recalls = []
+    recalls: list[tuple[float, float]] = []
     for k in (0, 1):
         fit, test = fold == k, fold != k
         sizes = np.bincount(codes[fit], minlength=n_classes)
         counts = np.bincount(bins[fit] * n_classes + codes[fit], minlength=n_bins * n_classes)
-        predicted = (counts.reshape(n_bins, n_classes) / np.maximum(sizes, 1)).argmax(1)[bins[test]]
-        hits = np.bincount(codes[test], weights=predicted == codes[test], minlength=n_classes)
+        frequent = (counts.reshape(n_bins, n_classes) / np.maximum(sizes, 1)).argmax(1)[bins[test]]
         tested = np.bincount(codes[test], minlength=n_classes)
-        scored = (sizes > 0) & (tested > 0)
-        recalls.append(float((hits[scored] / tested[scored]).mean()) if scored.any() else 0.0)
-    return float(np.mean(recalls))
+        scored = np.flatnonzero((sizes > 0) & (tested > 0))
+        if not len(scored):
+            return 0.0
+        medians = pd.Series(values[fit]).groupby(codes[fit]).median().reindex(range(n_classes)).to_numpy()
+        ranked = np.argsort(medians)[: int(np.isfinite(medians).sum())]
+        middles = (medians[ranked][1:] + medians[ranked][:-1]) / 2
+        nearest = ranked[np.searchsorted(middles, values[test])] if len(ranked) else frequent
+        hits = [np.bincount(codes[test], weights=p == codes[test], minlength=n_classes) for p in (frequent, nearest)]
+        recalls.append(tuple(float((h[scored] / tested[scored]).mean()) for h in hits))
+    return max(float(np.mean(scores)) for scores in zip(*recalls, strict=True))
 
 
 def named(suspicions: Iterable[Suspicion], columns: list[str], limit: int = 6) -> str:
