@@ -13,8 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-INDEX_COLUMN = re.compile(r"\s*|Unnamed: \d+([._]\w+)*|__index_level_\d+__")  # names of an index that pandas has written
-ID_NAME = re.compile(r"(.*[_ .-])?(id|ids|uid|gid|idx|index)|.*[a-z](Id|ID|Idx)|track_?num(ber)?|row_?num(ber)?", re.ASCII)
+INDEX_COLUMN = re.compile(
+    r"\s*|Unnamed: \d+([._]\w+)*|__index_level_\d+__"
+)  # names of an index that pandas has written
+ID_NAME = re.compile(
+    r"(.*[_ .-])?(id|ids|uid|gid|idx|index)|.*[a-z](Id|ID|Idx)|track_?num(ber)?|row_?num(ber)?", re.ASCII
+)
 SPLIT_NAME = re.compile(r"((data_?)?(split|fold|subset|partition)|is_(train|valid|val|test)\w*)(_?(id|code|no))?", re.I)
 SAMPLE = 64  # rows of the cheap tests
 MIN_ROWS = 12  # in a shorter table, anything may be a coincidence
@@ -136,12 +140,12 @@ def _split_columns(x: np.ndarray, columns: list[str], split: np.ndarray) -> Iter
     enough = min(train.sum(), (~train).sum()) >= MIN_ROWS
     for j in np.flatnonzero(codes).tolist():
         values = x[:, j]
-        named = SPLIT_NAME.fullmatch(columns[j]) is not None
-        if named and len(np.unique(values)) <= FEW_VALUES:
+        if not 1 < len(np.unique(values)) <= FEW_VALUES:
+            continue
+        if SPLIT_NAME.fullmatch(columns[j]) is not None:
             yield Suspicion(j, SPLIT_CODES, True, "is named as a split")
-        elif enough and not np.isin(values[train][:SAMPLE], values[~train]).any():
-            if len(np.unique(values)) <= FEW_VALUES and not np.isin(values[train], values[~train]).any():
-                yield Suspicion(j, SPLIT_CODES, True, "tells the split")
+        elif enough and not np.isin(values[train], values[~train]).any():
+            yield Suspicion(j, SPLIT_CODES, True, "tells the split")
 
 
 def _few_integers(x: np.ndarray) -> np.ndarray:
@@ -175,8 +179,8 @@ def _telling_columns(
     """Columns that alone tell the class, far better than all others do."""
     if len(columns) < 2:
         return []
-    fold, chosen = _folds(group, len(rows), MAX_FIT_ROWS if len(columns) <= 2000 else MAX_FIT_ROWS // 2)
-    accuracy = np.array([_accuracy_alone(x[rows[chosen], j], codes[chosen], fold[chosen]) for j in columns])
+    fold, chosen = two_folds(group, len(rows), MAX_FIT_ROWS if len(columns) <= 2000 else MAX_FIT_ROWS // 2)
+    accuracy = np.array([accuracy_alone(x[rows[chosen], j], codes[chosen], fold[chosen]) for j in columns])
     accurate = accuracy >= ACCURATE
     count = int(accurate.sum())
     if not 0 < count <= max(1, len(columns) // 10) or count == len(columns):
@@ -195,7 +199,7 @@ def _telling_columns(
     ]
 
 
-def _folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def two_folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """One of two folds of each track, which do not divide artists, and the tracks to use, in random order."""
     rng = np.random.default_rng(0)
     artist = pd.factorize(pd.Series(group, dtype=object))[0].astype(np.int64)
@@ -204,7 +208,7 @@ def _folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.ndarra
     return fold, rng.permutation(n)[:limit]
 
 
-def _accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> float:
+def accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> float:
     """Balanced accuracy of the better of two classifiers, cross-validated over two folds: the class that is most frequent in
     the bin of a value, and the class with the nearest median."""
     values = np.where(np.isfinite(values), values, np.inf)
@@ -214,7 +218,7 @@ def _accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> 
         distinct = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, limit), method="lower"))
     bins = np.searchsorted(distinct, values, side="right")
     n_classes, n_bins = int(codes.max()) + 1, len(distinct) + 1
-    recalls: list[tuple[float, float]] = []
+    recalls: list[tuple[float, ...]] = []
     for k in (0, 1):
         fit, test = fold == k, fold != k
         sizes = np.bincount(codes[fit], minlength=n_classes)

@@ -14,6 +14,8 @@ import pandas as pd
 
 from musicreclass.data.audio.content import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
+from musicreclass.data.format_check import MARK as FORMAT_MARK
+from musicreclass.data.format_check import format_caution
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
 from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
@@ -195,6 +197,7 @@ class AudioData(TrackData):
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
         self._note_copies()
+        self._check_format()
 
     def _note_copies(self) -> None:
         """Say which recordings are there twice, and which may be."""
@@ -223,6 +226,15 @@ class AudioData(TrackData):
                 self._add_caution("files of one name", text)
         self.protocol = replace(self.protocol, why=[*self.protocol.why, NOT_COMPARED])
 
+    def _check_format(self) -> None:
+        """Say if the format of the training tracks tells their genre."""
+        train = self.tracks[self.tracks.split == "train"]
+        paths, recording = [Path(path) for path in train.path], self.recording[train.index]
+        target, group = train.target.to_numpy(object), train.group.to_numpy(object)
+        text = format_caution(paths, target, group, self.waveforms, recording, self.clip_samples, self.store)
+        if text is not None:
+            self._add_caution(FORMAT_MARK, text)
+
     def _open(self, recordings: Recordings) -> pd.DataFrame:
         """Open the waveforms, and make the Tracks table of all recordings."""
         paths = recordings.paths
@@ -233,7 +245,12 @@ class AudioData(TrackData):
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
         tracks = make_tracks(
-            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, content=sounds, **recordings.metadata
+            recordings.track_id,
+            recordings.target,
+            path=[str(p) for p in paths],
+            checksum=sums,
+            content=sounds,
+            **recordings.metadata,
         )
         tracks = unify_copies(tracks)
         self.waveforms = open_waveforms(

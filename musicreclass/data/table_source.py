@@ -125,7 +125,9 @@ class TableSource(TableData):
     def is_left_out(self, column: Any) -> bool:
         """Whether a column is no feature: the settings say so, or it has no name, as a frame's index has in a file."""
         name = str(column)
-        return name in self.ignore_columns or (name not in self.keep_columns and INDEX_COLUMN.fullmatch(name) is not None)
+        return name in self.ignore_columns or (
+            name not in self.keep_columns and INDEX_COLUMN.fullmatch(name) is not None
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Read the table, drop unusable rows and columns, and split the tracks. Further calls do nothing.

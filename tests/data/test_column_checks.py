@@ -101,7 +101,9 @@ def test_gtzans_table_saved_with_its_index(real_data, tmp_path):
     original = real_data / "GTZAN" / "Data" / "features_30_sec.csv"
     (tmp_path / "Data").mkdir()
     pd.read_csv(original).to_csv(tmp_path / "Data" / original.name)
-    plain, saved = (GTZANFeatures(str(root), {"protocol": "fault_filtered"}) for root in (original.parents[1], tmp_path))
+    plain, saved = (
+        GTZANFeatures(str(root), {"protocol": "fault_filtered"}) for root in (original.parents[1], tmp_path)
+    )
     for data in (plain, saved):
         data.setup()
         assert data.protocol.cautions == {}

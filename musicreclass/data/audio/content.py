@@ -84,7 +84,9 @@ def _hashed(name: str, blocks: Iterator[bytes]) -> str | None:
     return f"{name}:{digest.hexdigest()}" if total else None
 
 
-def _samples(rate: int, channels: int, width: int, blocks: Iterator[bytes], big_endian: bool, unsigned: bool) -> str | None:
+def _samples(
+    rate: int, channels: int, width: int, blocks: Iterator[bytes], big_endian: bool, unsigned: bool
+) -> str | None:
     """The digest of integer samples, which FLAC states too: of interleaved little-endian signed samples."""
 
     def little_endian() -> Iterator[bytes]:

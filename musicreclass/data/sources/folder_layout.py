@@ -16,12 +16,13 @@ from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
 
 FMA_FOLDER = re.compile(r"\d{3}")  # 000/000002.mp3: the folder has the first digits of its tracks' numbers
-GENRE_NAMES = frozenset(
-    "alternative ambient blues bossanova breakbeat chiptune classical country dance deephouse disco drumandbass dub dubstep easylistening "
-    "electronic electronica experimental folk funk garage gospel grunge hardcore hardrock heavymetal hiphop house idm indie industrial "
-    "instrumental international jazz jungle latin lofi metal newage noise oldtimehistoric opera pop postrock psychedelic punk rap reggae "
-    "reggaeton rnb rock rockandroll salsa samba schlager singersongwriter ska soul soulrnb soundtrack spoken swing synthpop techno trance "
-    "trap triphop world".split()
+COMMON_GENRE = re.compile(
+    "alternative|ambient|blues|bossanova|breakbeat|chiptune|classical|country|dance|deephouse|disco|drumandbass|dub|"
+    "dubstep|easylistening|electronic|electronica|experimental|folk|funk|garage|gospel|grunge|hardcore|hardrock|"
+    "heavymetal|hiphop|house|idm|indie|industrial|instrumental|international|jazz|jungle|latin|lofi|metal|newage|"
+    "noise|oldtimehistoric|opera|pop|postrock|psychedelic|punk|rap|reggae|reggaeton|rnb|rock|rockandroll|salsa|"
+    "samba|schlager|singersongwriter|ska|soul|soulrnb|soundtrack|spoken|swing|synthpop|techno|trance|trap|triphop|"
+    "world"
 )
 TAGS_PER_FOLDER = 3  # files of each genre folder, the artist tags of which are read to recognise folders of artists
 MIN_FOLDERS = 3
@@ -134,7 +135,7 @@ def doubts(root: Path, files: Mapping[str, Sequence[Path]], below: Iterable[str]
 
 def is_genre(name: str) -> bool:
     """Whether a folder has the name of a common genre."""
-    return re.sub(r"[\W_]|(?<=\w) and (?=\w)", "", name.casefold()) in GENRE_NAMES
+    return COMMON_GENRE.fullmatch(re.sub(r"[\W_]", "", name.casefold())) is not None
 
 
 def artist_tag(file: Path) -> str | None:

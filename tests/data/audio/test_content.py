@@ -27,7 +27,9 @@ def written(path: Path, samples: np.ndarray = SAMPLES, tag: str = "", **options)
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
 def test_containers_of_the_same_samples(tmp_path, subtype):
     files = [written(tmp_path / f"a.{ending}", subtype=subtype) for ending in ("wav", "flac", "aiff", "au")]
-    files += [written(tmp_path / f"tagged.{ending}", tag="Other", subtype=subtype) for ending in ("wav", "flac", "aiff")]
+    files += [
+        written(tmp_path / f"tagged.{ending}", tag="Other", subtype=subtype) for ending in ("wav", "flac", "aiff")
+    ]
     files.append(written(tmp_path / "b.wav", subtype=subtype, format="WAVEX"))
     (digest,) = {content_digest(file) for file in files}
     assert digest is not None
@@ -44,7 +46,10 @@ def test_eight_bits(tmp_path):
 def test_tags_do_not_count_but_samples_do(tmp_path, ending):
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg")
-    source, cut = written(tmp_path / "a.wav", np.tile(SAMPLES, (20, 1))), written(tmp_path / "b.wav", np.tile(SAMPLES, (19, 1)))
+    source, cut = (
+        written(tmp_path / "a.wav", np.tile(SAMPLES, (20, 1))),
+        written(tmp_path / "b.wav", np.tile(SAMPLES, (19, 1))),
+    )
 
     def ffmpeg(read: Path, name: str, *options: str) -> Path:
         command = ["ffmpeg", "-v", "error", "-y", "-i", str(read), *options, str(tmp_path / f"{name}.{ending}")]
@@ -52,7 +57,9 @@ def test_tags_do_not_count_but_samples_do(tmp_path, ending):
         return tmp_path / f"{name}.{ending}"
 
     original = ffmpeg(source, "original")
-    tagged = ffmpeg(original, "tagged", "-c", "copy", "-metadata", "artist=Somebody", "-metadata", "comment=" + 500 * "x")
+    tagged = ffmpeg(
+        original, "tagged", "-c", "copy", "-metadata", "artist=Somebody", "-metadata", "comment=" + 500 * "x"
+    )
     digest = content_digest(original)
     assert digest is not None
     assert original.read_bytes() != tagged.read_bytes()

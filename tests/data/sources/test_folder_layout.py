@@ -38,7 +38,9 @@ def test_splits_on_top_are_splits(here, names):
 
 
 def test_artists_in_folders_of_splits(here):
-    root = fill(here / "lib", {f"{s}/{g}/{a}": 2 for s in ("train", "valid") for g in ("blues", "rock") for a in ("x", "y")})
+    root = fill(
+        here / "lib", {f"{s}/{g}/{a}": 2 for s in ("train", "valid") for g in ("blues", "rock") for a in ("x", "y")}
+    )
     data = opened(root)
     assert set(data.tracks.group) == {"x", "y"}
     assert data.protocol.leaky == "yes"
