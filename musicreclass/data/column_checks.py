@@ -16,9 +16,7 @@ from scipy.special import gammaln
 INDEX_COLUMN = re.compile(
     r"\s*|Unnamed: \d+([._]\w+)*|__index_level_\d+__"
 )  # names of an index that pandas has written
-ID_NAME = re.compile(
-    r"(.*[_ .-])?(id|ids|uid|gid|idx|index)|.*[a-z](Id|ID|Idx)|track_?num(ber)?|row_?num(ber)?", re.ASCII
-)
+ID_NAME = re.compile(r"(.*[_ .-])?(id|ids|uid|gid)|idx|index|.*[a-z](Id|ID)|track_?num(ber)?|row_?num(ber)?", re.ASCII)
 SPLIT_NAME = re.compile(r"((data_?)?(split|fold|subset|partition)|is_(train|valid|val|test)\w*)(_?(id|code|no))?", re.I)
 SAMPLE = 64  # rows of the cheap tests
 MIN_ROWS = 12  # in a shorter table, anything may be a coincidence

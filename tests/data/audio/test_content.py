@@ -7,10 +7,13 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from musicreclass.data.audio.content import content_digest
+from musicreclass.data.leaks import find_leaks
+from musicreclass.data.tracks import make_tracks, unify_copies
 from tests.library import opened, write_tone
 
 SAMPLES = np.random.default_rng(0).integers(-(2**15), 2**15, (4000, 2)).astype(np.int16)
@@ -111,3 +114,16 @@ def test_files_of_one_name_are_noted(here):
             write_tone(here / "lib" / genre / f"{i}.flac", frequency, i + 50)
     cautions = opened(here / "lib").protocol.cautions
     assert ["24 names" in text for text in cautions.values()] == [True]
+
+
+def test_copies_in_other_data_are_found_by_their_sound():
+    trained = make_tracks(
+        ["a", "b"], ["pop", "rock"], checksum=["1", "2"], content=["x", None], split=["train", "train"]
+    )
+    scored = make_tracks(["c", "d"], ["pop", "rock"], checksum=["3", "2"], content=["x", None], split=["test", "test"])
+    both = unify_copies(pd.concat([trained, scored], ignore_index=True))
+    assert both.checksum.tolist() == ["1", "2", "1", "2"]
+    assert find_leaks(both, "random").leaky == "yes"
+    older = trained.drop(columns="content")
+    assert unify_copies(older) is older
+    assert unify_copies(pd.concat([older, scored], ignore_index=True)).checksum.tolist() == ["1", "2", "3", "2"]
