@@ -64,20 +64,20 @@ def suspicious_columns(
     if len(x) < MIN_ROWS or not len(columns):
         return []
     first = np.flatnonzero(~pd.Series(track).duplicated().to_numpy())
-    found = {s.column: s for s in _split_columns(x[first], columns, split[track[first]])}
-    found |= {s.column: s for s in _numbering_columns(x, columns) if s.column not in found}
+    suspicions = {s.column: s for s in _split_columns(x[first], columns, split[track[first]])}
+    suspicions |= {s.column: s for s in _numbering_columns(x, columns) if s.column not in suspicions}
     if len(first) < len(x):
-        found |= {s.column: s for s in _numbering_columns(x[first], columns) if s.column not in found}
+        suspicions |= {s.column: s for s in _numbering_columns(x[first], columns) if s.column not in suspicions}
     trained = split[track[first]] == "train"
     rows, tracks = first[trained], track[first[trained]]
     codes, classes = pd.factorize(target[tracks])
     if len(rows) >= MIN_ROWS and len(classes) > 1:
-        others = np.array([j for j in range(len(columns)) if j not in found], int)
-        coded = [s for s in _class_functions(x, rows, codes, others) if s.column not in found]
-        found |= {s.column: s for s in coded}
-        others = np.array([j for j in others if j not in found], int)
-        found |= {s.column: s for s in _telling_columns(x, rows, codes, group[tracks], others)}
-    return [found[j] for j in sorted(found)]
+        others = np.array([j for j in range(len(columns)) if j not in suspicions], int)
+        coded = [s for s in _class_functions(x, rows, codes, others) if s.column not in suspicions]
+        suspicions |= {s.column: s for s in coded}
+        others = np.array([j for j in others if j not in suspicions], int)
+        suspicions |= {s.column: s for s in _telling_columns(x, rows, codes, group[tracks], others)}
+    return [suspicions[j] for j in sorted(suspicions)]
 
 
 def _numbering_columns(x: np.ndarray, columns: list[str]) -> Iterator[Suspicion]:

@@ -175,14 +175,14 @@ class TableSource(TableData):
                         key=f"data.{setting}",
                         value=name,
                     )
-        kept = [j for j, name in enumerate(table.columns) if not self.is_left_out(name)]
+        features = [j for j, name in enumerate(table.columns) if not self.is_left_out(name)]
         left_out = [*table.left_out, *(name for name in table.columns if self.is_left_out(name))]
-        if len(kept) < len(table.columns):
-            table.x, table.columns = table.x[:, kept], [table.columns[j] for j in kept]
+        if len(features) < len(table.columns):
+            table.x, table.columns = table.x[:, features], [table.columns[j] for j in features]
         index = [str(name) for name in left_out if str(name) not in self.ignore_columns]
         if index:
             self.notes.append(f"unnamed columns were ignored, as they number the rows ({some(index)!r})")
-        if not kept:
+        if not features:
             raise DataError(f"{self._name()}: no feature columns", kind="no_features", key=self._name())
 
     def _check_columns(self) -> None:

@@ -59,9 +59,9 @@ def unify_copies(tracks: pd.DataFrame) -> pd.DataFrame:
     """Tracks with the checksum of the first one for all with the same sound, so that copies have equal checksums."""
     if "content" not in tracks:
         return tracks
-    known = tracks.content.notna() & tracks.checksum.notna()
-    first = tracks[known].drop_duplicates("content").set_index("content").checksum
-    return tracks.assign(checksum=tracks.content.map(first).where(known, tracks.checksum).astype(object))
+    has_content = tracks.content.notna() & tracks.checksum.notna()
+    first = tracks[has_content].drop_duplicates("content").set_index("content").checksum
+    return tracks.assign(checksum=tracks.content.map(first).where(has_content, tracks.checksum).astype(object))
 
 
 def check_columns(

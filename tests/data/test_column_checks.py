@@ -61,9 +61,9 @@ def test_a_column_that_is_no_feature_is_refused_ignored_or_kept(here, plant):
     assert problem.suggestion == f'data.ignore_columns=["{name}"]'
     ignored = opened(table, ignore_columns=[name])
     assert (name in ignored.columns, ignored.protocol.cautions) == (False, {})
-    kept = opened(table, keep_columns=[name])
-    assert name in kept.columns
-    assert {m: name in text for m, text in kept.protocol.cautions.items()} == {mark: True}
+    used = opened(table, keep_columns=[name])
+    assert name in used.columns
+    assert {m: name in text for m, text in used.protocol.cautions.items()} == {mark: True}
 
 
 def test_the_command_line_names_columns_and_remedy(run, here):
@@ -84,16 +84,16 @@ def test_columns_without_a_name_are_left_out_of_every_table(here):
     assert data.columns == [f"f{i}" for i in range(12)]
     assert any("Unnamed: 0" in note for note in data.notes)
 
-    class Own(TableSource):
+    class Custom(TableSource):
         def read(self):
             x = np.column_stack([np.arange(N), noise()])
             return FeatureTable(table.track_id, LABELS, x, ["Unnamed: 0", *(f"f{i}" for i in range(12))])
 
-    own = Own({"protocol": "random"})
-    own.setup()
-    assert own.columns == data.columns
+    custom = Custom({"protocol": "random"})
+    custom.setup()
+    assert custom.columns == data.columns
     with pytest.raises(DataError) as caught:
-        Own({"protocol": "random"}, keep_columns=["f99"]).setup()
+        Custom({"protocol": "random"}, keep_columns=["f99"]).setup()
     assert (caught.value.kind, caught.value.key) == ("missing_column", "data.keep_columns")
 
 
@@ -124,8 +124,8 @@ def test_features_are_no_ids():
             "missing": np.where(random.random(n) < 0.5, np.nan, np.arange(n)), "good": (target == "jazz") + random.normal(size=n) / 4,
         }  # fmt: skip
         x = np.column_stack(list(columns.values())).astype(np.float32)
-        found = suspicious_columns(x, list(columns), np.arange(n), target, split, np.full(n, None))
-        assert [s for s in found if s.certain] == []
+        suspicions = suspicious_columns(x, list(columns), np.arange(n), target, split, np.full(n, None))
+        assert [s for s in suspicions if s.certain] == []
 
 
 def test_a_value_of_each_artist_does_not_tell_the_class():

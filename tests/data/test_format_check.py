@@ -19,18 +19,18 @@ def write(path: Path, seed: int, number: int, plant: str) -> None:
     rate = (8000, 11025, 16000)[number] if plant == "rate" else RATE
     random = np.random.default_rng(seed)
     time = np.arange(int(1.5 * rate)) / rate
-    sound = 0.1 * random.standard_normal(len(time)) + 0.2 * np.sin(2 * np.pi * random.uniform(20, 60) * time)
-    sound *= np.minimum(1, time / random.uniform(0.01, 0.3))
+    samples = 0.1 * random.standard_normal(len(time)) + 0.2 * np.sin(2 * np.pi * random.uniform(20, 60) * time)
+    samples *= np.minimum(1, time / random.uniform(0.01, 0.3))
     if plant == "silence":
-        sound[: int((0.05 + 0.2 * number) * rate)] = 0
+        samples[: int((0.05 + 0.2 * number) * rate)] = 0
     if plant == "offset":
-        sound += 0.01 * number
+        samples += 0.01 * number
     if plant == "length":
-        sound = sound[: len(sound) * (7 + number) // 20]
+        samples = samples[: len(samples) * (7 + number) // 20]
     channels = 1 + (number > 0) if plant == "channels" else 1
     path.parent.mkdir(parents=True, exist_ok=True)
     subtype = ("PCM_16", "PCM_24", "FLOAT")[number] if plant == "depth" else "PCM_16"
-    soundfile.write(path, np.column_stack([sound] * channels), rate, subtype)
+    soundfile.write(path, np.column_stack([samples] * channels), rate, subtype)
 
 
 @pytest.mark.parametrize("plant", ["rate", "channels", "depth", "silence", "offset", "length"])

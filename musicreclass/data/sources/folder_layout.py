@@ -107,16 +107,16 @@ def doubts(root: Path, files: Mapping[str, Sequence[Path]], below: Iterable[str]
         below: the names of the folders in the genre folders.
     """
     genres = list(files)
-    known = [name for name in genres if is_genre(name)]
+    common = [name for name in genres if is_genre(name)]
     if all(name.isdecimal() for name in genres):
         return f"the genres are numbers ({some(genres)}): name the folders by their genres"
     genres_below = sorted({name for name in below if is_genre(name)})
-    if len(genres_below) > 1 and not known:
+    if len(genres_below) > 1 and not common:
         return (
             f"the folders below {some(genres)} have the names of genres ({some(genres_below)}): if they are the genres, set "
             "data.root to the folder that contains them"
         )
-    if is_genre(root.absolute().name) and not known and len(genres) >= MIN_FOLDERS:
+    if is_genre(root.absolute().name) and not common and len(genres) >= MIN_FOLDERS:
         return (
             f"{root.absolute().name} is the name of a genre, {some(genres)} are not: if they are artists, set "
             f"data.root={root.absolute().parent}"
