@@ -144,6 +144,10 @@ class DataSettings(Target):
     store: Text = setting("folder that stores expensive results", signed=False)
     on_missing: Literal["impute", "drop", "error"] = setting("missing and infinite values: impute | drop | error")
     min_class_tracks: Count = setting("classes with fewer tracks are dropped and counted")
+    ignore_columns: list[str] = setting("columns that are not features")
+    keep_columns: list[str] = setting(
+        "columns that are features, although they resemble row numbers, ids or classes", signed=False
+    )
     # of recordings
     sample_rate: SampleRate = setting("sample rate in Hz; set by the model or the encoder")
     cache: Literal["waveform", "none"] = setting(
@@ -203,7 +207,6 @@ class TableFileSettings(DataSettings):
     label_column: str = setting("column with the genres")
     split_column: str | None = setting("column with the values train, valid, test")
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")
-    ignore_columns: list[str] = setting("columns that are not features")
 
 
 class GenreFoldersSettings(DataSettings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.audio.header import REMEDIES
+from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
+from musicreclass.data.format_check import MARK as FORMAT_MARK
+from musicreclass.data.format_check import format_caution
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
-from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some
+from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
@@ -25,6 +28,7 @@ from musicreclass.storage.versions import FileVersion
 
 METADATA = ("split", "group", "album")
 SHOWN = 3  # bad files that messages name
+NOT_COMPARED = "copies in other encodings were not looked for"
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
@@ -194,12 +198,44 @@ class AudioData(TrackData):
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
         self._note_levels()
-        copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
+        self._note_copies()
+        self._check_format()
+
+    def _note_copies(self) -> None:
+        """Say which recordings are there twice, and which may be."""
+        tracks = self.tracks
+        copies = tracks[tracks.checksum.notna() & tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
-                f"{len(copies)} files are byte-identical copies of others ({some(copies.track_id.tolist())}): "
-                "a drawn split keeps copies together"
+                f"{len(copies)} files have the same sound as others, byte by byte or sample by sample "
+                f"({some(copies.track_id.tolist())}): a drawn split keeps copies together"
             )
+        targets = tracks.groupby("checksum").target.transform("nunique")
+        several = tracks[targets > 1].sort_values("checksum", kind="stable")
+        if len(several):
+            self.notes.append(
+                f"{several.checksum.nunique()} recordings are in several genres ({some(several.track_id.tolist(), 4)})"
+            )
+        stem = tracks.path.map(lambda path: str(Path(path).with_suffix("")))
+        twins = tracks.groupby(stem).split.agg(["size", "nunique"])
+        twins = twins[twins["size"] > 1]
+        if len(twins):
+            divided = int((twins["nunique"] > 1).sum())
+            names = some([Path(name).name for name in twins.index])
+            text = f"{len(twins)} names have several files that differ in the ending ({names}), {divided} of them in several splits"
+            self.notes.append(text)
+            if divided:
+                self._add_caution("files of one name", text)
+        self.protocol = replace(self.protocol, why=[*self.protocol.why, NOT_COMPARED])
+
+    def _check_format(self) -> None:
+        """Say if the format of the training tracks tells their genre."""
+        train = self.tracks[self.tracks.split == "train"]
+        paths, recording = [Path(path) for path in train.path], self.recording[train.index]
+        target, group = train.target.to_numpy(object), train.group.to_numpy(object)
+        text = format_caution(paths, target, group, self.waveforms, recording, self.clip_samples, self.store)
+        if text is not None:
+            self._add_caution(FORMAT_MARK, text)
 
     def _open(self, recordings: Recordings) -> pd.DataFrame:
         """Open the waveforms, and make the Tracks table of all recordings."""
@@ -207,11 +243,18 @@ class AudioData(TrackData):
         missing = {i for i, path in enumerate(paths) if is_missing(path)}  # before anything that takes time
         versions = [FileVersion.of(path) for path in paths]  # of which the checksums are
         sums = file_digests(paths, self.store)
+        sounds = file_digests(paths, self.store, content_digest, "contents")
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
         tracks = make_tracks(
-            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.metadata
+            recordings.track_id,
+            recordings.target,
+            path=[str(p) for p in paths],
+            checksum=sums,
+            content=sounds,
+            **recordings.metadata,
         )
+        tracks = unify_copies(tracks)
         self.waveforms = open_waveforms(
             paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing,
             versions,

@@ -20,7 +20,7 @@ from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store
 
-COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
+COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum", "content")
 ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
 SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
 
@@ -32,7 +32,7 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
         track_id: one unique id per recording; converted to text.
         target: class names; None for a track without a label.
         metadata: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
-            `checksum` of the content); None marks an unknown value, or an unknown column.
+            `checksum` of the file, `content` for a digest of the sound in it); None marks an unknown value, or an unknown column.
 
     Returns:
         a table with `COLUMNS`; text columns are of dtype object, with None for unknown values.
@@ -53,6 +53,15 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
     if len(repeated):
         raise duplicate_ids(repeated)
     return tracks[list(COLUMNS)]
+
+
+def unify_copies(tracks: pd.DataFrame) -> pd.DataFrame:
+    """Tracks with the checksum of the first one for all with the same sound, so that copies have equal checksums."""
+    if "content" not in tracks:
+        return tracks
+    has_content = tracks.content.notna() & tracks.checksum.notna()
+    first = tracks[has_content].drop_duplicates("content").set_index("content").checksum
+    return tracks.assign(checksum=tracks.content.map(first).where(has_content, tracks.checksum).astype(object))
 
 
 def check_columns(
@@ -248,6 +257,11 @@ class TrackData(LightningDataModule, ABC):
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
 
+    def _add_caution(self, mark: str, details: str) -> None:
+        """Add a caution after the tracks were split."""
+        self.cautions[mark] = details
+        self.protocol = replace(self.protocol, cautions={**self.protocol.cautions, mark: details})
+
     def _check_splits(self, tracks: pd.DataFrame, name: str, split_name: str) -> None:
         for split in self.needs:
             if not (tracks.split == split).any():
@@ -299,7 +313,7 @@ class TrackData(LightningDataModule, ABC):
         """A hash of everything that a model can learn from or be scored on: here, of the Tracks table."""
         digest = hashlib.sha256()
         for column in COLUMNS:
-            if column not in ("path", "duration"):
+            if column not in ("path", "duration", "content"):
                 digest.update(f"{column}\0".encode())
                 digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
         return digest.hexdigest()

@@ -147,11 +147,21 @@ def file_digest(path: Path, store: Store) -> str:
     return digest
 
 
-def file_digests(paths: list[Path], store: Store) -> list[str | None]:
-    """The SHA-256 of many files, remembered in the store by path and `FileVersion`; None for an unreadable file."""
+def file_digests(
+    paths: list[Path], store: Store, digest: Callable[[Path], str | None] | None = None, kind: str = "digests"
+) -> list[str | None]:
+    """The digests of many files, remembered in the store by path and `FileVersion`; None for an unreadable file.
+
+    Args:
+        paths: the files.
+        store: remembers the digests.
+        digest: of a file; SHA-256 of its content by default.
+        kind: names the digest in the store.
+    """
+    compute = digest or sha256
     folder = os.path.commonpath([path.absolute().parent for path in paths])
-    memo = memo_path(store, folder)
-    recorded: dict[str, list[Any]] = {}  # version and SHA-256 by path
+    memo = memo_path(store, folder, kind)
+    recorded: dict[str, list[Any]] = {}  # version and digest by path
     started, reread = time.time(), REREAD.get()
     with suppress(OSError, ValueError):
         content = json.loads(memo.read_text(encoding="utf-8"))
@@ -163,7 +173,7 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
         if version and not reread and isinstance(previous, list) and previous[:-1] == [*version]:
             return previous
         try:
-            return [*version, sha256(path)] if version and path.is_file() else None  # reading a pipe would block
+            return [*version, compute(path)] if version and path.is_file() else None  # reading a pipe would block
         except OSError:
             return None
 
@@ -175,12 +185,12 @@ def file_digests(paths: list[Path], store: Store) -> list[str | None]:
         with suppress(OSError):  # they will be computed again
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_json(memo, {**recorded, **current})
-    return [None if entry is None else str(entry[-1]) for entry in records]
+    return [None if entry is None or entry[-1] is None else str(entry[-1]) for entry in records]
 
 
-def memo_path(store: Store, path: str) -> Path:
+def memo_path(store: Store, path: str, kind: str = "digests") -> Path:
     """The file that remembers the digest of a file, or of the files in a folder."""
-    return store.root / "digests" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
+    return store.root / kind / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
 
 
 def sha256(path: Path) -> str:

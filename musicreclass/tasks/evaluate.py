@@ -17,7 +17,7 @@ from musicreclass.config.parse import parse
 from musicreclass.config.settings import CLIPS, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.leaks import Protocol, find_leaks
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.tracks import TrackData, unify_copies
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
@@ -195,7 +195,7 @@ def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
         trained = pd.read_parquet(io.BytesIO(read_regular(run.folder / TRACKS)))
         scored = data.tracks if split == "all" else data.tracks[data.tracks.split == split]
         both = pd.concat([trained[trained.split != "test"], scored.assign(split="test")], ignore_index=True)
-        return find_leaks(both, data.protocol.split)
+        return find_leaks(unify_copies(both), data.protocol.split)
     except (OSError, ValueError, KeyError, AttributeError):
         reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
         return Protocol(data.protocol.split, "unknown", [reason])

@@ -16,8 +16,9 @@ from musicreclass.data.audio.decoding import DECODED
 from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
-from musicreclass.errors import DatasetNotFoundError
+from musicreclass.errors import DataError, DatasetNotFoundError
 
 SUFFIXES = (*DECODED, *CONVERTED)
 COMPANIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".nfo", ".cue", ".log", ".m3u", ".m3u8", ".pls", ".pdf", ".db", ".ini",
@@ -62,11 +63,11 @@ class _LeftOut:
 
 
 class GenreFolders(AudioData):
-    """`<root>/<genre>/**/<recording>`; hidden files and folders are ignored.
+    """`<root>/<genre>/**/<recording>`, or `<root>/<split>/<genre>/**/<recording>`; hidden files and folders are ignored.
 
     Args:
         root: the folder that contains one folder per genre.
-        split: `grouped` by artist, or `random`.
+        split: `folders`, if `train`, `valid` and `test` are the folders on top, `grouped` by artist, or `random`.
         group_by: source of the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist tag
             of the file; `auto`, the folder if there is one, else the tag; `none`.
         options: as in `AudioData`.
@@ -82,6 +83,7 @@ class GenreFolders(AudioData):
 
         Raises:
             DatasetNotFoundError: if the folder does not exist, or contains no recordings.
+            DataError: if its folders are no genres.
         """
         if self.root is None or not Path(self.root).expanduser().is_dir():
             raise DatasetNotFoundError(
@@ -91,13 +93,16 @@ class GenreFolders(AudioData):
                 value=self.root,
             )
         root = Path(self.root).expanduser()
-        genres = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+        genres = genre_folders(root)
+        numbered = {f for genre in genres for f in subfolders(genre.path) if is_fma_folder(f)}
         paths: list[Path] = []
         targets: list[str] = []
         groups: list[str | None] = []
-        folders, empty = [root], list[str]()
+        splits: list[str | None] = []
+        folders = [root, *sorted({genre.path.parent for genre in genres} - {root})]
+        empty: list[str] = []
         left_out = _LeftOut(outside=sum(f.suffix.lower() in SUFFIXES for f in root.iterdir() if f.is_file()))
-        for genre in genres:
+        for genre, split in genres:
             before = len(paths)
             for folder, files in walk(genre, left_out):
                 folders.append(folder)
@@ -107,30 +112,61 @@ class GenreFolders(AudioData):
                         continue
                     paths.append(file)
                     targets.append(genre.name.strip() or "(blank)")
-                    groups.append(self._artist(file, genre, left_out.tags))
+                    groups.append(self._artist(file, genre, numbered, left_out.tags))
+                    splits.append(split)
             if len(paths) == before:
-                empty.append(ascii(genre.name) if not is_utf8(genre.name) else genre.name)
+                name = genre.relative_to(root).as_posix()
+                empty.append(name if is_utf8(name) else ascii(name))
         if not paths:
             raise DatasetNotFoundError(
                 f"{root}: no recordings; it must contain a folder for each genre, with {', '.join(SUFFIXES)} files",
                 kind="no_recordings",
                 key=root,
             )
+        self._check_genres(root, genres, paths, targets)
+        has_splits = any(splits)
         return Recordings(
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            metadata={"group": groups},
+            metadata={"group": groups, **({"split": splits} if has_splits else {})},
+            split_name="folders" if has_splits else "column",
             folders=folders,
             sources=None if left_out.refused else [],  # what such a folder contains may become readable
             dropped=left_out.dropped(),
-            notes=[*_folder_notes(genres, empty), *left_out.notes()],
+            notes=[*_folder_notes(genres, empty, numbered), *left_out.notes()],
         )
 
-    def _artist(self, file: Path, genre: Path, unread: Counter[str]) -> str | None:
-        """The artist in lower case; None if unknown. Counts the file in `unread`, by suffix, if its tags cannot be read."""
+    def _check_genres(self, root: Path, genres: list[GenreFolder], paths: list[Path], targets: list[str]) -> None:
+        """Reject a single genre, and caution if the genres seem to be something else."""
+        files: dict[str, list[Path]] = {}
+        for path, target in zip(paths, targets, strict=True):
+            files.setdefault(target, []).append(path)
+        below = {folder.name for genre in genres for folder in subfolders(genre.path)}
+        if len(files) == 1 and self.needs:
+            (name,) = files
+            remedy = f"; if {name} contains the genre folders, set data.root={root / name}" if len(below) > 1 else ""
+            raise DataError(
+                f"the data contains only one class ({name}); at least two are needed{remedy}",
+                kind="one_class",
+                key="data",
+                value=name,
+            )
+        doubt = doubts(root, files, below)
+        if doubt is not None:
+            self.cautions["genres may be artists or other folders"] = doubt
+
+    def _artist(self, file: Path, genre: Path, numbered: set[Path], unread: Counter[str]) -> str | None:
+        """The artist in lower case; None if unknown.
+
+        Args:
+            file: the recording.
+            genre: the genre folder.
+            numbered: the folders in genre folders that are numbers, not artists.
+            unread: counts files whose tags cannot be read, by suffix.
+        """
         parts = file.relative_to(genre).parts
-        if self.group_by in ("folder", "auto") and len(parts) > 1:
+        if self.group_by in ("folder", "auto") and len(parts) > 1 and genre / parts[0] not in numbered:
             return parts[0].casefold()
         if self.group_by not in ("tag", "auto") or not file.is_file():  # opening a pipe would block
             return None
@@ -142,10 +178,14 @@ class GenreFolders(AudioData):
             return None
 
 
-def _folder_notes(genres: list[Path], empty: list[str]) -> list[str]:
-    names = [genre.name.strip() for genre in genres if is_utf8(genre.name)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+def _folder_notes(genres: list[GenreFolder], empty: list[str], numbered: set[Path]) -> list[str]:
+    names = [(genre.split, genre.path.name.strip()) for genre in genres if is_utf8(genre.path.name)]
+    repeated = sorted({name for split, name in names if names.count((split, name)) > 1})
+    parents = list(dict.fromkeys(genre.path.parent.name for genre in genres if genre.split is not None))
+    numbers = sorted({folder.name for folder in numbered})
     return [
+        *([f"the folders {', '.join(parents)} are splits; genres are the folders in them"] if parents else []),
+        *([f"the folders {some(numbers)} below the genres are FMA's numbers, not artists"] if numbers else []),
         *(f"the folder {name} contains no recordings" for name in empty),
         *(f"folders whose names differ only in whitespace were merged into one genre: {name}" for name in repeated),
     ]

@@ -99,7 +99,8 @@ class GTZANFeatures(TableSource):
         (path,) = self.files()
         frame = read_frame(path)
         tracks = _tracks_of(frame, path)
-        columns = _feature_columns(frame, path)
+        features = [c for c in frame.columns if c not in ("filename", "length", "label")]
+        columns = _numeric([c for c in features if not self.is_left_out(c)], frame, path)
         protocol = self.split.protocol
         metadata: dict[str, Any] = {}
         dropped: dict[str, int] = {}
@@ -118,6 +119,7 @@ class GTZANFeatures(TableSource):
             metadata=metadata,
             split_name=protocol if protocol in PROTOCOLS else "fault_filtered",
             segments=self.seconds == 3,
+            left_out=[c for c in features if c not in columns],
             dropped=dropped,
         )
 
@@ -137,8 +139,8 @@ def _tracks_of(frame: pd.DataFrame, path: Path) -> pd.Series[str]:
     return tracks
 
 
-def _feature_columns(frame: pd.DataFrame, path: Path) -> list[str]:
-    columns = [c for c in frame.columns if c not in ("filename", "length", "label")]
+def _numeric(columns: list[str], frame: pd.DataFrame, path: Path) -> list[str]:
+    """The columns, after checking them."""
     not_numeric = [c for c in columns if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
     if not_numeric:
         raise DataError(f"{path}: column {not_numeric[0]} is not numeric", kind="not_numeric", key=not_numeric[0])

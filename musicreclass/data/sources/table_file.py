@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,10 +15,8 @@ from pyarrow import csv, parquet
 from musicreclass.config.messages import nearest
 from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_no_table, read_remedy
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.data.tracks import some, to_text
+from musicreclass.data.tracks import to_text
 from musicreclass.errors import DataError, DatasetNotFoundError
-
-INDEX_COLUMN = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # names of an index that pandas has written
 
 
 class TableFile(TableSource):
@@ -31,7 +28,6 @@ class TableFile(TableSource):
         label_column: contains the classes; rows without one are dropped and counted.
         split_column: contains train, valid or test; None if there is none.
         group_column: contains groups that must not be divided between splits, such as artists; None if there is none.
-        ignore_columns: columns that are not features.
         split, policies: as in `TableSource`.
     """
 
@@ -43,14 +39,12 @@ class TableFile(TableSource):
         label_column: str = "label",
         split_column: str | None = None,
         group_column: str | None = None,
-        ignore_columns: tuple[str, ...] | list[str] = (),
         **policies: Any,
     ) -> None:
         super().__init__(split, **policies)
         self.path = Path(path).expanduser()
         self.id_column, self.label_column = id_column, label_column
         self.split_column, self.group_column = split_column, group_column
-        self.ignore_columns = list(ignore_columns)
 
     def source(self) -> str:
         """The file's name."""
@@ -68,7 +62,7 @@ class TableFile(TableSource):
             DataError: if it cannot be read, a column is missing, or a feature column is not numeric.
         """
         frame = read_frame(self.path, [self.id_column, self.label_column, self.split_column, self.group_column])
-        features, index_columns = self._feature_columns(frame)
+        features, left_out = self._feature_columns(frame)
         missing_ids = int(to_text(frame[self.id_column]).isna().sum())
         if missing_ids:
             raise DataError(
@@ -80,18 +74,17 @@ class TableFile(TableSource):
         metadata = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
-        notes = [f"unnamed columns were ignored, as they number the rows ({some(index_columns)!r})"]
         return FeatureTable(
             track_id=frame[self.id_column],
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
             x=np.array(x),
             columns=[str(c) for c in features],
-            notes=notes if index_columns else [],
+            left_out=left_out,
             metadata={name: frame[column] for name, column in metadata.items() if column is not None},
         )
 
     def _feature_columns(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
-        """The names of the feature columns, and of index columns, which are ignored."""
+        """The names of the feature columns, and of those that are left out."""
         settings = {"data.id_column": self.id_column, "data.label_column": self.label_column,
                     "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
         for setting, column in settings.items():
@@ -100,19 +93,19 @@ class TableFile(TableSource):
         for column in self.ignore_columns:
             if column not in frame:
                 raise self._missing_column("data.ignore_columns", column, nearest(column, set(frame.columns)))
-        special = {c for c in settings.values() if c is not None} | set(self.ignore_columns)
-        index_columns = [c for c in frame.columns if c not in special and INDEX_COLUMN.fullmatch(str(c))]
-        features = [c for c in frame.columns if c not in special and c not in index_columns]
+        special = {c for c in settings.values() if c is not None}
+        left_out = [c for c in frame.columns if c in self.ignore_columns or (c not in special and self.is_left_out(c))]
+        features = [c for c in frame.columns if c not in special and c not in left_out]
         not_numeric = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
         if not_numeric:
             raise not_numeric_error(self.path, frame, not_numeric, self.ignore_columns)
         if not features:
             raise DataError(
-                f"{self.path}: no feature columns apart from {', '.join(sorted(special))}",
+                f"{self.path}: no feature columns apart from {', '.join(sorted(special | set(self.ignore_columns)))}",
                 kind="no_features",
                 key=self.path,
             )
-        return features, index_columns
+        return features, left_out
 
     def _missing_column(self, setting: str, column: str, suggestion: str) -> DataError:
         return DataError(
