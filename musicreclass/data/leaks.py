@@ -11,11 +11,15 @@ import pandas as pd
 
 from musicreclass.config.settings import SPLITS
 from musicreclass.data.names import artist_key, spelled_alike
+from musicreclass.data.near_copies import Sketches
 from musicreclass.data.segments import segment_stems
 from musicreclass.data.splits import group_of
 
-MAX_UNKNOWN_ARTISTS = 0.02  # fraction of the tracks of a split of unknown artist up to which it may count as free of leaks
+MAX_UNKNOWN_ARTISTS = (
+    0.02  # fraction of the tracks of a split of unknown artist up to which it may count as free of leaks
+)
 SHARED_ALBUMS = "shared albums"  # a caution
+NEAR_COPIES = "nearly identical rows of features"
 CHECKED = ("artists", "albums of unknown artists", "identical recordings", "parts of one recording by their ids")
 
 
@@ -81,7 +85,9 @@ def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOW
     elif leaky == "no":
         why.append(f"each of the {groups.nunique()} artists is in a single split")
     if leaky == "unknown" and not unknown.all():
-        why.append(f"too many for a check of shared artists: {', '.join(doubtful)}; at most {100 * max_unknown:g} % may be")
+        why.append(
+            f"too many for a check of shared artists: {', '.join(doubtful)}; at most {100 * max_unknown:g} % may be"
+        )
     return Protocol(split, leaky, why, cautions, checked=list(CHECKED))
 
 
@@ -124,6 +130,36 @@ def divided_recordings(tracks: pd.DataFrame, stems: pd.Series[Any]) -> Iterator[
             f"{int(stems.notna().sum())} ids have {len(per_stem)} stems ({examples(ids, 2)}), as the segments of a recording do: "
             f"{len(divided)} of these are in several splits; name a column of the recordings with data.group_column=NAME"
         )
+
+
+def find_near_copies(tracks: pd.DataFrame, sketches: Sketches) -> list[str]:
+    """A line for each two splits with nearly identical rows of features; identical ones are found by their checksums.
+
+    Args:
+        tracks: a Tracks table with `split` assigned.
+        sketches: of its tracks.
+    """
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        left, right = ((tracks.split == split).to_numpy() for split in (first, second))
+        pairs = sketches.of_tracks(right).near_copies_in(sketches.of_tracks(left))
+        checksum = tracks.checksum.tolist()
+        pairs = {i: j for i, j in pairs.items() if checksum[i] is None or checksum[i] != checksum[j]}
+        if pairs:
+            ids = tracks.track_id.tolist()
+            lines.append(
+                near_copies_line([(ids[i], ids[j]) for i, j in pairs.items()], int(right.sum()), second, first)
+            )
+    return lines
+
+
+def near_copies_line(pairs: list[tuple[str, str]], n: int, scored: str, reference: str) -> str:
+    """The line on nearly identical rows, with the ids of a scored track and its reference in each of `pairs`."""
+    shown = examples([f"{scored_id} ~ {reference_id}" for scored_id, reference_id in pairs], 2)
+    return (
+        f"{len(pairs)} of {n} {scored} tracks have nearly the same features as a track in {reference} ({shown}), as copies and "
+        "segments of a recording do; name a column of the recordings with data.group_column=NAME"
+    )
 
 
 def shared_albums(tracks: pd.DataFrame) -> dict[str, str]:

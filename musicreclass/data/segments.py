@@ -12,7 +12,10 @@ MIN_STEMS = 5  # recordings with several segments
 MIN_STEMS_PER_CLASS = 2  # `blues.00042` is the name of a class with a number
 MAX_SEGMENTS = 60  # per recording, on average
 MIN_SHARE = 0.2  # of the tracks
-MIN_NUMBERED = 0.8  # share of the recordings whose segments are numbered consecutively, from 0 or 1
+MIN_NUMBERED = (
+    0.8  # share of the recordings whose segments are numbered from 0 or 1, with at most every second one missing
+)
+YEAR = re.compile(r"(?:19|20)\d\d")  # `1999-37` is a place in a chart
 SUFFIX = re.compile(
     r"^(?P<stem>.*[^\W_].*?)[ ._-]+\(?(?:(?:seg|segment|part|pt|chunk|clip|crop|slice|split|excerpt|window|win|frame|s|p)[ ._-]*)?"
     r"(?P<number>\d{1,6})\)?$",
@@ -26,7 +29,7 @@ def segment_stems(tracks: pd.DataFrame) -> pd.Series[Any]:
     """The recording of each track that is a segment of one; None for others.
 
     The ids are those of segments if many of them are a stem with a number, each stem has segments that are numbered
-    consecutively (or name a range of seconds of one length), and there are more stems than a numbering within classes has.
+    from 0 or 1 (or name a range of seconds of one length), and there are more stems than a numbering within classes has.
 
     Args:
         tracks: a Tracks table.
@@ -42,15 +45,16 @@ def segment_stems(tracks: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _by_number(ids: pd.Series[str]) -> pd.Series[Any]:
-    """The stem of each id that ends with the number of a segment; all None if segments are not numbered consecutively."""
+    """The stem of each id that ends with the number of a segment; all None if these are not numbered from 0 or 1."""
     parts = ids.str.extract(SUFFIX)
     numbers = parts.number.dropna().astype(int).groupby(parts.stem)
     sizes = numbers.size()
     several = sizes > 1
     if not several.any():
         return pd.Series(None, index=ids.index, dtype=object)
-    consecutive = (numbers.min() <= 1) & (numbers.max() - numbers.min() + 1 == sizes) & (numbers.nunique() == sizes)
-    if consecutive[several].mean() < MIN_NUMBERED:
+    numbered = (numbers.min() <= 1) & (numbers.max() < 2 * sizes) & (numbers.nunique() == sizes)
+    years = numbered.index.str.fullmatch(YEAR)
+    if numbered[several].mean() < MIN_NUMBERED or years.all():
         return pd.Series(None, index=ids.index, dtype=object)
     return parts.stem.astype(object).where(parts.stem.notna(), None)
 

@@ -21,7 +21,9 @@ from musicreclass.data.names import (
     tidy,
 )
 
-PARTS = st.sampled_from(["the", "The ", ", The", " feat. ", " ft ", "(featuring ", "X", "é", "ß", "İ", "ﬁ", " ", "\u200b", "-1", "?"])
+PARTS = st.sampled_from(
+    ["the", "The ", ", The", " feat. ", " ft ", "(featuring ", "X", "é", "ß", "İ", "ﬁ", " ", "\u200b", "-1", "?"]
+)
 NAMES = st.one_of(st.text(max_size=12), st.lists(PARTS, max_size=6).map("".join))
 
 
@@ -63,7 +65,9 @@ def test_different_artists_stay_different(names):
     assert len({artist_key(name) for name in names}) >= len(names) - ("The" in names)
 
 
-@pytest.mark.parametrize("name", ["Various Artists", "various  artists", "-1", "nan", "N/A", "None", "null", " ", "VA", "[Unknown]"])
+@pytest.mark.parametrize(
+    "name", ["Various Artists", "various  artists", "-1", "nan", "N/A", "None", "null", " ", "VA", "[Unknown]"]
+)
 def test_placeholders_are_no_artist(name):
     assert artist_key(name) is None
 
