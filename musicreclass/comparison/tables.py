@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from musicreclass.comparison.differences import label_rows
 from musicreclass.comparison.entries import Entry
-from musicreclass.comparison.rows import Row, build_rows
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.signature import hashed
@@ -22,7 +22,8 @@ class Table:
 
     Attributes:
         ranked: by macro-F1 on validation, best first.
-        unranked: rows with a leaky protocol, a random encoder, or no validation score.
+        unranked: rows with a leaky protocol, a random encoder, or no validation score; and those whose leaks are unknown, if
+            another row is free of leaks.
         sizes: for each split, the number of tracks and groups: `n = 36 in 12 groups`.
         pairs: for each split, the tests of every pair of the best ranked rows; `first` and `second` are indices into `ranked`.
         tested_configurations: how many configurations, not counting seeds and folds, have been scored on the test set.
@@ -109,12 +110,20 @@ def build_table(rows: list[Row]) -> Table:
             for i, row in enumerate(same_tracks):
                 row.scores |= {(split, metric): sample.estimate(metric, i) for metric in METRICS}
         mismatches += [split] if len(by_tracks) > 1 else []
-    ranked = sorted(
-        (row for row in rows if not row.exclusions), key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label)
-    )
-    unranked = sorted((row for row in rows if row.exclusions), key=lambda row: row.label)
+    if any(row.leaky == "no" for row in rows if not row.exclusions):
+        for row in rows:
+            row.apart = row.leaky == "unknown"
+    ranked = best_first([row for row in rows if not row.exclusions])
+    apart = best_first([row for row in rows if row.exclusions == [UNKNOWN_LEAKS]])
+    others = [row for row in rows if row.exclusions and row.exclusions != [UNKNOWN_LEAKS]]
+    unranked = [*apart, *sorted(others, key=lambda row: row.label)]
     tested = {hashed(run.experiment) for row in rows for run in row.runs if "test" in run.predictions}
     return Table(ranked, unranked, sizes, compare_pairs(ranked, samples), len(tested), mismatches)
+
+
+def best_first(rows: list[Row]) -> list[Row]:
+    """Rows by macro-F1 on validation."""
+    return sorted(rows, key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label))
 
 
 def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:

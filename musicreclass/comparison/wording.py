@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from musicreclass.comparison.rows import Cost, Row, number_at
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate
@@ -11,7 +11,7 @@ from musicreclass.evaluation.paired import Pair
 METRIC_LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
 LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
-NOT_RANKED = "not ranked: leaky splits, random encoders, and rows without a validation score"
+NOT_RANKED = "not ranked: leaky splits, unknown leaks beside rows without leaks, random encoders, and rows without a validation score"
 
 
 def interval_text(estimate: Estimate) -> str:
@@ -72,9 +72,9 @@ def leak_levels(table: Table) -> list[str]:
 
 def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
-    doubtful = row.leaky == "unknown" and leak_levels(table) != ["unknown"]
     overlap = ["pretraining overlap"] if row.overlap else []
-    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *row.cautions, *overlap]
+    doubtful = row.leaky == "unknown" and not row.apart and leak_levels(table) != ["unknown"]
+    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
 
 
 def label_with_exclusions(row: Row) -> str:

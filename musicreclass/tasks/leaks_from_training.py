@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from musicreclass.data.leaks import NEAR_COPIES, Protocol, examples, find_leaks, near_copies_line
+from musicreclass.data.names import artist_key
 from musicreclass.data.near_copies import Sketches
-from musicreclass.data.splits import group_of
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.runs.folder import SKETCHES, TRACKS, Run
@@ -76,10 +76,9 @@ def near_copies_of_training(run: Run, tracks: pd.DataFrame, data: TrackData, in_
 
 def different_vocabularies(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:
     """A line if the artists of two tables have no name in common and are written in different forms, as numbers and names."""
-    ours, theirs = (set(group_of(tracks)[tracks.group.notna().to_numpy()].dropna()) for tracks in (trained, scored))
+    ours, theirs = (set(tracks.group.dropna().map(artist_key).dropna()) for tracks in (trained, scored))
     forms = vocabulary_form(ours), vocabulary_form(theirs)
-    shared = set(group_of(pd.concat([trained, scored], ignore_index=True))[: len(trained)].dropna()) & theirs
-    if shared or None in forms or forms[0] == forms[1]:
+    if ours & theirs or None in forms or forms[0] == forms[1]:
         return []
     return [
         f"the artists of the training tracks are {forms[0]} ({examples(sorted(ours), 2)}), those of the scored tracks "
