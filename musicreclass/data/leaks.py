@@ -57,7 +57,7 @@ class Protocol:
             lines: the leaks that it found, one line each.
             checked: what was compared.
         """
-        why = [*lines, *(self.why if self.leaky != "no" or not lines else [])]
+        why = [*self.why, *lines] if self.leaky == "yes" else [*lines, *self.why]
         return replace(self, leaky="yes" if lines else self.leaky, why=why, checked=[*self.checked, checked])
 
 
