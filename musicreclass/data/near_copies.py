@@ -128,12 +128,15 @@ class Sketches:
     def load(cls, path: Path) -> Sketches | None:
         """Read what `save` wrote; None if there is no such file, or it is damaged."""
         try:
+            with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    return None  # `save` does not compress; a compressed file may expand without limit
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             columns = [str(name) for name in arrays.pop("columns")]
             row_track, values, kept, projection = (arrays[n] for n in ("row_track", "values", "kept", "projection"))
             center, scale = arrays["center"], arrays["scale"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
             return None
         shapes = {kept.shape, center.shape, scale.shape, projection.shape[:1]} == {(len(kept),)}
         fits = projection.ndim == 2 and values.shape == (len(row_track), projection.shape[1]) and row_track.ndim == 1

@@ -72,3 +72,8 @@ def test_damaged_sketches_are_none(tmp_path, content):
     assert Sketches.load(tmp_path / "absent") is None
     np.savez(tmp_path / "t.npz", columns=np.array(["a"]), kept=np.array([3]))
     assert Sketches.load(tmp_path / "t.npz") is None
+    x = np.random.default_rng(0).standard_normal((40, 8))
+    sketches(x).save(tmp_path / "u.npz")
+    np.savez_compressed(tmp_path / "v.npz", **np.load(tmp_path / "u.npz"))
+    assert Sketches.load(tmp_path / "u.npz") is not None
+    assert Sketches.load(tmp_path / "v.npz") is None
