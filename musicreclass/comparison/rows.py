@@ -13,6 +13,8 @@ from musicreclass.comparison.entries import LEAK_LEVELS, Entry, PredictedClasses
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.runs.signature import hashed
 
+UNKNOWN_LEAKS = "leaks unknown"
+
 
 @dataclass
 class Row:
@@ -24,6 +26,7 @@ class Row:
         scores: (split, metric) -> estimate; set by `tables.build_table`.
         model: the name of the model; set by `differences.label_rows`.
         differences: short name -> value of the settings in which rows of a table differ; set by `differences.label_rows`.
+        apart: whether the row is not ranked among those of its table because its leaks are unknown; set by `tables.build_table`.
     """
 
     runs: list[Entry]
@@ -31,6 +34,7 @@ class Row:
     scores: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     model: str = ""
     differences: dict[str, str] = field(default_factory=dict)
+    apart: bool = False
 
     @property
     def label(self) -> str:
@@ -61,7 +65,7 @@ class Row:
     @property
     def exclusions(self) -> list[str]:
         """Why the row is not ranked; empty if it is."""
-        reasons = ["leaky"] if self.leaky == "yes" else []
+        reasons = ["leaky"] if self.leaky == "yes" else [UNKNOWN_LEAKS] if self.apart else []
         reasons += ["random encoder"] if any(run.random_encoder for run in self.runs) else []
         return reasons + ([] if "valid" in self.predictions else ["not scored on validation"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from musicreclass.comparison.differences import label_rows
 from musicreclass.comparison.entries import Entry
-from musicreclass.comparison.rows import Row, build_rows
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.score_log import ScoreLog, SetUse, TrackSet
@@ -22,7 +22,8 @@ class Table:
 
     Attributes:
         ranked: by macro-F1 on validation, best first.
-        unranked: rows with a leaky protocol, a random encoder, or no validation score.
+        unranked: rows with a leaky protocol, a random encoder, or no validation score; and those whose leaks are unknown, if
+            another row is free of leaks.
         sizes: for each split, the number of tracks and groups: `n = 36 in 12 groups`.
         pairs: for each split, the tests of every pair of the best ranked rows; `first` and `second` are indices into `ranked`.
         test_sets: how much each test set of the rows was used.
@@ -118,11 +119,13 @@ def build_table(rows: list[Row], log: ScoreLog) -> Table:
                 row.scores |= {(split, metric): sample.estimate(metric, i) for metric in METRICS}
         mismatches += [split] if len(by_tracks) > 1 else []
     by_score = not any(tested_on_validation(row) for row in rows)
-    ranked = sorted(
-        (row for row in rows if not row.exclusions),
-        key=lambda row: (-row.scores["valid", "macro_f1"].mean if by_score else 0, row.label),
-    )
-    unranked = sorted((row for row in rows if row.exclusions), key=lambda row: row.label)
+    if any(row.leaky == "no" for row in rows if not row.exclusions):
+        for row in rows:
+            row.apart = row.leaky == "unknown"
+    ranked = in_order([row for row in rows if not row.exclusions], by_score)
+    apart = in_order([row for row in rows if row.exclusions == [UNKNOWN_LEAKS]], by_score)
+    others = [row for row in rows if row.exclusions and row.exclusions != [UNKNOWN_LEAKS]]
+    unranked = [*apart, *sorted(others, key=lambda row: row.label)]
     pairs = compare_pairs(ranked, samples)
     return Table(ranked, unranked, sizes, pairs, used_test_sets(rows, log), mismatches, by_score)
 
@@ -142,6 +145,11 @@ def used_test_sets(rows: list[Row], log: ScoreLog) -> list[SetUse]:
             tracks = TrackSet.union(run.scored_tracks("test", log) for run in runs.values())
             sets.setdefault(row.predictions["test"][0].tracks_hash, tracks)
     return [log.use_of(tracks) for tracks in sets.values()]
+
+
+def in_order(rows: list[Row], by_score: bool) -> list[Row]:
+    """Rows by macro-F1 on validation, best first, or by name."""
+    return sorted(rows, key=lambda row: (-row.scores["valid", "macro_f1"].mean if by_score else 0, row.label))
 
 
 def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from musicreclass.comparison.rows import Cost, Row, number_at
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate
@@ -18,7 +18,7 @@ NOT_ORDERED = (
     "rows are numbered, not ranked: folds are validated on the test tracks of other folds, so the test score of a row that is "
     "chosen by validation is too high"
 )
-NOT_RANKED = "not ranked: leaky splits, random encoders, and rows without a validation score"
+NOT_RANKED = "not ranked: leaky splits, unknown leaks beside rows without leaks, random encoders, and rows without a validation score"
 
 
 def interval_text(estimate: Estimate) -> str:
@@ -84,9 +84,9 @@ def leak_levels(table: Table) -> list[str]:
 
 def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
-    doubtful = row.leaky == "unknown" and leak_levels(table) != ["unknown"]
     overlap = ["pretraining overlap"] if row.overlap else []
-    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *row.cautions, *overlap]
+    doubtful = row.leaky == "unknown" and not row.apart and leak_levels(table) != ["unknown"]
+    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
 
 
 def label_with_exclusions(row: Row) -> str:

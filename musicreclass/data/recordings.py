@@ -17,6 +17,7 @@ from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
 from musicreclass.data.format_check import format_caution
+from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
 from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
@@ -184,6 +185,8 @@ class AudioData(TrackData):
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
         tracks = self._open(recordings)
+        tracks["target"], notes = class_names(tracks.target)
+        self.notes += notes
         usable = self._without_bad(tracks, self.waveforms.bad)
         unlabelled = usable & tracks.target.isna().to_numpy()
         if unlabelled.any():

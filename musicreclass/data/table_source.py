@@ -14,6 +14,9 @@ import pandas as pd
 
 from musicreclass.config.messages import nearest
 from musicreclass.data.column_checks import INDEX_COLUMN, Suspicion, named, suspicious_columns
+from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
+from musicreclass.data.names import class_names
+from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import COLUMNS, check_columns, check_returned, duplicate_ids, make_tracks, some, to_text
 from musicreclass.errors import DataError
@@ -142,6 +145,8 @@ class TableSource(TableData):
         self.dropped, self.notes = dict(table.dropped), list(table.notes)
         self._leave_out_columns(table)
         self.columns = table.columns
+        table.target, notes = class_names(to_text(table.target))
+        self.notes += notes
         usable = self._usable_rows(table)
         self.x = np.ascontiguousarray(table.x[usable], dtype=np.float32)
         ids = to_text(table.track_id)[usable]
@@ -155,13 +160,14 @@ class TableSource(TableData):
         metadata.setdefault("checksum", self._checksums(len(names)))
         tracks = make_tracks(names, to_text(table.target).iloc[first].tolist(), **metadata)
         self._set_tracks(tracks, table.split_name)
+        self._check_columns()
+        self._look_for_near_copies()
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
                 f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
                 "random and grouped splits keep copies together"
             )
-        self._check_columns()
 
     def _leave_out_columns(self, table: FeatureTable) -> None:
         """Remove the columns that are no features from a table, and say which had no name."""
@@ -212,6 +218,12 @@ class TableSource(TableData):
 
     def _name(self) -> str:
         return self.source() or type(self).__name__
+
+    def _look_for_near_copies(self) -> None:
+        sketcher = Sketcher.fit(self.x, self.columns)
+        if sketcher is not None:
+            self.sketches = Sketches(sketcher, sketcher.sketch(self.x), self.row_track.astype(np.int64))
+            self.protocol = self.protocol.with_leaks(find_near_copies(self.tracks, self.sketches), NEAR_COPIES)
 
     def _usable_rows(self, table: FeatureTable) -> np.ndarray:
         """Which rows are usable, bool (rows,); the others are counted. Infinite features become NaN."""

@@ -15,7 +15,8 @@ from pytorch_lightning import LightningDataModule
 
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.settings import SPLITS
-from musicreclass.data.leaks import Protocol, find_leaks
+from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
+from musicreclass.data.names import artist_notes
 from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store
@@ -182,6 +183,8 @@ class TrackData(LightningDataModule, ABC):
     Attributes:
         provides: the contents of a batch: `waveform`, `table`, or both.
         dataset: the published dataset of the tracks, such as `gtzan`; empty for any other.
+        max_unknown_artists: fraction of the tracks of a split that may have no known artist if the split is to count as
+            free of leaks.
         tracks: the Tracks table of the tracks in use.
         classes: the class names, sorted, followed by those that only test has; a class number is an index into this list.
         learned_classes: the number of classes that train or valid has; a network has an output for each of them.
@@ -195,6 +198,7 @@ class TrackData(LightningDataModule, ABC):
 
     provides: tuple[str, ...] = ()
     dataset = ""
+    max_unknown_artists = MAX_UNKNOWN_ARTISTS
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -238,6 +242,7 @@ class TrackData(LightningDataModule, ABC):
                 value=self.classes[0],
             )
         tracks = tracks.reset_index(drop=True)
+        self.notes += artist_notes(tracks.group)
         name, tracks["split"] = assign_splits(tracks, self.split, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
@@ -249,7 +254,7 @@ class TrackData(LightningDataModule, ABC):
                 self.notes.append(
                     f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
                 )
-        protocol = find_leaks(tracks, name)
+        protocol = find_leaks(tracks, name, self.max_unknown_artists)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
             present = set(tracks.target[tracks.split == split])
@@ -263,7 +268,19 @@ class TrackData(LightningDataModule, ABC):
         self.protocol = replace(self.protocol, cautions={**self.protocol.cautions, mark: details})
 
     def _check_splits(self, tracks: pd.DataFrame, name: str, split_name: str) -> None:
-        for split in self.needs:
+        n_unknown = int(group_of(tracks).isna().sum()) if name == "grouped" else 0
+        if n_unknown:
+            self.notes.append(f"{n_unknown} tracks of unknown artist are in train, as data/split=grouped requires")
+        required = [*self.needs, *(["test"] if self.needs and n_unknown and self.split.test > 0 else [])]
+        for split in required:
+            if not (tracks.split == split).any() and n_unknown:
+                raise DataError(
+                    f"the {split} split is empty: data/split=grouped scores tracks of known artists only, and the artist "
+                    f"of {n_unknown} of {len(tracks)} tracks is unknown; name more artists, or use data/split=random",
+                    kind="too_few_artists",
+                    key=split,
+                    value=n_unknown,
+                )
             if not (tracks.split == split).any():
                 remedy = (
                     f"assign tracks to {split} in the split column"

@@ -17,6 +17,7 @@ from musicreclass.config.messages import brief
 from musicreclass.config.settings import FeatureSettings
 from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.audio import decoding
+from musicreclass.data.known_datasets import datasets_in
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
@@ -75,7 +76,8 @@ class EmbeddedTracks(TableData):
         source.needs = self.needs
         source.setup(stage)
         self.tracks, self.classes, self.learned_classes = source.tracks, source.classes, source.learned_classes
-        overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
+        datasets = {source.dataset, *datasets_in(source.tracks)}
+        overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] in datasets]
         self.protocol = replace(source.protocol, pretraining_overlap=overlap)
         self.dropped, self.notes, self.bad_files = source.dropped, source.notes, source.bad_files
         self.columns = self.encoder.columns

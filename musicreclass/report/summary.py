@@ -149,10 +149,12 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
         ["[bold red]pretraining overlap[/]"] if overlap else []
     )
     details = [f"{mark}: {text}" for mark, text in cautions.items()]
+    checked = protocol.get("checked", [])
+    compared = [f"compared between splits: {', '.join(checked)}"] if checked else []
     return "\n".join(
         [
             ", ".join([f"split {protocol.get('split')}: {leak}", *marks]),
-            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap]),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap, *compared]),
         ]
     )
 

@@ -37,6 +37,7 @@ class Protocol(Record):
     why: list[str] = Field(default_factory=list)
     cautions: dict[str, str] = Field(default_factory=dict)
     pretraining_overlap: list[str] = Field(default_factory=list)
+    checked: list[str] = Field(default_factory=list)
 
 
 class Scores(Record):

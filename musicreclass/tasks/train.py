@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.settings import SPLITS, TrainSettings
+from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import curves_figure, save_figure
@@ -93,6 +94,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
     plan.run.save_model(plan.classifier)
     plan.run.save_tracks(plan.data.tracks)
+    if isinstance(plan.data, TableData) and plan.data.sketches is not None:
+        plan.run.save_sketches(plan.data.sketches.of_tracks((plan.data.tracks.split != "test").to_numpy()))
     with plan.stopwatch.phase("score"):
         figures = score(plan)
     record(plan, curves, monitor, figures)

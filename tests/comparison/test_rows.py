@@ -190,6 +190,25 @@ def test_labels_contain_features_of_recordings(outputs, tables):
     }
 
 
+def test_rows_of_unknown_leaks_are_ranked_apart_from_rows_without_leaks(outputs, tables):
+    make_run(outputs, "a", model="a", right=0.9, leaky="unknown")
+    make_run(outputs, "b", model="b", right=0.95, leaky="unknown")
+    make_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
+    (table,) = tables()
+    assert [row.label for row in table.ranked] == ["b", "a"]
+    assert [row.label for row in table.unranked] == ["leak"]
+    make_run(outputs, "mlp", right=0.6)
+    make_run(outputs, "svm", model="svm", right=0.5)
+    (table,) = tables()
+    assert [row.label for row in table.ranked] == ["mlp", "svm"]
+    assert [(row.label, row.exclusions) for row in table.unranked] == [
+        ("b", ["leaks unknown"]),
+        ("a", ["leaks unknown"]),
+        ("leak", ["leaky"]),
+    ]
+    assert {(pair.first, pair.second) for pairs in table.pairs.values() for pair in pairs} == {(0, 1)}
+
+
 def test_leaky_and_random_rows_are_never_ranked_or_tested(run, outputs, tables, here):
     make_run(outputs, "honest", right=0.6)
     make_run(outputs, "svm", model="svm", right=0.5)

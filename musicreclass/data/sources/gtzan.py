@@ -27,6 +27,9 @@ AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genr
                  "GTZAN/genres", "Data", "GTZAN/Data", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
+# The index names no artist for 81 of the 1000 clips, up to 12.8 % of a split of the fault-filtered lists. The artists of these
+# clips could not be identified by listeners; the lists were made so that no artist is repeated, as far as is known.
+MAX_UNKNOWN_ARTISTS = 0.15
 PROTOCOLS = ("fault_filtered", "artist_folds")
 
 
@@ -76,6 +79,8 @@ class GTZANFeatures(TableSource):
         fold: the test fold of `artist_folds`.
         policies: as in `TableSource`.
     """
+
+    max_unknown_artists = MAX_UNKNOWN_ARTISTS
 
     def __init__(
         self, root: str | None, split: dict[str, Any], seconds: int = 30, fold: int = 0, **policies: Any
@@ -160,6 +165,7 @@ class GTZAN(AudioData):
     """
 
     dataset = "gtzan"
+    max_unknown_artists = MAX_UNKNOWN_ARTISTS
 
     def __init__(self, root: str | None, split: dict[str, Any], fold: int = 0, **options: Any) -> None:
         super().__init__(split, **options)
