@@ -79,10 +79,7 @@ def load(table: str) -> Rows:
     settings = train_settings(TABLES[table])
     data = open_data(settings, resolve_profile(settings.hardware))
     tracks = data.tracks[data.tracks.split.isin(["train", "valid"])]
-    if isinstance(data, TableData):
-        x = data.x[tracks.index]
-    else:
-        x = np.stack([clip_features(path) for path in tracks.path])
+    x = data.x[tracks.index] if isinstance(data, TableData) else np.stack([clip_features(path) for path in tracks.path])
     for column in ("group", "album"):
         known = tracks[column].notna()
         if known.mean() > 0.5:
@@ -167,7 +164,9 @@ def main() -> None:
                             results.append((correct, seconds))
                     file.flush()
                     mean, seconds = np.mean(results, axis=0)
-                    print(f"{table:15}{model:15}{arguments.name:20}{repeat} {100 * mean:5.1f} {seconds:7.2f} s {n} {summary}")
+                    print(
+                        f"{table:15}{model:15}{arguments.name:20}{repeat} {100 * mean:5.1f} {seconds:7.2f} s {n} {summary}"
+                    )
 
 
 if __name__ == "__main__":

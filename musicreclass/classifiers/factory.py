@@ -15,6 +15,7 @@ from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.network_builder import check_network_arguments
+from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
@@ -40,13 +41,14 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     """An unfitted Classifier for the `_target_` of `model`.
 
     Args:
-        settings: checked.
+        settings: checked; each `auto` is resolved for the data.
         profile: how the machine is used.
         data: set up; has the classes and the features.
 
     Raises:
         ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
+    settings = resolve_auto(settings, sizes_of(data))
     target = str(settings.model.target)
     imported = import_class(target, "model._target_", is_model, MODEL_RULE)
     card = make_card(settings.model, data)
@@ -69,6 +71,13 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
+
+
+def sizes_of(data: TrackData) -> Sizes:
+    """The sizes of the training split, which values of presets depend on."""
+    counts = data.tracks.target[data.tracks.split == "train"].value_counts()
+    features = len(data.columns) if isinstance(data, TableData) else 0
+    return Sizes(data.size("train"), features, len(data.classes), int(counts.min()))
 
 
 def is_model(kind: type) -> bool:

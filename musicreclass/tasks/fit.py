@@ -58,7 +58,7 @@ class FitReports:
     """
 
     def __init__(self, plan: RunPlan, curves: Curves, monitor: Monitor, on_epoch: LogEpoch | None) -> None:
-        self.run, self.batch_size = plan.run, plan.settings.trainer.batch_size
+        self.run, self.batch_size = plan.run, plan.settings.trainer.tracks_per_step
         self.curves, self.monitor, self.on_epoch = curves, monitor, on_epoch
 
     def repeat_epochs(self) -> None:
