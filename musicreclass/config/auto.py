@@ -51,7 +51,16 @@ def batch_size(sizes: Sizes) -> int:
     return 32 if sizes.features and sizes.tracks <= SMALL else 64
 
 
-BOOSTING: dict[str, Rule] = {}
+BOOSTING: dict[
+    str, Rule
+] = {  # a validation split of few tracks stops too early, so small tables get a fixed number of rounds
+    "n_estimators": steps(300, 500),
+    "learning_rate": steps(0.1, 0.3),
+    "max_depth": steps(4, 6),
+    "subsample": steps(0.8, 1.0),
+    "colsample_bytree": steps(0.2, 1.0),
+    "early_stopping_rounds": steps(None, 25),
+}
 MODEL_RULES: dict[str, dict[str, Rule]] = {  # by `_target_`
     "musicreclass.models.mlp.MLP": {"dropout": steps(0.5, 0.3)},
     "sklearn.calibration.CalibratedClassifierCV": {"cv": calibration_folds},
