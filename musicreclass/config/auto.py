@@ -51,6 +51,11 @@ def batch_size(sizes: Sizes) -> int:
     return 32 if sizes.features and sizes.tracks <= SMALL else 64
 
 
+def tree_features(sizes: Sizes) -> float:
+    """For small tables a fifth of the features for each tree, but at least ten of them, or all."""
+    return 1.0 if sizes.tracks > SMALL else round(min(1.0, max(0.2, 10 / max(1, sizes.features))), 2)
+
+
 BOOSTING: dict[
     str, Rule
 ] = {  # a validation split of few tracks stops too early, so small tables get a fixed number of rounds
@@ -58,7 +63,7 @@ BOOSTING: dict[
     "learning_rate": steps(0.1, 0.3),
     "max_depth": steps(4, 6),
     "subsample": steps(0.8, 1.0),
-    "colsample_bytree": steps(0.2, 1.0),
+    "colsample_bytree": tree_features,
     "early_stopping_rounds": steps(None, 25),
 }
 MODEL_RULES: dict[str, dict[str, Rule]] = {  # by `_target_`

@@ -65,6 +65,14 @@ def test_calibration_has_a_track_of_each_class_in_every_fold(sizes, more):
     assert rule(sizes) <= rule(larger)
 
 
+@given(SIZES, st.integers(0, 1_000))
+def test_trees_see_a_smaller_fraction_of_more_features(sizes, more):
+    rule = MODEL_RULES["xgboost.XGBClassifier"]["colsample_bytree"]
+    wider = Sizes(sizes.tracks, sizes.features + more, sizes.classes, sizes.smallest_class)
+    assert rule(sizes) >= rule(wider)
+    assert rule(sizes) * sizes.features >= min(sizes.features, 9.5)  # ten, rounded
+
+
 def test_folds_of_nearly_equal_size_get_equal_values():
     for tracks in (400, SMALL * 3 // 4, SMALL * 4 // 3, 20_000):
         near = [Sizes(n, 57, 10, 30) for n in (tracks, tracks * 49 // 50, tracks * 51 // 50)]
