@@ -1,8 +1,8 @@
-"""Cross-validates the presets of conf/model/ on training data: `python -m tools.presets --out FILE.csv`.
+"""Cross-validates the presets of conf/model/ on training data, before and after the change of this version.
 
-Six folds, grouped by artist (by album where artists are unknown, else stratified by genre): four for training, one for early
-stopping and the choice of the epoch, one to score. Test tracks are never read. `--table` and `--model` select; further arguments are
-overrides, such as `model.max_depth=4`.
+`MUSICRECLASS_DATA=DIR python -m tools.presets FILE.csv`; DIR holds GTZAN/, GTZAN_excerpts/ and FMA/. Six folds, grouped by artist (by
+album where artists are unknown, else stratified by genre): four for training, one for early stopping and the choice of the epoch, one
+to score. Test tracks are not used.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -31,7 +34,14 @@ from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.tasks.open_data import open_data
 
 FOLDS = 6
-MODELS = ("logreg", "svm", "random_forest", "xgboost", "mlp")
+BOOSTING = ("n_estimators=500", "learning_rate=0.3", "max_depth=6", "subsample=1.0", "colsample_bytree=1.0", "early_stopping_rounds=25")  # fmt: skip
+BEFORE: dict[str, list[str]] = {  # the presets of the previous version, as overrides; empty if unchanged
+    "logreg": [],
+    "svm": ["model.cv=3"],
+    "random_forest": [],
+    "xgboost": [f"model.{value}" for value in BOOSTING],
+    "mlp": ["model.dropout=0.3", "trainer.batch_size=64"],
+}
 TABLES: dict[str, list[str]] = {  # overrides that open the table; data.root is set by MUSICRECLASS_DATA
     "gtzan57": ["data=gtzan_features"],
     "musicnn200": ["data=gtzan", "data.root=${paths.data}/GTZAN_excerpts", "features=musicnn"],
@@ -39,18 +49,19 @@ TABLES: dict[str, list[str]] = {  # overrides that open the table; data.root is 
     "excerpts518": ["data=gtzan", "data.root=${paths.data}/GTZAN_excerpts", "model=cnn"],
     "fma_mfcc": ["data=fma_features", "data.feature_sets=[mfcc]"],
     "demo": ["data=demo"],
-    "synthetic": [],
     "synthetic_5000": [],
-    "synthetic_1000": [],
+    "synthetic_20000": [],
 }
-SYNTHETIC_ROWS = {"synthetic": 20_000, "synthetic_5000": 5_000, "synthetic_1000": 1_000}
+SYNTHETIC_ROWS = {"synthetic_5000": 5_000, "synthetic_20000": 20_000}
 
 
+@dataclass(frozen=True)
 class Rows:
-    """Rows with targets and groups."""
+    """Features, class names and groups of the rows of a table."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, group: np.ndarray) -> None:
-        self.x, self.y, self.group = x, y, group
+    x: np.ndarray
+    y: np.ndarray
+    group: np.ndarray
 
 
 class Fold(TableSource):
@@ -124,8 +135,8 @@ def folds(rows: Rows, repeat: int) -> Iterator[np.ndarray]:
         yield np.where(offset == 0, "test", np.where(offset == 1, "valid", "train"))
 
 
-def score(settings: TrainSettings, rows: Rows, split: np.ndarray) -> tuple[float, float, int, dict[str, object]]:
-    """Accuracy on the scored fold, seconds of the fit, training rows, and what the fit reports."""
+def score(settings: TrainSettings, rows: Rows, split: np.ndarray) -> tuple[float, float, int]:
+    """Accuracy on the scored fold, seconds of the fit, and the number of training tracks."""
     data = Fold(rows, split)
     data.setup("fit")
     profile = resolve_profile(settings.hardware)
@@ -136,37 +147,56 @@ def score(settings: TrainSettings, rows: Rows, split: np.ndarray) -> tuple[float
         seconds = time.perf_counter() - start
     _, x, y = data.arrays("test")
     correct = float((classifier.predict_proba(x).argmax(1) == y).mean())
-    return correct, seconds, data.size("train"), classifier.fit_summary
+    return correct, seconds, data.size("train")
+
+
+def cross_validate(tables: list[str], models: list[str], repeats: int, limit: int, out: Path) -> None:
+    """Append a line for each fit: table, model, before or after, repeat, fold, training tracks, accuracy, seconds."""
+    for table, model, repeat in product(tables, models, range(repeats)):
+        for fold, split in enumerate(list(folds(load(table), repeat))[:limit]):
+            for name, overrides in (("before", BEFORE[model]), ("after", [])):
+                if name == "after" or overrides:
+                    settings = train_settings([f"model={model}", f"seed={repeat}", "hardware=cpu", *overrides])
+                    accuracy, seconds, tracks = score(settings, load(table), split)
+                    with out.open("a", newline="") as file:
+                        csv.writer(file).writerow(
+                            [table, model, name, repeat, fold, tracks, accuracy, round(seconds, 2)]
+                        )
+
+
+def markdown(file: Path) -> str:
+    """Mean accuracies in percent, with the difference and its standard error over folds where a preset has changed."""
+    columns = ["table", "model", "name", "repeat", "fold", "tracks", "accuracy", "seconds"]
+    scores = pd.read_csv(file, names=columns).drop_duplicates(columns[:5], keep="last")
+    lines = ["| table | training tracks | preset | folds | before | after | difference |", "|" + " --- |" * 7]
+    for (table, model), rows in scores.groupby(["table", "model"], sort=False):
+        by_name = rows.pivot(index=["repeat", "fold"], columns="name", values="accuracy") * 100
+        after, cells = by_name["after"], ["", ""]
+        if "before" in by_name:
+            difference = (after - by_name["before"]).dropna()
+            cells = [f"{by_name['before'].mean():.1f}"]
+            cells.append(f"{difference.mean():+.1f} ±{difference.std() / np.sqrt(len(difference)):.1f}")
+        result = f"{after.mean():.1f} (sd {after.std():.1f})"
+        lines.append(
+            f"| {table} | {rows.tracks.median():.0f} | {model} | {len(after)} | {cells[0]} | {result} | {cells[1]} |"
+        )
+    return "\n".join(lines).replace("nan", "-")
 
 
 def main() -> None:
-    """Score each preset on each table, a line of CSV per fold."""
+    """Cross-validate, or only print the table of a file that exists."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", nargs="+", default=list(TABLES), choices=TABLES)
-    parser.add_argument("--model", nargs="+", default=list(MODELS))
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("out", type=Path, help="CSV file; results are appended")
+    parser.add_argument("--table", nargs="*", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--model", nargs="*", default=list(BEFORE), choices=list(BEFORE))
+    parser.add_argument("--repeats", type=int, default=1, help="divisions into folds, each with its own seed")
     parser.add_argument("--folds", type=int, default=FOLDS, help="score only the first folds")
-    parser.add_argument("--name", default="preset")
-    arguments, overrides = parser.parse_known_args()
+    parser.add_argument("--print", action="store_true", help="only print the table of the file")
+    arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    with arguments.out.open("a", newline="") as file:
-        writer = csv.writer(file)
-        for table in arguments.table:
-            for model in arguments.model:
-                for repeat in range(arguments.repeats):
-                    settings = train_settings([f"model={model}", f"seed={repeat}", "hardware=cpu", *overrides])
-                    results = []
-                    for i, split in enumerate(folds(load(table), repeat)):
-                        if i < arguments.folds:
-                            correct, seconds, n, summary = score(settings, load(table), split)
-                            writer.writerow([table, model, arguments.name, repeat, i, n, correct, seconds])
-                            results.append((correct, seconds))
-                    file.flush()
-                    mean, seconds = np.mean(results, axis=0)
-                    print(
-                        f"{table:15}{model:15}{arguments.name:20}{repeat} {100 * mean:5.1f} {seconds:7.2f} s {n} {summary}"
-                    )
+    if not arguments.print:
+        cross_validate(arguments.table, arguments.model, arguments.repeats, arguments.folds, arguments.out)
+    print(markdown(arguments.out))
 
 
 if __name__ == "__main__":

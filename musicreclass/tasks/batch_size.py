@@ -52,9 +52,8 @@ def try_model(name: str, settings: TrainSettings) -> str:
         the memory that a step takes, and which batch size or micro-batch fits, in two lines.
     """
     settings, profile = use_machine(settings)
-    settings = resolve_auto(settings, LARGE_TABLE)
     module, batch = synthetic(settings, profile)
-    batch_size = settings.trainer.tracks_per_step
+    batch_size = len(batch[0])
     limit = max(LIMIT, batch_size) if profile.device.type == "cuda" else batch_size
     result = measure_micro_batch(module, batch, profile, limit)
     reads = f"a table of {FEATURES} features"
@@ -77,6 +76,7 @@ def try_model(name: str, settings: TrainSettings) -> str:
 
 def synthetic(settings: TrainSettings, profile: Profile) -> tuple[GenreModule, Batch]:
     """A module as it would be trained, and a batch of silence or zeros, on the profile's device."""
+    settings = resolve_auto(settings, LARGE_TABLE)
     model, data, batch_size, device = settings.model, settings.data, settings.trainer.tracks_per_step, profile.device
     reads_audio = model.input == "waveform"
     classes, columns = ([str(k) for k in range(n)] for n in (CLASSES, FEATURES))
