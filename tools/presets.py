@@ -92,9 +92,9 @@ def load(table: str) -> Rows:
     tracks = data.tracks[data.tracks.split.isin(["train", "valid"])]
     x = data.x[tracks.index] if isinstance(data, TableData) else np.stack([clip_features(path) for path in tracks.path])
     for column in ("group", "album"):
-        known = tracks[column].notna()
-        if known.mean() > 0.5:
-            group = tracks[column].where(known, tracks.track_id)
+        named = tracks[column].notna()
+        if named.mean() > 0.5:
+            group = tracks[column].where(named, tracks.track_id)
             return Rows(x, tracks.target.to_numpy(str), group.to_numpy(str))
     return Rows(x, tracks.target.to_numpy(str), tracks.track_id.to_numpy(str))
 
