@@ -132,3 +132,13 @@ def test_a_run_records_and_is_defined_by_the_resolved_values(run, table, here):
         assert (folder / "status.json").read_bytes() == written
     assert run("train", *arguments, "model.max_depth=3").code == 0
     assert len(list((here / "outputs").glob("table-xgboost-*"))) == 2
+
+
+def test_large_tables_keep_the_values_that_the_benchmarks_measured():
+    """The speed goals of benchmarks/README.md at 20,000 tracks hold for these."""
+    large = Sizes(20_000, 518, 16, 400)
+    model = resolve_auto(train_settings(["model=xgboost"]), large).model
+    keys = ("n_estimators", "learning_rate", "max_depth", "subsample", "colsample_bytree", "early_stopping_rounds")
+    assert [getattr(model, key) for key in keys] == [500, 0.3, 6, 1.0, 1.0, 25]
+    mlp = resolve_auto(train_settings(["model=mlp"]), large)
+    assert (mlp.model.as_dict()["dropout"], mlp.trainer.batch_size) == (0.3, 64)
