@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.check import train_settings
 
 TRACKS, VALID, FEATURES, CLASSES, ROUNDS, REPEATS = 20_000, 4_000, 518, 16, 100, 1
@@ -33,7 +34,7 @@ def fit(settings: dict[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[float, 
 
 
 def main() -> None:
-    model = train_settings(["model=xgboost"]).model
+    model = resolve_auto(train_settings(["model=xgboost"]), Sizes(TRACKS, FEATURES, CLASSES, 100)).model
     preset = model.arguments(*model.about, "n_estimators", "early_stopping_rounds", "n_jobs")
     x, y = make()
     presets: dict[str, dict[str, Any]] = {"XGBoost's defaults": {}, "preset": preset}

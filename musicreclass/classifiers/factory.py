@@ -17,6 +17,7 @@ from musicreclass.classifiers.estimator_check import check_boosting, check_param
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.network_builder import check_network_arguments
+from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import ModelSettings, TrainSettings
@@ -39,18 +40,21 @@ CLASSES: dict[str, type[Classifier]] = {
     "boosted": BoostedClassifier,
 }
 
+EXAMPLE_SIZES = Sizes(tracks=1000, features=100, classes=10, smallest_class=100)  # of a check without data
+
 
 def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData) -> Classifier:
     """An unfitted Classifier for the `_target_` of `model`.
 
     Args:
-        settings: checked.
+        settings: checked; each `auto` is resolved for the data.
         profile: how the machine is used.
         data: set up; has the classes and the features.
 
     Raises:
         ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
+    settings = resolve_auto(settings, sizes_of(data))
     target = str(settings.model.target)
     imported = model_class(settings)
     card = make_card(settings.model, data)
@@ -81,6 +85,7 @@ def check_model(settings: TrainSettings, threads: int) -> None:
     Raises:
         ConfigError: if the target cannot be imported, is no model, or rejects its arguments.
     """
+    settings = resolve_auto(settings, EXAMPLE_SIZES)
     if issubclass(model_class(settings), nn.Module):
         try_training_settings(settings)
     else:
@@ -101,6 +106,13 @@ def model_class(settings: TrainSettings) -> type:
     if target.startswith("xgboost.") and target not in TARGETS:
         raise invalid_target("model._target_", target, f"is not supported; use {TARGETS[0]}")
     return imported
+
+
+def sizes_of(data: TrackData) -> Sizes:
+    """The sizes of the training split, which values of presets depend on."""
+    counts = data.tracks.target[data.tracks.split == "train"].value_counts()
+    features = len(data.columns) if isinstance(data, TableData) else 0
+    return Sizes(data.size("train"), features, len(data.classes), int(counts.min()))
 
 
 def is_model(kind: type) -> bool:

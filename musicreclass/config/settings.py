@@ -253,7 +253,9 @@ class MLPSettings(ModelSettings):
     """A multilayer perceptron over a feature table."""
 
     hidden: list[Width] = setting("widths of the hidden layers")
-    dropout: Probability = setting("probability of dropping a hidden unit in training")
+    dropout: Probability | Auto = setting(
+        "probability of dropping a hidden unit in training; auto: by the number of tracks"
+    )
 
 
 class CNNSettings(ModelSettings):
@@ -296,17 +298,25 @@ class OpenJMLASettings(ModelSettings):
 class XGBoostSettings(ModelSettings):
     """Boosted trees; XGBoost checks most of these only during training, and some not at all."""
 
-    n_estimators: Count | None = setting("maximum number of boosting rounds; the best round on validation is used")
-    learning_rate: Annotated[float, Gt(0), Le(1)] | None = setting("shrinkage of each tree")
-    max_depth: Annotated[int, Ge(0), Le(1000)] | None = setting("maximum depth of a tree; 0: no limit")
+    n_estimators: Count | Auto | None = setting(
+        "maximum number of boosting rounds; with early stopping the best on validation is used"
+    )
+    learning_rate: Annotated[float, Gt(0), Le(1)] | Auto | None = setting("shrinkage of each tree")
+    max_depth: Annotated[int, Ge(0), Le(1000)] | Auto | None = setting("maximum depth of a tree; 0: no limit")
     max_bin: Annotated[int, Ge(2), Le(65_536)] | None = setting("maximum number of histogram bins per feature")
-    subsample: Annotated[float, Gt(0), Le(1)] | None = setting("fraction of tracks used for each tree")
-    colsample_bytree: Annotated[float, Gt(0), Le(1)] | None = setting("fraction of features used for each tree")
-    early_stopping_rounds: Count | None = setting(
+    subsample: Annotated[float, Gt(0), Le(1)] | Auto | None = setting("fraction of tracks used for each tree")
+    colsample_bytree: Annotated[float, Gt(0), Le(1)] | Auto | None = setting("fraction of features used for each tree")
+    early_stopping_rounds: Count | Auto | None = setting(
         "stop after this many rounds without a better validation loss; null: never"
     )
     num_parallel_tree: Annotated[int, Ge(1), Le(1000)] | None = setting("trees grown in each round")
     random_state: Seed | None = setting("seed of the trees")
+
+
+class CalibratedSettings(ModelSettings):
+    """An estimator with calibrated probabilities."""
+
+    cv: Annotated[int, Ge(2)] | Auto = setting("folds of the calibration; auto: by the number of tracks")
 
 
 class FeatureSettings(Weighted):
@@ -447,12 +457,18 @@ class TrainerSettings(EncoderSettings):
     """How networks are trained; estimators ignore these settings."""
 
     max_epochs: Count = setting("maximum number of epochs")
-    batch_size: Count = setting("effective batch: tracks per optimizer step")
+    batch_size: Count | Auto = setting("effective batch: tracks per optimizer step; auto: by the number of tracks")
     monitor: Literal["valid/loss", "valid/accuracy", "valid/macro_f1", "train/loss"] = setting(
         "metric that selects the best epoch and controls early stopping and scheduler=plateau"
     )
     label_smoothing: Annotated[float, Ge(0), Le(1)] = setting("label smoothing, applied to the training loss only")
     gradient_clip_norm: Positive | None = setting("maximum gradient norm; null: no clipping")
+
+    @property
+    def tracks_per_step(self) -> int:
+        """The effective batch; `auto` must have been resolved."""
+        assert self.batch_size != "auto"
+        return self.batch_size
 
 
 class PathSettings(Section):
@@ -529,6 +545,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
     "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,
     "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint": OpenJMLAEncoderSettings,
+    "sklearn.calibration.CalibratedClassifierCV": CalibratedSettings,
     "xgboost.XGBClassifier": XGBoostSettings,
     "xgboost.sklearn.XGBClassifier": XGBoostSettings,
 }

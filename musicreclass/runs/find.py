@@ -6,10 +6,11 @@ import csv
 import os
 from pathlib import Path
 
+from musicreclass.config.auto import resolve_auto
 from musicreclass.config.settings import TrainSettings
 from musicreclass.runs.files import unreadable
 from musicreclass.runs.folder import Run
-from musicreclass.runs.signature import remembered_fingerprint, run_folder, signature
+from musicreclass.runs.signature import remembered_data, run_folder, signature
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -45,9 +46,11 @@ def finished_run(settings: TrainSettings) -> Run | None:
     Raises:
         RunError: if the run folder has a damaged file or a newer format.
     """
-    fingerprint = None if settings.force else remembered_fingerprint(settings)
-    if fingerprint is None:
+    remembered = None if settings.force else remembered_data(settings)
+    if remembered is None:
         return None
+    fingerprint, sizes = remembered
+    settings = resolve_auto(settings, sizes)
     run = Run(run_folder(settings, fingerprint))
     if run.state != "done" or run.identity.signature != signature(settings, fingerprint):
         return None

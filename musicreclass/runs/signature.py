@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from musicreclass.config.auto import Sizes
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
@@ -98,8 +100,8 @@ def hashed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint: str, opened: float) -> None:
-    """Store the fingerprint of the data with the versions of the files it was read from.
+def remember_data(settings: TrainSettings, files: list[Path], fingerprint: str, sizes: Sizes, opened: float) -> None:
+    """Store the fingerprint and the sizes of the data with the versions of the files it was read from.
 
     Sources and encoders outside this package are always read again, since they may read files that `files` does not list. So is
     data of which a file has changed since it was opened: what was read may be older.
@@ -108,6 +110,7 @@ def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint
         settings: of the run.
         files: that were read.
         fingerprint: of their content.
+        sizes: of the training split.
         opened: when reading began, as `time.time()`.
     """
     targets = [settings.data.target, settings.features.target]
@@ -117,15 +120,15 @@ def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint
         with suppress(OSError):  # it will be computed again
             memo = _memo_file(settings)
             memo.parent.mkdir(parents=True, exist_ok=True)
-            write_json(memo, {"files": versions, "fingerprint": fingerprint})
+            write_json(memo, {"files": versions, "fingerprint": fingerprint, "sizes": asdict(sizes)})
 
 
-def remembered_fingerprint(settings: TrainSettings) -> str | None:
-    """The stored fingerprint of the data; None if there is none, or a file has changed since."""
+def remembered_data(settings: TrainSettings) -> tuple[str, Sizes] | None:
+    """The stored fingerprint and sizes of the data; None if there are none, or a file has changed since."""
     with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
         memo = json.loads(_memo_file(settings).read_text(encoding="utf-8"))
         if all(FileVersion.of(Path(path)) == tuple(version) for path, version in memo["files"].items()):
-            return str(memo["fingerprint"])
+            return str(memo["fingerprint"]), Sizes(**memo["sizes"])
     return None
 
 

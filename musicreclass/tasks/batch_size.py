@@ -8,6 +8,7 @@ import torch
 
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network_builder import make_augmentation, make_network
+from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.config.tree import Tree
@@ -19,6 +20,7 @@ from musicreclass.training.callbacks import measure_micro_batch
 from musicreclass.training.module import GenreModule, TrainingPlan
 
 FEATURES, CLASSES = 518, 10  # of a synthetic table
+LARGE_TABLE = Sizes(20_000, FEATURES, CLASSES, 100)  # for settings that depend on the data
 LIMIT = 4096  # tracks to try on a GPU; on a CPU, which gains nothing from more, a batch
 
 
@@ -51,7 +53,7 @@ def try_model(name: str, settings: TrainSettings) -> str:
     """
     settings, profile = use_machine(settings)
     module, batch = synthetic(settings, profile)
-    batch_size = settings.trainer.batch_size
+    batch_size = len(batch[0])
     limit = max(LIMIT, batch_size) if profile.device.type == "cuda" else batch_size
     result = measure_micro_batch(module, batch, profile, limit)
     reads = f"a table of {FEATURES} features"
@@ -74,7 +76,8 @@ def try_model(name: str, settings: TrainSettings) -> str:
 
 def synthetic(settings: TrainSettings, profile: Profile) -> tuple[GenreModule, Batch]:
     """A module as it would be trained, and a batch of silence or zeros, on the profile's device."""
-    model, data, batch_size, device = settings.model, settings.data, settings.trainer.batch_size, profile.device
+    settings = resolve_auto(settings, LARGE_TABLE)
+    model, data, batch_size, device = settings.model, settings.data, settings.trainer.tracks_per_step, profile.device
     reads_audio = model.input == "waveform"
     classes, columns = ([str(k) for k in range(n)] for n in (CLASSES, FEATURES))
     card = ModelCard("network", str(model.target), model.arguments(*model.about), model.input, classes, columns)

@@ -58,7 +58,7 @@ class FitReports:
     """
 
     def __init__(self, plan: RunPlan, curves: Curves, monitor: Monitor, on_epoch: LogEpoch | None) -> None:
-        self.run, self.batch_size = plan.run, plan.settings.trainer.batch_size
+        self.run, self.trainer = plan.run, plan.settings.trainer
         self.curves, self.monitor, self.on_epoch = curves, monitor, on_epoch
 
     def repeat_epochs(self) -> None:
@@ -77,7 +77,7 @@ class FitReports:
     def note_micro_batch(self, size: int | None) -> None:
         """Write the tracks per forward pass to identity.json; None if they are the whole batch."""
         self.run.check_lock()
-        micro_batch = None if size is None or size >= self.batch_size else size
+        micro_batch = None if size is None or size >= self.trainer.tracks_per_step else size
         self.run.write_identity(replace(self.run.identity, micro_batch=micro_batch))
 
     def show_clips(self, spectrograms: np.ndarray, names: list[str], seconds_per_frame: float) -> None:

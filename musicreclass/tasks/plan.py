@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from musicreclass.classifiers.base import Classifier
-from musicreclass.classifiers.factory import build_classifier, check_model
+from musicreclass.classifiers.factory import build_classifier, check_model, sizes_of
+from musicreclass.config.auto import auto_values, resolve_auto
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
@@ -20,7 +22,7 @@ from musicreclass.runs.code_version import code_version, library_versions, user_
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
-from musicreclass.runs.signature import remember_fingerprint, run_folder, signature
+from musicreclass.runs.signature import remember_data, run_folder, signature
 from musicreclass.storage.store import rereading
 from musicreclass.tasks.open_data import open_data
 from musicreclass.version import __version__
@@ -31,7 +33,8 @@ class RunPlan:
     """A run that has not started.
 
     Attributes:
-        settings: with the precision that the machine allows.
+        settings: with the precision that the machine allows, and no `auto` that depends on the data.
+        auto: the values that replaced `auto`, by dotted key.
         profile: how the machine is used.
         data: set up.
         classifier: not fitted.
@@ -41,6 +44,7 @@ class RunPlan:
     """
 
     settings: TrainSettings
+    auto: dict[str, Any]
     profile: Profile
     data: TrackData
     classifier: Classifier
@@ -64,9 +68,11 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
     opened = time.time()
     with stopwatch.phase("data"), rereading(settings.force):
         data = open_data(settings, profile)
-        fingerprint = data.fingerprint()
+        fingerprint, sizes = data.fingerprint(), sizes_of(data)
+        remember_data(settings, data.files(), fingerprint, sizes, opened)
+        auto = auto_values(settings, sizes)
+        settings = resolve_auto(settings, sizes)
         signed = signature(settings, fingerprint)
-    remember_fingerprint(settings, data.files(), fingerprint, opened)
     seed_global_state(settings.seed)  # a user's network may draw its weights from it
     classifier = build_classifier(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
@@ -84,7 +90,8 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         micro_batch_setting=micro_batch,
         processes=processes(settings.hardware),
     )
-    return RunPlan(settings, profile, data, classifier, Run(run_folder(settings, fingerprint)), identity, stopwatch)
+    run = Run(run_folder(settings, fingerprint))
+    return RunPlan(settings, auto, profile, data, classifier, run, identity, stopwatch)
 
 
 def holds_run(plan: RunPlan) -> bool:

@@ -79,6 +79,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     """Fit, save, score and record, inside the run's session."""
     for line in plan.profile.why:
         log.info("hardware: %s", line)
+    if plan.auto:
+        log.info("auto: %s", plan.auto)
     for line in plan.profile.warnings:
         log.warning(line)
     note_random_weights(plan)
@@ -127,6 +129,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
         "dropped": data.dropped,
         "notes": data.notes,
         "model": summary,
+        "auto": plan.auto,
         "features": len(plan.classifier.card.columns) or None,
         "profile": plan.profile.as_dict(),
         "monitor": monitor.summary(),

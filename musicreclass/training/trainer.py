@@ -62,8 +62,8 @@ class FitSettings:
         plan = TrainingPlan(
             optimizer=settings.optimizer,
             scheduler=settings.scheduler,
-            batch_size=trainer.batch_size,
-            steps=trainer.max_epochs * -(-tracks // trainer.batch_size),
+            batch_size=trainer.tracks_per_step,
+            steps=trainer.max_epochs * -(-tracks // trainer.tracks_per_step),
             seed=settings.seed,
             monitor=trainer.monitor,
             mode="min" if trainer.monitor.endswith("loss") else "max",

@@ -263,7 +263,7 @@ def test_help_lists_groups_options_and_settings_with_their_help(run):
     assert result.code == 0
     for word in ("model", "[mlp]", "random_forest", "trainer.max_epochs=40", "--config-dir"):
         assert word in result.out
-    explained = [line for line in result.out.splitlines() if line.startswith("  trainer.batch_size=64 ")]
+    explained = [line for line in result.out.splitlines() if line.startswith("  trainer.batch_size=auto ")]
     assert "effective batch" in explained[0]
 
 

@@ -104,7 +104,9 @@ def test_every_problem_is_collected():
 
 
 def test_settings_that_cannot_change_a_result_are_not_signed():
-    settings = parse("train", config("data=folder", "data.root=x", "features=musicnn", "model=xgboost"))
+    settings = parse(
+        "train", config("data=folder", "data.root=x", "features=musicnn", "model=xgboost", "model.max_depth=6")
+    )
     assert isinstance(settings, TrainSettings)
     assert not {"root", "store", "cache", "workers", "provides", "on_bad_file"} & set(settings.data.signed())
     assert not {"folder", "wheel", "batch_size", "cache"} & set(settings.features.signed())

@@ -51,7 +51,14 @@ def command(folder: Path, *overrides: str) -> list[str]:
             f"features.window_seconds={WINDOW}", *overrides]  # fmt: skip
 
 
-TABLE = ("model=mlp", "model.scale=false", "model.hidden=[256]", "trainer.max_epochs=4", "trainer.batch_size=5")
+TABLE = (
+    "model=mlp",
+    "model.scale=false",
+    "model.hidden=[256]",
+    "model.dropout=0.3",
+    "trainer.max_epochs=4",
+    "trainer.batch_size=5",
+)
 LOOP = ("model=openjmla", "model.checkpoint=random", f"model.window_seconds={WINDOW}", f"data.clip_seconds={SECONDS}",
         "trainer.max_epochs=4", "trainer.batch_size=5", "logger=none")  # fmt: skip
 

@@ -234,7 +234,9 @@ def test_settings_that_change_a_signature(here):
 
 def test_signatures_do_not_change_between_versions(here):
     """Fails when a key with a default joins the signature, since existing runs would not be found. Do not sign such a key."""
-    settings = settings_for("data=table", "data.path=x.csv", "model=xgboost")
+    values = ("n_estimators=500", "learning_rate=0.3", "max_depth=6", "subsample=1.0", "colsample_bytree=1.0")
+    overrides = [f"model.{value}" for value in (*values, "early_stopping_rounds=25")]
+    settings = settings_for("data=table", "data.path=x.csv", "model=xgboost", *overrides)
     assert signature(settings, "abc") == "bf470ec9a2a0"
 
 

@@ -14,8 +14,8 @@ import pytest
 from musicreclass.config.check import Check
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
+from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
-from musicreclass.runs.signature import signature
 from tests.conftest import settings_for, table_overrides
 
 SEARCHES = [p.stem for p in (Path(__file__).parents[2] / "conf" / "search").glob("*.yaml")]
@@ -141,7 +141,9 @@ def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
     arguments = shlex.split(file.read_text())
     assert arguments[:3] == ["musicreclass", "train", "-m"]
     assert arguments[-2:] == ["seed=1,2,3,4,5", "evaluate=[valid,test]"]
-    assert signature(settings_for(*arguments[3:-2]), best.identity.fingerprint) == best.identity.signature
+    finished = finished_run(settings_for(*arguments[3:-2]))
+    assert finished is not None
+    assert finished.folder.resolve() == best.folder.resolve()
     assert problems(*arguments[3:]) == []
 
 
