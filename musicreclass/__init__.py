@@ -204,7 +204,7 @@ def evaluate(
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
         >>> sorted(mrc.evaluate(run, "test"))[:3]
-        ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
+        ['absent_classes', 'accuracy', 'accuracy_ci95']
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
     from musicreclass.tasks.python_arguments import as_list, check_flags, check_split

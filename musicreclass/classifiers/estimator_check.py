@@ -115,9 +115,9 @@ def rejected(error: Exception, key: str, values: dict[str, Any] | None = None) -
     parameter = next(filter(None, named.groups()), "") if named else ""
     parameter = ALIASES.get(parameter, parameter)
     if not parameter:
-        words = re.findall(r"[\w.:-]+", text)
+        tokens = re.findall(r"[\w.:-]+", text)
         parameter = next(
-            (name for name, value in (values or {}).items() if name in words or parts(value) & {*words}), ""
+            (name for name, value in (values or {}).items() if name in tokens or parts(value) & {*tokens}), ""
         )
     full = f"{key}.{parameter}" if parameter else key
     return ConfigError([Problem(f"{full}: {text}", "invalid_value", full)])

@@ -198,7 +198,6 @@ def try_schedule(scheduler: Any, optimizer: torch.optim.Optimizer) -> None:
             rates = [group["lr"] for group in optimizer.param_groups]
             if not all(0 <= rate <= MAX_RATE for rate in rates):
                 raise ValueError(f"the learning rate becomes {rates[0]}; it must be from 0 to {MAX_RATE}")
-            optimizer.step()
             scheduler.step(*([1.0] if needs_metric else []))
 
 

@@ -239,9 +239,9 @@ class Check:
                 try:
                     self._compose([*groups, text])
                 except ConfigError as error:
-                    key, reason = text.partition("=")[0].lstrip("+~"), error.problems[0].message
-                    line = reason if text in reason else f"{text}: {reason}"
-                    problems.append(Problem(line, error.kind, key))
+                    problem = error.problems[0]
+                    line = problem.message if text in problem.message else f"{text}: {problem.message}"
+                    problems.append(replace(problem, message=line, key=text.partition("=")[0].lstrip("+~")))
             if not problems:  # only together
                 raise
             raise ConfigError(problems) from None

@@ -34,13 +34,13 @@ class Sketcher:
 
     Attributes:
         columns: the names of all features.
-        kept: indices of the features that vary continuously, int64 (k,).
+        varying: indices of the features that vary continuously, int64 (k,).
         center, scale: of these, float64 (k,).
         projection: float32 (k, size).
     """
 
     columns: list[str]
-    kept: np.ndarray
+    varying: np.ndarray
     center: np.ndarray
     scale: np.ndarray
     projection: np.ndarray
@@ -58,28 +58,30 @@ class Sketcher:
         """
         rows = np.linspace(0, len(x) - 1, min(len(x), FIT_ROWS)).astype(int)
         sample = np.sort(x[rows].astype(np.float64), axis=0)  # NaN last
-        known = np.isfinite(sample).sum(0)
-        most_common = np.array([_longest_run(sample[:n, j]) for j, n in enumerate(known)])
-        usable = (known > len(rows) / 2) & (most_common <= np.maximum(3, MAX_COMMON * len(rows)))
+        n_finite = np.isfinite(sample).sum(0)
+        most_common = np.array([_longest_run(sample[:n, j]) for j, n in enumerate(n_finite)])
+        usable = (n_finite > len(rows) / 2) & (most_common <= np.maximum(3, MAX_COMMON * len(rows)))
         candidates = np.flatnonzero(usable)
         if not len(candidates):
             return None
-        low, center, high = (sample[(q * (known[candidates] - 1)).astype(int), candidates] for q in (0.25, 0.5, 0.75))
+        low, center, high = (
+            sample[(q * (n_finite[candidates] - 1)).astype(int), candidates] for q in (0.25, 0.5, 0.75)
+        )
         scale = np.maximum((high - low) / 1.349, MIN_SPREAD * np.abs(center))
         varies = scale > 0
-        kept = candidates[varies]
-        if len(kept) < MIN_FEATURES:
+        varying = candidates[varies]
+        if len(varying) < MIN_FEATURES:
             return None
-        size = min(len(kept), SKETCH_SIZE)
-        random = np.random.default_rng(0).standard_normal((len(kept), size)) / np.sqrt(size)
-        projection = np.eye(size) if size == len(kept) else random
-        return cls(list(columns), kept, center[varies], scale[varies], projection.astype(np.float32))
+        size = min(len(varying), SKETCH_SIZE)
+        random = np.random.default_rng(0).standard_normal((len(varying), size)) / np.sqrt(size)
+        projection = np.eye(size) if size == len(varying) else random
+        return cls(list(columns), varying, center[varies], scale[varies], projection.astype(np.float32))
 
     def sketch(self, x: np.ndarray) -> np.ndarray:
         """Sketches of rows, float32 (rows, size); NaN for rows in which more than half of the features are missing."""
         sketches = np.empty((len(x), self.projection.shape[1]), np.float32)
         for start in range(0, len(x), 4096):
-            z = (x[start : start + 4096, self.kept] - self.center) / self.scale
+            z = (x[start : start + 4096, self.varying] - self.center) / self.scale
             missing = ~np.isfinite(z)
             z = (CLIP * np.tanh(np.where(missing, 0, z) / CLIP)).astype(np.float32)
             z[missing.mean(1) > 0.5] = np.nan
@@ -119,7 +121,7 @@ class Sketches:
         sketcher = self.sketcher
         with path.open("wb") as file:
             np.savez(
-                file, columns=np.array(sketcher.columns, str), kept=sketcher.kept, center=sketcher.center,
+                file, columns=np.array(sketcher.columns, str), varying=sketcher.varying, center=sketcher.center,
                 scale=sketcher.scale, projection=sketcher.projection, values=self.values.astype(np.float16),
                 row_track=self.row_track,
             )  # fmt: skip
@@ -134,19 +136,24 @@ class Sketches:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             columns = [str(name) for name in arrays.pop("columns")]
-            row_track, values, kept, projection = (arrays[n] for n in ("row_track", "values", "kept", "projection"))
+            row_track, values, varying, projection = (
+                arrays[n] for n in ("row_track", "values", "varying", "projection")
+            )
             center, scale = arrays["center"], arrays["scale"]
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
             return None
-        shapes = {kept.shape, center.shape, scale.shape, projection.shape[:1]} == {(len(kept),)}
+        shapes = {varying.shape, center.shape, scale.shape, projection.shape[:1]} == {(len(varying),)}
         fits = projection.ndim == 2 and values.shape == (len(row_track), projection.shape[1]) and row_track.ndim == 1
         numbers = {a.dtype.kind for a in (center, scale, projection, values)} == {"f"}
         indices = (
-            kept.dtype == row_track.dtype == np.int64 and len(kept) and kept.min() >= 0 and kept.max() < len(columns)
+            varying.dtype == row_track.dtype == np.int64
+            and len(varying)
+            and varying.min() >= 0
+            and varying.max() < len(columns)
         )
         if not (shapes and fits and numbers and indices):
             return None
-        return cls(Sketcher(columns, kept, center, scale, projection), values.astype(np.float32), row_track)
+        return cls(Sketcher(columns, varying, center, scale, projection), values.astype(np.float32), row_track)
 
 
 def _longest_run(values: np.ndarray) -> int:
@@ -166,10 +173,10 @@ def near_copies(rows: np.ndarray, references: np.ndarray) -> np.ndarray:
     Returns:
         indices, int64 (n,); -1 for rows that are no near-copy.
     """
-    found, chance = np.full(len(rows), -1), np.full(len(rows), np.inf)
+    nearest_row, chance = np.full(len(rows), -1), np.full(len(rows), np.inf)
     available, usable = (np.flatnonzero(np.isfinite(part).all(1)) for part in (references, rows))
     if len(available) < MIN_ROWS or not len(usable):
-        return found
+        return nearest_row
     limit = max(1, MAX_PAIRS // len(available))
     if len(usable) > limit:
         usable = usable[np.linspace(0, len(usable) - 1, limit).astype(int)]
@@ -189,9 +196,9 @@ def near_copies(rows: np.ndarray, references: np.ndarray) -> np.ndarray:
         ranks = [int(factor * fraction * len(chosen)) for factor in (0.5, 1, 2, 4)]
         radii = np.sqrt(np.maximum(usual[:, np.minimum(ranks, len(chosen) - 1)], 0))
         distance = np.linalg.norm(part - base[nearest], axis=1)
-        found[block] = available[nearest]
+        nearest_row[block] = available[nearest]
         chance[block] = len(usable) * _expected_by_chance(distance, radii, fraction * len(base))
-    return np.where(chance < COUNTED, found, -1) if chance.min() < PROOF else np.full(len(rows), -1)
+    return np.where(chance < COUNTED, nearest_row, -1) if chance.min() < PROOF else np.full(len(rows), -1)
 
 
 def _expected_by_chance(distance: np.ndarray, radii: np.ndarray, n_near: float) -> np.ndarray:

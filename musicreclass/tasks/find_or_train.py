@@ -54,8 +54,12 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     return result
 
 
-def check_files(settings: Settings) -> None:
+def check_files(settings: Settings, weights_of: tuple[str, ...] = ("features", "model")) -> None:
     """Make sure that the files that settings name exist, before anything is read.
+
+    Args:
+        settings: checked.
+        weights_of: the sections whose weights are needed.
 
     Raises:
         ConfigError: for a path that begins with ~ and a user without a home folder.
@@ -67,7 +71,8 @@ def check_files(settings: Settings) -> None:
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
     sections = {"features": settings.features, "model": getattr(settings, "model", None)}
-    for name, section in sections.items():
+    for name in weights_of:
+        section = sections[name]
         weights = None if section is None else section.checkpoint
         if str(weights).endswith(WEIGHTS_FILES) and not Path(str(weights)).expanduser().is_file():
             remedy = f"put the weights there, or set {name}.checkpoint=FILE or MUSICRECLASS_MODELS=FOLDER"

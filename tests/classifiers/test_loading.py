@@ -54,7 +54,7 @@ def test_a_loaded_model_executes_nothing(run, table, here):
             "musicreclass.models.mlp.nn.Linear",
             "musicreclass.training.module.torch.load",
         ],
-        '"dropout": 0.3': ['"dropout": {"_target_": "pathlib.Path.touch", "self": "owned"}', '"_target_": "os.mkdir"'],
+        '"dropout": 0.5': ['"dropout": {"_target_": "pathlib.Path.touch", "self": "owned"}', '"_target_": "os.mkdir"'],
         '"kind": "network"': ['"kind": ["network"]', '"kind": "pickle"'],
     }
     for old, news in crafted.items():

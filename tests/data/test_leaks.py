@@ -123,8 +123,8 @@ def test_segments_of_a_recording_in_several_splits_are_a_leak(name):
     assert protocol.leaky == "yes"
     (line,) = [line for line in protocol.why if "data.group_column" in line]
     assert re.findall(r"\b\d+\b", line)[:2] == ["90", "30"]
-    whole = find_leaks(tracks_of([None] * 90, np.repeat(["train", "valid", "test"], 30), ids=ids), "column")
-    assert whole.leaky == "unknown"
+    protocol = find_leaks(tracks_of([None] * 90, np.repeat(["train", "valid", "test"], 30), ids=ids), "column")
+    assert protocol.leaky == "unknown"
 
 
 def test_ranges_of_seconds_are_segments():

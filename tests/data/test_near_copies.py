@@ -70,7 +70,7 @@ def test_damaged_sketches_are_none(tmp_path, content):
     (tmp_path / "s").write_bytes(content)
     assert Sketches.load(tmp_path / "s") is None
     assert Sketches.load(tmp_path / "absent") is None
-    np.savez(tmp_path / "t.npz", columns=np.array(["a"]), kept=np.array([3]))
+    np.savez(tmp_path / "t.npz", columns=np.array(["a"]), varying=np.array([3]))
     assert Sketches.load(tmp_path / "t.npz") is None
     x = np.random.default_rng(0).standard_normal((40, 8))
     sketches(x).save(tmp_path / "u.npz")

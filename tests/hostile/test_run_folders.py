@@ -363,18 +363,18 @@ def contents(folder: Path) -> dict[str, str]:
 def faults(name: str, ended: Ended, refused: str, task: str) -> list[str]:
     """What is wrong with the way a command ended."""
     lines = ended.err.splitlines()
-    found = []
+    problems = []
     if ended.code not in (0, 1, 2):
-        found.append(f"exit code {ended.code}")
+        problems.append(f"exit code {ended.code}")
     if ended.code == 1 and not any(line.endswith("run.log)") for line in lines):
-        found.append("exit code 1")
+        problems.append("exit code 1")
     if "Traceback" in ended.err or any(re.match(r"(musicreclass: )?\w+Error:", line) for line in lines):
-        found.append("a Python error")
+        problems.append("a Python error")
     if "\x1b" in ended.out + ended.err:
-        found.append("an escape sequence")
+        problems.append("an escape sequence")
     if refused and task == "evaluate" and (ended.code != 2 or Path(refused).name not in ended.err):
-        found.append(f"{refused} is not named")
-    return [f"{task}: {fault}: {lines[-3:]}" for fault in found]
+        problems.append(f"{refused} is not named")
+    return [f"{task}: {fault}: {lines[-3:]}" for fault in problems]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -387,12 +387,12 @@ def test_a_foreign_run_folder(name, runs, tmp_path):
     (outside(run) / "x").write_text("a person's")
     damage(run)
     before, table = contents(outside(run)), contents(runs)
-    found = []
+    problems = []
     for task, command in commands(run).items():
         try:
-            found += faults(name, fork(command, folder), refused, task)
+            problems += faults(name, fork(command, folder), refused, task)
         except AssertionError as error:
-            found.append(f"{task}: {error}")
-    assert not found, "\n".join(found)
+            problems.append(f"{task}: {error}")
+    assert not problems, "\n".join(problems)
     assert (contents(outside(run)), contents(runs)) == (before, table)
     assert not list(tmp_path.rglob("canary"))

@@ -222,7 +222,7 @@ def test_invalid_arguments(run, finished, here):
         (folder, "data.pth=x"): ("unknown_key", "data.pth", None),
         (*all_of, f"data.path={here}/polka.csv"): ("unknown_classes", "data", ["polka"]),
         (*all_of, f"data.path={here}/narrow.csv"): ("other_features", "data", ["f5"]),
-        (folder, "--split", "all", "data.path=gone.csv"): ("file_not_found", "gone.csv", None),
+        (folder, "--split", "all", "data.path=gone.csv"): ("file_not_found", "data.path", "gone.csv"),
         (folder, "data=demo_audio"): ("input_mismatch", "data", "table"),
     }
     for arguments, expected in cases.items():

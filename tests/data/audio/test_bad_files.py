@@ -283,7 +283,9 @@ def test_a_full_temporary_folder_is_not_an_error_of_the_file(ffmpeg, tmp_path):
 
 def test_a_stopped_ffmpeg_is_not_an_error_of_the_file(ffmpeg, tmp_path):
     store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
-    ffmpeg.write_text(f"#!{sys.executable}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    ffmpeg.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys\nif '-i' in sys.argv: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
     with pytest.raises(DataError) as caught:
         examine_all([path], 16000, store=store)
     assert caught.value.kind == "ffmpeg_stopped"
@@ -300,7 +302,9 @@ def test_an_ffmpeg_that_handles_the_signal_that_stops_it(ffmpeg, tmp_path, numbe
     """ffmpeg exits with 255, and the signal is in its messages."""
     store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
     message = f"Exiting normally, received signal {number}."
-    ffmpeg.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write({message!r})\nsys.exit(255)\n")
+    ffmpeg.write_text(
+        f"#!{sys.executable}\nimport sys\nif '-i' in sys.argv: sys.stderr.write({message!r}); sys.exit(255)\n"
+    )
     with pytest.raises(DataError) as caught:
         examine_all([path], 16000, store=store)
     assert (caught.value.kind, caught.value.key) == ("ffmpeg_stopped", str(path))
@@ -310,7 +314,7 @@ def test_an_ffmpeg_that_handles_the_signal_that_stops_it(ffmpeg, tmp_path, numbe
 
 def test_ffmpeg_has_a_time_limit(ffmpeg, tmp_path, monkeypatch):
     code = ffmpeg.read_text()
-    ffmpeg.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    ffmpeg.write_text(f"#!{sys.executable}\nimport sys, time\nif '-i' in sys.argv: time.sleep(600)\n")
     store, path = Store(tmp_path / "cache"), tmp_path / "x.m4a"
     with monkeypatch.context() as patched:
         patched.setattr("musicreclass.data.audio.ffmpeg.TIME_LIMIT", 0.5)
