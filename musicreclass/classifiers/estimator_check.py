@@ -67,17 +67,19 @@ def try_small_fit(estimator: Any, key: str) -> None:
 
 
 def check_boosting(estimator: Any) -> None:
-    """Grow one tree on a few rows, for two and for three classes: XGBoost checks its parameters only when it trains.
+    """Grow one tree on a few rows, for two or for three classes: XGBoost checks its parameters only when it trains.
 
     Raises:
         ConfigError: if it rejects them, or grows what is no tree.
     """
-    import xgboost
-
     settings = estimator.get_params()
     if settings.get("booster") == "gblinear":
         line = "model.booster=gblinear: is not supported; use gbtree or dart, or model=logreg for a linear model"
         raise ConfigError([Problem(line, "invalid_value", "model.booster", "gblinear", "gbtree")])
+    constraints = settings.get("monotone_constraints")
+    if isinstance(constraints, (list, dict)):
+        line = f"model.monotone_constraints={constraints}: must be text with a number for each column, as in '(1,0,-1)'"
+        raise ConfigError([Problem(line, "invalid_value", "model.monotone_constraints", constraints)])
     left_out = {"n_jobs", "n_estimators", "early_stopping_rounds"}
     left_out |= {
         name for name in OF_COLUMNS if str(settings.get(name))[:1] in "([{"
@@ -90,15 +92,29 @@ def check_boosting(estimator: Any) -> None:
                 [Problem(f"model.eval_metric={metric}: must be text", "invalid_value", "model.eval_metric")]
             )
     quiet = {"nthread": 1, "seed": 0, "verbosity": 0}
-    several: dict[str, Any] = {"objective": "multi:softprob", "num_class": 3}
-    for classes, objective in ((2, {}), (3, several)):
-        matrix = xgboost.QuantileDMatrix(np.eye(6), np.arange(6) % classes, max_bin=settings["max_bin"] or 256)
-        metric = {} if metrics else {"eval_metric": "mlogloss" if objective else "logloss"}
-        try:
-            merged = {**quiet, **metric, **parameters, **objective}
-            xgboost.train(merged, matrix, 1, evals=[(matrix, "train")], verbose_eval=False)
-        except (xgboost.core.XGBoostError, TypeError, ValueError) as error:
-            raise rejected(error, "model", parameters) from error
+    several = {"objective": "multi:softprob", "num_class": 3}  # as fit sets for more than two classes
+    plain = {"eval_metric": "logloss"}
+    with_metric = [
+        boosting_error({**quiet, **plain, **parameters}, 2, settings["max_bin"]),
+        boosting_error({**quiet, "eval_metric": "mlogloss", **parameters, **several}, 3, settings["max_bin"]),
+    ]
+    error = boosting_error({**quiet, **parameters, **plain}, 2, settings["max_bin"])
+    if error is None and None not in with_metric:  # some metrics are for two classes, or for more
+        error = with_metric[0]
+    if error is not None:
+        raise rejected(error, "model", parameters) from error
+
+
+def boosting_error(parameters: dict[str, Any], classes: int, max_bin: int | None) -> Exception | None:
+    """The error of growing one tree on a few rows of a number of classes; None if it is grown."""
+    import xgboost
+
+    matrix = xgboost.QuantileDMatrix(np.eye(6), np.arange(6) % classes, max_bin=max_bin or 256)
+    try:
+        xgboost.train(parameters, matrix, 1, evals=[(matrix, "train")], verbose_eval=False)
+    except (xgboost.core.XGBoostError, TypeError, ValueError) as error:
+        return error
+    return None
 
 
 def rejected(error: Exception, key: str, values: dict[str, Any] | None = None) -> ConfigError:
