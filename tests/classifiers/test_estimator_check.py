@@ -29,7 +29,7 @@ def test_a_parameter_is_rejected_by_name(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["model=svm", "model=logreg +model.class_weight=balanced", "model=xgboost +model.monotone_constraints=[1,0]"],
+    ["model=svm", "model=logreg +model.class_weight=balanced"],
 )
 def test_valid_parameters_are_accepted(text):
     check_model(settings_for(*text.split()), threads=1)
