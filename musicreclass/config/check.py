@@ -154,7 +154,8 @@ class Check:
             if self.scores_test:
                 self._refuse_test_in_search()
         unique = {problem.message: problem for problem in self.collected}.values()
-        return [p for p in unique if not (p.kind == "missing_value" and p.key in self.parser.unreadable)]
+        rejected = self.parser.unreadable | {o.key_or_group for o in parsed if o not in self.overrides}
+        return [p for p in unique if not (p.kind == "missing_value" and p.key in rejected)]
 
     def _can_take_part(self, override: Override) -> bool:
         problems = self.parser.problems(override)

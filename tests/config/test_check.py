@@ -439,3 +439,8 @@ def test_a_search_is_scored_on_test_only_on_request(swept):
     assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid]", multirun=True) == []
     assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid,test]", multirun=True) == []
     assert problems("data=demo", swept, multirun=True) == []
+
+
+def test_a_path_with_a_comma_is_one_problem():
+    (problem,) = problems("data=table", "data.path=a,b.csv")
+    assert (problem.key, '"a,b.csv"' in problem.message) == ("data.path", True)
