@@ -5,7 +5,7 @@ from __future__ import annotations
 from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
-from musicreclass.evaluation.intervals import Estimate
+from musicreclass.evaluation.intervals import Estimate, few_tracks
 from musicreclass.evaluation.paired import Pair
 from musicreclass.runs.score_log import SetUse
 
@@ -112,6 +112,8 @@ def table_notes(table: Table) -> list[str]:
         notes.append(SELECTED_NOTE)
     if len(table.ranked) > MAX_TESTED_ROWS:
         notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
+    sizes = {(split, len(row.predictions[split][0].ids)) for row in table.rows for split in row.predictions}
+    notes += [f"{SPLIT_LABELS[split]}: {few}" for split, n in sorted(sizes) if (few := few_tracks(n))]
     if table.split_mismatches:
         splits = " and ".join(table.split_mismatches)
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")

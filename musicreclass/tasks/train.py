@@ -60,6 +60,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Finished
 def begin(plan: RunPlan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
+    warn(list(filter(None, [plan.data.incomplete])))
     if resume and not continues_exactly(plan):
         begun = {name: getattr(run.identity, name) for name in ("code", "micro_batch", "processes")}
         message = "the code, the micro-batch or the number of processes has changed; the run starts over"
