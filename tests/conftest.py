@@ -86,7 +86,7 @@ def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         problems.extend(error.problems if isinstance(error, UserError) else [Problem(str(error), type(error).__name__)])
         return report_error(error)
 
-    for module in ("main", "jobs", "train"):
+    for module in ("main", "jobs", "train", "evaluate"):
         monkeypatch.setattr(f"musicreclass.cli.{module}.report_error", report)
 
     def command(*arguments: str) -> Result:

@@ -89,6 +89,21 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     return Group(*parts)
 
 
+def brief_scores(run: Run, name: str) -> Text:
+    """A line with the scores of a run and whether they leak.
+
+    Args:
+        run: the run.
+        name: of what was scored: a split, or other data under `elsewhere` in metrics.json.
+    """
+    metrics = run.metrics
+    scores = metrics[name] if name in metrics else metrics["elsewhere"][name]
+    protocol = scores.get("protocol", metrics.get("protocol", {}))
+    accuracy, macro_f1 = (percent(scores[m], scores[f"{m}_ci95"] if scores["n"] > 1 else None) for m in MAIN_METRICS)
+    leaks = {"no": "", "yes": ", [bold red]leaky[/]"}.get(protocol.get("leaky"), ", [yellow]leaks unknown[/]")
+    return Text.from_markup(f"  {name} n={scores['n']} accuracy {accuracy} macro-F1 {macro_f1}{leaks}")
+
+
 def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     """The scores of one split: overall, by class, and the most frequent confusions."""
     absent = scores.get("absent_classes")
