@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> int:
     scored = evaluate_one(runs[0], overrides, args)
     from musicreclass.report.summary import summary
 
+    if not scored.is_score:
+        say(unscored(scored))
+        return 0
     if scored.already:
         say(f"{scored.name} has already been scored")
     elif scored.name != args.split:
@@ -93,8 +96,17 @@ def evaluate_several(runs: list[Path], overrides: list[str], args: argparse.Name
         from musicreclass.report.summary import brief_scores
 
         say(str(run))
+        if not scored.is_score:
+            say(f"  {unscored(scored)}")
+            continue
         show(brief_scores(scored.run, scored.name))
     return code
+
+
+def unscored(scored: Scored) -> str:
+    """What was written for tracks that all have one label."""
+    file = scored.run.folder / "predictions" / f"{scored.name}.parquet"
+    return f"all tracks have one label, which is no test of a classifier: no score; the probabilities are in {file}"
 
 
 def with_path(error: Exception, run: Path) -> Exception:
