@@ -40,7 +40,7 @@ def start(overrides: list[str], *launcher: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return out, err
 
@@ -61,7 +61,7 @@ def test_two_processes_equal_one(run, table, here):
     rows = sum(",train" in line for line in table.read_text().splitlines())
     batch = rows - 1  # the last batch has one track, so one shard is empty
     overrides = [*table_overrides(table), *TABLE, f"trainer.batch_size={batch}"]
-    finish(start([*overrides, "run_dir=one"]))
+    assert run("train", *overrides, "run_dir=one").code == 0
     out, err = finish(start([*overrides, "run_dir=two", TWO]))
     assert out.count("mlp on table features.csv:") == 1
     assert err.count("examining") <= 1
