@@ -54,7 +54,7 @@ demo: install  ## train and compare three models on synthetic genres (minutes)
 	@echo "Next: outputs/*/figures/*.png, make tensorboard, $(RUN) train --help, and README.md"
 
 test: dev  ## run the tests
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations=10
 
 test-slow: dev  ## run the slow tests (minutes)
 	$(VENV)/bin/python -m pytest -m slow

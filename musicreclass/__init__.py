@@ -196,7 +196,8 @@ def evaluate(
         config_dir: your own folder of configuration.
 
     Returns:
-        the metrics, as in metrics.json.
+        the metrics, as in metrics.json; empty for other data in which all tracks have one label, of which only the
+        probabilities are written.
 
     Raises:
         UserError: for a run or data that cannot be used.
@@ -215,6 +216,8 @@ def evaluate(
     config_folder = None if config_dir is None else str(config_dir)
     scored = evaluate_run(folder, split, as_list(overrides), config_folder, (*trusted, *as_list(trust)))
     metrics = scored.run.metrics
+    if not scored.is_score:
+        return {}
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
 
 

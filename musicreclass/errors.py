@@ -107,7 +107,19 @@ class WeightsError(UserError):
     """Pretrained weights that are missing, damaged, or of another network."""
 
 
-class Terminated(KeyboardInterrupt):
+class Stopped(KeyboardInterrupt):
+    """The user stopped a run with Ctrl-C.
+
+    Args:
+        resumable: whether a checkpoint of the run exists.
+    """
+
+    def __init__(self, resumable: bool = False) -> None:
+        super().__init__()
+        self.resumable = resumable
+
+
+class Terminated(Stopped):
     """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it moves a job."""
 
 

@@ -61,8 +61,12 @@ class Result:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that the demo's clips are synthesised once."""
+    """One cache for the whole session, in which the demo's clips and features are also those of the other workers."""
     folder = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    shared.mkdir(exist_ok=True)
+    (folder / "demo").symlink_to(shared)
     os.environ["MUSICRECLASS_CACHE"] = str(folder)
     for name in ("MUSICRECLASS_DATA", "MUSICRECLASS_DEBUG", "MUSICRECLASS_MODELS"):
         os.environ.pop(name, None)
@@ -86,7 +90,7 @@ def run(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         problems.extend(error.problems if isinstance(error, UserError) else [Problem(str(error), type(error).__name__)])
         return report_error(error)
 
-    for module in ("main", "jobs", "train"):
+    for module in ("main", "jobs", "train", "evaluate"):
         monkeypatch.setattr(f"musicreclass.cli.{module}.report_error", report)
 
     def command(*arguments: str) -> Result:

@@ -41,6 +41,8 @@ def make_run(
     provenance: dict[str, Any] | None = None,
     order: int = 1,
     features: str | None = None,
+    split_seed: int = 0,
+    draw: int | None = None,
 ) -> Path:
     """Write a run with a given accuracy; model, seed and fold determine which tracks are predicted correctly.
 
@@ -55,6 +57,8 @@ def make_run(
         tracks: a prefix of the track ids.
         fold: the fold; folds share no tracks.
         features: the features that turn recordings into a table.
+        split_seed: the seed of the split; each has other tracks.
+        draw: of the predictions, instead of the seed; None: the seed.
         order: -1 writes the predictions in reverse order.
     """
     folder = outputs / name
@@ -64,7 +68,7 @@ def make_run(
     config: dict[str, Any] = {
         "data": {
             "_target_": "Table",
-            "split": {"protocol": split, "folds": 5},
+            "split": {"protocol": split, "folds": 5, "seed": split_seed},
             **({} if fold is None else {"fold": fold}),
         },
         "model": {
@@ -83,8 +87,9 @@ def make_run(
     if features:
         config["features"] = {"_target_": f"features.{features}", "checkpoint": "random"}
         config["choices"]["features"] = features
-    fingerprint = f"{fingerprint}-{fold}"
-    rng = np.random.default_rng([seed, fold or 0, *f"{model}{settings}{lr}".encode()])
+    fingerprint = f"{fingerprint}-{fold}-{split_seed}"
+    tracks += str(split_seed) if split_seed else ""
+    rng = np.random.default_rng([seed if draw is None else draw, fold or 0, *f"{model}{settings}{lr}".encode()])
     metrics: dict[str, Any] = {"protocol": {"split": split, "leaky": leaky, "why": []}, "classes": list(classes)}
     for part in splits:
         y_true = np.arange(n) % len(classes)

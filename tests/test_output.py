@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,3 +80,21 @@ def test_progress_shows_no_control_characters(terminal, monkeypatch):
     first = stream.getvalue().splitlines()[0]
     assert first.isprintable()
     assert first.endswith("[red] :x:")
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_progress_bar_fits_the_terminal(width, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "stdout", stream)
+    values = dict.fromkeys(("valid/loss", "valid/accuracy", "valid/macro_f1"), 0.1234)
+    with progress_bar(1000, "epoch", lambda epoch, values: None, lambda: "CPU 30 %") as log_epoch:
+        log_epoch(899, values)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]", stream.getvalue())]
+    (line,) = {line.rstrip() for line in lines if "macro-F1" in line}
+    assert "900/1000" in line
+    assert all(f"{name} 0.123" in line for name in ("loss", "accuracy", "macro-F1"))
+    assert re.search(r"(\d|-):(\d\d|--)( |$)", line)
+    assert ("CPU" in line) == (width > 100)
+    assert len(line) <= width

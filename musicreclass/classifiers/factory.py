@@ -20,13 +20,13 @@ from musicreclass.classifiers.network_builder import check_network_arguments
 from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
-from musicreclass.config.settings import ModelSettings, TrainSettings
+from musicreclass.config.settings import CalibratedSettings, ModelSettings, TrainSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class, invalid_target
 from musicreclass.config.working_directory import allow_import
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, Problem, UserError
+from musicreclass.data.tracks import TrackData, some
+from musicreclass.errors import ConfigError, DataError, Problem, UserError
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 from musicreclass.training.trainer import FitSettings
@@ -70,9 +70,32 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"
         raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
+    if isinstance(settings.model, CalibratedSettings):
+        check_calibration(settings.model, data)
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
+
+
+def check_calibration(model: CalibratedSettings, data: TrackData) -> None:
+    """Make sure that every class has a training track for each fold of the calibration.
+
+    Raises:
+        DataError: if one has fewer.
+    """
+    trained = data.tracks[data.tracks.split == "train"].target.value_counts()
+    small = trained[trained < (model.cv if isinstance(model.cv, int) else 2)].sort_index()
+    if len(small):
+        limit = int(data.tracks.target.value_counts()[small.index].max()) + 1
+        fewer = f"model.cv={small.min()}, " if small.min() >= 2 else ""
+        raise DataError(
+            f"model.cv={model.cv}: the calibration needs as many training tracks of every class, and "
+            f"{some([f'{name} has {n}' for name, n in small.items()])}; choose {fewer}a model without calibration such as "
+            f"model=logreg, or leave out small classes with data.min_class_tracks={limit}",
+            kind="too_few_for_calibration",
+            key="model.cv",
+            value=int(small.min()),
+        )
 
 
 def check_model(settings: TrainSettings, threads: int) -> None:

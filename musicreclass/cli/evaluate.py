@@ -1,28 +1,54 @@
-"""`musicreclass evaluate`: score a finished run on a split, or on other data."""
+"""`musicreclass evaluate`: score finished runs on a split, or on other data."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from musicreclass.cli.messages import report_error
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.runs.folder import Run
 
+if TYPE_CHECKING:
+    from musicreclass.tasks.evaluate import Scored
+
 
 def main(arguments: list[str]) -> int:
-    """`musicreclass evaluate RUN [--split SPLIT] [OVERRIDES]`."""
+    """`musicreclass evaluate RUN [RUN ...] [--split SPLIT] [OVERRIDES]`."""
+    args = parse(arguments)
+    runs, overrides = runs_and_overrides([str(args.run), *args.others])
+    if len(runs) > 1:
+        return evaluate_several(runs, overrides, args)
+    scored = evaluate_one(runs[0], overrides, args)
+    from musicreclass.report.summary import summary
+
+    if not scored.is_score:
+        say(unscored(scored))
+        return 0
+    if scored.already:
+        say(f"{scored.name} has already been scored")
+    elif scored.name != args.split:
+        say(f"recorded as {scored.name}, separate from the run's own scores")
+    show(summary(scored.run, [scored.name]))
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of the command line."""
     parser = Options(
         "musicreclass evaluate",
-        description="Score a finished run on a split of its data, or on other data with the same classes.",
+        description="Score finished runs on a split of their data, or on other data with the same classes.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder; more may follow")
     parser.add_argument(
-        "overrides",
+        "others",
         nargs="*",
         default=[],
-        metavar="OVERRIDE",
-        help="other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
+        metavar="RUN|OVERRIDE",
+        help="more run folders; other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
     )
     parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
@@ -33,22 +59,59 @@ def main(arguments: list[str]) -> int:
         metavar="MODULE",
         help="a module of your own that the model or the data needs",
     )
-    args = parser.parse_intermixed_args(arguments)
-    others = [text for text in args.overrides if "=" not in text and Path(text).is_dir()]
-    if others:
-        message = f"evaluate: takes one run folder, not {len(others) + 1}: {args.run}, {', '.join(others[:3])}"
-        raise UserError(message, "several_runs", "evaluate", len(others) + 1)
-    Run.open(args.run)  # a wrong path is reported before anything heavy is imported
+    return parser.parse_intermixed_args(arguments)
+
+
+def runs_and_overrides(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The run folders, each once, and the overrides, which have an equals sign and are no folder."""
+    is_run = [i == 0 or "=" not in text or Path(text).is_dir() for i, text in enumerate(arguments)]
+    runs = [Path(text) for text, run in zip(arguments, is_run, strict=True) if run]
+    return list(dict.fromkeys(runs)), [text for text, run in zip(arguments, is_run, strict=True) if not run]
+
+
+def evaluate_one(run: Path, overrides: list[str], args: argparse.Namespace) -> Scored:
+    """Score one run."""
+    Run.open(run)  # a wrong path is reported before anything heavy is imported
     try:
-        from musicreclass.report.summary import summary
         from musicreclass.tasks.evaluate import evaluate
 
-        scored = evaluate(args.run, args.split, args.overrides, args.config_dir, tuple(args.trust))
+        return evaluate(run, args.split, overrides, args.config_dir, tuple(args.trust))
     except SystemExit as leaving:
         raise RuntimeError(f"the code of the model or the data ended the process ({leaving.code})") from leaving
-    if scored.already:
-        say(f"{scored.name} has already been scored")
-    elif scored.name != args.split:
-        say(f"recorded as {scored.name}, separate from the run's own scores")
-    show(summary(scored.run, [scored.name]))
-    return 0
+
+
+def evaluate_several(runs: list[Path], overrides: list[str], args: argparse.Namespace) -> int:
+    """Score several runs and print the scores of each; a failure is one line and does not stop the others.
+
+    Returns:
+        the exit code: that of a failure if there was any.
+    """
+    code = 0
+    for run in runs:
+        try:
+            scored = evaluate_one(run, overrides, args)
+        except Exception as error:
+            code = max(code, report_error(with_path(error, run)))
+            continue
+        from musicreclass.report.summary import brief_scores
+
+        say(str(run))
+        if not scored.is_score:
+            say(f"  {unscored(scored)}")
+            continue
+        show(brief_scores(scored.run, scored.name))
+    return code
+
+
+def unscored(scored: Scored) -> str:
+    """What was written for tracks that all have one label."""
+    file = scored.run.folder / "predictions" / f"{scored.name}.parquet"
+    return f"all tracks have one label, which is no test of a classifier: no score; the probabilities are in {file}"
+
+
+def with_path(error: Exception, run: Path) -> Exception:
+    """An error that names the run it is about."""
+    if not isinstance(error, UserError) or str(run) in str(error):
+        return error
+    (first, *_), message = error.problems, " ".join(str(error).split())
+    return UserError(f"{run}: {message}", first.kind, first.key, first.value, first.suggestion)

@@ -13,8 +13,9 @@ from musicreclass.cli.terminal import say
 from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
 from musicreclass.config.locations import CONF
-from musicreclass.config.messages import nearest, one_line
+from musicreclass.config.messages import SYNONYMS, nearest, one_line
 from musicreclass.config.parse import find_field
+from musicreclass.config.settings import TASK_SETTINGS
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
 
@@ -67,8 +68,10 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
 
     def error(message: str) -> None:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
-        hint = f"; {nearest(unknown[1], set(flags))}" if unknown else ""
-        raise ConfigError([Problem(f"{task}: {message}{hint}", "invalid_arguments", task)])
+        override = as_override(task, unknown[1], arguments) if unknown else ""
+        near = f"did you mean {override}?" if override else nearest(unknown[1], set(flags)) if unknown else ""
+        text = f"{task}: {message}" + (f"; {near}" if near else "")
+        raise ConfigError([Problem(text, "invalid_arguments", task, suggestion=override)])
 
     parser.error = error  # type: ignore[method-assign, assignment]
     args = parser.parse_intermixed_args(arguments)
@@ -83,6 +86,18 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
         message = f"{task}: --experimental-rerun is not supported; run the same command again"
         raise ConfigError([Problem(message, "invalid_arguments", "--experimental-rerun")])
     return args
+
+
+def as_override(task: str, flag: str, arguments: list[str]) -> str:
+    """A flag that does not exist as the override that it may stand for: `--data gtzan` as `data=gtzan`; empty if it is none."""
+    name, equals, value = flag.lstrip("-").partition("=")
+    key = SYNONYMS.get(name.replace("-", "_"), (name.replace("-", "_"), ""))[0]
+    if key.split(".")[0].split("/")[0] not in {*TASK_SETTINGS[task].model_fields, *Tree(None).groups_of(task)}:
+        return ""
+    if not equals:
+        following = arguments[arguments.index(flag) + 1 :] if flag in arguments else []
+        value = following[0] if following and not following[0].startswith("-") and "=" not in following[0] else "VALUE"
+    return f"{key}={value}"
 
 
 def task_help(task: str, tree: Tree, overrides: list[str]) -> str:

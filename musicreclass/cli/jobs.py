@@ -45,6 +45,7 @@ def train_job(cfg: DictConfig) -> float | None:
     show_notices()  # also in the process of a launcher
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
+        from musicreclass.cli.sweep_output import print_job_end
         from musicreclass.sweep.sweep import Sweep
 
         sweep = Sweep.of(hydra)
@@ -55,6 +56,8 @@ def train_job(cfg: DictConfig) -> float | None:
             say(f"job {hydra.job.num}: {outcome.error}")
         elif outcome.error is not None:
             report_error(outcome.error)
+        elif sweep.is_local(record := sweep.record(hydra.job.num)):
+            print_job_end(record, sweep.seconds_left())
         return outcome.macro_f1
     end_process_on_error(lambda: train_and_show(settings_of_job(cfg)))
     return None

@@ -7,7 +7,7 @@ import os
 import traceback
 
 from musicreclass.cli.terminal import say
-from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, notices
+from musicreclass.errors import ConfigError, RunFailedError, Stopped, Terminated, UserError, notices
 
 LONGEST = 2000  # characters of a message, which repeats what was typed
 
@@ -49,5 +49,7 @@ def report_error(error: Exception) -> int:
 
 def report_stop(error: KeyboardInterrupt) -> int:
     """Print that the task was stopped by Ctrl-C or SIGTERM; return the exit code that shells expect."""
-    say("musicreclass: stopped; the same command resumes from the last checkpoint", error=True)
+    resumable = isinstance(error, Stopped) and error.resumable
+    outcome = "resumes from the last checkpoint" if resumable else "starts again, since there is no checkpoint yet"
+    say(f"musicreclass: stopped; the same command {outcome}", error=True)
     return 143 if isinstance(error, Terminated) else 130

@@ -19,12 +19,24 @@ STYLES = {"done": "green", "pruned": "dim", "failed": "bold red"}
 BEST_TRIALS = 5  # in the table of a search
 
 
-def print_job_end(record: JobRecord) -> None:
-    """Print how a job of another process ended."""
+def print_job_end(record: JobRecord, seconds_left: float = 0.0) -> None:
+    """Print how a job ended, its scores, and about how long the remaining jobs will take."""
     if record.state in ENDED_AS_PLANNED:
-        say(f"job {record.job}: {record.error or record.state}")
+        scores = {"accuracy": record.accuracy, "macro-F1": record.macro_f1}
+        texts = [f"{name} {100 * score:.1f}" for name, score in scores.items() if score is not None]
+        valid = f", validation {' '.join(texts)}" if texts else ""
+        left = f"; about {rough_duration(seconds_left)} left" if seconds_left else ""
+        say(f"job {record.job}: {record.error or record.state}{valid}{left}")
     else:
         say(f"musicreclass: job {record.job} {record.state}: {record.error}", error=True)
+
+
+def rough_duration(seconds: float) -> str:
+    """A duration in the largest unit of which there are two."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
 
 
 def print_summary(records: list[JobRecord], folder: Path, with_jobs: bool) -> int:

@@ -43,7 +43,7 @@ def run_sweep(args: argparse.Namespace, check: Check) -> int:
     sweep = Sweep.new(check.outputs(), check.jobs())
     args.overrides = [*check.per_job(), sweep.override()]
     exit_code = 0
-    with sweep.watched(print_job_end):
+    with sweep.watched(lambda record: print_job_end(record, sweep.seconds_left())):
         try:
             hydra_adapter.run_job(CONF, "train", args, train_job)
         except KeyboardInterrupt as error:

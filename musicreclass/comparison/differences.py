@@ -1,4 +1,4 @@
-"""The settings in which the rows of a table differ, under the shortest names that are unique."""
+"""The settings in which the rows of a table, or tables of one heading, differ, under the shortest names that are unique."""
 
 from __future__ import annotations
 
@@ -70,6 +70,27 @@ def separate_equal_labels(rows: list[Row]) -> None:
                     row.differences = {**row.differences, name: value(row)}
 
 
+def differing_data(tables: list[list[Row]]) -> list[dict[str, str]]:
+    """The data settings in which tables differ, short name -> value; the data's fingerprint if none does.
+
+    Args:
+        tables: the rows of each table.
+    """
+    settings: list[dict[str, str]] = []
+    for rows in tables:
+        by_row = [row_sections(row)["data"][1] for row in rows]
+        names = dict.fromkeys(name for values in by_row for name in values)
+        settings.append({
+            f"data.{name}": " or ".join(dict.fromkeys(values.get(name, "-") for values in by_row)) for name in names
+        })  # fmt: skip
+    all_names = dict.fromkeys(name for values in settings for name in values)
+    differing = [name for name in all_names if len({values.get(name) for values in settings}) > 1]
+    if not differing:
+        return [{"data": str(rows[0].runs[0].identity.fingerprint)[:6]} for rows in tables]
+    short = shortest_unique_names(differing)
+    return [{short[name]: values[name] for name in differing if name in values} for values in settings]
+
+
 def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
     """The settings of a row: section -> (the chosen option, its leaf_texts as dotted name -> value)."""
     run = row.runs[0]
@@ -103,11 +124,11 @@ def value_text(value: Any) -> str:
 
 
 def shortest_unique_names(names: list[str]) -> dict[str, str]:
-    """Shorten dotted names to their last parts, as few as keep them unique."""
+    """Shorten dotted names to their last parts, as few as keep them unique, two for `split.seed`, which is not the run's seed."""
     short: dict[str, str] = {}
     for name in names:
         parts = name.split(".")
-        for n in range(1, len(parts) + 1):
+        for n in range(2 if parts[-1] == "seed" else 1, len(parts) + 1):
             short[name] = ".".join(parts[-n:])
             if Counter(".".join(other.split(".")[-n:]) for other in names)[short[name]] == 1:
                 break

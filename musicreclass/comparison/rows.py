@@ -52,6 +52,14 @@ class Row:
         return sorted({run.seed for run in self.runs})
 
     @property
+    def has_equal_seeds(self) -> bool:
+        """Whether all of several seeds predict the same, as those of a deterministic model: they count as one run."""
+        several = any(len(seeds) > 1 for seeds in self.predictions.values())
+        return several and all(
+            np.array_equal(seeds[0].y_pred, other.y_pred) for seeds in self.predictions.values() for other in seeds[1:]
+        )
+
+    @property
     def folds(self) -> list[Any]:
         """The pooled folds; empty for a single one."""
         folds = sorted({run.fold for run in self.runs}, key=str)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from musicreclass.comparison.differences import label_rows
+from musicreclass.comparison.differences import differing_data, label_rows
 from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
@@ -29,6 +29,7 @@ class Table:
         test_sets: how much each test set of the rows was used.
         is_ordered_by_score: False if rows are not ranked, since they were validated on tracks that they are tested on.
         split_mismatches: splits on which some rows were scored on other tracks than others.
+        distinction: short name -> value of the data settings in which the table differs from others of the same heading.
     """
 
     ranked: list[Row]
@@ -38,6 +39,7 @@ class Table:
     test_sets: list[SetUse]
     split_mismatches: list[str]
     is_ordered_by_score: bool = True
+    distinction: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
@@ -56,11 +58,12 @@ class Table:
 
     @property
     def split(self) -> str:
-        """The names of the split protocols, with the fold if all runs share one."""
+        """The names of the split protocols, with the fold if all runs share one, and with what distinguishes the table."""
         runs = [run for row in self.rows for run in row.runs]
         names, folds = dict.fromkeys(run.split for run in runs), {run.fold for run in runs}
         single = len(folds) == 1 and folds != {None} and all("fold" in name for name in names)
-        return " / ".join(names) + (f", fold {folds.pop()}" if single else "")
+        distinction = "".join(f", {name}={value}" for name, value in self.distinction.items())
+        return " / ".join(names) + (f", fold {folds.pop()}" if single else "") + distinction
 
     @property
     def stale(self) -> int:
@@ -91,9 +94,20 @@ def build_tables(runs: list[Entry], each: bool = False, log: ScoreLog | None = N
             )
             key = next(matching, key)
         rows_by_tracks.setdefault(key, []).append(row)
-    return sorted(
-        (build_table(rows, log) for rows in rows_by_tracks.values()), key=lambda table: (table.data, table.split)
-    )
+    tables = [build_table(rows, log) for rows in rows_by_tracks.values()]
+    distinguish(tables)
+    return sorted(tables, key=lambda table: (table.data, table.split))
+
+
+def distinguish(tables: list[Table]) -> None:
+    """Set the distinction of tables that would have the same heading."""
+    by_heading: dict[tuple[str, str], list[Table]] = defaultdict(list)
+    for table in tables:
+        by_heading[table.data, table.split].append(table)
+    for same in by_heading.values():
+        if len(same) > 1:
+            for table, distinction in zip(same, differing_data([table.rows for table in same]), strict=True):
+                table.distinction = distinction
 
 
 def tracks_hash_on_test(row: Row) -> str | None:
@@ -172,9 +186,10 @@ def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]
 
 
 def build_sample(rows: list[Row], split: str) -> Sample:
-    """The predictions of rows on the same tracks, with the groups of the row that has most of them."""
+    """The predictions of rows on the same tracks, with the groups of the row that has most of them; equal seeds once."""
     first = rows[0].predictions[split][0]
-    y_pred = [[predicted.y_pred for predicted in row.predictions[split]] for row in rows]
+    seeds = [row.predictions[split][: 1 if row.has_equal_seeds else None] for row in rows]
+    y_pred = [[predicted.y_pred for predicted in of_row] for of_row in seeds]
     groups = max(
         (row.predictions[split][0].groups for row in rows), key=lambda groups: sum(g is not None for g in groups)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
-from musicreclass.evaluation.intervals import Estimate
+from musicreclass.evaluation.intervals import Estimate, few_tracks
 from musicreclass.evaluation.paired import Pair
 from musicreclass.runs.score_log import SetUse
 
@@ -72,8 +72,10 @@ def cost_texts(cost: Cost) -> tuple[str, str, str, str]:
 
 
 def seeds_text(row: Row, split: str) -> str:
-    """The number of seeds that a score averages, or the seed itself if there is one: `3`, `seed 0`."""
+    """The number of seeds that a score averages, or the seed itself if there is one: `3`, `3 equal`, `seed 0`."""
     n = len(row.predictions.get(split, []))
+    if n > 1 and row.has_equal_seeds:
+        return f"{n} equal"
     return f"{n}" if n > 1 else f"seed {row.seeds[0]}" if len(row.seeds) == 1 else "1"
 
 
@@ -112,6 +114,11 @@ def table_notes(table: Table) -> list[str]:
         notes.append(SELECTED_NOTE)
     if len(table.ranked) > MAX_TESTED_ROWS:
         notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
+    sizes = {(split, len(row.predictions[split][0].ids)) for row in table.rows for split in row.predictions}
+    notes += [f"{SPLIT_LABELS[split]}: {few}" for split, n in sorted(sizes) if (few := few_tracks(n))]
+    if any(row.has_equal_seeds for row in table.rows):
+        notes.append("equal: all seeds of the row have the same predictions; they are treated as a single run")
+    notes += disagreement_notes(table)
     if table.split_mismatches:
         splits = " and ".join(table.split_mismatches)
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
@@ -132,6 +139,20 @@ def table_notes(table: Table) -> list[str]:
     if incomplete:
         notes.append(f"some seeds were not scored on {' and '.join(incomplete)}")
     return notes
+
+
+def disagreement_notes(table: Table) -> list[str]:
+    """A note on paired tests in which the interval includes 0 although p is at most 0.05, or the reverse."""
+    pairs = [
+        f"{pair.first + 1} vs {pair.second + 1} ({SPLIT_LABELS[split]} {METRIC_LABELS[pair.metric]})"
+        for split, of_split in table.pairs.items()
+        for pair in of_split
+        if (pair.low <= 0 <= pair.high) == (pair.p <= 0.05)
+    ]
+    if not pairs:
+        return []
+    shown = ", ".join(pairs[:3]) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
+    return [f"interval and unadjusted p disagree at the 5 % level for {shown}: the result is borderline, and p decides"]
 
 
 def use_note(use: SetUse) -> str:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
-from musicreclass.config.messages import nearest, one_line, suggestion
+from musicreclass.config.messages import SYNONYMS, nearest, one_line, suggestion
 from musicreclass.config.parse import build_section, find_field, is_users, missing_keys, section_class
 from musicreclass.config.settings import TASK_SETTINGS
 from musicreclass.config.targets import parameters_of
@@ -86,6 +86,10 @@ class AllowedKeys:
         parent, _, name = key.rpartition(".")
         if parent and name in SET_FROM_DATA & self._accepted_by_target(parent):
             return Problem(f"{as_written or key}: is set from the data", "fixed_key", key)
+        synonym, difference = SYNONYMS.get(key.rpartition(".")[2], ("", ""))
+        if synonym and self.allows(synonym):
+            hint = f"use {synonym}" + (f" ({difference})" if difference else "")
+            return Problem(f"{as_written or key}: no such key; {hint}", "unknown_key", key, None, synonym)
         names = self.names(key)
         in_sections = [path for path, _ in leaves(self.cfg) if path.rpartition(".")[2] == key]
         without_section = in_sections[0] if len(in_sections) == 1 else ""

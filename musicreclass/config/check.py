@@ -197,7 +197,9 @@ class Check:
                 raise ConfigError(wrong)
             choices = composed.hydra.runtime.choices
             allowed = self._allowed_keys(composed)
-            usable = [o for o in settings if self._is_allowed(o, allowed)]
+            undecided = {group.split("/")[0] for group in self.parser.undecided}
+            known_sections = [o for o in settings if o.key_or_group.split(".")[0] not in undecided]
+            usable = [o for o in known_sections if self._is_allowed(o, allowed)]
             cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
@@ -209,7 +211,7 @@ class Check:
         self.first = self.first or cfg
         self.scores_test |= "test" in (cfg.get("evaluate") or [])
         swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
-        if not any(reads(problem.key) for problem in problems):
+        if not any(reads(problem.key) for problem in problems) and not self.parser.undecided:
             self.collected += Choices(self.tree, self.multirun, swept).problems(cfg, dict(choices))
 
     def _allowed_keys(self, composed: DictConfig) -> AllowedKeys:

@@ -11,6 +11,19 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 FEW = 12  # names that a message lists
+SYNONYMS = {  # names that other frameworks have for settings -> the setting, and how it differs
+    "accumulate_grad_batches": ("hardware.micro_batch", "tracks per forward pass; trainer.batch_size stays the effective batch"),
+    "gradient_accumulation_steps": ("hardware.micro_batch", "tracks per forward pass; trainer.batch_size stays the effective batch"),
+    "learning_rate": ("optimizer.lr", ""),
+    "epochs": ("trainer.max_epochs", ""),
+    "num_epochs": ("trainer.max_epochs", ""),
+    "n_epochs": ("trainer.max_epochs", ""),
+    "gradient_clip_val": ("trainer.gradient_clip_norm", ""),
+    "num_workers": ("hardware.workers", ""),
+    "gpus": ("hardware.devices", ""),
+    "patience": ("early_stopping.patience", ""),
+    "dataset": ("data", ""),
+}  # fmt: skip
 
 
 def suggestion(name: str, names: Collection[str]) -> str:

@@ -32,11 +32,13 @@ class Overrides:
 
     Attributes:
         unreadable: keys whose values could not be parsed.
+        undecided: groups for which no option could be chosen, so that their settings are not known.
     """
 
     def __init__(self, tree: Tree, task: str, multirun: bool) -> None:
         self.tree, self.task, self.multirun = tree, task, multirun
         self.unreadable: set[str] = set()
+        self.undecided: set[str] = set()
 
     def parse(self, text: str, problems: list[Problem]) -> Override | None:
         """One override; None if it cannot be parsed, which is added to the problems."""
@@ -65,6 +67,12 @@ class Overrides:
 
     def problems(self, override: Override) -> list[Problem]:
         """Reasons to exclude an override from the composition; empty if there are none."""
+        problems = self._reasons_to_exclude(override)
+        if problems and self.is_group(override):
+            self.undecided.add(override.key_or_group)
+        return problems
+
+    def _reasons_to_exclude(self, override: Override) -> list[Problem]:
         text, key = str(override.input_line), override.key_or_group
         if not key:
             return [not_an_override(text)]
@@ -104,6 +112,11 @@ class Overrides:
             ]
         if override.is_delete():
             return [Problem(f"{text}: a group cannot be removed; choose one of its options", "removed_group", group)]
+        value: object = override.value()
+        if isinstance(value, list):
+            several = ",".join(map(str, value))
+            message = f"{text}: a group has one option per run; {group}={several} with -m is a sweep over several"
+            return [Problem(message, "several_options", group)]
         swept = override.is_sweep_override()
         values = list(islice(override.sweep_string_iterator(), MAX_JOBS)) if swept else [override.value()]
         names = ["null" if value is None else str(value) for value in values]

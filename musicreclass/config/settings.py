@@ -525,6 +525,9 @@ class TrainSettings(Settings):
         "none | balanced: weight classes by the training split's counts"
     )
     evaluate: SplitNames = setting("splits to score a finished run on")
+    allow_untrained_classes: bool = setting(
+        "true: train although classes that are scored have no training track", default=False
+    )
     force: bool = setting("true: train again and replace a finished run")
     if_locked: Literal["wait", "error"] = setting("if another process trains the same run: wait | error")
     run_dir: str | None = setting("folder of this run, instead of outputs/<name>-<signature>")

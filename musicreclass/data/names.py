@@ -107,7 +107,34 @@ def class_names(labels: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
         notes.append(
             f"{len(variants)} classes have several spellings, which were merged for {len(changed)} labels ({shown})"
         )
-    return names, notes
+    return names, notes + combination_notes(names)
+
+
+def combination_notes(names: pd.Series[Any]) -> list[str]:
+    """A note on classes that join several names, as `jazz;blues`; with a comma or slash only if each part is a class too."""
+    counts = names.value_counts()
+    keys = {class_key(name) for name in counts.index}
+    combined = [name for name in counts.index if joins_names(name, keys)]
+    if not combined:
+        return []
+    shown = ", ".join(map(repr, sorted(combined)[:3]))
+    return [
+        f"{len(combined)} classes join several names ({shown}), {int(counts[combined].sum())} tracks in all: each combination "
+        "is a class by itself; give these tracks one name each to merge them"
+    ]
+
+
+def joins_names(name: str, keys: set[str | None]) -> bool:
+    """Whether a class name consists of several names.
+
+    Args:
+        name: of a class.
+        keys: of all classes, as `class_key` returns them.
+    """
+    if len([part for part in re.split(r"[;|]", name) if part.strip()]) > 1:
+        return True
+    parts = [part for part in re.split(r"[,/+]", name) if part.strip()]
+    return len(parts) > 1 and all(class_key(part) in keys for part in parts)
 
 
 def artist_notes(names: pd.Series[Any]) -> list[str]:

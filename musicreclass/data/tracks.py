@@ -194,6 +194,8 @@ class TrackData(LightningDataModule, ABC):
         notes: other facts that readers of the results need, one line each.
         cautions: what may make the scores too high, as a short mark -> details; part of the protocol.
         needs: the splits that must not be empty; none for data that is only scored.
+        allow_untrained_classes: whether classes that are scored may lack training tracks.
+        incomplete: how much of a published dataset was found, as a note; empty if all of it was, or its size is not known.
     """
 
     provides: tuple[str, ...] = ()
@@ -221,6 +223,8 @@ class TrackData(LightningDataModule, ABC):
         self.notes: list[str] = []
         self.cautions: dict[str, str] = {}
         self.needs: tuple[str, ...] = ("train", "valid")
+        self.allow_untrained_classes = False
+        self.incomplete = ""
 
     def _set_tracks(self, tracks: pd.DataFrame, split_name: str = "column") -> None:
         """Split these tracks, check the splits, and look for leaks.
@@ -242,6 +246,7 @@ class TrackData(LightningDataModule, ABC):
                 value=self.classes[0],
             )
         tracks = tracks.reset_index(drop=True)
+        self.notes += [self.incomplete] if self.incomplete else []
         self.notes += artist_notes(tracks.group)
         name, tracks["split"] = assign_splits(tracks, self.split, split_name)
         self._check_splits(tracks, name, split_name)
@@ -308,6 +313,25 @@ class TrackData(LightningDataModule, ABC):
                 kind="no_common_class",
                 key="valid",
             )
+        untrained = sorted(set(tracks.target) - trained)
+        if untrained and not self.allow_untrained_classes:
+            raise self._untrained(tracks, untrained, drawn=name != split_name)
+
+    def _untrained(self, tracks: pd.DataFrame, untrained: list[str], drawn: bool) -> DataError:
+        """The error for classes without training tracks."""
+        has_groups = group_of(tracks).notna().any()
+        remedy = f"data/split={'grouped' if has_groups else 'random'} splits the {len(tracks)} tracks anew"
+        if drawn:
+            remedy = "data.min_class_tracks=N leaves out small classes"
+        incomplete = f"{self.incomplete}; " if self.incomplete else ""
+        return DataError(
+            f"{incomplete}{len(untrained)} of {tracks.target.nunique()} classes have no training track ({some(untrained, 6)}), so "
+            f"no model can predict them: {remedy}, or train all the same with allow_untrained_classes=true",
+            kind="untrained_classes",
+            key="train",
+            value=len(untrained),
+            suggestion="allow_untrained_classes=true",
+        )
 
     def files(self) -> list[Path]:
         """The files and folders that were read: as long as none of them changes, the fingerprint of a source of this package is

@@ -16,6 +16,12 @@ from musicreclass.evaluation.bootstrap import (
 )
 
 METRICS = ("accuracy", "macro_f1")
+MIN_TRACKS = 10  # with fewer, one track changes the accuracy by more than ten points
+
+
+def few_tracks(n: int) -> str:
+    """A note on a score over too few tracks; empty if they are enough."""
+    return "" if n >= MIN_TRACKS else f"only {n} track{'s' if n > 1 else ''}: too few for a score"
 
 
 @dataclass(frozen=True)

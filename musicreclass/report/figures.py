@@ -58,12 +58,15 @@ def confusion_figure(predictions: Predictions, title: str) -> Figure:
     return figure
 
 
-def curves_figure(rows: list[dict[str, float]], best: int | None = None) -> Figure | None:
+def curves_figure(rows: list[dict[str, float]], best: int | None = None, label_smoothing: float = 0.0) -> Figure | None:
     """Training and validation curves, a panel per metric; None if there are fewer than two epochs or no metric.
+
+    Epochs and rounds are numbered from 1, as in the summary.
 
     Args:
         rows: the values of each epoch or round.
-        best: the best epoch or round, whose model is used.
+        best: the best epoch or round, from 0, whose model is used.
+        label_smoothing: of the training loss; the legend says so, since validation loss has none.
     """
     names = [n for n in ("loss", "accuracy", "macro_f1") if any(f"valid/{n}" in row for row in rows)]
     if len(rows) < 2 or not names:
@@ -73,11 +76,13 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None) -> Figu
     for panel, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), panel)
         for split, style in (("train", "--"), ("valid", "-")):
-            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+            points = [(row["epoch"] + 1, row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+            smoothed = split == "train" and name == "loss" and label_smoothing
+            label = f"train (label smoothing {label_smoothing:g})" if smoothed else split
             if points:
-                axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1.5)
+                axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.5)
         if best is not None:
-            axes.axvline(best, color="gray", linewidth=1, linestyle=":", label="best")
+            axes.axvline(best + 1, color="gray", linewidth=1, linestyle=":", label=f"best: {best + 1}")
         axes.set_xlabel("epoch or round")
         axes.set_title(name.replace("macro_f1", "macro-F1"), fontsize=10)
         axes.grid(alpha=0.3)

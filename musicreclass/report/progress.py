@@ -11,7 +11,8 @@ from rich.text import Text
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.output import SafeConsole
 
-PROGRESS_METRICS = ("valid/loss", "valid/accuracy", "valid/macro_f1")
+PROGRESS_METRICS = {"valid/loss": "loss", "valid/accuracy": "accuracy", "valid/macro_f1": "macro-F1"}  # on validation
+WIDE = 120  # columns of a terminal from which the bar is longer and the state of the machine is shown
 
 
 class StatusColumn(ProgressColumn):
@@ -49,20 +50,23 @@ def progress_bar(
     if not console.is_terminal:
         yield log_epoch
         return
-    columns = (
+    wide = console.width >= WIDE
+    columns = [
         TextColumn(unit),
         MofNCompleteColumn(),
-        BarColumn(24),
+        BarColumn(24 if wide else 6),
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
-        StatusColumn(status),
-    )
+        *([StatusColumn(status)] if wide else []),
+    ]
     with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
         task = bar.add_task("", total=total)
 
         def log_and_advance(epoch: int, values: dict[str, float]) -> None:
             log_epoch(epoch, values)
-            metrics = "  ".join(f"{name} {values[name]:.3f}" for name in PROGRESS_METRICS if name in values)
+            metrics = " ".join(
+                f"{short} {values[name]:.3f}" for name, short in PROGRESS_METRICS.items() if name in values
+            )
             bar.update(task, completed=epoch + 1, description=metrics)
 
         yield log_and_advance

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from musicreclass.config.settings import TRAINING, TrainSettings
+from musicreclass.evaluation.intervals import few_tracks
 from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {
@@ -59,9 +60,10 @@ def final_results(metrics: dict[str, Any]) -> dict[str, float]:
     return {f"{'final' if m in MAIN_METRICS else 'more'}/{s}_{m}": metrics[s][m] for s in splits for m in FINAL}
 
 
-def percent(value: float, interval: list[float]) -> str:
-    """A share as a percentage with its interval, as rich markup: `81.2 [74.0, 88.1]`."""
-    return f"[bold]{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}][/]"
+def percent(value: float, interval: list[float] | None) -> str:
+    """A share as a percentage with its interval, if it has one, as rich markup: `81.2 [74.0, 88.1]`."""
+    bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"[bold]{100 * value:.1f}{bounds}[/]"
 
 
 def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> RenderableType:
@@ -87,6 +89,21 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     return Group(*parts)
 
 
+def brief_scores(run: Run, name: str) -> Text:
+    """A line with the scores of a run and whether they leak.
+
+    Args:
+        run: the run.
+        name: of what was scored: a split, or other data under `elsewhere` in metrics.json.
+    """
+    metrics = run.metrics
+    scores = metrics[name] if name in metrics else metrics["elsewhere"][name]
+    protocol = scores.get("protocol", metrics.get("protocol", {}))
+    accuracy, macro_f1 = (percent(scores[m], scores[f"{m}_ci95"] if scores["n"] > 1 else None) for m in MAIN_METRICS)
+    leaks = {"no": "", "yes": ", [bold red]leaky[/]"}.get(protocol.get("leaky"), ", [yellow]leaks unknown[/]")
+    return Text.from_markup(f"  {name} n={scores['n']} accuracy {accuracy} macro-F1 {macro_f1}{leaks}")
+
+
 def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     """The scores of one split: overall, by class, and the most frequent confusions."""
     absent = scores.get("absent_classes")
@@ -96,11 +113,13 @@ def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
         if absent
         else ""
     )
+    few = few_tracks(int(scores["n"]))
+    accuracy, macro_f1 = (percent(scores[m], scores[f"{m}_ci95"] if scores["n"] > 1 else None) for m in MAIN_METRICS)
+    over = f", 95 % intervals over {scores['ci95_over']}" if scores["n"] > 1 else ""
     parts: list[RenderableType] = [
         Text.from_markup(
-            f"[bold]{name}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
-            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}{present}\n"
-            f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
+            f"[bold]{name}[/]  accuracy {accuracy}  macro-F1 {macro_f1}{present}\n"
+            f"[dim]percent{over}[/]" + (f"\n[yellow]{few}[/]" if few else "")
         ),
         class_table(scores["per_class"]),
     ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Terminated, TrialPruned, UserError, notices
+from musicreclass.errors import RunError, RunFailedError, Stopped, Terminated, TrialPruned, UserError, notices
 from musicreclass.runs.files import FORMAT, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
@@ -47,6 +47,7 @@ RESULTS = (
     "figures",
 )  # written when training ends
 PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
+CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
 FULL = 1.0  # MiB of free space
 RECORDS = ("identity.json", "status.json", "config.yaml")
 LEFTOVERS = re.compile(r"\.lock.*|\.identity\.json\.\d+\.part")  # of a process killed before it wrote identity.json
@@ -224,9 +225,8 @@ class Run(RunFiles):
             sender = signals[0] if signals else "the user"
             log.info("stopped by %s", sender)
             self._end("interrupted", f"stopped by {sender}")
-            if signals:
-                raise Terminated from None
-            raise
+            resumable = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
+            raise (Terminated if signals else Stopped)(resumable) from None
         except TrialPruned as pruned:
             log.info("%s", pruned)
             self._end("pruned", str(pruned))

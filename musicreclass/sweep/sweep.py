@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,7 +71,10 @@ class Sweep:
         """
         sweep = cls(outputs.expanduser() / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}")
         sweep.folder.mkdir(parents=True, exist_ok=True)
-        write_json(sweep.folder / "sweep.json", {"command": sys.argv, "jobs": jobs, "host": host(), "pid": os.getpid()})
+        write_json(
+            sweep.folder / "sweep.json",
+            {"command": sys.argv, "jobs": jobs, "started": time.time(), "host": host(), "pid": os.getpid()},
+        )
         return sweep
 
     @classmethod
@@ -169,6 +173,12 @@ class Sweep:
     def records(self) -> list[JobRecord]:
         """The records of all jobs, in order."""
         return [self.record(job) for job in range(self.metadata["jobs"])]
+
+    def seconds_left(self) -> float:
+        """The time that the remaining jobs will take, if they are like those that have ended; 0 without any."""
+        metadata, records = self.metadata, [JobRecord.read(file) for file in self.folder.glob("jobs/[0-9]*.json")]
+        ended = sum(record.state != "running" for record in records)
+        return (time.time() - metadata["started"]) / max(1, ended) * (metadata["jobs"] - ended)
 
     @contextmanager
     def watched(self, report: Callable[[JobRecord], None]) -> Iterator[None]:

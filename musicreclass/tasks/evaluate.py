@@ -35,11 +35,13 @@ class Scored(NamedTuple):
         run: the run.
         name: of the split, or of the record of other data.
         already: whether the score existed before.
+        is_score: False if only probabilities were written.
     """
 
     run: Run
     name: str
     already: bool = False
+    is_score: bool = True
 
 
 def evaluate(
@@ -88,6 +90,8 @@ def evaluate(
         if data.fingerprint() == identity.fingerprint and split != "all":
             score_split(run, classifier, data, split)
             return Scored(run, split)
+        if is_placeholder(data, split):
+            return Scored(run, predict_only(run, classifier, data, split), is_score=False)
         return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
 
 
@@ -166,6 +170,25 @@ def check_classes(classifier: Classifier, data: TrackData) -> None:
         classes = ", ".join(classifier.card.classes)
         line = f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}"
         raise DataError(line, "unknown_classes", "data", unknown)
+
+
+def is_placeholder(data: TrackData, split: str) -> bool:
+    """Whether the labels of other data cannot be scored: all tracks have one label, as where it only fills the column."""
+    tracks = data.tracks if split == "all" else data.tracks[data.tracks.split == split]
+    return tracks.target.nunique() == 1
+
+
+def predict_only(run: Run, classifier: Classifier, data: TrackData, split: str) -> str:
+    """Write the probabilities of other data; no score is computed, recorded or logged.
+
+    Returns:
+        the name of the table of predictions.
+    """
+    name = f"{split}@{data.fingerprint()[:8]}"
+    predictions = classifier.predict(data, split)
+    run.check_lock()
+    predictions.save(run.subfolder("predictions") / f"{name}.parquet")
+    return name
 
 
 def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicreclass.config.settings import DataSettings, Settings
+from musicreclass.config.settings import DataSettings, Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
@@ -30,7 +30,8 @@ def open_data(
         UserError: if the data does not exist or cannot be used.
     """
     assert settings.data is not None
-    data = create(settings.data)
+    data = source = create(settings.data)
+    source.allow_untrained_classes = isinstance(settings, TrainSettings) and settings.allow_untrained_classes
     if settings.features.target is not None:
         target = {"_target_": settings.features.target}
         code = {**user_code(target), **library_versions(target)}  # none of this package's encoders
@@ -42,6 +43,7 @@ def open_data(
     data.needs = needs
     data.prepare_data()
     data.setup("fit")
+    data.incomplete = source.incomplete
     return data
 
 

@@ -60,6 +60,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Finished
 def begin(plan: RunPlan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
+    warn(list(filter(None, [plan.data.incomplete])))
     if resume and not continues_exactly(plan):
         begun = {name: getattr(run.identity, name) for name in ("code", "micro_batch", "processes")}
         message = "the code, the micro-batch or the number of processes has changed; the run starts over"
@@ -120,7 +121,8 @@ def score(plan: RunPlan) -> dict[str, object]:
 def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, object]) -> None:
     """Write the learning curves, TensorBoard's summary, and provenance.json."""
     run, data, summary = plan.run, plan.data, plan.classifier.fit_summary
-    figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")))
+    smoothing = 0.0 if plan.settings.model.is_estimator else plan.settings.trainer.label_smoothing
+    figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")), smoothing)
     if figure is not None:
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
     curves.finish({**hyperparameters(plan.settings), "leaky": data.protocol.leaky}, final_results(run.metrics), figures)

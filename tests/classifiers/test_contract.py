@@ -11,6 +11,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
+from musicreclass.errors import DataError
 from musicreclass.evaluation.metrics import score
 from musicreclass.hardware.resolution import resolve_profile
 from tests.conftest import MODELS, make_frame
@@ -73,6 +74,7 @@ def test_classes_that_only_test_has_do_not_change_what_is_learned(model, here):
         file = here / f"{extra}.csv"
         frame.to_csv(file, index=False)
         table = TableFile(str(file), {"protocol": "auto"}, split_column="split")
+        table.allow_untrained_classes = True
         table.setup()
         tables.append(table)
     plain, extended = (fitted(model, table, here / name) for table, name in zip(tables, "ab", strict=True))
@@ -112,6 +114,7 @@ def test_a_class_without_training_tracks_gets_no_probability(model, here):
     frame.loc[(frame.label == "jazz"), "split"] = "valid"
     frame.to_csv("t.csv", index=False)
     data = TableFile("t.csv", {"protocol": "auto"}, split_column="split")
+    data.allow_untrained_classes = True
     data.setup()
     assert any("no train tracks of jazz" in note for note in data.notes)
     probability = fitted(model, data, here / "a").predict_proba(data.arrays("valid")[1])
@@ -190,3 +193,22 @@ def test_predicting_other_features_is_rejected(data, here):
     with pytest.raises(DataError) as caught:
         classifier.predict(other, "valid")
     assert (caught.value.kind, caught.value.problems[0].value) == ("other_features", ["f5"])
+
+
+@pytest.mark.parametrize(("rare", "overrides"), [(1, []), (2, ["model.cv=3"])])
+def test_a_calibration_needs_tracks_of_every_class(rare, overrides, here):
+    frame = make_frame(60)
+    frame["split"] = np.where(frame.index % 4 == 3, "valid", "train")
+    trained = frame.index[(frame.label == "jazz") & (frame.split == "train")]
+    frame.drop(trained[rare:]).to_csv("t.csv", index=False)
+    data = TableFile("t.csv", {"protocol": "auto"}, split_column="split")
+    data.setup()
+    with pytest.raises(DataError) as caught:
+        fitted("svm", data, here / "a", *overrides)
+    assert (caught.value.kind, caught.value.key) == ("too_few_for_calibration", "model.cv")
+    assert f"jazz has {rare}" in str(caught.value)
+    n = (data.tracks.target == "jazz").sum()
+    without = TableFile("t.csv", {"protocol": "auto"}, split_column="split", min_class_tracks=n + 1)
+    assert f"data.min_class_tracks={n + 1}" in str(caught.value)
+    without.setup()
+    fitted("svm", without, here / "b", *overrides)

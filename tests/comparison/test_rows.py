@@ -6,13 +6,15 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.render.text import as_csv, as_markdown
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, build_tables
-from musicreclass.comparison.wording import table_notes
+from musicreclass.comparison.wording import seeds_text, table_notes
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from tests.run_factory import make_run
@@ -342,3 +344,61 @@ def test_malicious_names_are_escaped(run, outputs, here):
     }
     assert len(cells) == 1
     assert "<img>" not in "".join(lines).replace("\\<", "")
+
+
+def test_tables_of_other_splits_are_told_apart(outputs, tables):
+    """Also in Markdown, CSV and on the page; the seed of a split is not mistaken for that of a run."""
+    for split_seed in (0, 1):
+        for seed in (3, 4):
+            make_run(outputs, f"s{split_seed}-{seed}", seed=seed, split_seed=split_seed)
+    both = tables()
+    assert [table.split for table in both] == ["grouped, split.seed=0", "grouped, split.seed=1"]
+    assert [row.label for table in both for row in table.rows] == ["mlp", "mlp"]
+    markdown = as_markdown(both)
+    assert all(markdown.count(f"split.seed={seed}") == 1 for seed in (0, 1))
+    assert [line["setting split.seed"] for line in csv.DictReader(as_csv(both).splitlines())] == ["0", "0", "1", "1"]
+
+
+def test_rows_of_other_splits_of_the_same_tracks_are_labelled(outputs, tables):
+    make_run(outputs, "a", seed=0, tracks="t1")
+    make_run(outputs, "b", seed=0, split_seed=1)
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == ["mlp split.seed=0", "mlp split.seed=1"]
+
+
+def test_tables_that_differ_in_their_content_only(outputs, tables):
+    make_run(outputs, "a", tracks="a", fingerprint="first")
+    make_run(outputs, "b", tracks="b", fingerprint="second")
+    assert sorted(table.split for table in tables()) == ["grouped, data=first-", "grouped, data=second"]
+
+
+def test_equal_seeds_are_one_run(outputs, tables):
+    """A deterministic model has no deviation over seeds, and is tested like a single run."""
+    for seed in range(3):
+        make_run(outputs, f"r{seed}", model="logreg", seed=seed, draw=0)
+    make_run(outputs, "one", model="svm", right=0.6)
+    (table,) = tables()
+    row = next(row for row in table.rows if row.model == "logreg")
+    assert row.has_equal_seeds
+    assert seeds_text(row, "valid") == "3 equal"
+    assert row.scores["valid", "accuracy"].sd is None
+    assert not any("seeds" in pair.method for pair in table.pairs["valid"])
+    assert any("equal" in note for note in table_notes(table))
+    make_run(outputs, "r3", model="logreg", seed=3)
+    (table,) = tables()
+    row = next(row for row in table.rows if row.model == "logreg")
+    assert (row.has_equal_seeds, seeds_text(row, "valid")) == (False, "4")
+    assert row.scores["valid", "macro_f1"].sd > 0
+
+
+def test_intervals_and_p_values_that_disagree_are_noted(outputs, tables):
+    make_run(outputs, "a", model="logreg", right=0.7)
+    make_run(outputs, "b", model="svm", right=0.5)
+    (table,) = tables()
+    clear = replace(table.pairs["valid"][0], low=0.01, high=0.2, p=0.01)
+    table.pairs = {"valid": [clear]}
+    before = table_notes(table)
+    for pair in (replace(clear, p=0.2), replace(clear, low=-0.01)):
+        table.pairs = {"valid": [clear, pair]}
+        (note,) = [line for line in table_notes(table) if line not in before]
+        assert "1 vs 2 (validation accuracy)" in note

@@ -19,6 +19,9 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "modle=mlp": ("unknown_key", "modle", "model"),
     "lr=0.1": ("unknown_key", "lr", "optimizer.lr"),
     "trainer.max_epoch=3": ("unknown_key", "trainer.max_epoch", "trainer.max_epochs"),
+    "trainer.accumulate_grad_batches=4": ("unknown_key", "trainer.accumulate_grad_batches", "hardware.micro_batch"),
+    "epochs=4": ("unknown_key", "epochs", "trainer.max_epochs"),
+    "data=[gtzan,demo]": ("several_options", "data", ""),
     "trainer.max_epochs=ten": ("invalid_value", "trainer.max_epochs", ""),
     "trainer.max_epochs=0": ("invalid_value", "trainer.max_epochs", ""),
     "trainer.batch_size=true": ("invalid_value", "trainer.batch_size", ""),
@@ -444,3 +447,29 @@ def test_a_search_is_scored_on_test_only_on_request(swept):
 def test_a_path_with_a_comma_is_one_problem():
     (problem,) = problems("data=table", "data.path=a,b.csv")
     assert (problem.key, '"a,b.csv"' in problem.message) == ("data.path", True)
+
+
+@pytest.mark.parametrize("choice", ["data=[gtzan,fma_audio]", "data=gtzan,fma_audio", "data=gtzam"])
+def test_settings_of_a_group_without_an_option_are_not_checked(choice):
+    """They would be compared with the default option, which was not chosen."""
+    with pytest.raises(ConfigError) as caught:
+        train_settings([choice, "model=cnn", "data.fold=1", "optimizer.lr=-1"])
+    assert [problem.key for problem in caught.value.problems] == ["data", "optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "override"),
+    [
+        (["--data", "gtzan"], "data=gtzan"),
+        (["--data=gtzan"], "data=gtzan"),
+        (["--seed", "3", "model=cnn"], "seed=3"),
+        (["--epochs", "3"], "trainer.max_epochs=3"),
+        (["--data.root", "data=gtzan"], "data.root=VALUE"),
+        (["--mulitrun"], ""),
+    ],
+)
+def test_flags_that_stand_for_overrides(arguments, override, run):
+    result = run("train", *arguments)
+    (problem,) = result.problems
+    assert (result.code, problem.kind, problem.suggestion) == (2, "invalid_arguments", override)
+    assert override in problem.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pandas as pd
@@ -91,6 +92,21 @@ def test_merged_classes_and_placeholders_are_noted():
     unchanged = pd.Series(["a", "b", None, "a"], dtype=object)
     names, notes = class_names(unchanged)
     assert (names.tolist(), notes) == (unchanged.tolist(), [])
+
+
+@pytest.mark.parametrize(("labels", "classes", "tracks"), [
+    (["jazz;blues", "jazz", "blues", "rock|pop", "rock|pop"], 2, 3),
+    (["jazz, blues", "jazz", "Blues"], 1, 1),
+    (["jazz/rock/pop", "pop", "jazz", "rock"], 1, 1),
+    (["Old-Time / Historic", "Rock", "Drum, Bass"], 0, 0),
+    (["jazz;", "R&B"], 0, 0),
+])  # fmt: skip
+def test_classes_that_join_several_names_are_noted(labels, classes, tracks):
+    names, notes = class_names(pd.Series(labels, dtype=object))
+    assert names.nunique() == len(set(labels))  # each is a class by itself
+    assert len(notes) == bool(classes)
+    for note in notes:
+        assert re.findall(r"\d+", note) == [str(classes), str(tracks)]
 
 
 def test_artists_written_in_several_ways_are_noted():

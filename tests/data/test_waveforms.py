@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from musicreclass.data.waveform_store import decode_all, examine_all
 from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
+from tests.conftest import wait_until
 from tests.library import SMALL, opened
 from tests.sounds import cut, music, write
 
@@ -220,13 +220,6 @@ def build(folder: Path, seconds_per_block: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=handle_interrupt)
 
 
-def wait_for(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_killed_build_is_resumed_and_identical(tmp_path):
     (tmp_path / "clips").mkdir()
     paths = [write(tmp_path / "clips" / f"{i:02d}.mp3", music(12, 22050, seed=i), 22050) for i in range(24)]
@@ -237,15 +230,15 @@ def test_a_killed_build_is_resumed_and_identical(tmp_path):
 
     for stop, recordings in ((signal.SIGKILL, 4), (signal.SIGINT, 10), (signal.SIGKILL, 16)):
         process = build(tmp_path, 0.25)
-        wait_for(lambda recordings=recordings: marked() >= recordings)
+        wait_until(lambda recordings=recordings: marked() >= recordings)
         process.send_signal(stop)
-        err = process.communicate(timeout=30)[1]
+        err = process.communicate(timeout=300)[1]
         assert process.returncode != 0
         assert marked() < 24, (stop, recordings, err)
         assert not list((tmp_path / "cache").rglob("entry.json"))
     before = marked()
     begun = (tmp_path / "begun.txt").read_text().count("\n")
-    _, err = build(tmp_path, 0).communicate(timeout=60)
+    _, err = build(tmp_path, 0).communicate(timeout=300)
     assert f"{24 - before} recordings" in err
     assert (tmp_path / "begun.txt").read_text().count("\n") - begun == 24 - before
     (entry,) = (p.parent for p in (tmp_path / "cache").rglob("entry.json"))

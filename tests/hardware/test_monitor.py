@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,11 +159,19 @@ def test_a_monitor_summarises_its_readings(tmp_path):
 def test_a_sensor_that_hangs_does_not_block_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr("musicreclass.hardware.monitor.JOIN_TIMEOUT", 0.1)
     hung = fake_nvml()
-    hung.nvmlDeviceGetPowerUsage = lambda _: time.sleep(3)
-    start = time.perf_counter()
+    reading, released, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_: object) -> int:
+        reading.set()
+        released.wait(300)
+        answered.set()
+        return 0
+
+    hung.nvmlDeviceGetPowerUsage = hang
     with Monitor(0.1, tmp_path, nvml=hung, root=tmp_path):
-        time.sleep(0.3)
-    assert time.perf_counter() - start < 2
+        assert reading.wait(300)
+    assert not answered.is_set()  # the block was left while the sensor hung
+    released.set()
 
 
 def test_a_run_records_the_readings(run, table):

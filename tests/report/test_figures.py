@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.report import fonts
-from musicreclass.report.figures import confusion_figure, save_figure, spectrogram_figure
+from musicreclass.report.figures import confusion_figure, curves_figure, save_figure, spectrogram_figure
 
 
 def predictions(classes: list[str]) -> Predictions:
@@ -43,3 +43,15 @@ def test_a_font_that_has_the_characters_is_used(monkeypatch):
     families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
     assert families["摇滚"] == ["DejaVu Sans", "DejaVu Sans Mono"]
     assert "DejaVu Sans Mono" not in families["rock"]
+
+
+def test_curves_count_epochs_as_the_summary_does():
+    rows = [{"epoch": k, "train/loss": 1.0, "valid/loss": 1.0} for k in range(12)]
+    for smoothing in (0.0, 0.1):
+        (axes,) = curves_figure(rows, best=10, label_smoothing=smoothing).axes
+        train, valid, best = axes.get_lines()
+        assert [*valid.get_xdata()] == [*range(1, 13)]
+        assert [*best.get_xdata()] == [11, 11]
+        assert best.get_label() == "best: 11"
+        assert ("0.1" in train.get_label()) == bool(smoothing)
+        assert valid.get_label() == "valid"

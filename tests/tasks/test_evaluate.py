@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import musicreclass as mrc
 from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
 from musicreclass.tasks.evaluate import with_other_data
@@ -75,6 +76,23 @@ def test_other_data_is_recorded_separately(run, finished, here):
     choices = finished.metrics["elsewhere"][name]["choices"]
     assert choices == {**finished.config["choices"], "data": "table"}  # the model is the run's, not a stand-in
     assert len(pd.read_parquet(finished.folder / "predictions" / f"{name}.parquet")) == 30
+
+
+@pytest.mark.parametrize("n", [1, 12])
+def test_data_with_one_label_is_no_test(run, finished, here, n):
+    """As in a table that labels one's own files with any class, to get their probabilities."""
+    before = finished.metrics
+    log = (here / "outputs" / "scores.jsonl").read_text()
+    make_other(30, seed=1).head(n).assign(label="jazz").to_csv("mine.csv", index=False)
+    arguments = ("--split", "all", f"data.path={here}/mine.csv", "data.split_column=null")
+    result = run("evaluate", str(finished.folder), *arguments)
+    assert result.code == 0, result.err
+    assert finished.metrics == before
+    assert (here / "outputs" / "scores.jsonl").read_text() == log
+    (file,) = (finished.folder / "predictions").glob("all@*.parquet")
+    assert str(file.relative_to(here)) in result.out or str(file) in result.out
+    assert len(pd.read_parquet(file)) == n
+    assert mrc.evaluate(finished.folder, "all", arguments[2:]) == {}
 
 
 def test_choices_of_other_data_are_those_of_its_overrides(finished):

@@ -20,7 +20,7 @@ REPO = Path(__file__).parents[2]
 LONG = ["trainer.max_epochs=12", "early_stopping=none", "hardware=cpu", "logger=none"]
 
 
-HANGS_AT_EPOCH_20 = """
+HANGS_AT_EPOCH_6 = """
 import sys, time
 from musicreclass.cli import main as cli
 from musicreclass.training.module import GenreModule
@@ -28,7 +28,7 @@ from musicreclass.training.module import GenreModule
 training_step = GenreModule.training_step
 
 def hang(self, batch, batch_idx):
-    if self.current_epoch == 20:
+    if self.current_epoch == 6:
         time.sleep(10_000)
     training_step(self, batch, batch_idx)
 
@@ -90,21 +90,21 @@ def test_failed_boosting_resumes_exactly(run, table, here, monkeypatch):
 
 
 def test_a_killed_process_resumes(run, table, here):
-    arguments = [*table_overrides(table), *LONG, "trainer.max_epochs=60", "run_dir=killed"]
-    process = subprocess.Popen([sys.executable, "-c", HANGS_AT_EPOCH_20, *arguments], env={**os.environ, "PYTHONPATH": str(REPO)},
+    arguments = [*table_overrides(table), *LONG, "run_dir=killed"]
+    process = subprocess.Popen([sys.executable, "-c", HANGS_AT_EPOCH_6, *arguments], env={**os.environ, "PYTHONPATH": str(REPO)},
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     history = here / "killed" / "history.csv"
 
     def epochs() -> int:
         return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
-    wait_until(lambda: epochs() == 20 or process.poll() is not None)
+    wait_until(lambda: epochs() == 6 or process.poll() is not None)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert Run.open(here / "killed").state == "running"
-    assert epochs() == 20
+    assert epochs() == 6
     assert run("train", *arguments).code == 0
-    assert epochs() == 60
+    assert epochs() == 12
     assert run("train", *arguments[:-1], "run_dir=uninterrupted").code == 0
     one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("uninterrupted", "killed"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)

@@ -36,7 +36,10 @@ def as_csv(tables: list[Table]) -> str:
     for number, table in enumerate(tables, start=1):
         for rank, row in table.numbered_rows(unranked=""):
             rank = rank if table.is_ordered_by_score else ""
-            lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.predictions]
+            distinction = {f"setting {name}": value for name, value in table.distinction.items()}
+            lines += [
+                {"table": number, "rank": rank, **csv_line(row, split), **distinction} for split in row.predictions
+            ]
     lines = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in line.items()} for line in lines]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
@@ -62,7 +65,7 @@ def csv_line(row: Row, split: str) -> dict[str, Any]:
         "seeds": " ".join(map(str, row.seeds)),
         "folds": " ".join(map(str, row.folds)),
         "scored on": split,
-        "n seeds": len(row.predictions[split]),
+        "n seeds": 1 if row.has_equal_seeds else len(row.predictions[split]),
         "n": len(row.predictions[split][0].ids),
         "stale": "yes" if row.stale else "no",
         "selected on": "valid" if row.selected else "",

@@ -56,10 +56,9 @@ class FMAAudio(AudioData):
             raise _no_clips(folders)
         available = labelled[[number in clips for number in labelled.index]]
         without_clip = len(labelled) - len(available)
-        notes = []
         if without_clip:
             archives = ", ".join(f.name for f in folders)
-            notes.append(
+            self.incomplete = (
                 f"{without_clip} of {len(labelled)} labelled tracks of {self.subset} have no clip in {archives}"
             )
         return Recordings(
@@ -75,7 +74,6 @@ class FMAAudio(AudioData):
             folders=[*folders, *(d for folder in folders for d in sorted(folder.iterdir()) if d.is_dir())],
             sources=[tracks_csv, *{folder.parent for folder in folders}],
             dropped={"without a label": int(unlabelled.sum()), "without a clip": without_clip},
-            notes=notes,
         )
 
 

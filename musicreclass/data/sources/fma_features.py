@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from musicreclass.data.sources.fma_features_csv import FeaturesCSV
 from musicreclass.data.sources.fma_metadata import find_metadata, in_subset, load_tracks
 from musicreclass.data.table_source import FeatureTable, TableSource
@@ -82,12 +84,7 @@ class FMAFeatures(TableSource):
                 f"{int(truncated.sum())} tracks with truncated clips are kept: their features are of whole tracks"
             )
         if not len(tracks):
-            raise DataError(
-                f"{tracks_csv.parent}: no track of data.subset={self.subset} is in both tracks.csv and features.csv",
-                kind="no_tracks",
-                key="data.subset",
-                value=self.subset,
-            )
+            raise self._no_tracks(all_tracks.subset[features.rows(all_tracks.index) >= 0], tracks_csv)
         return FeatureTable(
             track_id=tracks.index,
             target=tracks.genre,
@@ -97,4 +94,27 @@ class FMAFeatures(TableSource):
             split_name="official",
             dropped=dropped,
             notes=notes,
+        )
+
+    def _no_tracks(self, subsets: pd.Series[Any], path: Path) -> DataError:
+        """The error for a subset without features.
+
+        Args:
+            subsets: the subset of each track that has features.
+            path: of tracks.csv.
+        """
+        exact = " with data.subset_exact=true" if self.subset_exact else ""
+        counts = subsets.dropna().astype(str).value_counts()
+        others = ", ".join(f"{n} of {name}" for name, n in counts.items() if n) or "none"
+        remedy = ""
+        if self.subset_exact and in_subset(subsets, self.subset, False).any():
+            remedy = "; data.subset_exact=false also uses those of smaller subsets"
+        elif len(counts):
+            remedy = "; choose another data.subset"
+        return DataError(
+            f"{path.parent}: no track of data.subset={self.subset}{exact} is in both tracks.csv and features.csv; those in "
+            f"both are {others}{remedy}",
+            kind="no_tracks",
+            key="data.subset",
+            value=self.subset,
         )

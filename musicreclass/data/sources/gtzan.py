@@ -8,6 +8,7 @@ from Kereliuk, Sturm and Larsen ("Deep learning and music adversaries", 2015), a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def gtzan_splits(tracks: list[str], protocol: str, fold: int, folds: int, seed: 
     return splits.reindex(tracks).astype(object).where(lambda s: s.notna(), None).tolist()
 
 
+def incomplete_lists(tracks: Iterable[str], protocol: str) -> str:
+    """A note if some of the clips that a protocol uses are not there; empty if all are."""
+    index = load_index()
+    listed = index.index[index.fault_filtered.notna()] if protocol == "fault_filtered" else index.index
+    available = len(set(tracks) & set(listed))
+    lists = "the fault-filtered lists" if protocol == "fault_filtered" else "GTZAN"
+    return "" if available == len(listed) else f"{available} of the {len(listed)} clips of {lists} were found"
+
+
 class GTZANFeatures(TableSource):
     """The feature table distributed with the audio, of whole clips or of ten segments each.
 
@@ -112,6 +122,7 @@ class GTZANFeatures(TableSource):
         if protocol in PROTOCOLS:
             splits = gtzan_splits(tracks.tolist(), protocol, self.fold, self.split.folds, self.split.seed)
             listed = np.array([split is not None for split in splits])
+            self.incomplete = incomplete_lists(tracks, protocol)
             dropped["outside the fault-filtered lists"] = tracks[~listed].nunique()
             metadata["split"] = [split for split in splits if split is not None]
             frame, tracks = frame[listed], tracks[listed]
@@ -197,6 +208,7 @@ class GTZAN(AudioData):
         if protocol in PROTOCOLS:
             splits = gtzan_splits([*clips.values()], protocol, self.fold, self.split.folds, self.split.seed)
             dropped["outside the fault-filtered lists"] = splits.count(None)
+            self.incomplete = incomplete_lists(clips.values(), protocol)
             clips = {path: clips[path] for path, split in zip(clips, splits, strict=True) if split is not None}
             metadata["split"] = [split for split in splits if split is not None]
         metadata["group"] = load_index().artist.reindex([*clips.values()]).tolist()

@@ -268,6 +268,11 @@ def ffmpeg(tmp_path, monkeypatch) -> Path:
     return command
 
 
+def stand_in(code: str) -> str:
+    """A stand-in for ffmpeg that runs some code, unless only its version is requested."""
+    return f"#!{sys.executable}\nimport os, signal, sys, time\nif '-version' in sys.argv: sys.exit()\n{code}\n"
+
+
 def test_a_full_temporary_folder_is_not_an_error_of_the_file(ffmpeg, tmp_path):
     store, path = Store(tmp_path / "cache"), tmp_path / "x.m4a"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -283,15 +288,11 @@ def test_a_full_temporary_folder_is_not_an_error_of_the_file(ffmpeg, tmp_path):
 
 def test_a_stopped_ffmpeg_is_not_an_error_of_the_file(ffmpeg, tmp_path):
     store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
-    ffmpeg.write_text(
-        f"#!{sys.executable}\nimport os, signal, sys\nif '-i' in sys.argv: os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
+    ffmpeg.write_text(stand_in("os.kill(os.getpid(), signal.SIGKILL)"))
     with pytest.raises(DataError) as caught:
         examine_all([path], 16000, store=store)
     assert caught.value.kind == "ffmpeg_stopped"
-    ffmpeg.write_text(
-        f"#!{sys.executable}\nimport os, signal, sys\nif '-i' in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)\n"
-    )
+    ffmpeg.write_text(stand_in("if '-i' in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)"))
     assert reason(path) == "not audio"
     ffmpeg.write_text(code)
     assert examine_all([path], 16000, store=store)[1] == {}
@@ -302,9 +303,7 @@ def test_an_ffmpeg_that_handles_the_signal_that_stops_it(ffmpeg, tmp_path, numbe
     """ffmpeg exits with 255, and the signal is in its messages."""
     store, path, code = Store(tmp_path / "cache"), tmp_path / "x.m4a", ffmpeg.read_text()
     message = f"Exiting normally, received signal {number}."
-    ffmpeg.write_text(
-        f"#!{sys.executable}\nimport sys\nif '-i' in sys.argv: sys.stderr.write({message!r}); sys.exit(255)\n"
-    )
+    ffmpeg.write_text(stand_in(f"sys.stderr.write({message!r})\nsys.exit(255)"))
     with pytest.raises(DataError) as caught:
         examine_all([path], 16000, store=store)
     assert (caught.value.kind, caught.value.key) == ("ffmpeg_stopped", str(path))
@@ -314,7 +313,7 @@ def test_an_ffmpeg_that_handles_the_signal_that_stops_it(ffmpeg, tmp_path, numbe
 
 def test_ffmpeg_has_a_time_limit(ffmpeg, tmp_path, monkeypatch):
     code = ffmpeg.read_text()
-    ffmpeg.write_text(f"#!{sys.executable}\nimport sys, time\nif '-i' in sys.argv: time.sleep(600)\n")
+    ffmpeg.write_text(stand_in("time.sleep(600)"))
     store, path = Store(tmp_path / "cache"), tmp_path / "x.m4a"
     with monkeypatch.context() as patched:
         patched.setattr("musicreclass.data.audio.ffmpeg.TIME_LIMIT", 0.5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,19 +48,26 @@ def test_clips_are_deterministic():
     assert np.abs(synthesise_clip("metal", 0, 0)).max() <= 1
 
 
-def test_an_interrupted_build_is_resumed(tmp_path, monkeypatch):
-    uninterrupted = Demo(str(tmp_path / "uninterrupted"), {"protocol": "auto"}, clips_per_artist=1)
-    uninterrupted.prepare_data()
-    compute, computed = fma518.compute, []
+def test_an_interrupted_build_is_resumed(small, tmp_path, monkeypatch):
+    computed = []
+
+    def cheap(audio, rate):
+        return np.resize(audio[::1000], len(fma518.COLUMNS))
 
     def stop_later(audio, rate):
         computed.append(len(audio))
         if len(computed) == 5:
             raise RuntimeError("power cut")
-        return compute(audio, rate)
+        return cheap(audio, rate)
 
+    uninterrupted, resumed = (
+        Demo(str(tmp_path / name), {"protocol": "auto"}, clips_per_artist=1) for name in ("uninterrupted", "resumed")
+    )
+    for data in (uninterrupted, resumed):
+        shutil.copytree(Path(small.root) / "clips", tmp_path / data.root / "clips")
+    monkeypatch.setattr(fma518, "compute", cheap)
+    uninterrupted.prepare_data()
     monkeypatch.setattr(fma518, "compute", stop_later)
-    resumed = Demo(str(tmp_path / "resumed"), {"protocol": "auto"}, clips_per_artist=1)
     with pytest.raises(RuntimeError):
         resumed.prepare_data()
     resumed.prepare_data()

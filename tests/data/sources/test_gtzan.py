@@ -182,3 +182,45 @@ def test_real_table_split_at_random_is_leaky(run, here, real_data):
 def test_real_table_in_artist_folds(run, here, real_data):
     train(run, real_data, "data/split=artist_folds", "data.fold=3", "evaluate=[valid,test]")
     assert Run.open(only_run(here)).metrics["protocol"]["leaky"] == "no"
+
+
+@pytest.fixture
+def few_clips(here):
+    """A feature table of a tenth of the listed clips; of blues only the one for testing, of metal none for training."""
+    index = gtzan.load_index()
+    listed = index[index.fault_filtered.notna()]
+    genre = listed.index.str.split(".").str[0]
+    blues = (genre == "blues") & (listed.fault_filtered != "test")
+    metal = (genre == "metal") & (listed.fault_filtered == "train")
+    clips = listed.index[~blues & ~metal][::5]
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(len(clips), 8)), columns=[f"f{i}" for i in range(8)])
+    frame.insert(0, "filename", [f"{clip}.wav" for clip in clips])
+    frame["label"] = [clip.split(".")[0] for clip in clips]
+    (here / "g").mkdir()
+    frame.to_csv(here / "g" / "features_30_sec.csv", index=False)
+    return ["data=gtzan_features", "data.root=g", "model=logreg"], len(clips)
+
+
+def test_classes_without_training_tracks_stop_the_run(few_clips, run, here):
+    overrides, n = few_clips
+    result = run("train", *overrides)
+    assert (result.code, len(result.lines)) == (2, 1)
+    (problem,) = result.problems
+    assert (problem.kind, problem.key, problem.value) == ("untrained_classes", "train", 2)
+    assert re.findall(r"\d+", problem.message)[:4] == [str(n), "930", "2", "10"]
+    assert "data/split=grouped" in problem.message
+    assert not list(here.glob("outputs/*/status.json"))
+
+
+@pytest.mark.parametrize("option", ["data/split=grouped", "allow_untrained_classes=true"])
+def test_the_remedies_for_classes_without_training_tracks(option, few_clips, run, here):
+    overrides, n = few_clips
+    result = run("train", *overrides, option)
+    assert result.code == 0, result.err
+    notes = Run.open(only_run(here)).provenance["notes"]
+    if option == "data/split=grouped":
+        assert result.err == ""
+    else:
+        assert re.findall(r"\d+", result.lines[0]) == [str(n), "930"]  # before training
+        assert any("930" in note for note in notes)
