@@ -22,7 +22,9 @@ OCTAVES = 7
 PER_OCTAVE = 12
 LOWEST = 32.70319566257483  # Hz, C1
 RELATIVE_BANDWIDTH = (2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1)
-CUTOFF = 1 + 0.5 * librosa.filters.window_bandwidth("hann") * RELATIVE_BANDWIDTH  # of a filter, relative to its frequency
+CUTOFF = (
+    1 + 0.5 * librosa.filters.window_bandwidth("hann") * RELATIVE_BANDWIDTH
+)  # of a filter, relative to its frequency
 MAX_TUNING = 0.5  # of a bin
 MIN_RATE = math.ceil(2 * CUTOFF * LOWEST * 2 ** ((OCTAVES * PER_OCTAVE - 1 + MAX_TUNING) / PER_OCTAVE))  # Hz
 
@@ -125,6 +127,8 @@ def plan(rate: int, tuning: float) -> tuple[int, np.ndarray]:
     wavelets, lengths = librosa.filters.wavelet(freqs=top, sr=reduced, alpha=alpha)
     size = wavelets.shape[1]
     spectra = np.fft.fft(wavelets * (lengths[:, None] / size))[:, : size // 2 + 1]
-    spectra = librosa.util.sparsify_rows(spectra, quantile=0.01, dtype=np.complex64).toarray() / np.sqrt(lengths)[:, None]
+    spectra = (
+        librosa.util.sparsify_rows(spectra, quantile=0.01, dtype=np.complex64).toarray() / np.sqrt(lengths)[:, None]
+    )
     responses = np.fft.fft(spectra, n=size)  # of a product with the frame's spectrum, as a product with its samples
     return early, np.concatenate([responses.real, responses.imag]).T.astype(np.float32)

@@ -17,7 +17,6 @@ from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.features.fma518.columns import HOP, WINDOW
 from musicreclass.features.fma518.constant_q import constant_q
 from musicreclass.features.fma518.frames import Framer
-from musicreclass.features.fma518.reference import CONSTANT_Q
 from musicreclass.features.fma518.spectrum import Spectrum, chroma_of, power_of, spectra_of
 
 BLOCK = 1 << 17  # samples that are processed at once
@@ -68,7 +67,6 @@ def read_power(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def constant_q_series(cqt: np.ndarray) -> dict[str, np.ndarray]:
     """The series that derive from |CQT|, float32 (84, frames)."""
-    assert CONSTANT_Q
     chroma = cqt.reshape(-1, 12, cqt.shape[1]).sum(0)
     quantised = np.zeros_like(chroma)
     shares = librosa.util.normalize(chroma, norm=1, axis=0)

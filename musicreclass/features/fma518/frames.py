@@ -25,7 +25,9 @@ class Framer:
         """The frames that are complete after this block, float32 (frames, size); a view."""
         started = self.samples > self.pad
         self.samples += len(block)
-        self.tail = np.concatenate([self.tail, block])[-self.pad - 1 :] if len(block) <= self.pad else block[-self.pad - 1 :]
+        self.tail = (
+            np.concatenate([self.tail, block])[-self.pad - 1 :] if len(block) <= self.pad else block[-self.pad - 1 :]
+        )
         self.buffer = np.concatenate([self.buffer, block]) if len(self.buffer) else block
         if not started:
             if self.samples <= self.pad:
@@ -53,7 +55,7 @@ class Framer:
             self.buffer, (count, self.size), (self.hop * self.buffer.itemsize, self.buffer.itemsize), writeable=False
         )
         used = count * self.hop
-        self.skip = max(0, used - len(self.buffer))
+        self.skip += max(0, used - len(self.buffer))
         self.buffer = self.buffer[used:]
         self.frames += count
         return frames

@@ -6,7 +6,10 @@ import numpy as np
 
 from musicreclass.features.fma518.columns import STATISTICS
 
-CONSTANT = {"f": 1e-6, "d": 1e-15}  # relative deviation below which scipy treats a series of float32 or float64 as constant
+CONSTANT = {
+    "f": 1e-6,
+    "d": 1e-15,
+}  # relative deviation below which scipy treats a series of float32 or float64 as constant
 
 
 def summarise(values: np.ndarray) -> np.ndarray:

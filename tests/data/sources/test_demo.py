@@ -9,7 +9,8 @@ import soundfile
 
 from musicreclass.data.sources.demo import demo_clips
 from musicreclass.data.sources.demo_synthesis import ARTISTS, RATE, SECONDS, synthesise_clip
-from musicreclass.features import fma518
+from musicreclass.features.fma518 import extraction
+from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.features.demo import Demo
 
 
@@ -27,16 +28,14 @@ def test_layout_and_table(small):
     assert len(clips) == 6 * ARTISTS
     assert clips[0].name == "ambient.00000.wav"
     assert small.classes == ["ambient", "chiptune", "drums", "metal", "techno", "waltz"]
-    assert small.columns == list(fma518.COLUMNS)
+    assert small.columns == list(COLUMNS)
     assert small.protocol.split == "grouped"
     assert small.protocol.leaky == "no"
     table = pd.read_csv(small.files()[0])
     audio, rate = soundfile.read(clips[7])
     row = table[table.track_id == clips[7].name].iloc[0]
     assert (row.genre, rate, audio.ndim, len(audio)) == ("ambient", RATE, 1, SECONDS * RATE)
-    assert row[list(fma518.COLUMNS)].to_numpy(np.float32) == pytest.approx(
-        fma518.compute(audio, rate), rel=1e-4, abs=1e-5
-    )
+    assert row[list(COLUMNS)].to_numpy(np.float32) == pytest.approx(extraction.extract(audio, rate), rel=1e-4, abs=1e-5)
 
 
 def test_clips_are_deterministic():
@@ -48,15 +47,15 @@ def test_clips_are_deterministic():
 def test_an_interrupted_build_is_resumed(tmp_path, monkeypatch):
     uninterrupted = Demo(str(tmp_path / "uninterrupted"), {"protocol": "auto"}, clips_per_artist=1)
     uninterrupted.prepare_data()
-    compute, computed = fma518.compute, []
+    extract, computed = extraction.extract, []
 
     def stop_later(audio, rate):
         computed.append(len(audio))
         if len(computed) == 5:
             raise RuntimeError("power cut")
-        return compute(audio, rate)
+        return extract(audio, rate)
 
-    monkeypatch.setattr(fma518, "compute", stop_later)
+    monkeypatch.setattr(extraction, "extract", stop_later)
     resumed = Demo(str(tmp_path / "resumed"), {"protocol": "auto"}, clips_per_artist=1)
     with pytest.raises(RuntimeError):
         resumed.prepare_data()
