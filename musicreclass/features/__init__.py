@@ -22,9 +22,10 @@ def extract(
     waveform: np.ndarray, sample_rate: int, backend: Backend = "fast", sets: Iterable[str] | None = None
 ) -> np.ndarray:
     """The 518 FMA features of a waveform. See `musicreclass.features.fma518.extraction.extract`."""
+    from musicreclass.data.sources.fma_columns import SERIES
     from musicreclass.features.fma518 import extraction
 
-    return extraction.extract(waveform, sample_rate, backend, extraction.SERIES if sets is None else sets)
+    return extraction.extract(waveform, sample_rate, backend, SERIES if sets is None else sets)
 
 
 def columns() -> pd.MultiIndex:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import librosa
 import numpy as np
@@ -123,7 +124,7 @@ def plan(rate: int, tuning: float) -> tuple[int, np.ndarray]:
     )
     reduced = rate / 2**early
     top = frequencies[-PER_OCTAVE:]
-    alpha = np.full(PER_OCTAVE, RELATIVE_BANDWIDTH)
+    alpha: Any = np.full(PER_OCTAVE, RELATIVE_BANDWIDTH)
     wavelets, lengths = librosa.filters.wavelet(freqs=top, sr=reduced, alpha=alpha)
     size = wavelets.shape[1]
     spectra = np.fft.fft(wavelets * (lengths[:, None] / size))[:, : size // 2 + 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import librosa
 import numpy as np
@@ -244,7 +245,7 @@ def contrast_bands() -> np.ndarray:
     frequencies = np.arange(BINS) * FMA_RATE / WINDOW
     limits = [0.0, *(CONTRAST_LOWEST * 2.0 ** np.arange(CONTRAST_BANDS + 1))]
     bands = []
-    for number, (low, high) in enumerate(zip(limits[:-1], limits[1:], strict=True)):
+    for number, (low, high) in enumerate(pairwise(limits)):
         inside = np.flatnonzero((frequencies >= low) & (frequencies <= high))
         start, stop = int(inside[0]) - (number > 0), int(inside[-1]) + 1
         if number == CONTRAST_BANDS:

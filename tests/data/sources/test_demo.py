@@ -9,9 +9,9 @@ import soundfile
 
 from musicreclass.data.sources.demo import demo_clips
 from musicreclass.data.sources.demo_synthesis import ARTISTS, RATE, SECONDS, synthesise_clip
+from musicreclass.features.demo import Demo
 from musicreclass.features.fma518 import extraction
 from musicreclass.features.fma518.columns import COLUMNS
-from musicreclass.features.demo import Demo
 
 
 @pytest.fixture(scope="module")
