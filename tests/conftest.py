@@ -22,6 +22,7 @@ from musicreclass.cli.messages import report_error
 from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import Problem, UserError
+from musicreclass.storage.versions import CLOCK_STEP, FileVersion
 from tests.library import TONES, write_tone
 from tests.sounds import FORMATS, music, write
 
@@ -131,6 +132,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def settle(*paths: Path) -> None:
+    """Wait until the files are older than a step of the clock; digests of newer ones are not remembered."""
+    while not all(version and version.is_settled(time.time()) for version in map(FileVersion.of, paths)):
+        time.sleep(CLOCK_STEP)
 
 
 def written_at(folder: Path, pattern: str = "*") -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,18 @@ class EstimatorClassifier(Classifier):
         self.pipeline = load_skops(folder / "pipeline.skops", trust)
 
 
+def check_archive(path: Path) -> None:
+    """Make sure that the entries of a skops file are stored as they are: compressed ones could expand without limit.
+
+    Raises:
+        ValueError: if one is compressed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
+
+
 def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:
     """The steps before an estimator: medians for missing values, then mean 0 and standard deviation 1 if `scale`."""
     from sklearn.impute import SimpleImputer
@@ -123,6 +136,7 @@ def load_skops(path: Path, trust: tuple[str, ...]) -> Any:
     from skops import io
 
     with reading(path):
+        check_archive(path)
         unknown = [t for t in io.get_untrusted_types(file=path) if t not in TRUSTED]
         refused = [t for t in unknown if not any(t == m or t.startswith(f"{m}.") for m in trust)]
         if refused:

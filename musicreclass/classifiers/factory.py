@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.boosted import TARGETS, BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
+from musicreclass.classifiers.estimator_check import check_boosting, check_parameters
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.network_builder import check_network_arguments
@@ -29,6 +31,8 @@ from musicreclass.training.optimizers import make_optimizer, make_scheduler
 from musicreclass.training.trainer import FitSettings
 
 MODEL_RULE = "must be a subclass of nn.Module, or an estimator class with fit and predict_proba"
+STEPS = 100  # of a schedule that is tried
+MAX_RATE = 1000  # as for optimizer.lr
 CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
     "estimator": EstimatorClassifier,
@@ -48,15 +52,13 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
         ConfigError: if the target cannot be imported, is no model, or does not take its arguments.
     """
     target = str(settings.model.target)
-    imported = import_class(target, "model._target_", is_model, MODEL_RULE)
+    imported = model_class(settings)
     card = make_card(settings.model, data)
-    check_nested_targets(card.arguments, "model", is_part, "must be an nn.Module, or a scikit-learn estimator")
     weighted = settings.class_weight == "balanced"
     if issubclass(imported, nn.Module):
         check_network_arguments(imported, card)
         try_training_settings(settings)
         return NetworkClassifier(card, weighted, FitSettings.of(settings, profile, data))
-    check_arguments(imported, card.arguments, "model", keys=ModelSettings.about)
     if not isinstance(data, TableData):
         line = f"model.input=waveform: {target} is an estimator, which reads a table: input: table, with features=NAME"
         raise ConfigError([Problem(line, "input_mismatch", "model.input", settings.model.input)])
@@ -64,11 +66,41 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
     if weighted and not has_fit_parameter(estimator, "sample_weight"):
         line = f"class_weight=balanced: {target} takes no sample weights; choose class_weight=none"
         raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
-    if target.startswith("xgboost.") and target not in TARGETS:
-        raise invalid_target("model._target_", target, f"is not supported; use {TARGETS[0]}")
     card.kind = "boosted" if target in TARGETS else "estimator"
     kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
     return kind(card, estimator, weighted)
+
+
+def check_model(settings: TrainSettings, threads: int) -> None:
+    """Check the model and what trains it as far as possible without data.
+
+    Args:
+        settings: checked.
+        threads: for estimators.
+
+    Raises:
+        ConfigError: if the target cannot be imported, is no model, or rejects its arguments.
+    """
+    if issubclass(model_class(settings), nn.Module):
+        try_training_settings(settings)
+    else:
+        make_estimator(settings, threads)
+
+
+def model_class(settings: TrainSettings) -> type:
+    """The class that `model._target_` names; every target below it, and the arguments of an estimator, are checked.
+
+    Raises:
+        ConfigError: if it cannot be imported, is no model, or does not take its arguments.
+    """
+    target, arguments = str(settings.model.target), settings.model.arguments(*settings.model.about)
+    imported = import_class(target, "model._target_", is_model, MODEL_RULE)
+    check_nested_targets(arguments, "model", is_part, "must be an nn.Module, or a scikit-learn estimator")
+    if not issubclass(imported, nn.Module):
+        check_arguments(imported, arguments, "model", keys=ModelSettings.about)
+    if target.startswith("xgboost.") and target not in TARGETS:
+        raise invalid_target("model._target_", target, f"is not supported; use {TARGETS[0]}")
+    return imported
 
 
 def is_model(kind: type) -> bool:
@@ -86,6 +118,8 @@ def make_card(model: ModelSettings, data: TrackData) -> ModelCard:
     columns = data.columns if isinstance(data, TableData) else []
     arguments = model.arguments(*model.about)
     card = ModelCard("network", str(model.target), arguments, model.input, data.classes, columns, scale=model.scale)
+    if data.learned_classes < len(data.classes):
+        card.outputs = data.learned_classes
     if isinstance(data, AudioData):
         card.sample_rate, card.clip_seconds = data.sample_rate, data.clip_seconds
         card.eval_crops, card.eval_crop_position = data.eval_crops, data.eval_crop_position
@@ -113,11 +147,9 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
         raise invalid_target("model._target_", target, MODEL_RULE)
     if "random_state" in estimator.get_params() and estimator.get_params()["random_state"] is None:
         estimator.set_params(random_state=settings.seed)
-    if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own validation
-        try:
-            estimator._validate_params()
-        except ValueError as error:
-            raise ConfigError([Problem(f"model: {one_line(error)}", "invalid_value", "model", target)]) from error
+    check_parameters(estimator)
+    if target in TARGETS:
+        check_boosting(estimator)
     return estimator
 
 
@@ -132,11 +164,30 @@ def try_training_settings(settings: TrainSettings) -> None:
     try:
         optimizer = make_optimizer(settings.optimizer, [group])
         section = "scheduler"
-        make_scheduler(settings.scheduler, optimizer, steps=100, mode="min")
+        scheduler = make_scheduler(settings.scheduler, optimizer, steps=STEPS, mode="min")
+        if scheduler is not None and type(scheduler).__module__.startswith("torch."):
+            try_schedule(scheduler, optimizer)
     except UserError:
         raise
     except Exception as error:
         raise ConfigError([Problem(f"{section}: {one_line(error)}", "invalid_value", section)]) from error
+
+
+def try_schedule(scheduler: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Run a schedule over `STEPS` steps of a loss that never falls.
+
+    Raises:
+        ValueError: if a learning rate is negative, not finite or above `MAX_RATE`.
+    """
+    needs_metric = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(STEPS - 1):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            if not all(0 <= rate <= MAX_RATE for rate in rates):
+                raise ValueError(f"the learning rate becomes {rates[0]}; it must be from 0 to {MAX_RATE}")
+            optimizer.step()
+            scheduler.step(*([1.0] if needs_metric else []))
 
 
 def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:

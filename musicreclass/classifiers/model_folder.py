@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from musicreclass.errors import RunError, UserError
 from musicreclass.storage.atomic import POINTER
+from musicreclass.storage.regular import read_regular, read_regular_text
 from musicreclass.storage.store import sha256
 
 CARD = "meta.json"
@@ -31,6 +32,7 @@ class ModelCard:
         arguments: what the target was created with, plain values.
         input: `table` or `waveform`.
         classes: names, in the order of the probabilities.
+        outputs: the number of logits of a network, for the first classes; None for all. Only test has tracks of the others.
         columns: the features it reads, in order (for `input: table`).
         scale: whether features are standardised.
         sample_rate: of the waveform, Hz (this and what follows for `input: waveform`).
@@ -52,6 +54,12 @@ class ModelCard:
     eval_crops: int = 1
     eval_crop_position: str = "middle"
     frontend: dict[str, Any] | None = None
+    outputs: int | None = None
+
+    @property
+    def logits(self) -> int:
+        """The number of logits of a network."""
+        return len(self.classes) if self.outputs is None else self.outputs
 
     def save(self, folder: Path) -> None:
         """Write `meta.json`."""
@@ -66,11 +74,11 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_regular_text(path))
     except FileNotFoundError as error:
         line = f"{folder}: no {CARD}: not a model, or the model of an unfinished run"
         raise RunError(line, "no_model", folder) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})", "unreadable", path) from error
     if not isinstance(fields, dict) or fields.pop("format", None) != CARD_FORMAT or fields.get("kind") not in KINDS:
         raise RunError(f"{path}: not a model of this version of musicreclass", "another_format", path)
@@ -78,6 +86,8 @@ def read_card(folder: Path) -> ModelCard:
         card = TypeAdapter(ModelCard).validate_python(fields)
         if len(set(card.classes)) != len(card.classes):
             raise ValueError("a class is named twice")
+        if not 0 < card.logits <= len(card.classes):
+            raise ValueError(f"outputs={card.outputs}, and there are {len(card.classes)} classes")
         return card
 
 
@@ -93,8 +103,8 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(len(POINTER)) == POINTER:
+        with suppress(OSError):
+            if read_regular(path)[: len(POINTER)] == POINTER:
                 line = f"{path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
                 raise RunError(line, "git_lfs_pointer", path) from error
         reason = " ".join(str(error).split())[:160]
@@ -115,7 +125,7 @@ def verify_checksums(folder: Path) -> None:
         RunError: for a file that is missing or has changed.
     """
     with reading(folder / CHECKSUMS):
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_regular_text(folder / CHECKSUMS).splitlines()
         sums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
         names = {file.name for file in folder.iterdir() if file.is_file() and not file.is_symlink()}
         if invalid := sorted(sums.keys() - names):

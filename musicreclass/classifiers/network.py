@@ -18,8 +18,10 @@ from musicreclass.classifiers.network_builder import (
     is_plain,
     make_augmentation,
     make_network,
+    sizes_of,
 )
 from musicreclass.classifiers.network_trial import try_network
+from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
@@ -96,7 +98,7 @@ class NetworkClassifier(Classifier):
         _, x, y = data.arrays("train")
         if self.card.scale:
             fit_standardize(front, x)
-        return GenreModule(network, len(data.classes), self._plan(y), work.log_epoch)
+        return GenreModule(network, self.card.logits, self._plan(y), work.log_epoch)
 
     def _clip_module(self, data: AudioData, loading: LoaderSettings, work: Workspace) -> GenreModule:
         """A module over clips; the log-mel is standardised over the middle of training tracks."""
@@ -112,7 +114,7 @@ class NetworkClassifier(Classifier):
             middles = data.scoring_loader("train", loading, crops=1, limit=STATISTICS_TRACKS)
             front.fit(int16_to_float(x[:, 0]) for x, _, _ in middles)
         plan = self._plan(data.split_rows("train")[2])
-        module = GenreModule(network, len(data.classes), plan, work.log_epoch, front, self.augment)
+        module = GenreModule(network, self.card.logits, plan, work.log_epoch, front, self.augment)
         if work.show_clips is not None and isinstance(front, LogMel):
             assert self.augment is not None
             x, y, draw = (t[:SHOWN_CLIPS] for t in next(iter(data.train_loader(loading))))
@@ -126,18 +128,22 @@ class NetworkClassifier(Classifier):
         assert self.settings is not None
         if not self.weighted:
             return self.settings.plan
-        weight = torch.from_numpy(balanced_weights(y, len(self.card.classes)).astype(np.float32))
+        weight = torch.from_numpy(balanced_weights(y, self.card.logits).astype(np.float32))
         return replace(self.settings.plan, class_weight=weight)
 
     @torch.inference_mode()
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        """See `Classifier`; x is features (n, F), clips (n, samples), or several clips per track (n, crops, samples)."""
+        """See `Classifier`; x is features (n, F), clips (n, samples), or several clips per track (n, crops, samples).
+
+        A class that only test has tracks of has probability 0.
+        """
         self.network.eval()
         size = PREDICTION_ROWS
         if self.card.input == "waveform":
             size = max(1, PREDICTION_CLIPS // max(1, x[0].size // x.shape[-1]))
         parts = [self._probabilities(part.to(self.device)) for part in torch.from_numpy(x).split(size)]
-        return torch.cat(parts).numpy() if parts else np.empty((0, len(self.card.classes)))
+        probability = torch.cat(parts).numpy() if parts else np.empty((0, self.card.logits))
+        return np.pad(probability, ((0, 0), (0, len(self.card.classes) - self.card.logits)))
 
     def _probabilities(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.network(x) if self.card.input == "table" else crop_logits(self.network, x)
@@ -180,10 +186,29 @@ class NetworkClassifier(Classifier):
         with reading(folder / "weights.pt"):
             # weights.pt contains the pretrained weights too, so their original file is not needed
             arguments = {**card.arguments, **({"checkpoint": None} if "checkpoint" in card.arguments else {})}
-            classifier = cls(replace(card, arguments=arguments))
-            classifier.card = card
             check_pickle(folder / "weights.pt")
             weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+            if module.startswith(PACKAGED):
+                check_size(replace(card, arguments=arguments), weights)
+            classifier = cls(replace(card, arguments=arguments))
+            classifier.card = card
             classifier.network.load_state_dict(weights, assign=True)
         classifier.network.eval()
         return classifier
+
+
+def check_size(card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
+    """Make sure that a network is as large as its weights, before it is created: its arguments could ask for any size.
+
+    Args:
+        card: of a network of this package.
+        weights: that it will hold.
+
+    Raises:
+        ValueError: if it is larger.
+    """
+    with torch.device("meta"):  # without memory
+        network = instantiate({"_target_": card.target, **card.arguments}, **sizes_of(card))
+    size, stored = (sum(value.numel() for value in state.values()) for state in (network.state_dict(), weights))
+    if size > stored:
+        raise ValueError(f"the network has {size:,} values, and the file {stored:,}")

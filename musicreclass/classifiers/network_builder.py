@@ -44,7 +44,7 @@ def make_network(card: ModelCard) -> nn.Sequential:
 
 def sizes_of(card: ModelCard) -> dict[str, int]:
     """The arguments that a network receives from the data."""
-    sizes = {"num_classes": len(card.classes)}
+    sizes = {"num_classes": card.logits}
     return {**sizes, "in_features": len(card.columns)} if card.input == "table" else sizes
 
 

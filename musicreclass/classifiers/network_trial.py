@@ -102,7 +102,7 @@ def relative(file: str) -> str:
 
 def _check_logits(logits: Any, rows: int, card: ModelCard) -> None:
     """Reject an output of another shape than a logit for each class, and print a notice about probabilities."""
-    expected = (rows, len(card.classes))
+    expected = (rows, card.logits)
     if not isinstance(logits, torch.Tensor):
         message = f"model: the network returns a {type(logits).__name__}"
     elif logits.shape != expected:

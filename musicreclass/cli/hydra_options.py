@@ -13,7 +13,7 @@ from musicreclass.cli.terminal import say
 from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
 from musicreclass.config.locations import CONF
-from musicreclass.config.messages import nearest
+from musicreclass.config.messages import nearest, one_line
 from musicreclass.config.parse import find_field
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
@@ -38,13 +38,18 @@ def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespa
     args = parse_arguments(task, arguments)
     tree = Tree(args.config_dir)
     if args.info or args.hydra_help or args.shell_completion:
-        hydra_adapter.run_job(CONF, task, args, job)
+        try:
+            hydra_adapter.run_job(CONF, task, args, job)
+        except ValueError as error:  # of what follows --shell-completion
+            raise ConfigError([Problem(f"{task}: {one_line(error)}", "invalid_arguments", task)]) from error
         return args, None
     check = Check(tree, task, args.overrides, args.multirun)
     informs = args.help or args.cfg is not None
     problems = [p for p in check.problems() if not (informs and p.kind == "missing_value")]
     if problems:
         raise ConfigError(problems)
+    if args.package and OmegaConf.select(check.first, args.package, throw_on_missing=False) is None:  # type: ignore[arg-type]
+        raise ConfigError([Problem(f"--package {args.package}: no such key", "unknown_key", args.package)])
     if args.help:
         say(task_help(task, tree, args.overrides).rstrip("\n"))
         return args, None
@@ -71,8 +76,12 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
         if value is not None:
             message = f"{task}: {flag} is not supported; --config-dir DIR adds a folder of your own"
             raise ConfigError([Problem(message, "invalid_arguments", flag)])
-    if args.resolve and args.cfg is None:
-        raise ConfigError([Problem(f"{task}: --resolve requires --cfg job", "invalid_arguments", "--resolve")])
+    for flag, value in (("--resolve", args.resolve or None), ("--package", args.package)):
+        if value is not None and args.cfg is None:
+            raise ConfigError([Problem(f"{task}: {flag} requires --cfg job", "invalid_arguments", flag)])
+    if args.experimental_rerun is not None:
+        message = f"{task}: --experimental-rerun is not supported; run the same command again"
+        raise ConfigError([Problem(message, "invalid_arguments", "--experimental-rerun")])
     return args
 
 

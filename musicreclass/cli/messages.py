@@ -9,6 +9,8 @@ import traceback
 from musicreclass.cli.terminal import say
 from musicreclass.errors import ConfigError, RunFailedError, Terminated, UserError, notices
 
+LONGEST = 2000  # characters of a message, which repeats what was typed
+
 
 class NoticeHandler(logging.Handler):
     """Prints notices to stderr."""
@@ -39,6 +41,8 @@ def report_error(error: Exception) -> int:
             message = f"{error.filename or 'the system'}: {error.strerror or message}"
         elif not (by_user or isinstance(error, RunFailedError)):
             message = f"{type(error).__name__}: {message}"
+        if len(message) > LONGEST:
+            message = f"{message[:LONGEST]} ..."
         say(f"musicreclass: {message}", error=True)
     return 2 if by_user else 1
 

@@ -82,6 +82,10 @@ def print_search(search: Search, result: SearchResult | None, folder: Path) -> N
     say("The best score of a search is optimistic: the trial was chosen for it. To run its settings with other seeds")
     say("and score them on test:")
     say(f"  {result.command}")
+    if search.has_folds:
+        say(
+            "Its folds share tracks: those that chose this trial are the test tracks of another fold. Test it on this fold only."
+        )
 
 
 def trial_table(search: Search, result: SearchResult) -> Table:

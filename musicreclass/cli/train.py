@@ -41,7 +41,7 @@ def run_sweep(args: argparse.Namespace, check: Check) -> int:
         silence_optuna()
         hydra_adapter.register_sweeper(TpeSweeper)
     sweep = Sweep.new(check.outputs(), check.jobs())
-    args.overrides.append(sweep.override())
+    args.overrides = [*check.per_job(), sweep.override()]
     exit_code = 0
     with sweep.watched(print_job_end):
         try:

@@ -52,11 +52,12 @@ def add_differing_settings(
 
 
 def separate_equal_labels(rows: list[Row]) -> None:
-    """Add what still differs to rows of equal labels: seeds, folds, data fingerprint, run folder."""
+    """Add what still differs to rows of equal labels: seeds, folds, data fingerprint, code version, run folder."""
     properties: dict[str, Callable[[Row], str]] = {
         "seed": lambda row: ",".join(map(str, row.seeds)),
         "fold": lambda row: ",".join(str(fold) for fold in dict.fromkeys(run.fold for run in row.runs)),
         "data": lambda row: str(row.runs[0].identity.fingerprint)[:6],
+        "code": lambda row: row.runs[0].code,
         "run": lambda row: row.runs[0].folder.name,
     }
     for name, value in properties.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity
-from musicreclass.runs.signature import signed_settings
+from musicreclass.runs.score_log import ScoreLog, TrackSet, describe_scoring, predictions_hash
+from musicreclass.runs.signature import experiment_settings, hashed
 
 if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
@@ -80,6 +82,10 @@ class PredictedClasses:
         groups = [group for fold in folds for group in fold.groups]
         return cls(ids[order], y_true, y_pred, [groups[i] for i in order], folds[0].classes)
 
+    def tracks(self) -> TrackSet:
+        """The tracks, without their contents."""
+        return TrackSet.of(self.ids, [self.classes[k] for k in self.y_true], repeat(None))
+
     @property
     def tracks_hash(self) -> str:
         """A hash of track ids, targets and classes; scores are comparable only where it is equal."""
@@ -99,7 +105,9 @@ class Entry:
         split, leaky: the protocol, and whether it leaks.
         cautions: what else may make the scores too high, as a short mark -> details.
         overlap: known overlaps of this dataset with the pretraining data of the encoder, one line each.
+        selected: whether the epoch or round of the model was chosen on the validation tracks.
         stale: whether the code has changed since the run was trained.
+        lacks_code: whether the user's code is not found, so that a change of it is not detected.
         predictions: the predicted classes by split.
     """
 
@@ -112,7 +120,9 @@ class Entry:
     leaky: str
     cautions: dict[str, str]
     overlap: list[str]
+    selected: bool
     stale: bool
+    lacks_code: bool
     predictions: dict[str, PredictedClasses]
 
     @property
@@ -125,6 +135,27 @@ class Entry:
         """The fold, None where the data has none."""
         fold = self.settings.data.as_dict().get("fold")
         return fold if fold is None or isinstance(fold, int) else str(fold)
+
+    @property
+    def code(self) -> str:
+        """A short hash of the code version: of this package and of the user's modules."""
+        return hashed([self.identity.code, self.identity.user_code])[:6]
+
+    def scored_tracks(self, split: str, log: ScoreLog) -> TrackSet:
+        """The tracks of a split: as logged, or without their contents if the log does not have them."""
+        return log.find(str(self.identity.signature), split) or self.predictions[split].tracks()
+
+    def add_to(self, log: ScoreLog) -> None:
+        """Add the scores that the log lacks, as those of a run that was copied from elsewhere."""
+        for split, predicted in self.predictions.items():
+            if log.find(str(self.identity.signature), split) is None:
+                self.add_scoring(log, split, predicted)
+
+    def add_scoring(self, log: ScoreLog, name: str, predicted: PredictedClasses) -> None:
+        """Add the scores of some predictions under their name in metrics.json."""
+        classes = [predicted.classes[k] for k in predicted.y_pred]
+        predictions, tracks = predictions_hash(predicted.ids, classes), predicted.tracks()
+        log.add(describe_scoring(self.settings, self.identity, name, predictions, tracks, self.folder.name), tracks)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -197,20 +228,8 @@ def read_run(run: Run) -> Entry:
         leaky=protocol["leaky"],
         cautions={str(mark): str(text) for mark, text in protocol.get("cautions", {}).items()},
         overlap=[str(line) for line in protocol.get("pretraining_overlap", [])],
+        selected=run.is_selected_on_valid,
         stale=run.is_stale,
+        lacks_code=run.lacks_code,
         predictions=predictions,
     )
-
-
-def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that define an experiment, without seed and fold."""
-    signed = signed_settings(settings)
-    data = {name: value for name, value in signed["data"].items() if name != "fold"}
-    return {**signed, "data": data, "model": without_random_states(signed["model"]), "seed": None}
-
-
-def without_random_states(node: Any) -> Any:
-    """Settings of a model without `random_state`, which follows the seed of the run."""
-    if isinstance(node, dict):
-        return {name: without_random_states(value) for name, value in node.items() if name != "random_state"}
-    return node

@@ -13,10 +13,12 @@ from musicreclass.comparison.entries import LEAK_LEVELS, Entry, PredictedClasses
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.runs.signature import hashed
 
+UNKNOWN_LEAKS = "leaks unknown"
+
 
 @dataclass
 class Row:
-    """Runs of one experiment that differ only in seed, and in fold where folds were pooled.
+    """Runs of one experiment by one version of the code that differ only in seed, and in fold where folds were pooled.
 
     Attributes:
         runs: the runs.
@@ -24,6 +26,7 @@ class Row:
         scores: (split, metric) -> estimate; set by `tables.build_table`.
         model: the name of the model; set by `differences.label_rows`.
         differences: short name -> value of the settings in which rows of a table differ; set by `differences.label_rows`.
+        apart: whether the row is not ranked among those of its table because its leaks are unknown; set by `tables.build_table`.
     """
 
     runs: list[Entry]
@@ -31,6 +34,7 @@ class Row:
     scores: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     model: str = ""
     differences: dict[str, str] = field(default_factory=dict)
+    apart: bool = False
 
     @property
     def label(self) -> str:
@@ -61,7 +65,7 @@ class Row:
     @property
     def exclusions(self) -> list[str]:
         """Why the row is not ranked; empty if it is."""
-        reasons = ["leaky"] if self.leaky == "yes" else []
+        reasons = ["leaky"] if self.leaky == "yes" else [UNKNOWN_LEAKS] if self.apart else []
         reasons += ["random encoder"] if any(run.random_encoder for run in self.runs) else []
         return reasons + ([] if "valid" in self.predictions else ["not scored on validation"])
 
@@ -79,6 +83,11 @@ class Row:
     def stale(self) -> int:
         """The number of stale runs."""
         return sum(run.stale for run in self.runs)
+
+    @property
+    def selected(self) -> bool:
+        """Whether the epoch or round of any run was chosen on the validation tracks."""
+        return any(run.selected for run in self.runs)
 
     @property
     def micro_batches(self) -> list[int]:
@@ -164,7 +173,7 @@ def build_rows(runs: list[Entry], each: bool = False) -> list[Row]:
     if each:
         return [Row([run], {split: [predicted] for split, predicted in run.predictions.items()}) for run in runs]
     rows = []
-    for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split])):
+    for experiment in group_by(runs, lambda run: hashed([run.experiment, run.split, run.code])):
         fingerprints = {run.fold: run.identity.fingerprint for run in experiment}
         poolable = len(fingerprints) > 1 and all(
             run.identity.fingerprint == fingerprints[run.fold] for run in experiment

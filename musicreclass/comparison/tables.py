@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from musicreclass.comparison.differences import label_rows
 from musicreclass.comparison.entries import Entry
-from musicreclass.comparison.rows import Row, build_rows
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import Pair, paired_tests
-from musicreclass.runs.signature import hashed
+from musicreclass.runs.score_log import ScoreLog, SetUse, TrackSet
 
 SCORED_SPLITS = ("valid", "test")
 MAX_TESTED_ROWS = 10  # paired tests cover only the best rows
@@ -22,10 +22,12 @@ class Table:
 
     Attributes:
         ranked: by macro-F1 on validation, best first.
-        unranked: rows with a leaky protocol, a random encoder, or no validation score.
+        unranked: rows with a leaky protocol, a random encoder, or no validation score; and those whose leaks are unknown, if
+            another row is free of leaks.
         sizes: for each split, the number of tracks and groups: `n = 36 in 12 groups`.
         pairs: for each split, the tests of every pair of the best ranked rows; `first` and `second` are indices into `ranked`.
-        tested_configurations: how many configurations, not counting seeds and folds, have been scored on the test set.
+        test_sets: how much each test set of the rows was used.
+        is_ordered_by_score: False if rows are not ranked, since they were validated on tracks that they are tested on.
         split_mismatches: splits on which some rows were scored on other tracks than others.
     """
 
@@ -33,8 +35,9 @@ class Table:
     unranked: list[Row]
     sizes: dict[str, str]
     pairs: dict[str, list[Pair]]
-    tested_configurations: int
+    test_sets: list[SetUse]
     split_mismatches: list[str]
+    is_ordered_by_score: bool = True
 
     @property
     def rows(self) -> list[Row]:
@@ -65,13 +68,17 @@ class Table:
         return sum(row.stale for row in self.rows)
 
 
-def build_tables(runs: list[Entry], each: bool = False) -> list[Table]:
+def build_tables(runs: list[Entry], each: bool = False, log: ScoreLog | None = None) -> list[Table]:
     """Build a table for each set of validation tracks.
 
     Args:
         runs: finished runs.
         each: make a row of every run instead of joining seeds and folds.
+        log: of scores; those of the runs are added.
     """
+    log = log or ScoreLog()
+    for run in runs:
+        run.add_to(log)
     rows_by_tracks: dict[str, list[Row]] = {}
     for row in sorted(build_rows(runs, each), key=lambda row: "valid" not in row.predictions):
         key = row.tracks_hash
@@ -84,7 +91,9 @@ def build_tables(runs: list[Entry], each: bool = False) -> list[Table]:
             )
             key = next(matching, key)
         rows_by_tracks.setdefault(key, []).append(row)
-    return sorted((build_table(rows) for rows in rows_by_tracks.values()), key=lambda table: (table.data, table.split))
+    return sorted(
+        (build_table(rows, log) for rows in rows_by_tracks.values()), key=lambda table: (table.data, table.split)
+    )
 
 
 def tracks_hash_on_test(row: Row) -> str | None:
@@ -92,7 +101,7 @@ def tracks_hash_on_test(row: Row) -> str | None:
     return row.predictions["test"][0].tracks_hash if "test" in row.predictions else None
 
 
-def build_table(rows: list[Row]) -> Table:
+def build_table(rows: list[Row], log: ScoreLog) -> Table:
     """Score, rank and test rows on the same tracks."""
     label_rows(rows)
     samples, mismatches = [], []
@@ -109,12 +118,38 @@ def build_table(rows: list[Row]) -> Table:
             for i, row in enumerate(same_tracks):
                 row.scores |= {(split, metric): sample.estimate(metric, i) for metric in METRICS}
         mismatches += [split] if len(by_tracks) > 1 else []
-    ranked = sorted(
-        (row for row in rows if not row.exclusions), key=lambda row: (-row.scores["valid", "macro_f1"].mean, row.label)
-    )
-    unranked = sorted((row for row in rows if row.exclusions), key=lambda row: row.label)
-    tested = {hashed(run.experiment) for row in rows for run in row.runs if "test" in run.predictions}
-    return Table(ranked, unranked, sizes, compare_pairs(ranked, samples), len(tested), mismatches)
+    by_score = not any(tested_on_validation(row) for row in rows)
+    if any(row.leaky == "no" for row in rows if not row.exclusions):
+        for row in rows:
+            row.apart = row.leaky == "unknown"
+    ranked = in_order([row for row in rows if not row.exclusions], by_score)
+    apart = in_order([row for row in rows if row.exclusions == [UNKNOWN_LEAKS]], by_score)
+    others = [row for row in rows if row.exclusions and row.exclusions != [UNKNOWN_LEAKS]]
+    unranked = [*apart, *sorted(others, key=lambda row: row.label)]
+    pairs = compare_pairs(ranked, samples)
+    return Table(ranked, unranked, sizes, pairs, used_test_sets(rows, log), mismatches, by_score)
+
+
+def tested_on_validation(row: Row) -> bool:
+    """Whether a row was tested on tracks that it was validated on, as are folds: each is validated in one and tested in another."""
+    ids = [set(row.predictions[split][0].ids) if split in row.predictions else set() for split in SCORED_SPLITS]
+    return not ids[0].isdisjoint(ids[1])
+
+
+def used_test_sets(rows: list[Row], log: ScoreLog) -> list[SetUse]:
+    """How much each set of tracks that rows were tested on was used."""
+    sets: dict[str, TrackSet] = {}
+    for row in rows:
+        if "test" in row.predictions:
+            runs = {run.fold: run for run in reversed(row.runs) if "test" in run.predictions}
+            tracks = TrackSet.union(run.scored_tracks("test", log) for run in runs.values())
+            sets.setdefault(row.predictions["test"][0].tracks_hash, tracks)
+    return [log.use_of(tracks) for tracks in sets.values()]
+
+
+def in_order(rows: list[Row], by_score: bool) -> list[Row]:
+    """Rows by macro-F1 on validation, best first, or by name."""
+    return sorted(rows, key=lambda row: (-row.scores["valid", "macro_f1"].mean if by_score else 0, row.label))
 
 
 def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:

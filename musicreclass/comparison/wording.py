@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from musicreclass.comparison.rows import Cost, Row, number_at
+from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate
 from musicreclass.evaluation.paired import Pair
+from musicreclass.runs.score_log import SetUse
 
 METRIC_LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
 LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
-NOT_RANKED = "not ranked: leaky splits, random encoders, and rows without a validation score"
+SELECTED = "selected"
+SELECTED_NOTE = f"{SELECTED}: the epoch or round was chosen on the validation tracks, so their score is optimistic"
+NOT_ORDERED = (
+    "rows are numbered, not ranked: folds are validated on the test tracks of other folds, so the test score of a row that is "
+    "chosen by validation is too high"
+)
+NOT_RANKED = "not ranked: leaky splits, unknown leaks beside rows without leaks, random encoders, and rows without a validation score"
 
 
 def interval_text(estimate: Estimate) -> str:
@@ -26,6 +33,11 @@ def score_text(row: Row, split: str, metric: str) -> str:
     estimate = row.scores[split, metric]
     sd = "" if estimate.sd is None else f" ±{100 * estimate.sd:.1f}"
     return f"{100 * estimate.mean:.1f}{sd} {interval_text(estimate)}"
+
+
+def split_text(row: Row, split: str) -> str:
+    """The name of a split, with a mark if the epoch or round was chosen by its scores: `valid (selected)`."""
+    return f"{split} ({SELECTED})" if split == "valid" and row.selected else split
 
 
 def difference_text(pair: Pair) -> str:
@@ -72,9 +84,9 @@ def leak_levels(table: Table) -> list[str]:
 
 def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
-    doubtful = row.leaky == "unknown" and leak_levels(table) != ["unknown"]
     overlap = ["pretraining overlap"] if row.overlap else []
-    return [*row.exclusions, *(["leaks unknown"] if doubtful else []), *row.cautions, *overlap]
+    doubtful = row.leaky == "unknown" and not row.apart and leak_levels(table) != ["unknown"]
+    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
 
 
 def label_with_exclusions(row: Row) -> str:
@@ -93,10 +105,11 @@ def table_notes(table: Table) -> list[str]:
     """What limits the comparison of a table's rows, one line each."""
     pools = dict.fromkeys(pooled_folds(row) for row in table.rows if row.folds)
     notes = [f"{folds}: predictions pooled before scoring" for folds in pools]
-    if table.tested_configurations > 1:
-        notes.append(
-            f"{table.tested_configurations} configurations, not counting seeds and folds, were scored on this test set"
-        )
+    if not table.is_ordered_by_score:
+        notes.append(NOT_ORDERED)
+    notes += dict.fromkeys(filter(None, map(use_note, table.test_sets)))
+    if any(row.selected and "valid" in row.predictions for row in table.rows):
+        notes.append(SELECTED_NOTE)
     if len(table.ranked) > MAX_TESTED_ROWS:
         notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
     if table.split_mismatches:
@@ -104,7 +117,13 @@ def table_notes(table: Table) -> list[str]:
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
     notes += dict.fromkeys(f"{mark}: {text}" for row in table.rows for mark, text in row.cautions.items())
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    notes += absent_class_notes(table)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
+    notes += dict.fromkeys(
+        f"{printable(row.label)}: its own modules are not found from this folder; whether they have changed is unknown"
+        for row in table.rows
+        if any(run.lacks_code for run in row.runs)
+    )
     incomplete = [
         split
         for split in table.sizes
@@ -112,6 +131,36 @@ def table_notes(table: Table) -> list[str]:
     ]
     if incomplete:
         notes.append(f"some seeds were not scored on {' and '.join(incomplete)}")
+    return notes
+
+
+def use_note(use: SetUse) -> str:
+    """How many configurations were scored on a test set, or on a part of it; empty if only one was."""
+    if use.configurations <= 1 and not use.shares:
+        return ""
+    models = f" ({use.models} models)" if use.models > use.configurations else ""
+    noun, verb = ("configuration", "was") if use.configurations == 1 else ("configurations", "were")
+    text = (
+        f"{use.configurations} {noun}{models}, not counting seeds and folds, {verb} scored on these {use.n} test tracks"
+    )
+    if use.shares:
+        low, high = (f"{100 * fraction:.0f}" for fraction in (use.shares[0], use.shares[-1]))
+        text += f", {len(use.shares)} more on {low if low == high else f'{low} to {high}'} % of them"
+    return text
+
+
+def absent_class_notes(table: Table) -> list[str]:
+    """Classes without tracks in a split, and macro-F1 over the others; their F1 of 0 is part of macro-F1."""
+    notes = []
+    for split in table.sizes:
+        predicted = next(row.predictions[split][0] for row in table.rows if split in row.predictions)
+        absent = sorted({*predicted.classes} - {predicted.classes[i] for i in predicted.y_true})
+        if absent:
+            factor = len(predicted.classes) / (len(predicted.classes) - len(absent))
+            notes.append(
+                f"{SPLIT_LABELS[split]} has no tracks of {printable(', '.join(absent))}, whose F1 counts as 0: macro-F1 over the "
+                f"classes present is {factor:.2f} times as high"
+            )
     return notes
 
 
@@ -129,7 +178,11 @@ def pooled_folds(row: Row) -> str:
 
 def stale_note(table: Table) -> str:
     """The meaning of the star at stale rows; empty if there are none."""
-    return "* stale: trained by a different version of the code; force=true trains it again" if table.stale else ""
+    return (
+        "* stale: trained by a different version of the code or of a library; force=true trains it again"
+        if table.stale
+        else ""
+    )
 
 
 def statistical_tests(table: Table) -> list[str]:

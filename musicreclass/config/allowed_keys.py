@@ -5,6 +5,8 @@ A key is allowed if the chosen YAML files set it, or if the `_target_` of its se
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -102,7 +104,11 @@ class AllowedKeys:
         """The problem of a value for a key that `settings` does not declare, or None; users' classes accept any value."""
         parent = key.rpartition(".")[0]
         target = self._target(parent) if parent else None
-        if not self.sets(key) or is_users(target):
+        if is_users(target):
+            return None
+        if not_finite(value, infinite=not str(target).startswith("sklearn.")):
+            return wrong_value(key, value, "a finite number")
+        if not self.sets(key):
             return None
         default = OmegaConf.select(self.cfg, key, throw_on_resolution_failure=False)
         default = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
@@ -132,6 +138,7 @@ class AllowedKeys:
         """
         config: dict[str, Any] = {}
         interpolated = set()
+        failed: dict[str, str] = {}  # the text of each interpolation that failed
         for key, node in leaves(cfg):
             if hydra_adapter.is_missing(node):
                 problems.append(Problem(f"{key}: a value is required: {key}=...", "missing_value", key))
@@ -143,13 +150,22 @@ class AllowedKeys:
                     value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
                 except OmegaConfBaseException as error:
                     problems.append(Problem(f"{key}: {one_line(error)}", "failed_interpolation", key))
+                    failed[key] = str(hydra_adapter.raw_value(node))
                     continue
                 set_value(config, key, value)
                 if hydra_adapter.is_interpolation(node):
                     interpolated.add(key)
                 if find_field(self.task, self.plain, key) is None and (problem := self._unlike_default(key, value)):
                     wrong.append(problem)
+        causes = {key for key, text in failed.items() if not refers(text, failed)}
+        followed = {key for key, text in failed.items() if refers(text, causes)}  # reported where it is set
+        problems[:] = [problem for problem in problems if problem.key not in followed]
         return config, interpolated
+
+
+def refers(text: str, keys: Iterable[str]) -> bool:
+    """Whether an interpolation refers to one of some keys."""
+    return any(f"${{{key}}}" in text for key in keys)
 
 
 def set_value(config: dict[str, Any], key: str, value: Any) -> None:
@@ -158,6 +174,13 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         config = config.setdefault(parent, {})
     config[name] = value
+
+
+def not_finite(value: Any, infinite: bool) -> bool:
+    """Whether a value is, or contains, a number that is NaN, or infinite if that counts; no library checks all of these."""
+    if isinstance(value, (list, tuple)):
+        return any(not_finite(item, infinite) for item in value)
+    return isinstance(value, float) and (math.isnan(value) or (infinite and math.isinf(value)))
 
 
 def unlike_default(key: str, value: Any, default: Any, foreign: bool) -> Problem | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -18,11 +20,12 @@ from yaml import MarkedYAMLError, YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
 from musicreclass.config.compatibility import Choices, reads
+from musicreclass.config.hydra_keys import hydra_problems
 from musicreclass.config.messages import brief, nearest, one_line, suggestion, yaml_reason
-from musicreclass.config.overrides import Overrides, first_value
+from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, first_value
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
-from musicreclass.config.search_rules import refusals, searches
+from musicreclass.config.search_rules import refusals, searches, sweeper_target
 from musicreclass.config.settings import SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
@@ -107,6 +110,27 @@ class Check:
         swept = [o for o in (in_file | typed).values() if o.is_sweep_override()]
         return math.prod(len(list(o.sweep_string_iterator())) for o in swept)
 
+    def per_job(self) -> list[str]:
+        """The overrides of a multirun as Hydra must receive them; available after `problems`.
+
+        Hydra composes a multirun once without the swept groups, and would reject a setting that only their options have. Such a
+        setting is written as a sweep over a single value, which Hydra leaves to the jobs.
+        """
+        swept = {
+            o.key_or_group.split("/")[0] for o in self.overrides if o.is_sweep_override() and self.parser.is_group(o)
+        }
+        if self.is_search() or not swept:
+            return list(self.arguments)
+        return [as_sweep(o) if self._belongs_to(o, swept) else str(o.input_line) for o in self.overrides]
+
+    def _belongs_to(self, override: Override, groups: set[str]) -> bool:
+        """Whether an override sets a single value that may depend on the option chosen in one of these groups."""
+        is_setting = not (
+            self.parser.is_group(override) or override.is_hydra_override() or override.is_sweep_override()
+        )
+        section = override.key_or_group.split(".")[0]
+        return is_setting and "." in override.key_or_group and (section in groups or not groups.isdisjoint(OVERLAYS))
+
     def is_search(self) -> bool:
         """Whether a sweeper proposes jobs by earlier scores; available after `problems`."""
         assert self.first is not None
@@ -116,14 +140,19 @@ class Check:
         """Every problem; empty if the jobs can start."""
         parsed = [o for text in self.arguments if (o := self.parser.parse(text, self.collected)) is not None]
         self.overrides = [o for o in parsed if self._can_take_part(o)]
+        if too_many := self._too_many_jobs():
+            return [*self.collected, too_many]
         swept = [o for o in self.overrides if o.is_sweep_override() and self.parser.is_group(o)]
         fixed = [o for o in self.overrides if o not in swept]
         for chosen in combinations(swept):
             self._check_job(chosen, fixed)
         if self.first is not None and searches(self.first):
             self.collected += refusals(self.first, self.overrides, self.multirun, self.scores_test)
-        elif self.multirun and self.scores_test:
-            self._refuse_test_in_search()
+        elif self.multirun and self.first is not None:
+            if sweeper_target(self.first).endswith(".BasicSweeper"):
+                self._refuse_intervals()
+            if self.scores_test:
+                self._refuse_test_in_search()
         unique = {problem.message: problem for problem in self.collected}.values()
         return [p for p in unique if not (p.kind == "missing_value" and p.key in self.parser.unreadable)]
 
@@ -131,6 +160,22 @@ class Check:
         problems = self.parser.problems(override)
         self.collected += problems
         return not problems
+
+    def _too_many_jobs(self) -> Problem | None:
+        """The problem of a grid that no one waits for, before it is written out; None if there is none."""
+        swept = [o for o in self.overrides if o.is_sweep_override() and o.is_discrete_sweep()]
+        jobs = math.prod(count_values(o) for o in swept)
+        if jobs <= MAX_JOBS:
+            return None
+        line = f"{swept[0].input_line}: the sweep has more than {MAX_JOBS:,} jobs; sweep over fewer values"
+        return Problem(line, "too_many_jobs", swept[0].key_or_group)
+
+    def _refuse_intervals(self) -> None:
+        """An interval has no values to list, so Hydra's own sweeper cannot use it."""
+        for o in self.overrides:
+            if o.is_sweep_override() and not o.is_discrete_sweep():
+                line = f"{o.input_line}: an interval is for a search: add hydra/sweeper=tpe, or list values"
+                self.collected.append(Problem(line, "interval_without_search", o.key_or_group))
 
     def _refuse_test_in_search(self) -> None:
         """A sweep over settings is a search, which must not score test unless the command requests it."""
@@ -146,11 +191,13 @@ class Check:
         groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or o.is_hydra_override()]
         settings = [o for o in fixed if not self.parser.is_group(o) and not o.is_hydra_override()]
         try:
-            composed = self._compose(groups)
+            composed = self._compose_groups(chosen, fixed)
+            if wrong := hydra_problems(composed):
+                raise ConfigError(wrong)
             choices = composed.hydra.runtime.choices
             allowed = self._allowed_keys(composed)
             usable = [o for o in settings if self._is_allowed(o, allowed)]
-            cfg = self._compose(groups + [first_value(o) for o in usable if not o.is_interval_sweep()])
+            cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
             problems = allowed.problems(cfg)
@@ -171,6 +218,33 @@ class Check:
             chosen = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
             return AllowedKeys(self.task, self._compose(chosen))
         return AllowedKeys(self.task, composed)
+
+    def _compose_groups(self, chosen: list[str], fixed: list[Override]) -> DictConfig:
+        """Compose the choices of groups, then Hydra's own keys, of which each that is wrong is named."""
+        groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o)]
+        return self._compose_settings(groups, [str(o.input_line) for o in fixed if is_hydra_key(o, self.parser)])
+
+    def _compose_settings(self, groups: list[str], settings: list[str]) -> DictConfig:
+        """Compose settings with groups.
+
+        Raises:
+            ConfigError: with each setting that cannot be composed, by name.
+        """
+        try:
+            return self._compose([*groups, *settings])
+        except ConfigError:
+            self._compose(groups)  # is it a group?
+            problems = []
+            for text in settings:
+                try:
+                    self._compose([*groups, text])
+                except ConfigError as error:
+                    key, reason = text.partition("=")[0].lstrip("+~"), error.problems[0].message
+                    line = reason if text in reason else f"{text}: {reason}"
+                    problems.append(Problem(line, error.kind, key))
+            if not problems:  # only together
+                raise
+            raise ConfigError(problems) from None
 
     def _compose(self, overrides: list[str]) -> DictConfig:
         """Compose a configuration.
@@ -234,6 +308,8 @@ class Check:
         if override.is_sweep_override() and override.is_discrete_sweep():
             values = [getattr(value, "text", value) for value in override.sweep_iterator()]
             self.collected += [problem for value in values if (problem := allowed.wrong_value(key, value))]
+        elif override.is_interval_sweep():
+            self.collected += interval_problems(text, key, override.value(), allowed)
         elif allowed.is_section(key) and not isinstance(override.value(), dict):
             group = key.replace(".", "/")
             remedy = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
@@ -253,6 +329,29 @@ class Check:
         for key, swept in self._swept_by_file(cfg).items():
             if key not in typed and self._can_take_part(swept) and not self.parser.is_group(swept):
                 self._is_allowed(swept, allowed)
+
+
+def interval_problems(text: str, key: str, interval: Any, allowed: AllowedKeys) -> list[Problem]:
+    """The problems of an interval to draw from: of its ends, or of the values just inside them."""
+    low, high = interval.start, interval.end
+    if low is None or high is None or not -math.inf < low < high < math.inf:
+        line = f"{text}: must be interval(LOW, HIGH) of two finite numbers, the lower one first"
+        return [Problem(line, "invalid_interval", key)]
+    step = (high - low) * 1e-9
+    ends = [low, high] if isinstance(low, int) and isinstance(high, int) else [low + step, high - step]
+    problems = [problem for end in ends if (problem := allowed.wrong_value(key, end))]
+    return [replace(problem, message=f"{text}: {problem.message}") for problem in problems[:1]]
+
+
+def is_hydra_key(override: Override, parser: Overrides) -> bool:
+    """Whether an override sets a key of Hydra's node, rather than choosing a group."""
+    return bool(override.is_hydra_override()) and not parser.is_group(override)
+
+
+def as_sweep(override: Override) -> str:
+    """An override as a sweep over its single value; unchanged if the value is empty or removed."""
+    key, _, value = str(override.input_line).partition("=")
+    return f"{key}=choice({value})" if value and not override.is_delete() else str(override.input_line)
 
 
 def combinations(swept: list[Override]) -> list[list[str]]:

@@ -50,9 +50,19 @@ def ordered(low: float, high: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _nonzero(value: int) -> int:
+    if value == 0:
+        raise ValueError("0")
+    return value
+
+
+nonzero = AfterValidator(_nonzero)
+LARGEST = 2**31 - 1  # what the counters of every library hold
 Auto = Literal["auto"]
-Count = Annotated[int, Ge(1)]
-Natural = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1), Le(LARGEST)]
+Natural = Annotated[int, Ge(0), Le(LARGEST)]
+Threads = Annotated[int, Ge(1), Le(1024)]  # the system refuses many more, or the process crashes
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1), Rule("a probability, from 0 (never) to 1 (always)")]
@@ -77,7 +87,7 @@ def rule(annotation: Any, metadata: Any = ()) -> str:
         item = rule(arguments[0])
         plural = {"text": "text", "non-empty text": "text", "a number": "numbers"}.get(item, item)
         return f"a list of {plural.replace('a whole number', 'whole numbers')}"
-    return ", ".join([NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]).rstrip(", ")
+    return ", ".join(filter(None, [NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]))
 
 
 def limit(part: Any) -> str:
@@ -85,7 +95,7 @@ def limit(part: Any) -> str:
     texts: dict[type, Callable[[Any], str]] = {
         Ge: lambda p: f"at least {p.ge}",
         Gt: lambda p: f"above {p.gt}",
-        Le: lambda p: f"at most {p.le}",
+        Le: lambda p: "" if p.le == LARGEST else f"at most {p.le}",  # which only a value beyond it must know
         Lt: lambda p: f"below {p.lt}",
         MultipleOf: lambda p: f"a multiple of {p.multiple_of}",
     }
@@ -107,6 +117,8 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
     """
     if is_valid(value, kind):
         return None
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        return wrong_value(key, value, "text in UTF-8; rename the file or folder if it names one")
     suggestion = ""
     if isinstance(value, (int, float)) and is_valid(str(value), kind):
         suggestion = f"'{key}=\"{value}\"'"
@@ -114,7 +126,11 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         suggestion = f"{key}=[{value}]"
     elif isinstance(value, str) and is_valid(decoded(value), kind):
         suggestion = f"'{key}=\"${{oc.decode:...}}\"', since {value!r} is text"
-    return wrong_value(key, value, rule(kind), suggestion)
+    too_large = any(
+        type(number) is int and number > LARGEST for number in (value if isinstance(value, list) else [value])
+    )
+    bound = f", at most {LARGEST}" if too_large and "at most" not in rule(kind) else ""
+    return wrong_value(key, value, rule(kind) + bound, suggestion)
 
 
 def decoded(text: str) -> Any:

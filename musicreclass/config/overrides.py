@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -15,6 +17,9 @@ FIXED = {  # keys of Hydra that the tasks depend on
     "hydra.sweep.dir": "the list of a multirun is written to sweeps/ in paths.outputs",
     "hydra.sweep.subdir": "every run has its own folder",
 }
+
+
+MAX_JOBS = 10_000  # of a sweep; a grid is written out before its first job starts
 
 
 class Overrides:
@@ -37,7 +42,7 @@ class Overrides:
         """One override; None if it cannot be parsed, which is added to the problems."""
         try:
             (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
-        except HydraException:
+        except (HydraException, ValueError, RecursionError):  # ValueError: of a number with thousands of digits
             key, equals, value = text.partition("=")
             key = key.lstrip("+")
             self.unreadable.add(key)
@@ -64,11 +69,17 @@ class Overrides:
         if not key:
             return [not_an_override(text)]
         if override.is_sweep_override() and not self.multirun:
-            as_list = f" (or a list: [{text.partition('=')[2]}])" if "=" in text else ""
+            value = text.partition("=")[2]
+            quoted = (
+                f"""; a value that contains a comma needs quotes: '{key}="{value}"'"""
+                if "," in value and '"' not in value
+                else ""
+            )
+            as_list = f" (or a list: [{value}]{quoted})" if "=" in text else ""
             return [
                 Problem(f"{text}: several values are a sweep, which needs -m{as_list}", "sweep_without_multirun", key)
             ]
-        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+        if override.is_discrete_sweep() and not count_values(override):
             return [Problem(f"{text}: the sweep has no values", "empty_sweep", key)]
         if override.is_hydra_override():
             reason = FIXED.get(key)
@@ -93,7 +104,8 @@ class Overrides:
             ]
         if override.is_delete():
             return [Problem(f"{text}: a group cannot be removed; choose one of its options", "removed_group", group)]
-        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        swept = override.is_sweep_override()
+        values = list(islice(override.sweep_string_iterator(), MAX_JOBS)) if swept else [override.value()]
         names = ["null" if value is None else str(value) for value in values]
         return [self._unknown_option(group, name) for name in names if name not in options]
 
@@ -118,3 +130,8 @@ def first_value(override: Override) -> str:
     if not override.is_sweep_override():
         return str(override.input_line)
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+
+
+def count_values(override: Override) -> int:
+    """The number of values of a sweep, counted up to one more than a sweep may have jobs."""
+    return sum(1 for _ in islice(override.sweep_string_iterator(), MAX_JOBS + 1))

@@ -7,14 +7,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from musicreclass.config.compatibility import is_estimator
 from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
+from musicreclass.config.overrides import MAX_JOBS
 from musicreclass.errors import Problem
 
-NOT_SEARCHED = ("seed", "data.fold", "data/split")  # a search would choose the one that happens to score best
+NOT_SEARCHED = (
+    "seed",
+    "fold",
+    "random_state",
+    "split_column",
+)  # a search would choose the one that happens to score best
 
 
 def searches(cfg: DictConfig) -> bool:
     """Whether the sweeper of a composed configuration proposes jobs by earlier scores."""
-    return str(cfg.hydra.sweeper.get("_target_")) == SEARCH_SWEEPER
+    return sweeper_target(cfg) == SEARCH_SWEEPER
+
+
+def sweeper_target(cfg: DictConfig) -> str:
+    """The class of the sweeper of a composed configuration; empty if it has none."""
+    sweeper = cfg.hydra.sweeper
+    return str(sweeper.get("_target_")) if isinstance(sweeper, DictConfig) else ""
 
 
 def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_test: bool) -> list[Problem]:
@@ -37,21 +49,36 @@ def refusals(cfg: DictConfig, overrides: list[Override], multirun: bool, scores_
         problems.append(Problem(message, "search_scores_test", "evaluate"))
     problems += [
         Problem(
-            f"{o.input_line}: a search must not choose {o.key_or_group}; sweep over it with the winner's settings",
+            f"{text}: a search must not choose {key}; sweep over it with the winner's settings",
             "not_searched",
-            o.key_or_group,
+            key,
         )
-        for o in overrides
-        if o.is_sweep_override() and o.key_or_group in NOT_SEARCHED
+        for key, text in searched_keys(cfg, overrides).items()
+        if is_left_to_chance(key)
     ]
     for option in ("n_trials", "n_jobs"):
         number = sweeper.get(option)
-        if not isinstance(number, int) or number < 1:
+        if type(number) is not int or not 1 <= number <= MAX_JOBS:
             path = f"hydra.sweeper.{option}"
             problems.append(
-                Problem(f"{path}={number}: must be a whole number, at least 1", "invalid_value", path, number)
+                Problem(f"{path}={number}: must be a whole number from 1 to {MAX_JOBS}", "invalid_value", path, number)
             )
     return problems + pruner_problems(cfg)
+
+
+def searched_keys(cfg: DictConfig, overrides: list[Override]) -> dict[str, str]:
+    """The keys and groups that a search draws, from its file and from the command line, with the text that says so."""
+    params = cfg.hydra.sweeper.get("params") or {}
+    typed = {o.key_or_group: str(o.input_line) for o in overrides if o.is_sweep_override()}
+    fixed = {o.key_or_group for o in overrides if not o.is_sweep_override()}
+    in_file = {str(key).lstrip("+"): f"{key}={value}" for key, value in params.items()}
+    return {key: text for key, text in (in_file | typed).items() if key not in fixed}
+
+
+def is_left_to_chance(key: str) -> bool:
+    """Whether a key or group is a seed, a fold or a split: its values differ in nothing but chance."""
+    parts = key.replace("/", ".").split(".")
+    return parts[:2] == ["data", "split"] or parts[-1].endswith(NOT_SEARCHED)
 
 
 def pruner_problems(cfg: DictConfig) -> list[Problem]:

@@ -20,7 +20,10 @@ from musicreclass.config.fields import (
     Positive,
     Probability,
     Rule,
+    Seed,
     Text,
+    Threads,
+    nonzero,
     ordered,
     setting,
 )
@@ -30,6 +33,12 @@ SplitName = Literal["train", "valid", "test"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]  # as PyTorch Lightning names them
 Input = Literal["table", "waveform"]
 Share = Annotated[float, Ge(0), Le(0.9)]
+SampleRate = Annotated[int, Ge(1000), Le(768_000)]
+Seconds = Annotated[float, Gt(0), Le(86400)]
+Crops = Annotated[int, Ge(1), Le(10_000)]
+Width = Annotated[int, Ge(1), Le(65_536)]
+Rate = Annotated[float, Gt(0), Le(1000)]
+Jobs = Annotated[int, Ge(-1024), Le(1024), nonzero, Rule("a whole number from -1024 to 1024, not 0")]
 SplitNames = Annotated[list[SplitName], MinLen(1), Rule("a non-empty list of train, valid, test")]
 Gain = Annotated[list[float], Len(2, 2), ordered(-120, 120), Rule("[lowest, highest] in dB, within -120 and 120")]
 Tempo = Annotated[list[float], Len(2, 2), ordered(0.25, 4), Rule("[slowest, fastest], within 0.25 and 4")]
@@ -119,7 +128,7 @@ class SplitSettings(Section):
     valid: Annotated[float, Gt(0), Le(0.9)] = setting("fraction of tracks in the validation split")
     test: Share = setting("fraction of tracks in the test split")
     folds: Annotated[int, Ge(3), Le(9)] = setting("number of folds")
-    seed: Natural = setting(
+    seed: Seed = setting(
         "seed of the split; separate from the run's, so that runs with different seeds use the same split"
     )
 
@@ -135,13 +144,17 @@ class DataSettings(Target):
     store: Text = setting("folder that stores expensive results", signed=False)
     on_missing: Literal["impute", "drop", "error"] = setting("missing and infinite values: impute | drop | error")
     min_class_tracks: Count = setting("classes with fewer tracks are dropped and counted")
+    ignore_columns: list[str] = setting("columns that are not features")
+    keep_columns: list[str] = setting(
+        "columns that are features, although they resemble row numbers, ids or classes", signed=False
+    )
     # of recordings
-    sample_rate: Annotated[int, Ge(1000)] = setting("sample rate in Hz; set by the model or the encoder")
+    sample_rate: SampleRate = setting("sample rate in Hz; set by the model or the encoder")
     cache: Literal["waveform", "none"] = setting(
         "waveform: decode every recording once and store it | none: decode for each batch", signed=False
     )
-    clip_seconds: Positive = setting("length of a clip in seconds; training takes one random crop per track and epoch")
-    eval_crops: Count = setting("evenly spaced crops of each track in scoring; their probabilities are averaged")
+    clip_seconds: Seconds = setting("length of a clip in seconds; training takes one random crop per track and epoch")
+    eval_crops: Crops = setting("evenly spaced crops of each track in scoring; their probabilities are averaged")
     eval_crop_position: Literal["middle", "start"] = setting("position of a single crop: middle | start")
     sampler: Literal["none", "balanced"] = setting(
         "none | balanced: draw every class equally often, with the same number of draws per epoch"
@@ -156,13 +169,15 @@ class DataSettings(Target):
     max_tracks: Annotated[int, Ge(2)] | None = setting(
         "largest number of tracks per split, evenly over the classes; for debugging"
     )
-    workers: Count | Auto = setting("threads that decode audio", signed=False)
+    workers: Threads | Auto = setting("threads that decode audio", signed=False)
 
 
 class DemoSettings(DataSettings):
     """The synthetic genres."""
 
-    clips_per_artist: Count = setting("clips of each of the 16 artists in each of the 6 genres")
+    clips_per_artist: Annotated[int, Ge(1), Le(10_000)] = setting(
+        "clips of each of the 16 artists in each of the 6 genres"
+    )
 
 
 class FMASettings(DataSettings):
@@ -192,7 +207,6 @@ class TableFileSettings(DataSettings):
     label_column: str = setting("column with the genres")
     split_column: str | None = setting("column with the values train, valid, test")
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")
-    ignore_columns: list[str] = setting("columns that are not features")
 
 
 class GenreFoldersSettings(DataSettings):
@@ -206,9 +220,9 @@ class GenreFoldersSettings(DataSettings):
 class FrontendSettings(Section):
     """The log-mel spectrogram before a network."""
 
-    n_fft: Annotated[int, Ge(16)] = setting("samples per frame")
-    hop_length: Count = setting("samples between frames")
-    n_mels: Annotated[int, Ge(8)] = setting("mel bands")
+    n_fft: Annotated[int, Ge(16), Le(2**20)] = setting("samples per frame")
+    hop_length: Annotated[int, Ge(1), Le(2**20)] = setting("samples between frames")
+    n_mels: Annotated[int, Ge(8), Le(4096)] = setting("mel bands")
     f_min: NonNegative = setting("lower edge of the lowest band, Hz")
     f_max: Positive | None = setting("upper edge of the highest band, Hz; null: half the sample rate")
 
@@ -218,12 +232,12 @@ class ModelSettings(Weighted):
 
     input: Input = setting("what the model reads: table | waveform")
     scale: bool = setting("standardise the features with the training split's statistics", default=True)
-    sample_rate: Annotated[int, Ge(1000)] | None = setting("sample rate in Hz; recordings are resampled to it")
-    clip_seconds: Positive | None = setting("length of a clip in seconds; sets data.clip_seconds")
-    eval_crops: Count | None = setting("sets data.eval_crops")
+    sample_rate: SampleRate | None = setting("sample rate in Hz; recordings are resampled to it")
+    clip_seconds: Seconds | None = setting("length of a clip in seconds; sets data.clip_seconds")
+    eval_crops: Crops | None = setting("sets data.eval_crops")
     eval_crop_position: Literal["middle", "start"] | None = setting("sets data.eval_crop_position")
     frontend: FrontendSettings | None = setting("log-mel spectrogram; null: the network reads the waveform")
-    n_jobs: int | None = setting("threads; null: set by the hardware profile", signed=False)
+    n_jobs: Jobs | None = setting("threads; null: set by the hardware profile", signed=False)
 
     about: ClassVar[tuple[str, ...]] = (  # keys that are no arguments of the class
         "input", "scale", "sample_rate", "clip_seconds", "eval_crops", "eval_crop_position", "frontend",
@@ -238,23 +252,27 @@ class ModelSettings(Weighted):
 class MLPSettings(ModelSettings):
     """A multilayer perceptron over a feature table."""
 
-    hidden: list[Count] = setting("widths of the hidden layers")
+    hidden: list[Width] = setting("widths of the hidden layers")
     dropout: Probability = setting("probability of dropping a hidden unit in training")
 
 
 class CNNSettings(ModelSettings):
     """The residual network over the log-mel."""
 
-    channels: Count = setting("channels of the first of four stages; doubled in each later stage")
-    depth: Count = setting("residual blocks per stage")
+    channels: Annotated[int, Ge(1), Le(4096)] = setting(
+        "channels of the first of four stages; doubled in each later stage"
+    )
+    depth: Annotated[int, Ge(1), Le(100)] = setting("residual blocks per stage")
     dropout: Probability = setting("dropout before the last layer")
 
 
 class PlainCNNSettings(ModelSettings):
     """The plain convolutional baseline."""
 
-    channels: Count = setting("channels of the first of three blocks; doubled in each later block")
-    hidden: Count = setting("units of the hidden layer")
+    channels: Annotated[int, Ge(1), Le(4096)] = setting(
+        "channels of the first of three blocks; doubled in each later block"
+    )
+    hidden: Width = setting("units of the hidden layer")
     dropout: Probability = setting("dropout before the last layer")
 
 
@@ -269,7 +287,7 @@ class OpenJMLASettings(ModelSettings):
     position: Literal["cut", "interpolate"] = setting("position embeddings for other window lengths: cut | interpolate")
     trainable: Literal["head", "last_blocks", "all"] = setting("trained part: head | last_blocks (and the head) | all")
     last_blocks: Count = setting("number of blocks that trainable=last_blocks trains, counted from the top")
-    hidden: Natural = setting("units of the head's hidden layer; 0: linear head")
+    hidden: Annotated[int, Ge(0), Le(65_536)] = setting("units of the head's hidden layer; 0: linear head")
     dropout: Probability = setting("dropout in the head")
     layer_decay: Annotated[float, Gt(0), Le(1)] = setting("learning rate of a block relative to the block above")
     unfreeze_every: Count | None = setting("epochs until the next block is unfrozen; null: unfreeze all at the start")
@@ -280,20 +298,22 @@ class XGBoostSettings(ModelSettings):
 
     n_estimators: Count | None = setting("maximum number of boosting rounds; the best round on validation is used")
     learning_rate: Annotated[float, Gt(0), Le(1)] | None = setting("shrinkage of each tree")
-    max_depth: Natural | None = setting("maximum depth of a tree; 0: no limit")
-    max_bin: Annotated[int, Ge(2)] | None = setting("maximum number of histogram bins per feature")
+    max_depth: Annotated[int, Ge(0), Le(1000)] | None = setting("maximum depth of a tree; 0: no limit")
+    max_bin: Annotated[int, Ge(2), Le(65_536)] | None = setting("maximum number of histogram bins per feature")
     subsample: Annotated[float, Gt(0), Le(1)] | None = setting("fraction of tracks used for each tree")
     colsample_bytree: Annotated[float, Gt(0), Le(1)] | None = setting("fraction of features used for each tree")
     early_stopping_rounds: Count | None = setting(
         "stop after this many rounds without a better validation loss; null: never"
     )
+    num_parallel_tree: Annotated[int, Ge(1), Le(1000)] | None = setting("trees grown in each round")
+    random_state: Seed | None = setting("seed of the trees")
 
 
 class FeatureSettings(Weighted):
     """The encoder that turns recordings into a table."""
 
     about = ("sample_rate", "precision", "cache", "batch_size")
-    sample_rate: Annotated[int, Ge(1000)] = setting("sample rate in Hz; recordings are resampled to it")
+    sample_rate: SampleRate = setting("sample rate in Hz; recordings are resampled to it")
     folder: Text = setting("folder of the weights", signed=False)
     precision: Precision | Auto = setting("precision of the encoder; auto: trainer.precision", default="32-true")
     cache: Literal["waveform", "none"] = setting(
@@ -324,8 +344,9 @@ class OptimizerSettings(Target):
     """The optimizer of a network."""
 
     about = ()
-    lr: Positive = setting("learning rate")
-    weight_decay: NonNegative = setting("weight decay")
+    lr: Rate = setting("learning rate")
+    weight_decay: Annotated[float, Ge(0), Le(1000)] = setting("weight decay")
+    momentum: Annotated[float, Ge(0), Le(1)] = setting("momentum of SGD")
     fused: bool | None = setting("update all parameters in one kernel")
 
 
@@ -381,13 +402,15 @@ class HardwareSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting(
         "device that trains the network: auto | cpu | gpu | cuda | mps"
     )
-    devices: Count = setting("GPUs per machine that train one network (with accelerator=cpu: processes)")
-    nodes: Count = setting("number of machines; start the processes with srun or torchrun")
+    devices: Annotated[int, Ge(1), Le(1024)] = setting(
+        "GPUs per machine that train one network (with accelerator=cpu: processes)"
+    )
+    nodes: Annotated[int, Ge(1), Le(65_536)] = setting("number of machines; start the processes with srun or torchrun")
     strategy: Literal["auto", "ddp"] = setting("multi-device strategy; auto selects ddp")
     precision: Precision = setting("precision used for trainer.precision=auto")
-    threads: Count | Auto = setting("CPU threads; auto: as many as this process may use")
-    workers: Count | Auto = setting("threads that decode audio; auto: as many as this process may use")
-    prefetch: Count | Auto = setting("batches of audio prepared in advance")
+    threads: Threads | Auto = setting("CPU threads; auto: as many as this process may use")
+    workers: Threads | Auto = setting("threads that decode audio; auto: as many as this process may use")
+    prefetch: Annotated[int, Ge(1), Le(10_000)] | Auto = setting("batches of audio prepared in advance")
     pin_memory: bool | Auto = setting("page-locked batches, for faster transfer to the GPU")
     channels_last: bool | Auto = setting("channels-last memory layout, faster for half precision on GPUs")
     tf32: bool | Auto = setting("allow TF32 multiplications on GPUs; auto: not with 32-true")
@@ -452,7 +475,7 @@ class Settings(Section):
     hardware: HardwareSettings = section(HardwareSettings, "how the machine is used")
     paths: PathSettings = section(PathSettings, "folders")
     trainer: EncoderSettings = section(EncoderSettings, "precision of networks")
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = setting("seed for all random numbers")
+    seed: Seed = setting("seed for all random numbers")
     choices: dict[str, str] = setting("the chosen option of each group")
 
     def with_precision(self: S, precision: str) -> S:

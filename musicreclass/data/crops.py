@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ class ClipBatches:
         sampler: TrackSampler | None = None,
     ) -> None:
         self.data, self.rows, self.y, self.crops = data, rows, torch.from_numpy(y), crops
+        self.keys = track_keys(data.tracks.track_id.iloc[rows].tolist())
         self.batch_size, self.settings = batch_size, settings
         self.sampler = sampler
         self.waited = 0.0
@@ -112,8 +114,9 @@ class ClipBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = torch.arange(len(self.rows)) if self.sampler is None else self.sampler.order()
         rows = torch.from_numpy(self.rows)[order]
-        # Each draw of a track within an epoch has its own number, so that its crops and augmentation differ.
-        draw = rows + len(self.data.tracks) * count_earlier(rows)
+        # Each draw of a track within an epoch has its own number, so that its crops and augmentation differ. It follows from the
+        # track's id, not from its row: tracks of other splits change nothing.
+        draw = self.keys[order] + count_earlier(rows)
         batches = list(zip(*(t.split(self.batch_size) for t in (rows, self.y[order], draw)), strict=True))
         with ThreadPoolExecutor(self.data.workers, thread_name_prefix="crops") as pool:
             pending: list[tuple[torch.Tensor, list[Future[None]]]] = []
@@ -143,6 +146,12 @@ class ClipBatches:
         for crop, start in zip(out.reshape(-1, n), self.crops.starts(length, draw), strict=True):
             samples = self.data.waveforms.crop(recording, start, min(n, length))
             crop[:] = samples if len(samples) == n else np.resize(samples, n)
+
+
+def track_keys(track_ids: list[str]) -> torch.Tensor:
+    """A number from 0 to 2^56 for each track, int64 (n,)."""
+    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest() for name in track_ids)
+    return torch.tensor([int.from_bytes(digest[:7], "big") for digest in digests], dtype=torch.int64)
 
 
 def count_earlier(rows: torch.Tensor) -> torch.Tensor:

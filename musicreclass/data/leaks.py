@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from musicreclass.config.settings import SPLITS
+from musicreclass.data.names import artist_key, spelled_alike
+from musicreclass.data.near_copies import Sketches
+from musicreclass.data.segments import segment_stems
 from musicreclass.data.splits import group_of
 
-MAX_UNKNOWN = 0.2  # fraction of tracks of unknown artist up to which a split may count as free of leaks
+MAX_UNKNOWN_ARTISTS = (
+    0.02  # fraction of the tracks of a split of unknown artist up to which it may count as free of leaks
+)
+SHARED_ALBUMS = "shared albums"  # a caution
+NEAR_COPIES = "nearly identical rows of features"
+CHECKED = ("artists", "albums of unknown artists", "identical recordings", "parts of one recording by their ids")
 
 
 @dataclass(frozen=True)
@@ -20,12 +29,14 @@ class Protocol:
 
     Attributes:
         split: the protocol's name.
-        leaky: `yes` if an artist (or an album, if the artist is unknown) or a byte-identical recording is in two
-            splits, `unknown` if the artist is unknown for too many tracks, else `no`.
+        leaky: `yes` if an artist (or an album, if the artist is unknown), an identical or nearly identical recording, or
+            parts of one recording are in two splits; `unknown` if the artist is unknown for too many tracks of a split
+            (more than `MAX_UNKNOWN_ARTISTS`, unless the source allows more); else `no`.
         why: the counts that support it, one line each.
         cautions: what else may make the scores too high, as a short mark -> details: `shared albums`, ...
         pretraining_overlap: datasets with which a pretrained encoder was trained and that contain recordings scored
             here, one line each.
+        checked: what was compared between splits.
     """
 
     split: str
@@ -33,40 +44,150 @@ class Protocol:
     why: list[str]
     cautions: dict[str, str] = field(default_factory=dict)
     pretraining_overlap: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The protocol as written to metrics.json."""
         return asdict(self)
 
+    def with_leaks(self, lines: list[str], checked: str) -> Protocol:
+        """The protocol after one more comparison.
 
-def find_leaks(tracks: pd.DataFrame, split: str) -> Protocol:
-    """Find artists, albums and recordings that are in more than one split.
+        Args:
+            lines: the leaks that it found, one line each.
+            checked: what was compared.
+        """
+        why = [*self.why, *lines] if self.leaky == "yes" else [*lines, *self.why]
+        return replace(self, leaky="yes" if lines else self.leaky, why=why, checked=[*self.checked, checked])
+
+
+def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOWN_ARTISTS) -> Protocol:
+    """Find artists, albums, recordings and parts of recordings that are in more than one split.
 
     Args:
         tracks: a Tracks table with `split` assigned.
         split: the protocol's name.
+        max_unknown: largest fraction of the tracks of a split of unknown artist with which it counts as free of leaks.
     """
-    why = []
     groups = group_of(tracks)
+    why: list[str] = []
     for first, second in combinations(SPLITS, 2):
         left, right = tracks.split == first, tracks.split == second
-        shared = set(groups[left].dropna()) & set(groups[right].dropna())
-        if shared:
-            affected = int((right & groups.isin(shared)).sum())
-            artists = groups[right].dropna().nunique()
-            why.append(
-                f"{len(shared)} of the {artists} artists in {second} are also in {first} "
-                f"({affected} of {right.sum()} {second} tracks)"
-            )
-        copies = set(tracks.checksum[left].dropna()) & set(tracks.checksum[right].dropna())
-        if copies:
-            ids = tracks.track_id[right & tracks.checksum.isin(copies)].tolist()
-            examples = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-            why.append(f"{len(copies)} recordings with identical content are in both {first} and {second} ({examples})")
-    unknown = int(groups.isna().sum())
-    leaky = "yes" if why else "no" if unknown <= MAX_UNKNOWN * len(tracks) else "unknown"
-    if unknown:
-        why.append(f"the artist is unknown for {unknown if unknown < len(tracks) else 'all'} of {len(tracks)} tracks")
+        why += shared_groups(groups, left, right, first, second)
+        why += shared_recordings(tracks, left, right, first, second)
+    why += divided_recordings(tracks, segment_stems(tracks))
+    cautions = shared_albums(tracks)
+    unknown = groups.isna()
+    doubtful = splits_of_unknown_artists(tracks, unknown, max_unknown)
+    leaky = "yes" if why else "unknown" if doubtful else "no"
+    if unknown.any():
+        why.append(f"the artist is unknown for {'all' if unknown.all() else unknown.sum()} of {len(tracks)} tracks")
     elif leaky == "no":
         why.append(f"each of the {groups.nunique()} artists is in a single split")
-    return Protocol(split, leaky, why)
+    if leaky == "unknown" and not unknown.all():
+        why.append(
+            f"too many for a check of shared artists: {', '.join(doubtful)}; at most {100 * max_unknown:g} % may be"
+        )
+    return Protocol(split, leaky, why, cautions, checked=list(CHECKED))
+
+
+def shared_groups(
+    groups: pd.Series[Any], left: pd.Series[bool], right: pd.Series[bool], first: str, second: str
+) -> Iterator[str]:
+    """A line on the artists that are in both of two splits, if there are any."""
+    shared = set(groups[left].dropna()) & set(groups[right].dropna())
+    if shared:
+        affected = int((right & groups.isin(shared)).sum())
+        artists = groups[right].dropna().nunique()
+        yield (
+            f"{len(shared)} of the {artists} artists in {second} are also in {first} "
+            f"({affected} of {right.sum()} {second} tracks)"
+        )
+
+
+def shared_recordings(
+    tracks: pd.DataFrame, left: pd.Series[bool], right: pd.Series[bool], first: str, second: str
+) -> Iterator[str]:
+    """A line on the identical recordings that are in both of two splits, if there are any."""
+    copies = set(tracks.checksum[left].dropna()) & set(tracks.checksum[right].dropna())
+    if copies:
+        ids = tracks.track_id[right & tracks.checksum.isin(copies)].tolist()
+        yield f"{len(copies)} recordings with identical content are in both {first} and {second} ({examples(ids)})"
+
+
+def divided_recordings(tracks: pd.DataFrame, stems: pd.Series[Any]) -> Iterator[str]:
+    """A line on the recordings that have parts in several splits, as their ids show, if there are any.
+
+    Args:
+        tracks: a Tracks table.
+        stems: from `segment_stems`.
+    """
+    per_stem = tracks.groupby(stems).split.nunique()
+    divided = per_stem.index[per_stem > 1]
+    if len(divided):
+        ids = sorted(tracks.track_id[stems == divided[0]])
+        yield (
+            f"{int(stems.notna().sum())} ids have {len(per_stem)} stems ({examples(ids, 2)}), as the segments of a recording do: "
+            f"{len(divided)} of these are in several splits; name a column of the recordings with data.group_column=NAME"
+        )
+
+
+def find_near_copies(tracks: pd.DataFrame, sketches: Sketches) -> list[str]:
+    """A line for each two splits with nearly identical rows of features; identical ones are found by their checksums.
+
+    Args:
+        tracks: a Tracks table with `split` assigned.
+        sketches: of its tracks.
+    """
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        left, right = ((tracks.split == split).to_numpy() for split in (first, second))
+        pairs = sketches.of_tracks(right).near_copies_in(sketches.of_tracks(left))
+        checksum = tracks.checksum.tolist()
+        pairs = {i: j for i, j in pairs.items() if checksum[i] is None or checksum[i] != checksum[j]}
+        if pairs:
+            ids = tracks.track_id.tolist()
+            lines.append(
+                near_copies_line([(ids[i], ids[j]) for i, j in pairs.items()], int(right.sum()), second, first)
+            )
+    return lines
+
+
+def near_copies_line(pairs: list[tuple[str, str]], n: int, scored: str, reference: str) -> str:
+    """The line on nearly identical rows, with the ids of a scored track and its reference in each of `pairs`."""
+    shown = examples([f"{scored_id} ~ {reference_id}" for scored_id, reference_id in pairs], 2)
+    return (
+        f"{len(pairs)} of {n} {scored} tracks have nearly the same features as a track in {reference} ({shown}), as copies and "
+        "segments of a recording do; name a column of the recordings with data.group_column=NAME"
+    )
+
+
+def shared_albums(tracks: pd.DataFrame) -> dict[str, str]:
+    """A caution on the albums of several splits by artists that are known and differ, such as a compilation or a wrong artist."""
+    album, artist = (spelled_alike(tracks[column], artist_key) for column in ("album", "group"))
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        left, right = tracks.split == first, (tracks.split == second) & artist.notna()
+        shared = set(album[left].dropna()) & set(album[right].dropna())
+        if shared:
+            affected = int((right & album.isin(shared)).sum())
+            lines.append(
+                f"{len(shared)} of the {album[right].nunique()} albums in {second} are also in {first} "
+                f"({affected} of {(tracks.split == second).sum()} {second} tracks)"
+            )
+    return {SHARED_ALBUMS: "; ".join(lines)} if lines else {}
+
+
+def splits_of_unknown_artists(tracks: pd.DataFrame, unknown: pd.Series[bool], limit: float) -> list[str]:
+    """The splits with too many tracks of unknown artist, such as `30 of 90 train tracks`."""
+    sizes, counts = tracks.split.value_counts(), tracks.split[unknown].value_counts()
+    return [
+        f"{counts[split]} of {sizes[split]} {split} tracks"
+        for split in SPLITS
+        if counts.get(split, 0) > limit * sizes.get(split, 0)
+    ]
+
+
+def examples(ids: list[str], limit: int = 3) -> str:
+    """The first few of many ids."""
+    return ", ".join(ids[:limit]) + (", ..." if len(ids) > limit else "")

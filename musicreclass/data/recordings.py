@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.audio.header import REMEDIES
+from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
+from musicreclass.data.format_check import MARK as FORMAT_MARK
+from musicreclass.data.format_check import format_caution
+from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
-from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some
+from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
@@ -24,6 +29,7 @@ from musicreclass.storage.versions import FileVersion
 
 METADATA = ("split", "group", "album")
 SHOWN = 3  # bad files that messages name
+NOT_COMPARED = "copies in other encodings were not looked for"
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
@@ -179,6 +185,8 @@ class AudioData(TrackData):
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
         tracks = self._open(recordings)
+        tracks["target"], notes = class_names(tracks.target)
+        self.notes += notes
         usable = self._without_bad(tracks, self.waveforms.bad)
         unlabelled = usable & tracks.target.isna().to_numpy()
         if unlabelled.any():
@@ -192,12 +200,45 @@ class AudioData(TrackData):
         self._set_tracks(tracks.iloc[self.recording], recordings.split_name)
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
-        copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
+        self._note_levels()
+        self._note_copies()
+        self._check_format()
+
+    def _note_copies(self) -> None:
+        """Say which recordings are there twice, and which may be."""
+        tracks = self.tracks
+        copies = tracks[tracks.checksum.notna() & tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
-                f"{len(copies)} files are byte-identical copies of others ({some(copies.track_id.tolist())}): "
-                "a drawn split keeps copies together"
+                f"{len(copies)} files have the same sound as others, byte by byte or sample by sample "
+                f"({some(copies.track_id.tolist())}): a drawn split keeps copies together"
             )
+        targets = tracks.groupby("checksum").target.transform("nunique")
+        several = tracks[targets > 1].sort_values("checksum", kind="stable")
+        if len(several):
+            self.notes.append(
+                f"{several.checksum.nunique()} recordings are in several genres ({some(several.track_id.tolist(), 4)})"
+            )
+        stem = tracks.path.map(lambda path: str(Path(path).with_suffix("")))
+        twins = tracks.groupby(stem).split.agg(["size", "nunique"])
+        twins = twins[twins["size"] > 1]
+        if len(twins):
+            divided = int((twins["nunique"] > 1).sum())
+            names = some([Path(name).name for name in twins.index])
+            text = f"{len(twins)} names have several files that differ in the ending ({names}), {divided} of them in several splits"
+            self.notes.append(text)
+            if divided:
+                self._add_caution("files of one name", text)
+        self.protocol = replace(self.protocol, why=[*self.protocol.why, NOT_COMPARED])
+
+    def _check_format(self) -> None:
+        """Say if the format of the training tracks tells their genre."""
+        train = self.tracks[self.tracks.split == "train"]
+        paths, recording = [Path(path) for path in train.path], self.recording[train.index]
+        target, group = train.target.to_numpy(object), train.group.to_numpy(object)
+        text = format_caution(paths, target, group, self.waveforms, recording, self.clip_samples, self.store)
+        if text is not None:
+            self._add_caution(FORMAT_MARK, text)
 
     def _open(self, recordings: Recordings) -> pd.DataFrame:
         """Open the waveforms, and make the Tracks table of all recordings."""
@@ -205,11 +246,18 @@ class AudioData(TrackData):
         missing = {i for i, path in enumerate(paths) if is_missing(path)}  # before anything that takes time
         versions = [FileVersion.of(path) for path in paths]  # of which the checksums are
         sums = file_digests(paths, self.store)
+        sounds = file_digests(paths, self.store, content_digest, "contents")
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
         tracks = make_tracks(
-            recordings.track_id, recordings.target, path=[str(p) for p in paths], checksum=sums, **recordings.metadata
+            recordings.track_id,
+            recordings.target,
+            path=[str(p) for p in paths],
+            checksum=sums,
+            content=sounds,
+            **recordings.metadata,
         )
+        tracks = unify_copies(tracks)
         self.waveforms = open_waveforms(
             paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing,
             versions,
@@ -223,7 +271,8 @@ class AudioData(TrackData):
         usable[list(bad)] = False
         if not bad:
             return usable
-        named = some([f"{tracks.path[i]}: {reason}" for i, reason in bad.items()], SHOWN)
+        remedies = {reason: f" ({remedy})" for reason, remedy in REMEDIES.items()}
+        named = some([f"{tracks.path[i]}: {reason}{remedies.get(reason, '')}" for i, reason in bad.items()], SHOWN)
         if self.on_bad_file == "error":
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
@@ -243,6 +292,17 @@ class AudioData(TrackData):
                     value=fraction,
                 )
         return usable
+
+    def _note_levels(self) -> None:
+        """Name tracks from which little can be learned: silent ones and clipped ones."""
+        reasons = {
+            "silent": "are silent, or their channels cancel each other",
+            "clipped": "are clipped: more than 1 % of the samples are at full scale",
+        }
+        for level, reason in reasons.items():
+            rows = [row for row, i in enumerate(self.recording) if self.waveforms.levels.get(int(i)) == level]
+            if rows:
+                self.notes.append(f"{len(rows)} tracks {reason} ({some(self.tracks.track_id.iloc[rows].tolist())})")
 
     def _limit(self, limit: int) -> None:
         """Use only this many tracks of each split: the first of each class, then the second, and so on."""

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from musicreclass.config.messages import suggestion
 from musicreclass.config.settings import SPLITS
+from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.errors import DataError
 
 SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
@@ -69,7 +70,7 @@ def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column"
         DataError: if the tracks lack what the protocol needs.
     """
     check_protocol(split.protocol, split_name)
-    has_split, has_group = tracks.split.notna(), (tracks.group.notna() | tracks.album.notna())
+    has_split, has_group = tracks.split.notna(), group_of(tracks).notna()
     protocol = split.protocol
     if protocol == "auto":
         protocol = split_name if has_split.any() else "grouped" if has_group.any() else "random"
@@ -89,7 +90,9 @@ def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column"
             key="data/split",
         )
     fractions = (1 - split.valid - split.test, split.valid, split.test)
-    part = _draw_parts(tracks, _units(tracks, protocol == "grouped"), fractions, split.seed)
+    unit = _units(tracks, protocol == "grouped")
+    fixed = _units_without_group(tracks, unit) if protocol == "grouped" else frozenset()
+    part = _draw_parts(tracks, unit, fractions, split.seed, fixed=fixed)
     return protocol, part.map(dict(enumerate(SPLITS)))
 
 
@@ -124,9 +127,19 @@ def _from_column(tracks: pd.DataFrame) -> pd.Series[str]:
 
 
 def group_of(tracks: pd.DataFrame) -> pd.Series[str]:
-    """Each track's group: the artist, else the album; None if neither is known."""
-    album = tracks.album.map(lambda name: None if name is None else f"album:{name}")
-    return tracks.group.where(tracks.group.notna(), album)
+    """Each track's group: the artist, else the album; None if neither is known.
+
+    Names that are equal in their normal form (see `names.artist_key`) are one group, in its most frequent spelling.
+    """
+    artist = spelled_alike(tracks.group, artist_key)
+    album = spelled_alike(tracks.album, artist_key).map(lambda name: f"album:{name}", na_action="ignore")
+    return artist.where(artist.notna(), album).astype(object).where(lambda s: s.notna(), None)
+
+
+def _units_without_group(tracks: pd.DataFrame, unit: np.ndarray) -> frozenset[int]:
+    """The units in which no track has a group. In a grouped split they are training tracks, since the artist of a scored
+    track must be known to be absent from training."""
+    return frozenset(unit.tolist()) - frozenset(unit[group_of(tracks).notna().to_numpy()].tolist())
 
 
 def _units(tracks: pd.DataFrame, grouped: bool) -> np.ndarray:
@@ -150,7 +163,12 @@ def _units(tracks: pd.DataFrame, grouped: bool) -> np.ndarray:
 
 
 def _draw_parts(
-    tracks: pd.DataFrame, unit: np.ndarray, fractions: tuple[float, ...], seed: int, main_part: int | None = 0
+    tracks: pd.DataFrame,
+    unit: np.ndarray,
+    fractions: tuple[float, ...],
+    seed: int,
+    main_part: int | None = 0,
+    fixed: frozenset[int] = frozenset(),
 ) -> pd.Series[int]:
     """Assign each unit to the part that lacks most of its classes, until every part has its fraction of them.
 
@@ -163,6 +181,7 @@ def _draw_parts(
         seed: of the order.
         main_part: receives the units too large for the other parts. It then gives its smallest unit of a class to each
             part without that class, if it has another one. None: no part is treated specially.
+        fixed: units that belong to the first part.
 
     Returns:
         Each track's part.
@@ -179,12 +198,13 @@ def _draw_parts(
     part_counts = np.zeros_like(targets).tolist()
     parts = [s for s in range(len(fractions)) if fractions[s] > 0]
     part_of: dict[int, int] = {}
-    for u, counts in unit_counts.items():
-        part_of[u] = _neediest_part(counts, targets, part_counts, parts, main_part)
+    for u, counts in sorted(unit_counts.items(), key=lambda item: item[0] not in fixed):
+        part_of[u] = 0 if u in fixed else _neediest_part(counts, targets, part_counts, parts, main_part)
         for c, n in counts.items():
             part_counts[part_of[u]][c] += n
     if main_part is not None:
-        _fill_missing_classes(part_of, unit_counts, part_counts, parts, main_part)
+        movable = {u: counts for u, counts in unit_counts.items() if u not in fixed}
+        _fill_missing_classes(part_of, movable, part_counts, parts, main_part)
     return pd.Series([part_of[int(u)] for u in unit], index=tracks.index)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from musicreclass.data.near_copies import Sketches
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
 from musicreclass.data.tracks import TrackData
 
@@ -22,6 +23,7 @@ class TableData(TrackData):
         x: features, (rows, F) float32, NaN where missing.
         row_track: index of each row's track in the Tracks table, int64; a track has several rows in a table of segments.
         columns: names of the features.
+        sketches: of the rows, by which near-copies are found; None if they were not computed.
     """
 
     provides = ("table",)
@@ -31,6 +33,7 @@ class TableData(TrackData):
         self.x = np.empty((0, 0), np.float32)
         self.row_track = np.empty(0, np.int64)
         self.columns: list[str] = []
+        self.sketches: Sketches | None = None
 
     def fingerprint(self) -> str:
         """A hash of the tracks, the columns and all features."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from musicreclass.config.messages import nearest
+from musicreclass.data.column_checks import INDEX_COLUMN, Suspicion, named, suspicious_columns
+from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
+from musicreclass.data.names import class_names
+from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import COLUMNS, check_columns, check_returned, duplicate_ids, make_tracks, some, to_text
 from musicreclass.errors import DataError
@@ -30,6 +37,7 @@ class FeatureTable:
         metadata: further columns of the Tracks table: `split`, `group`, `album`, ...
         split_name: the protocol name of the split in `metadata`.
         segments: whether several rows of one id are segments of one track; otherwise they are an error.
+        left_out: columns that `read` left out, because they number the rows or the settings say so.
         dropped: number of tracks that the source left out, by reason.
         notes: facts that readers of the results need, one line each.
 
@@ -44,6 +52,7 @@ class FeatureTable:
     metadata: dict[str, Any] = field(default_factory=dict)
     split_name: str = "column"
     segments: bool = False
+    left_out: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -59,6 +68,11 @@ class FeatureTable:
             )
         check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "x has {} rows")
         check_columns(self.metadata, len(self.x), "x has {} rows", allowed=METADATA)
+
+
+def as_list(names: Iterable[str]) -> str:
+    """Names as a list in Hydra's grammar, quoted."""
+    return f"[{','.join(json.dumps(name, ensure_ascii=False) for name in names)}]"
 
 
 def as_matrix(x: Any) -> np.ndarray:
@@ -90,24 +104,49 @@ class TableSource(TableData):
         on_missing: how rows with missing or infinite features are treated: `impute` (the classifier replaces them by
             medians of the training split), `drop`, or `error`. Rows without any finite feature are always dropped.
         min_class_tracks: classes with fewer tracks are left out, and counted.
+        ignore_columns: columns that are not features.
+        keep_columns: columns that are features, although they resemble row numbers, ids or classes.
     """
 
-    def __init__(self, split: dict[str, Any], on_missing: str = "impute", min_class_tracks: int = 1) -> None:
+    def __init__(
+        self,
+        split: dict[str, Any],
+        on_missing: str = "impute",
+        min_class_tracks: int = 1,
+        ignore_columns: tuple[str, ...] | list[str] = (),
+        keep_columns: tuple[str, ...] | list[str] = (),
+    ) -> None:
         super().__init__(split)
         self.on_missing = on_missing
         self.min_class_tracks = min_class_tracks
+        self.ignore_columns, self.keep_columns = list(ignore_columns), list(keep_columns)
 
     @abstractmethod
     def read(self) -> FeatureTable:
         """The table as stored on disk."""
 
+    def is_left_out(self, column: Any) -> bool:
+        """Whether a column is no feature: the settings say so, or it has no name, as a frame's index has in a file."""
+        name = str(column)
+        return name in self.ignore_columns or (
+            name not in self.keep_columns and INDEX_COLUMN.fullmatch(name) is not None
+        )
+
     def setup(self, stage: str | None = None) -> None:
-        """Read the table, drop unusable rows, and split the tracks. Further calls do nothing."""
+        """Read the table, drop unusable rows and columns, and split the tracks. Further calls do nothing.
+
+        Raises:
+            DataError: if the table cannot be used, or columns resemble row numbers, ids or classes.
+        """
         if len(self.tracks):
             return
         table = self.read()
         check_returned(table, FeatureTable, f"{type(self).__name__}.read")
-        self.dropped, self.notes, self.columns = dict(table.dropped), list(table.notes), table.columns
+        self.dropped, self.notes = dict(table.dropped), list(table.notes)
+        self._leave_out_columns(table)
+        self.columns = table.columns
+        table.target, notes = class_names(to_text(table.target))
+        self.notes += notes
         usable = self._usable_rows(table)
         self.x = np.ascontiguousarray(table.x[usable], dtype=np.float32)
         ids = to_text(table.track_id)[usable]
@@ -121,12 +160,70 @@ class TableSource(TableData):
         metadata.setdefault("checksum", self._checksums(len(names)))
         tracks = make_tracks(names, to_text(table.target).iloc[first].tolist(), **metadata)
         self._set_tracks(tracks, table.split_name)
+        self._check_columns()
+        self._look_for_near_copies()
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
                 f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
                 "random and grouped splits keep copies together"
             )
+
+    def _leave_out_columns(self, table: FeatureTable) -> None:
+        """Remove the columns that are no features from a table, and say which had no name."""
+        available = {*map(str, table.columns), *map(str, table.left_out)}
+        for setting, names in (("ignore_columns", self.ignore_columns), ("keep_columns", self.keep_columns)):
+            for name in names:
+                if name not in available:
+                    raise DataError(
+                        f"{self._name()}: no column {name!r} (data.{setting}); {nearest(name, available)}",
+                        kind="missing_column",
+                        key=f"data.{setting}",
+                        value=name,
+                    )
+        features = [j for j, name in enumerate(table.columns) if not self.is_left_out(name)]
+        left_out = [*table.left_out, *(name for name in table.columns if self.is_left_out(name))]
+        if len(features) < len(table.columns):
+            table.x, table.columns = table.x[:, features], [table.columns[j] for j in features]
+        index = [str(name) for name in left_out if str(name) not in self.ignore_columns]
+        if index:
+            self.notes.append(f"unnamed columns were ignored, as they number the rows ({some(index)!r})")
+        if not features:
+            raise DataError(f"{self._name()}: no feature columns", kind="no_features", key=self._name())
+
+    def _check_columns(self) -> None:
+        """Look for columns that are no features. Those that certainly are none must be ignored or kept explicitly."""
+        tracks = self.tracks
+        suspicions = suspicious_columns(
+            self.x, [str(c) for c in self.columns], self.row_track,
+            *(tracks[name].to_numpy(object) for name in ("target", "split", "group")),
+        )  # fmt: skip
+        refused = [s for s in suspicions if s.certain and str(self.columns[s.column]) not in self.keep_columns]
+        if refused and self.needs:  # data that is only scored cannot change what the model reads
+            raise self._suspicious(refused)
+        for mark in dict.fromkeys(s.mark for s in suspicions):
+            self._add_caution(mark, named((s for s in suspicions if s.mark == mark), self.columns))
+
+    def _suspicious(self, refused: list[Suspicion]) -> DataError:
+        names = [str(self.columns[s.column]) for s in refused]
+        ignore, keep = as_list([*self.ignore_columns, *names]), as_list([*self.keep_columns, *names])
+        return DataError(
+            f"{self._name()}: {named(refused, self.columns)}: leave out what is no feature with 'data.ignore_columns={ignore}', "
+            f"or use it all the same with 'data.keep_columns={keep}'",
+            kind="suspicious_columns",
+            key="data.ignore_columns",
+            value=names,
+            suggestion=f"data.ignore_columns={ignore}",
+        )
+
+    def _name(self) -> str:
+        return self.source() or type(self).__name__
+
+    def _look_for_near_copies(self) -> None:
+        sketcher = Sketcher.fit(self.x, self.columns)
+        if sketcher is not None:
+            self.sketches = Sketches(sketcher, sketcher.sketch(self.x), self.row_track.astype(np.int64))
+            self.protocol = self.protocol.with_leaks(find_near_copies(self.tracks, self.sketches), NEAR_COPIES)
 
     def _usable_rows(self, table: FeatureTable) -> np.ndarray:
         """Which rows are usable, bool (rows,); the others are counted. Infinite features become NaN."""

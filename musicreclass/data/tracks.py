@@ -15,12 +15,13 @@ from pytorch_lightning import LightningDataModule
 
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.settings import SPLITS
-from musicreclass.data.leaks import Protocol, find_leaks
+from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
+from musicreclass.data.names import artist_notes
 from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store
 
-COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum")
+COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum", "content")
 ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
 SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
 
@@ -32,7 +33,7 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
         track_id: one unique id per recording; converted to text.
         target: class names; None for a track without a label.
         metadata: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
-            `checksum` of the content); None marks an unknown value, or an unknown column.
+            `checksum` of the file, `content` for a digest of the sound in it); None marks an unknown value, or an unknown column.
 
     Returns:
         a table with `COLUMNS`; text columns are of dtype object, with None for unknown values.
@@ -53,6 +54,15 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
     if len(repeated):
         raise duplicate_ids(repeated)
     return tracks[list(COLUMNS)]
+
+
+def unify_copies(tracks: pd.DataFrame) -> pd.DataFrame:
+    """Tracks with the checksum of the first one for all with the same sound, so that copies have equal checksums."""
+    if "content" not in tracks:
+        return tracks
+    has_content = tracks.content.notna() & tracks.checksum.notna()
+    first = tracks[has_content].drop_duplicates("content").set_index("content").checksum
+    return tracks.assign(checksum=tracks.content.map(first).where(has_content, tracks.checksum).astype(object))
 
 
 def check_columns(
@@ -173,8 +183,11 @@ class TrackData(LightningDataModule, ABC):
     Attributes:
         provides: the contents of a batch: `waveform`, `table`, or both.
         dataset: the published dataset of the tracks, such as `gtzan`; empty for any other.
+        max_unknown_artists: fraction of the tracks of a split that may have no known artist if the split is to count as
+            free of leaks.
         tracks: the Tracks table of the tracks in use.
-        classes: the class names, sorted; a class number is an index into this list.
+        classes: the class names, sorted, followed by those that only test has; a class number is an index into this list.
+        learned_classes: the number of classes that train or valid has; a network has an output for each of them.
         protocol: the split's name, and whether it leaks.
         dropped: number of tracks left out, by reason.
         bad_files: why a file cannot be used, by path.
@@ -185,6 +198,7 @@ class TrackData(LightningDataModule, ABC):
 
     provides: tuple[str, ...] = ()
     dataset = ""
+    max_unknown_artists = MAX_UNKNOWN_ARTISTS
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -200,6 +214,7 @@ class TrackData(LightningDataModule, ABC):
         self.split = Split(**split)
         self.tracks = make_tracks([], [])
         self.classes: list[str] = []
+        self.learned_classes = 0
         self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
         self.dropped: dict[str, int] = {}
         self.bad_files: dict[str, str] = {}
@@ -227,10 +242,19 @@ class TrackData(LightningDataModule, ABC):
                 value=self.classes[0],
             )
         tracks = tracks.reset_index(drop=True)
+        self.notes += artist_notes(tracks.group)
         name, tracks["split"] = assign_splits(tracks, self.split, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
-        protocol = find_leaks(tracks, name)
+        if self.needs:  # classes that only test has must not change what is learned: they come last
+            learned = set(tracks.target[tracks.split != "test"])
+            self.classes.sort(key=lambda name: (name not in learned, name))
+            self.learned_classes = len(learned)
+            if unseen := self.classes[len(learned) :]:
+                self.notes.append(
+                    f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
+                )
+        protocol = find_leaks(tracks, name, self.max_unknown_artists)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
             present = set(tracks.target[tracks.split == split])
@@ -238,8 +262,25 @@ class TrackData(LightningDataModule, ABC):
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
 
+    def _add_caution(self, mark: str, details: str) -> None:
+        """Add a caution after the tracks were split."""
+        self.cautions[mark] = details
+        self.protocol = replace(self.protocol, cautions={**self.protocol.cautions, mark: details})
+
     def _check_splits(self, tracks: pd.DataFrame, name: str, split_name: str) -> None:
-        for split in self.needs:
+        n_unknown = int(group_of(tracks).isna().sum()) if name == "grouped" else 0
+        if n_unknown:
+            self.notes.append(f"{n_unknown} tracks of unknown artist are in train, as data/split=grouped requires")
+        required = [*self.needs, *(["test"] if self.needs and n_unknown and self.split.test > 0 else [])]
+        for split in required:
+            if not (tracks.split == split).any() and n_unknown:
+                raise DataError(
+                    f"the {split} split is empty: data/split=grouped scores tracks of known artists only, and the artist "
+                    f"of {n_unknown} of {len(tracks)} tracks is unknown; name more artists, or use data/split=random",
+                    kind="too_few_artists",
+                    key=split,
+                    value=n_unknown,
+                )
             if not (tracks.split == split).any():
                 remedy = (
                     f"assign tracks to {split} in the split column"
@@ -289,7 +330,7 @@ class TrackData(LightningDataModule, ABC):
         """A hash of everything that a model can learn from or be scored on: here, of the Tracks table."""
         digest = hashlib.sha256()
         for column in COLUMNS:
-            if column not in ("path", "duration"):
+            if column not in ("path", "duration", "content"):
                 digest.update(f"{column}\0".encode())
                 digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
         return digest.hexdigest()

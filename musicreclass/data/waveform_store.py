@@ -8,12 +8,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.header import BadAudioError
@@ -23,10 +24,13 @@ from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.store import Store, room
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
-VERSION = 1  # of the files here; decoding.VERSION is that of the samples in them
+VERSION = 2  # of the files here; decoding.VERSION is that of the samples in them
 FLUSH_INTERVAL = 2.0  # seconds; a killed build loses no more work than this
 SAMPLES, LENGTHS, BAD, DONE = "samples.i16", "lengths.npy", "bad.json", "done.u8"
 BYTES_PER_SAMPLE = 2
+FULL_SCALE, SILENCE = 32767, 3  # of int16; -80 dB
+CLIPPED_FRACTION = 0.01  # of the samples at full scale
+MARKS = {"": 1, "silent": 2, "clipped": 3}  # of finished recordings, in DONE
 MISSING = "no such file"  # the `BadAudioError.reason`
 
 
@@ -46,12 +50,12 @@ def raise_if_transient(error: BadAudioError) -> None:
 
 
 def stat_digest(paths: Sequence[Path]) -> str:
-    """A digest of the paths, sizes and modification times of files."""
+    """A digest of the paths, sizes, modification and change times of files."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             stat = path.stat()
-            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            state = f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
         except OSError as error:
             state = str(error.errno)
         digest.update(os.fsencode(path) + f"\0{state}\0".encode())
@@ -59,17 +63,32 @@ def stat_digest(paths: Sequence[Path]) -> str:
 
 
 def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
-    """Everything that the result depends on. Includes ffmpeg and file permissions, so that installing or granting them
-    causes another attempt."""
-    have_ffmpeg = not any(path.suffix.lower() in ffmpeg.CONVERTED for path in paths) or ffmpeg.find_ffmpeg() is not None
+    """Everything that the result depends on. Includes the readers, suffixes and file permissions, so that installing, renaming
+    or granting them causes another attempt."""
+    suffixes = [path.suffix.lower() for path in paths]
+    uses_ffmpeg = any(suffix in ffmpeg.CONVERTED for suffix in suffixes)
+    command = ffmpeg.find_ffmpeg() if uses_ffmpeg else None
     unreadable = [i for i, path in enumerate(paths) if not os.access(path, os.R_OK) and os.path.exists(path)]
     return {
         "files": key or stat_digest(paths),
         "count": len(paths),
         "sample_rate": sample_rate,
         "version": [VERSION, decoding.VERSION],
-        "without": ["ffmpeg"] * (not have_ffmpeg) + unreadable,
+        "suffixes": hashlib.sha256("\0".join(suffixes).encode("utf-8", "surrogateescape")).hexdigest(),
+        "readers": [soundfile.__libsndfile_version__, *([ffmpeg.ffmpeg_version(command)] if command else [])],
+        "without": ["ffmpeg"] * (uses_ffmpeg and command is None) + unreadable,
     }
+
+
+def _entry(kind: str, store: Store, key: dict[str, Any], build: Callable[[Path], None], **options: Any) -> Path:
+    """The entry of the store; built again if ffmpeg was installed after it was found missing."""
+    folder = store.entry(kind, key, build, **options)
+    if "needs ffmpeg" not in read_lengths(folder)[1].values():
+        return folder
+    command = ffmpeg.find_ffmpeg()
+    if command is None:
+        return folder
+    return store.entry(kind, {**key, "with": ffmpeg.ffmpeg_version(command)}, build, **options)
 
 
 def examine_all(
@@ -106,7 +125,7 @@ def examine_all(
     def build(folder: Path) -> None:
         _save(folder, *_examine_all(paths, sample_rate, workers, missing, current))
 
-    return read_lengths(store.entry("recordings", _store_key(paths, sample_rate, key), build))
+    return read_lengths(_entry("recordings", store, _store_key(paths, sample_rate, key), build))
 
 
 def _examine_all(
@@ -163,7 +182,7 @@ def decode_all(
     def build(folder: Path) -> None:
         _decode_all(paths, sample_rate, store, folder, workers, missing, current)
 
-    return store.entry("waveforms", _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
+    return _entry("waveforms", store, _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
 
 
 def _has_finished(folder: Path) -> bool:
@@ -224,16 +243,24 @@ def _decode_unfinished(
     stop = threading.Event()
 
     def decode_recording(i: int) -> str | None:
+        peak = clipped = 0
         try:
             for start, piece in decoding.decode_blocks(paths[i], sample_rate, 0, int(samples.lengths[i])):
                 if stop.is_set():
                     return None
                 samples.write(i, start, piece)
+                peak = max(peak, int(piece.max(initial=0)), -int(piece.min(initial=0)))
+                if peak >= FULL_SCALE:
+                    clipped += int(np.count_nonzero((piece >= FULL_SCALE) | (piece <= -FULL_SCALE)))
         except BadAudioError as error:
             raise_if_transient(error)
             raise_if_changed(paths[i], versions[i])
             return error.reason  # the end of the file is damaged, or it changed before this run
         raise_if_changed(paths[i], versions[i])
+        if peak <= SILENCE:
+            samples.levels[i] = "silent"
+        elif clipped > CLIPPED_FRACTION * samples.lengths[i]:
+            samples.levels[i] = "clipped"
         return None
 
     bad = {}
@@ -253,16 +280,19 @@ def _decode_unfinished(
 
 
 class _SampleFile:
-    """`samples.i16` while it is written, and `done.u8`: one byte per recording, 1 once its samples are on disk.
+    """`samples.i16` while it is written, and `done.u8`: one byte per recording, one of `MARKS` once its samples are on
+    disk.
 
     Attributes:
         lengths: samples of each recording, int64 (n,).
         finished: recordings that are written but not yet marked as such.
+        levels: `silent` or `clipped`, by recording; others are neither.
     """
 
     def __init__(self, folder: Path, lengths: np.ndarray) -> None:
         self.lengths = lengths
         self.finished: list[int] = []
+        self.levels: dict[int, str] = {}
         self._offsets = np.concatenate([[0], np.cumsum(lengths)]) * BYTES_PER_SAMPLE
         self._file = os.open(folder / SAMPLES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._marks = os.open(folder / DONE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -290,7 +320,7 @@ class _SampleFile:
         """Mark the finished recordings, after their samples are on disk, so that marks are correct after a power cut."""
         os.fdatasync(self._file)
         for i in self.finished:
-            os.pwrite(self._marks, b"\1", i)
+            os.pwrite(self._marks, bytes([MARKS[self.levels.get(i, "")]]), i)
         self.finished.clear()
 
     def close(self) -> None:
@@ -306,6 +336,12 @@ def _save(folder: Path, lengths: np.ndarray, bad: dict[int, str]) -> None:
     with replacing(folder / LENGTHS) as scratch, scratch.open("wb") as file:
         np.save(file, lengths)
     write_json(folder / BAD, bad)
+
+
+def read_levels(folder: Path) -> dict[int, str]:
+    """Which decoded recordings of an entry are `silent` or `clipped`, by their index."""
+    marks = np.frombuffer((folder / DONE).read_bytes(), np.uint8)
+    return {int(i): level for level, mark in MARKS.items() if level for i in np.flatnonzero(marks == mark)}
 
 
 def read_lengths(folder: Path) -> tuple[np.ndarray, dict[int, str]]:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from musicreclass.data.audio import decoding
-from musicreclass.data.waveform_store import BYTES_PER_SAMPLE, LENGTHS, SAMPLES, decode_all, examine_all, read_lengths
+from musicreclass.data.waveform_store import (
+    BYTES_PER_SAMPLE,
+    LENGTHS,
+    SAMPLES,
+    decode_all,
+    examine_all,
+    read_lengths,
+    read_levels,
+)
 from musicreclass.errors import DataError, notices
 from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion, raise_if_changed
@@ -24,12 +32,14 @@ class Waveforms(ABC):
         sample_rate: of every recording.
         lengths: in samples, int64 (n,); 0 for a file that cannot be read.
         bad: `BadAudioError.reason` of each unusable recording, by its index.
+        levels: recordings that are `silent` or `clipped`, by their index; known of cached ones only.
     """
 
     def __init__(self, sample_rate: int, lengths: np.ndarray, bad: dict[int, str]) -> None:
         self.sample_rate = sample_rate
         self.lengths = lengths
         self.bad = bad
+        self.levels: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -75,9 +85,9 @@ class Decoded(Waveforms):
 
     def _crop(self, i: int, start: int, n: int) -> np.ndarray:
         path = self.paths[i]
-        raise_if_changed(path, self.versions[i])
+        raise_if_changed(path, self.versions[i], change_time=False)
         samples = decoding.decode_examined(path, self.sample_rate, start, start + n)
-        raise_if_changed(path, self.versions[i])
+        raise_if_changed(path, self.versions[i], change_time=False)
         return samples
 
 
@@ -90,6 +100,7 @@ class Cached(Waveforms):
     def __init__(self, folder: Path, sample_rate: int) -> None:
         lengths, bad = read_lengths(folder)
         super().__init__(sample_rate, lengths, bad)
+        self.levels = read_levels(folder)
         self.path = folder / SAMPLES
         self.offsets = np.concatenate([[0], np.cumsum(np.load(folder / LENGTHS))])
         self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

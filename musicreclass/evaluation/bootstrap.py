@@ -11,6 +11,9 @@ import pandas as pd
 
 REPLICATES = 2000
 WEIGHTS_PER_BLOCK = 4_000_000  # limits memory
+NORMAL_QUANTILE = 1.959964  # the 97.5 % quantile of the standard normal distribution
+MIN_DISTINCT = 20  # distinct scores of replicates from which their percentiles are used
+MAX_FEW_CLUSTERS = 7  # up to which there are fewer distinct resamples than REPLICATES
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Clusters:
         ungrouped = group_codes < 0
         codes = np.where(ungrouped, len(names) + np.cumsum(ungrouped) - 1, group_codes)
         return cls(codes, int(codes.max()) + 1, len(names) > 0)
+
+    @property
+    def df(self) -> float:
+        """Satterthwaite's degrees of freedom of the variance over clusters, at least 1: one less than their number if sizes are equal.
+
+        A cluster's contribution to the variance is taken to be proportional to its squared number of tracks, as if its tracks
+        were fully correlated; few large clusters then determine the variance.
+        """
+        squared_sizes = np.bincount(self.codes).astype(float) ** 2
+        return max(1.0, float(squared_sizes.sum() ** 2 / (squared_sizes**2).sum()) - 1)
 
     def __str__(self) -> str:
         return f"{self.count} groups" if self.has_groups else f"{self.count} tracks"
@@ -74,18 +87,80 @@ def scores_from_counts(counts: np.ndarray, present: np.ndarray) -> dict[str, np.
     hits, predicted, actual = np.split(counts, 3, axis=-1)
     f1 = 2 * hits / np.maximum(predicted + actual, 1)
     averaged = (actual > 0) | ~present
-    return {"accuracy": hits.sum(-1) / actual.sum(-1), "macro_f1": (f1 * averaged).sum(-1) / averaged.sum(-1)}
+    return {
+        "accuracy": hits.sum(-1) / np.maximum(actual.sum(-1), 1),
+        "macro_f1": (f1 * averaged).sum(-1) / np.maximum(averaged.sum(-1), 1),
+    }
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """The scores without each cluster, and without each track.
+
+    Attributes:
+        clusters: by metric: the score without each cluster, (clusters,).
+        tracks: by metric: the score without each track, (n,).
+    """
+
+    clusters: dict[str, np.ndarray]
+    tracks: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, counts: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray) -> Jackknife:
+        """Leave out one cluster or track at a time.
+
+        Args:
+            counts: of each cluster, see `Clusters.class_counts`.
+            y_true, y_pred: class numbers, (n,).
+        """
+        classes, total = counts.shape[1] // 3, counts.sum(0, dtype=float)
+        # Tracks with the same true and predicted class have the same effect.
+        cells, cell = np.unique(y_true * classes + y_pred, return_inverse=True)
+        units = Clusters(np.arange(len(cells)), len(cells), False)
+        cell_counts = units.class_counts(cells // classes, cells % classes, classes)
+        present = total[2 * classes :] > 0
+        return cls(
+            scores_from_counts(total - counts, present),
+            {m: scores[cell] for m, scores in scores_from_counts(total - cell_counts, present).items()},
+        )
+
+    @classmethod
+    def mean(cls, of_seeds: list[Jackknife]) -> Jackknife:
+        """The same for the mean score of several seeds."""
+        metrics = of_seeds[0].clusters
+        return cls(
+            {m: np.mean([seed.clusters[m] for seed in of_seeds], axis=0) for m in metrics},
+            {m: np.mean([seed.tracks[m] for seed in of_seeds], axis=0) for m in metrics},
+        )
+
+    def minus(self, other: Jackknife) -> Jackknife:
+        """The same for the difference of two scores."""
+        return Jackknife(
+            {m: scores - other.clusters[m] for m, scores in self.clusters.items()},
+            {m: scores - other.tracks[m] for m, scores in self.tracks.items()},
+        )
+
+    def standard_error(self, metric: str) -> float:
+        """The jackknife standard error over clusters, at least that over tracks: groups can only add variance.
+
+        Clusters with equal scores would otherwise have no error.
+        """
+        return max(jackknife_error(self.clusters[metric]), jackknife_error(self.tracks[metric]))
+
+
+def jackknife_error(scores: np.ndarray) -> float:
+    """The standard error of a score from its values with one unit left out at a time, (units,); 0 for a single unit."""
+    return float(np.sqrt(len(scores) - 1) * scores.std()) if len(scores) > 1 else 0.0
 
 
 def bootstrap_interval(
     y_true: np.ndarray, y_pred: np.ndarray, groups: list[str | None], classes: int
 ) -> dict[str, Any]:
-    """95 % percentile bootstrap intervals of accuracy and macro-F1.
+    """95 % bootstrap intervals of accuracy and macro-F1, see `corrected_interval`.
 
     Whole clusters are resampled: tracks of one artist are correlated, and treating them as independent would make intervals too
     narrow. A track without a known group is its own cluster. A replicate's macro-F1 leaves out classes of the split that the
-    replicate has no tracks of. Replicates come from a fixed seed. If all replicates are equal, the bounds are Clopper-Pearson
-    bounds with as many trials as clusters.
+    replicate has no tracks of. Replicates come from a fixed seed.
 
     Args:
         y_true, y_pred: class numbers, (n,).
@@ -97,23 +172,72 @@ def bootstrap_interval(
     """
     clusters = Clusters.of(groups)
     counts = clusters.class_counts(y_true, y_pred, classes)
+    present = classes_present(y_true, classes)
+    scores = scores_from_counts(counts.sum(0, dtype=float), present)
     resampled = np.concatenate([weights @ counts for weights in clusters.resampling_weights()])
-    replicates = scores_from_counts(resampled, classes_present(y_true, classes))
-    intervals = {metric: percentile_interval(values, clusters.count) for metric, values in replicates.items()}
+    jackknife = Jackknife.of(counts, y_true, y_pred)
+    intervals = {
+        metric: corrected_interval(float(scores[metric]), values, jackknife.standard_error(metric), clusters)
+        for metric, values in scores_from_counts(resampled, present).items()
+    }
     return {**intervals, "over": str(clusters)}
 
 
-def percentile_interval(replicates: np.ndarray, clusters: int) -> list[float]:
-    """[low, high], 95 %, of a score's replicates; Clopper-Pearson bounds if all are equal.
+def corrected_interval(score: float, replicates: np.ndarray, error: float, clusters: Clusters) -> list[float]:
+    """[low, high], 95 %, of a score in [0, 1]: its widened percentile interval, or binomial bounds if replicates are too few.
 
     Args:
+        score: on all tracks.
         replicates: the score in each replicate.
-        clusters: number of clusters that were resampled.
+        error: the jackknife standard error.
+        clusters: that were resampled.
     """
-    low, high = (float(q) for q in np.quantile(replicates, (0.025, 0.975)))
-    if low == high:  # no variation between replicates does not mean no uncertainty
-        from scipy.stats import beta
+    if len(np.unique(replicates.round(9))) < MIN_DISTINCT or clusters.count <= MAX_FEW_CLUSTERS:
+        return binomial_interval(score, error, clusters)
+    low, high = widened_interval(score, replicates, error, clusters)
+    return [max(0.0, low), min(1.0, high)]
 
-        low = float(beta.ppf(0.025, clusters * low, clusters * (1 - low) + 1)) if low > 0 else 0.0
-        high = float(beta.ppf(0.975, clusters * high + 1, clusters * (1 - high))) if high < 1 else 1.0
+
+def widened_interval(score: float, replicates: np.ndarray, error: float, clusters: Clusters) -> tuple[float, float]:
+    """The 95 % percentile interval, shifted by the bias of the replicates and widened for few or unequal clusters.
+
+    The bias is the mean of the replicates minus the score: in a replicate, macro-F1 is too low. Percentiles treat the standard
+    error as known, and replicates vary too little where a class has few clusters. Hence the factor of Student's t to the normal
+    quantile, and that of the jackknife's standard error to the bootstrap's.
+
+    Args:
+        score: on all tracks; or a difference of scores.
+        replicates: the score in each replicate.
+        error: the jackknife standard error.
+        clusters: that were resampled.
+    """
+    low, high = np.quantile(replicates, (0.025, 0.975)) - (replicates.mean(dtype=float) - score)
+    deviation = float(replicates.std(dtype=float))
+    factor = t_quantile(clusters.df) / NORMAL_QUANTILE * (max(1.0, error / deviation) if deviation else 1.0)
+    return float(score - (score - low) * factor), float(score + (high - score) * factor)
+
+
+def binomial_interval(score: float, error: float, clusters: Clusters) -> list[float]:
+    """Clopper-Pearson bounds, 95 %, with the number of independent trials that have this standard error (Korn and Graubard).
+
+    Args:
+        score: in [0, 1].
+        error: its standard error; if it is 0, as at 100 %, every cluster is one trial.
+        clusters: give the degrees of freedom of the error.
+    """
+    from scipy.stats import beta
+
+    trials = float(clusters.count)
+    if error > 0:
+        design = score * (1 - score) / error**2 * (NORMAL_QUANTILE / t_quantile(clusters.df)) ** 2
+        trials = min(float(len(clusters.codes)), design)
+    low = float(beta.ppf(0.025, trials * score, trials * (1 - score) + 1)) if score > 0 else 0.0
+    high = float(beta.ppf(0.975, trials * score + 1, trials * (1 - score))) if score < 1 else 1.0
     return [low, high]
+
+
+def t_quantile(df: float) -> float:
+    """The 97.5 % quantile of Student's t distribution."""
+    from scipy.special import stdtrit
+
+    return NORMAL_QUANTILE if np.isinf(df) else float(stdtrit(df, 0.975))

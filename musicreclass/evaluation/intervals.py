@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters, classes_present, percentile_interval, scores_from_counts
+from musicreclass.evaluation.bootstrap import (
+    Clusters,
+    Jackknife,
+    classes_present,
+    corrected_interval,
+    scores_from_counts,
+    t_quantile,
+)
 
 METRICS = ("accuracy", "macro_f1")
-NORMAL_QUANTILE = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class VarianceComponent:
 
     variance: float
     uncorrected: float
-    df: int
+    df: float
 
 
 class Sample:
@@ -61,6 +67,10 @@ class Sample:
         self.y_true, self.y_pred, self.classes = y_true, y_pred, classes
         self.clusters = Clusters.of(groups)
         self.counts = [[self.clusters.class_counts(y_true, seed, classes) for seed in seeds] for seeds in y_pred]
+        self.jackknives = [
+            Jackknife.mean([Jackknife.of(c, y_true, seed) for c, seed in zip(counts, seeds, strict=True)])
+            for counts, seeds in zip(self.counts, y_pred, strict=True)
+        ]
         present = classes_present(y_true, classes)
         scores = [
             [scores_from_counts(counts.sum(0, dtype=float), present) for counts in seeds] for seeds in self.counts
@@ -80,18 +90,19 @@ class Sample:
     def estimate(self, metric: str, row: int) -> Estimate:
         """A row's score.
 
-        The interval of a single seed is the percentile interval over tracks. For several seeds it is widened by as much as the seeds
-        increase the standard error, with Student's t for their small number, and clipped to [0, 1].
+        The interval over tracks is that of `corrected_interval`. For several seeds it is widened by as much as the seeds increase
+        the standard error, with Student's t for their small number, and clipped to [0, 1].
         """
         scores, replicates = self.scores[metric][row], self.replicates[metric][row]
         mean, seeds = float(scores.mean()), self.seed_component(metric, row)
-        low, high = percentile_interval(replicates, self.clusters.count)
+        tracks = self.track_component(self.jackknives[row], metric)
+        error = float(np.sqrt(tracks.variance))
+        low, high = corrected_interval(mean, replicates, error, self.clusters)
         if seeds is None:
             return Estimate(mean, None, low, high)
-        tracks = self.track_component(replicates)
         if tracks.variance and seeds.variance:
-            error, df = combine_components([tracks, seeds])
-            factor = max(1.0, t_quantile(df) * error / (NORMAL_QUANTILE * float(np.sqrt(tracks.variance))))
+            total_error, df = combine_components([tracks, seeds])
+            factor = max(1.0, t_quantile(df) * total_error / (t_quantile(self.clusters.df) * error))
             low, high = max(0.0, mean - (mean - low) * factor), min(1.0, mean + (high - mean) * factor)
         return Estimate(mean, float(scores.std(ddof=1)), low, high)
 
@@ -109,10 +120,10 @@ class Sample:
         from_tracks = sum(self.track_variance(deviation) for deviation in replicates - replicates.mean(0)) / (n - 1)
         return VarianceComponent(max(0.0, total - from_tracks) / n, total / n, n - 1)
 
-    def track_component(self, replicates: np.ndarray) -> VarianceComponent:
-        """The contribution of the tracks to the variance of a score, or of a difference of scores, from its replicates."""
-        variance = self.track_variance(replicates)
-        return VarianceComponent(variance, variance, self.clusters.count - 1)
+    def track_component(self, jackknife: Jackknife, metric: str) -> VarianceComponent:
+        """The contribution of the tracks to the variance of a score, or of a difference of scores."""
+        variance = jackknife.standard_error(metric) ** 2
+        return VarianceComponent(variance, variance, self.clusters.df)
 
     def track_variance(self, replicates: np.ndarray) -> float:
         """The variance of a score over samples of tracks, from its replicates, with the small-sample factor n / (n - 1)."""
@@ -125,10 +136,3 @@ def combine_components(components: list[VarianceComponent]) -> tuple[float, floa
     total = sum(component.variance for component in components)
     denominator = sum(component.uncorrected**2 / component.df for component in components if component.df)
     return float(np.sqrt(total)), total**2 / denominator if denominator else np.inf
-
-
-def t_quantile(df: float) -> float:
-    """The 97.5 % quantile of Student's t distribution."""
-    from scipy.special import stdtrit
-
-    return NORMAL_QUANTILE if np.isinf(df) else float(stdtrit(df, 0.975))

@@ -22,8 +22,9 @@ def score(predictions: Predictions) -> dict[str, Any]:
     Returns:
         `accuracy`, `balanced_accuracy` (mean recall over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss`
         (nats), `ece` (expected calibration error over 15 bins of confidence) and `n`; `accuracy_ci95` and `macro_f1_ci95`, 95 %
-        bootstrap intervals over what `ci95_over` names: groups if any are known, else tracks; `most_confused` and `per_class`.
-        Classes are those of the dataset: a class without tracks in this split counts with zeros.
+        intervals over what `ci95_over` names: groups if any are known, else tracks; `most_confused` and `per_class`.
+        Classes are those of the dataset: one without tracks in this split, listed in `absent_classes`, counts with zeros;
+        `macro_f1_present` is the mean F1 of the others.
     """
     y_true, probability = predictions.y_true(), predictions.probabilities()
     ranked = np.argsort(-probability, axis=1, kind="stable")  # ties in the order of the classes, as with argmax
@@ -38,6 +39,8 @@ def score(predictions: Predictions) -> dict[str, Any]:
         "balanced_accuracy": float(per_class["recall"].mean()),
         "macro_f1": float(per_class["f1"].mean()),
         "macro_f1_ci95": intervals["macro_f1"],
+        "macro_f1_present": float(per_class["f1"][support > 0].mean()),
+        "absent_classes": [name for name, n in zip(predictions.classes, support, strict=True) if not n],
         "weighted_f1": float(np.average(per_class["f1"], weights=support)),
         "top3_accuracy": float(np.mean((ranked[:, :3] == y_true[:, None]).any(axis=1))),
         "log_loss": float(-np.log(np.clip(probability[np.arange(len(y_true)), y_true], 1e-15, 1)).mean()),

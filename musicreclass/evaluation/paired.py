@@ -8,7 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from musicreclass.evaluation.intervals import METRICS, Sample, VarianceComponent, combine_components, t_quantile
+from musicreclass.evaluation.bootstrap import t_quantile, widened_interval
+from musicreclass.evaluation.intervals import METRICS, Sample, VarianceComponent, combine_components
 
 PERMUTATIONS = 10_000  # random ones, if there are too many clusters for all
 MAX_EXHAUSTIVE = 13  # clusters up to which all permutations are computed
@@ -85,9 +86,11 @@ def single_run_test(sample: Sample, metric: str, first: int, second: int, permut
     else:
         units = sample.clusters if clustered else f"{len(sample.y_true)} tracks"
         p, method = permutation_p, f"permutation over {units}"
+    difference = mean_difference(sample, metric, first, second)
     replicates = sample.replicates[metric][first] - sample.replicates[metric][second]
-    low, high = (float(q) for q in np.quantile(replicates, (0.025, 0.975)))
-    return Pair(first, second, metric, mean_difference(sample, metric, first, second), low, high, p, p, method)
+    error = sample.jackknives[first].minus(sample.jackknives[second]).standard_error(metric)
+    low, high = widened_interval(difference, replicates, error, sample.clusters)
+    return Pair(first, second, metric, difference, max(-1.0, low), min(1.0, high), p, p, method)
 
 
 def mean_difference(sample: Sample, metric: str, first: int, second: int) -> float:
@@ -182,14 +185,14 @@ def sign_blocks(clusters: int, flips: int) -> Iterator[np.ndarray]:
 def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
     """A t test of two rows, at least one of which has several seeds.
 
-    The variance has a component from the tracks, by the paired bootstrap over clusters of the difference of means, and one from
-    each row's seeds. A row with a single seed is assumed to vary as the other row does.
+    The variance has a component from the tracks, by the jackknife over clusters of the difference of means, and one from each
+    row's seeds. A row with a single seed is assumed to vary as the other row does.
     """
     from scipy.special import stdtr
 
     rows = (first, second)
     difference = mean_difference(sample, metric, first, second)
-    components = [sample.track_component(sample.replicates[metric][first] - sample.replicates[metric][second])]
+    components = [sample.track_component(sample.jackknives[first].minus(sample.jackknives[second]), metric)]
     seed_components = [sample.seed_component(metric, row) for row in rows]
     sizes = [len(sample.y_pred[row]) for row in rows]
     for component, other, other_size in zip(seed_components, seed_components[::-1], sizes[::-1], strict=True):

@@ -17,6 +17,7 @@ from musicreclass.config.messages import brief
 from musicreclass.config.settings import FeatureSettings
 from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.audio import decoding
+from musicreclass.data.known_datasets import datasets_in
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
@@ -45,6 +46,7 @@ class EmbeddedTracks(TableData):
         device: on which the encoder runs.
         precision: as in Lightning; `bf16-mixed` and `16-mixed` run under autocast.
         batch_size: windows per forward pass.
+        code: a hash of the user's code that the encoder consists of; empty for an encoder of this package.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class EmbeddedTracks(TableData):
         device: torch.device,
         precision: str = "32-true",
         batch_size: int = 8,
+        code: str = "",
     ) -> None:
         super().__init__(asdict(source.split))
         self.source_data, self.encoder, self.weights = source, encoder, weights
         self.device, self.precision, self.windows_per_batch = device, precision, batch_size
+        self.code = code
 
     def prepare_data(self) -> None:
         """Prepare the source."""
@@ -71,8 +75,9 @@ class EmbeddedTracks(TableData):
         source = self.source_data
         source.needs = self.needs
         source.setup(stage)
-        self.tracks, self.classes = source.tracks, source.classes
-        overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] == source.dataset]
+        self.tracks, self.classes, self.learned_classes = source.tracks, source.classes, source.learned_classes
+        datasets = {source.dataset, *datasets_in(source.tracks)}
+        overlap = [f"{o['what']} ({o['source']})" for o in self.encoder.overlaps if o["dataset"] in datasets]
         self.protocol = replace(source.protocol, pretraining_overlap=overlap)
         self.dropped, self.notes, self.bad_files = source.dropped, source.notes, source.bad_files
         self.columns = self.encoder.columns
@@ -94,8 +99,9 @@ class EmbeddedTracks(TableData):
 
     @cached_property
     def encoder_fingerprint(self) -> str:
-        """`Encoder.fingerprint`, computed once, since it reads all weights."""
-        return self.encoder.fingerprint()
+        """`Encoder.fingerprint` with the user's code, computed once, since it reads all weights."""
+        fingerprint = self.encoder.fingerprint()
+        return hashlib.sha256(f"{fingerprint}\0{self.code}".encode()).hexdigest() if self.code else fingerprint
 
     def key(self) -> str:
         """A hash of everything that embeddings depend on besides the recording: 24 hexadecimal digits."""
@@ -227,13 +233,14 @@ def vector_file(folder: Path, checksum: str) -> Path:
     return folder / checksum[:2] / f"{checksum}.npy"
 
 
-def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> EmbeddedTracks:
+def embedded(source: TrackData, settings: FeatureSettings, profile: Profile, code: str = "") -> EmbeddedTracks:
     """The recordings of a source as a feature table.
 
     Args:
         source: must provide waveforms.
         settings: `features`; its `_target_` creates an Encoder from the other keys.
         profile: determines the device.
+        code: as in `EmbeddedTracks`.
 
     Raises:
         ConfigError: if the source provides no waveforms, or the target is not an Encoder or rejects its arguments.
@@ -260,7 +267,7 @@ def embedded(source: TrackData, settings: FeatureSettings, profile: Profile) -> 
             [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
         )
     weights = [path] if (path := settings.weights_file()) else []
-    return EmbeddedTracks(source, encoder, weights, profile.device, settings.precision, settings.batch_size)
+    return EmbeddedTracks(source, encoder, weights, profile.device, settings.precision, settings.batch_size, code)
 
 
 def encoder_class(target: str) -> tuple[Callable[..., Encoder], type[Encoder]]:

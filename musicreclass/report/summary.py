@@ -78,7 +78,8 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     protocol = metrics.get("protocol", {})
     for split in splits:
         if split in scored:
-            parts += split_parts(split, scored[split])
+            selected = split == "valid" and run.is_selected_on_valid
+            parts += split_parts(f"{split} (selected)" if selected else split, scored[split])
             protocol = scored[split].get("protocol", protocol)
     parts.append(Text.from_markup(protocol_lines(protocol)))
     if own_split:
@@ -86,12 +87,19 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
     return Group(*parts)
 
 
-def split_parts(split: str, scores: dict[str, Any]) -> list[RenderableType]:
+def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     """The scores of one split: overall, by class, and the most frequent confusions."""
+    absent = scores.get("absent_classes")
+    present = (
+        f"\nmacro-F1 {100 * scores['macro_f1_present']:.1f} over the classes present; "
+        f"no tracks of {escape(', '.join(absent))}, whose F1 counts as 0"
+        if absent
+        else ""
+    )
     parts: list[RenderableType] = [
         Text.from_markup(
-            f"[bold]{split}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
-            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}\n"
+            f"[bold]{name}[/]  accuracy {percent(scores['accuracy'], scores['accuracy_ci95'])}  "
+            f"macro-F1 {percent(scores['macro_f1'], scores['macro_f1_ci95'])}{present}\n"
             f"[dim]percent, 95 % intervals over {scores['ci95_over']}[/]"
         ),
         class_table(scores["per_class"]),
@@ -111,8 +119,9 @@ def training_parts(run: Run) -> list[RenderableType]:
         parts.append(Text("dropped tracks: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items())))
     parts += [Text(note) for note in provenance.get("notes", [])]
     fit = provenance.get("model", {})
+    selected = " by validation" if run.is_selected_on_valid else ""
     best = [
-        f", best {unit} {fit[f'best_{unit}'] + 1} of {fit[f'{unit}s']}"
+        f", best {unit} {fit[f'best_{unit}'] + 1} of {fit[f'{unit}s']}{selected}"
         for unit in ("epoch", "round")
         if f"best_{unit}" in fit
     ]
@@ -140,10 +149,12 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
         ["[bold red]pretraining overlap[/]"] if overlap else []
     )
     details = [f"{mark}: {text}" for mark, text in cautions.items()]
+    checked = protocol.get("checked", [])
+    compared = [f"compared between splits: {', '.join(checked)}"] if checked else []
     return "\n".join(
         [
             ", ".join([f"split {protocol.get('split')}: {leak}", *marks]),
-            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap]),
+            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap, *compared]),
         ]
     )
 

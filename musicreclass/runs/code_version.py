@@ -2,16 +2,19 @@
 
 They cover the syntax, without docstrings and comments, of every module that the computation imports, directly or indirectly,
 and the CSV files that those modules name. The layout of the code and the version of Python do not change them. Modules of this
-package are hashed together (`code_version`), the user's modules one by one (`user_code`). Installed libraries are not covered;
-provenance.json has their versions.
+package are hashed together (`code_version`), the user's modules one by one (`user_code`). Of installed libraries, those that a
+`_target_` names count by their version (`library_versions`); provenance.json has the versions of others.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,10 @@ SUPPORTING = (  # what they import to check, find, store and report, or to use t
     "hardware.monitor", "hardware.resolution", "hardware.sensors",
 )  # fmt: skip
 INSTALLED = ("site-packages", "dist-packages")
+DISTRIBUTIONS = {
+    "sklearn": ("scikit-learn",),
+    "xgboost": ("xgboost-cpu",),
+}  # whose names differ from those of their modules
 
 
 def code_version(config: dict[str, Any]) -> str:
@@ -60,16 +67,54 @@ def user_code(config: dict[str, Any]) -> dict[str, str]:
         path = user_module_file(name) or (None if is_supporting(name) else module_file(PACKAGE, name))
         if path is not None and path not in modules and path not in counted:
             module = modules[path] = read_module(path, name)
-            queue += module.imports
+            queue += [*module.imports, *parent_packages(name)]
             package = Path(*package_of(path, name.split(".")))
             files |= {(package / file.name).as_posix(): code_digest(file) for file in (path, *module.tables)}
     return dict(sorted(files.items()))
+
+
+def library_versions(config: dict[str, Any]) -> dict[str, str]:
+    """The versions of the installed libraries that a configuration names, by top-level module.
+
+    Builds of a version for different devices, as 2.8.0+cpu and 2.8.0+cu126, are the same version.
+
+    Args:
+        config: resolved.
+    """
+    names = sorted({target.partition(".")[0] for target in find_targets(config)} - {NAME})
+    versions = {name: library_version(name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+@cache
+def library_version(name: str) -> str | None:
+    """The version of the distribution that a top-level module belongs to; None for the user's modules and the standard library."""
+    if user_module_file(name) is not None or name in sys.stdlib_module_names:
+        return None
+    candidates = [name, *DISTRIBUTIONS.get(name, ())]
+    for distribution in (*candidates, None):
+        with suppress(metadata.PackageNotFoundError, KeyError):
+            # a search through all distributions is slow
+            return metadata.version(distribution or metadata.packages_distributions()[name][0]).partition("+")[0]
+    return None
+
+
+def libraries_have_changed(recorded: dict[str, str], config: dict[str, Any]) -> bool:
+    """Whether the libraries of a configuration have other versions than was recorded; False for one that is not installed."""
+    current = library_versions(config)
+    return any(current.get(name, version) != version for name, version in recorded.items())
 
 
 def has_changed(recorded: dict[str, str], config: dict[str, Any]) -> bool:
     """Whether the user's code of a configuration differs from what was recorded; False if it is not found here."""
     current = user_code(config)
     return bool(current) and current != recorded
+
+
+def parent_packages(name: str) -> list[str]:
+    """The packages that are imported before a module of them: `a.b` and `a` of `a.b.c`."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts)) if parts[0] != NAME]
 
 
 @cache

@@ -13,9 +13,10 @@ import yaml
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import ConfigError, RunError
-from musicreclass.runs.code_version import code_version, has_changed
+from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed, user_code
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.records import record_problem
+from musicreclass.storage.regular import read_regular_text
 from musicreclass.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
-MAX_VALUES = 100_000  # of a configuration; real ones have a few hundred
+MAX_VALUES = 30_000  # of a configuration; real ones have a few hundred, and thousands of column names at most
 CONFIG_TYPES = {
     "paths": dict,
     "data": dict,
@@ -72,7 +73,10 @@ class RunFiles:
         _ = self.identity
         path = self.folder / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = read_regular_text(path)
+            if text.count(",") + text.count("\n") > MAX_VALUES:  # parsing them takes long
+                raise unreadable(path, f"contains more than {MAX_VALUES:,} values")
+            config = yaml.safe_load(text)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise unreadable(path, error) from error
         if not isinstance(config, dict):
@@ -151,9 +155,21 @@ class RunFiles:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the code that results depend on has changed since the run began."""
+        """Whether the code that results depend on has changed since the run began, installed libraries included."""
         identity = self.identity
-        return identity.code != code_version(self.config) or has_changed(identity.user_code, self.config)
+        config = self.config
+        code_differs = identity.code != code_version(config) or has_changed(identity.user_code, config)
+        return code_differs or libraries_have_changed(identity.libraries, config)
+
+    @property
+    def lacks_code(self) -> bool:
+        """Whether the user's code is not found from here, so that `is_stale` cannot detect a change of it."""
+        return bool(self.identity.user_code) and not user_code(self.config)
+
+    @property
+    def is_selected_on_valid(self) -> bool:
+        """Whether the epoch or round of the model was chosen on the validation tracks, so that their score is optimistic."""
+        return is_selected_on_valid(self.config, self.provenance)
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.
@@ -182,7 +198,7 @@ class RunFiles:
         """The content of a JSON file; empty if there is no such file."""
         path = self.folder / name
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_regular_text(path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
@@ -192,6 +208,20 @@ class RunFiles:
         if problem := record_problem(name, content):
             raise unreadable(path, problem)
         return content
+
+
+def is_selected_on_valid(config: dict[str, Any], provenance: dict[str, Any]) -> bool:
+    """Whether the epoch or round of a model was chosen on the validation tracks.
+
+    Args:
+        config, provenance: of its run.
+    """
+    fit = provenance.get("model")
+    if not isinstance(fit, dict):
+        return False
+    by_round = "best_round" in fit and config["model"].get("early_stopping_rounds") is not None
+    trainer = config.get("trainer") or {}
+    return by_round or ("best_epoch" in fit and str(trainer.get("monitor", "valid")).startswith("valid"))
 
 
 def count_values(node: Any, counts: dict[int, float]) -> float:

@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from musicreclass.classifiers.base import Classifier
+    from musicreclass.data.near_copies import Sketches
 
 log = logging.getLogger("musicreclass")
 
 TRACKS = "tracks.parquet"
+SKETCHES = "sketches.npz"
 BAD_FILES = "bad_files.csv"
 RESULTS = (
     BAD_FILES,
     "metrics.json",
     "provenance.json",
     TRACKS,
+    SKETCHES,
     "predictions",
     "model",
     "figures",
@@ -180,6 +183,11 @@ class Run(RunFiles):
         """Record the tracks with split, group and checksum, to detect leaks into data that is scored later."""
         with replacing(self.folder / TRACKS) as scratch:
             tracks.drop(columns=["path"]).to_parquet(scratch)
+
+    def save_sketches(self, sketches: Sketches) -> None:
+        """Record sketches of the training rows, to detect near-copies of them in data that is scored later."""
+        with replacing(self.folder / SKETCHES) as scratch:
+            sketches.save(scratch)
 
     def save_bad_files(self, reasons: dict[str, str]) -> None:
         """List the files that could not be used, with the reasons; no file if there are none."""

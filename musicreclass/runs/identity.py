@@ -31,6 +31,7 @@ class Identity:
         version: of this package.
         code: the code version.
         user_code: see `code_version.user_code`.
+        libraries: see `code_version.library_versions`.
         choices: the chosen option of each group of the configuration.
         source: the name of the data within its dataset, or empty.
         encoder: the fingerprint of the encoder of `features`, or None.
@@ -46,6 +47,7 @@ class Identity:
     version: str = "?"
     code: str | None = None
     user_code: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     source: str = ""
     encoder: str | None = None

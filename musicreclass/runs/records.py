@@ -37,6 +37,7 @@ class Protocol(Record):
     why: list[str] = Field(default_factory=list)
     cautions: dict[str, str] = Field(default_factory=dict)
     pretraining_overlap: list[str] = Field(default_factory=list)
+    checked: list[str] = Field(default_factory=list)
 
 
 class Scores(Record):
@@ -45,6 +46,8 @@ class Scores(Record):
     n: int
     accuracy: float
     macro_f1: float
+    macro_f1_present: float | None = None
+    absent_classes: list[str] = Field(default_factory=list)
     accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
     macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
     ci95_over: str
@@ -72,6 +75,7 @@ class IdentityRecord(Record):
     version: str = ""
     code: str | None = None
     user_code: dict[str, str] = Field(default_factory=dict)
+    libraries: dict[str, str] = Field(default_factory=dict)
     choices: dict[str, str | None] = Field(default_factory=dict)
     source: str = ""
     encoder: str | None = None

@@ -1,7 +1,7 @@
 """The identity of a run: a hash of the settings that can change the result and of the data's content.
 
 No heavy import here, so that a finished run is found fast. Computing the data's fingerprint needs the data, so it is remembered
-with the files it was read from: their paths, sizes and modification times.
+with the files it was read from: their paths and versions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, Train
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest
+from musicreclass.storage.versions import FileVersion
 
-CLOCK_STEP = 0.02  # seconds by which the times of files may be behind
 PATHS = ("root", "path", "store")  # in `data`
 
 
@@ -42,6 +42,21 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
 def signature(settings: TrainSettings, fingerprint: str) -> str:
     """A hash of the signed settings and the data's fingerprint: 12 hexadecimal digits."""
     return hashed({"config": signed_settings(settings), "data": fingerprint})[:12]
+
+
+def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that define an experiment, without seed and fold."""
+    signed = signed_settings(settings)
+    data = {name: value for name, value in signed["data"].items() if name != "fold"}
+    return {**signed, "data": data, "model": without_random_states(signed["model"], settings.seed), "seed": None}
+
+
+def without_random_states(node: Any, seed: int) -> Any:
+    """Settings of a model without any `random_state` that follows the seed of the run."""
+    if isinstance(node, dict):
+        items = {name: value for name, value in node.items() if not (name == "random_state" and value == seed)}
+        return {name: without_random_states(value, seed) for name, value in items.items()}
+    return node
 
 
 def run_folder(settings: TrainSettings, fingerprint: str) -> Path:
@@ -97,11 +112,9 @@ def remember_fingerprint(settings: TrainSettings, files: list[Path], fingerprint
     """
     targets = [settings.data.target, settings.features.target]
     listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
-    versions = [file_version(file) for file in files]
-    if listed and files and None not in versions:
+    versions = {str(file.absolute()): FileVersion.of(file) for file in files}
+    if listed and files and all(version is not None and version.is_settled(opened) for version in versions.values()):
         with suppress(OSError):  # it will be computed again
-            if max(file.stat().st_ctime for file in files) > opened - CLOCK_STEP:
-                return
             memo = _memo_file(settings)
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_json(memo, {"files": versions, "fingerprint": fingerprint})
@@ -111,7 +124,7 @@ def remembered_fingerprint(settings: TrainSettings) -> str | None:
     """The stored fingerprint of the data; None if there is none, or a file has changed since."""
     with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
         memo = json.loads(_memo_file(settings).read_text(encoding="utf-8"))
-        if all(file_version(Path(version[0])) == version for version in memo["files"]):
+        if all(FileVersion.of(Path(path)) == tuple(version) for path, version in memo["files"].items()):
             return str(memo["fingerprint"])
     return None
 
@@ -125,12 +138,3 @@ def _memo_file(settings: TrainSettings) -> Path:
         "user_code": user_code(settings.as_dict()),
     }
     return Path(settings.paths.cache).expanduser() / "fingerprints" / f"{hashed(key)[:24]}.json"
-
-
-def file_version(file: Path) -> list[Any] | None:
-    """Path, size, time and inode, of which one differs once a file, or a folder's list, has changed; None if it is missing."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return [str(file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ino]

@@ -58,7 +58,7 @@ def read_module(file: Path, name: str) -> Module:
     except (SyntaxError, ValueError):  # importing it fails too
         return Module(b"", (), ())
     package = package_of(file, name.split("."))
-    imports: list[str] = []
+    imports: list[str] = list(syntax.dynamic_imports)
     for node in syntax.imports:
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
@@ -96,18 +96,22 @@ class Syntax:
     Attributes:
         tokens: ASCII text.
         imports: the import statements.
+        dynamic_imports: the modules that `import_module` or `__import__` is called with.
         tables: the string constants that name a CSV file.
     """
 
     def __init__(self, tree: ast.Module) -> None:
         self.tokens: list[str] = []
         self.imports: list[ast.Import | ast.ImportFrom] = []
+        self.dynamic_imports: list[str] = []
         self.tables: list[str] = []
         self._add(tree)
 
     def _add(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             self.imports.append(node)
+        if isinstance(node, ast.Call) and (name := imported_by_call(node)):
+            self.dynamic_imports.append(name)
         self.tokens.append(type(node).__name__)
         for field in node._fields:
             value = getattr(node, field, None)
@@ -133,6 +137,15 @@ class Syntax:
         self.tokens.append(ascii(value))
         if isinstance(value, str) and value.endswith(".csv"):
             self.tables.append(value)
+
+
+def imported_by_call(node: ast.Call) -> str:
+    """The module that a call of `import_module` or `__import__` names in full; empty for any other call."""
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if called not in ("import_module", "__import__") or not node.args or not isinstance(node.args[0], ast.Constant):
+        return ""
+    name = node.args[0].value
+    return name if isinstance(name, str) and not name.startswith(".") else ""
 
 
 def merge_text(parts: list[ast.AST]) -> list[ast.AST]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import RunError
+from musicreclass.storage.regular import read_regular_text
 
 HEARTBEAT = 5.0  # seconds between two touches
 EXPIRY = 60.0  # seconds without one after which an owner counts as ended
@@ -166,7 +167,7 @@ class Lock:
         """The recorded owner and when the file was last touched; (None, 0) if there is no file."""
         try:
             touched = self.path.stat().st_mtime_ns
-            owner = json.loads(self.path.read_text(encoding="utf-8"))
+            owner = json.loads(read_regular_text(self.path))
         except FileNotFoundError:
             return None, 0
         except (ValueError, RecursionError):  # cut short by a crash of the system

@@ -10,9 +10,11 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from musicreclass.storage.locks import describe_owner, locked
 from musicreclass.storage.versions import FileVersion
 
 CHUNK = 1 << 20  # bytes read at once
+REREAD = ContextVar("REREAD", default=False)  # whether remembered digests are not used; see `rereading`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -115,55 +118,79 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
+@contextmanager
+def rereading(active: bool = True) -> Iterator[None]:
+    """Compute digests anew inside the block, as `force=true` asks for, instead of using those that are remembered."""
+    token = REREAD.set(active)
+    try:
+        yield
+    finally:
+        REREAD.reset(token)
+
+
 def file_digest(path: Path, store: Store) -> str:
-    """The SHA-256 of a file, remembered in the store by path, size and modification time."""
-    resolved = str(path.resolve())
-    file = FileVersion.of(path, inode=True)
-    version = {} if file is None else {"path": resolved, "size": file.size, "time": file.mtime_ns, "inode": file.inode}
+    """The SHA-256 of a file, remembered in the store by path and `FileVersion`."""
+    resolved, started = str(path.resolve()), time.time()
+    version = FileVersion.of(path)
+    recorded = [] if version is None else [resolved, *version]
     memo = memo_path(store, resolved)
-    with suppress(OSError, ValueError, KeyError, AttributeError):
-        recorded = json.loads(memo.read_text(encoding="utf-8"))
-        if version and {name: recorded.get(name) for name in version} == version:
-            return str(recorded["sha256"])
+    if not REREAD.get():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(memo.read_text(encoding="utf-8"))
+            if recorded and content["version"] == recorded:
+                return str(content["sha256"])
     digest = sha256(path)
-    with suppress(OSError):  # it will be computed again
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        write_json(memo, {**version, "sha256": digest})
+    if version is not None and version.is_settled(started):
+        with suppress(OSError):  # it will be computed again
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            write_json(memo, {"version": recorded, "sha256": digest})
     return digest
 
 
-def file_digests(paths: list[Path], store: Store) -> list[str | None]:
-    """The SHA-256 of many files, remembered in the store by path, size and modification time; None for an unreadable file."""
+def file_digests(
+    paths: list[Path], store: Store, digest: Callable[[Path], str | None] | None = None, kind: str = "digests"
+) -> list[str | None]:
+    """The digests of many files, remembered in the store by path and `FileVersion`; None for an unreadable file.
+
+    Args:
+        paths: the files.
+        store: remembers the digests.
+        digest: of a file; SHA-256 of its content by default.
+        kind: names the digest in the store.
+    """
+    compute = digest or sha256
     folder = os.path.commonpath([path.absolute().parent for path in paths])
-    memo = memo_path(store, folder)
-    recorded: dict[str, list[Any]] = {}  # size, time, inode and SHA-256 by path
+    memo = memo_path(store, folder, kind)
+    recorded: dict[str, list[Any]] = {}  # version and digest by path
+    started, reread = time.time(), REREAD.get()
     with suppress(OSError, ValueError):
         content = json.loads(memo.read_text(encoding="utf-8"))
         recorded = content if isinstance(content, dict) else {}
 
     def record(path: Path) -> list[Any] | None:
-        version = FileVersion.of(path, inode=True)
+        version = FileVersion.of(path)
         previous = recorded.get(str(path.absolute()))
-        if version and isinstance(previous, list) and previous[:3] == [*version]:
+        if version and not reread and isinstance(previous, list) and previous[:-1] == [*version]:
             return previous
         try:
-            return [*version, sha256(path)] if version and path.is_file() else None  # reading a pipe would block
+            return [*version, compute(path)] if version and path.is_file() else None  # reading a pipe would block
         except OSError:
             return None
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         records = list(pool.map(record, paths))
-    current = {str(path.absolute()): entry for path, entry in zip(paths, records, strict=True) if entry}
+    settled = [entry if entry and FileVersion(*entry[:-1]).is_settled(started) else None for entry in records]
+    current = {str(path.absolute()): entry for path, entry in zip(paths, settled, strict=True) if entry}
     if any(recorded.get(path) != entry for path, entry in current.items()):
         with suppress(OSError):  # they will be computed again
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_json(memo, {**recorded, **current})
-    return [None if entry is None else str(entry[3]) for entry in records]
+    return [None if entry is None or entry[-1] is None else str(entry[-1]) for entry in records]
 
 
-def memo_path(store: Store, path: str) -> Path:
+def memo_path(store: Store, path: str, kind: str = "digests") -> Path:
     """The file that remembers the digest of a file, or of the files in a folder."""
-    return store.root / "digests" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
+    return store.root / kind / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.json"
 
 
 def sha256(path: Path) -> str:

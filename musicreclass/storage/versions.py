@@ -1,4 +1,4 @@
-"""Whether a file has changed, by its size, modification time and inode."""
+"""Whether a file has changed, by its size, modification and change times, and inode."""
 
 from __future__ import annotations
 
@@ -7,37 +7,56 @@ from typing import NamedTuple
 
 from musicreclass.errors import DataError
 
+CLOCK_STEP = 0.02  # seconds by which the times of files may be behind
+
 
 class FileVersion(NamedTuple):
     """What differs once a file has changed.
 
     Attributes:
         size: in bytes.
-        mtime_ns: the modification time in nanoseconds.
-        inode: 0 if it is not compared. Some network file systems change it while the file stays the same.
+        mtime_ns: the modification time in nanoseconds; `cp -p`, rsync and `touch -r` set it.
+        ctime_ns: the change time in nanoseconds, which programs cannot set. Permissions and links change it too.
+        inode: differs once another file has been renamed to this path; some network file systems change it otherwise too.
     """
 
     size: int
     mtime_ns: int
-    inode: int = 0
+    ctime_ns: int
+    inode: int
 
     @classmethod
-    def of(cls, path: Path, inode: bool = False) -> FileVersion | None:
-        """The version of a file, with its inode or without; None if it cannot be determined, as for a missing file."""
+    def of(cls, path: Path) -> FileVersion | None:
+        """The version of a file; None if it cannot be determined, as for a missing file."""
         try:
             stat = path.stat()
         except OSError:
             return None
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino if inode else 0)
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+    def is_settled(self, time: float) -> bool:
+        """Whether the file was last changed before a time, as of `time.time()`.
+
+        A later change could have the same change time if it was read within a step of the clock.
+        """
+        return self.ctime_ns / 1e9 < time - CLOCK_STEP
 
 
-def raise_if_changed(path: Path, version: FileVersion | None) -> None:
+def raise_if_changed(path: Path, version: FileVersion | None, change_time: bool = True) -> None:
     """Check that a file still has the version from the start of the run.
+
+    Args:
+        path: the file.
+        version: from the start of the run.
+        change_time: whether the change time counts. It need not where the check repeats during the whole training, in which
+            the permissions or links of the file may change.
 
     Raises:
         DataError: if it was removed or has changed.
     """
-    if FileVersion.of(path) != version:
+    current = FileVersion.of(path)
+    compared = slice(3 if change_time else 2)  # never the inode
+    if (current and current[compared]) != (version and version[compared]):
         raise DataError(
             f"{path}: was removed or has changed since this run started; start again", kind="file_changed", key=path
         )

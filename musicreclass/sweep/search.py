@@ -49,10 +49,12 @@ class Search:
     Args:
         space: what is searched, by key.
         fixed: the arguments of the command that hold for every trial and for the winner.
+        has_folds: whether it is scored on one of several folds.
     """
 
     space: dict[str, BaseDistribution]
     fixed: list[str]
+    has_folds: bool = False
 
     @classmethod
     def of(cls, check: Check, config_dir: str | None) -> Search:
@@ -72,7 +74,7 @@ class Search:
         arguments = ["--config-dir", config_dir] if config_dir else []
         arguments += [f"{group}={choice}" for group, choice in groups.items() if group not in fixed]
         arguments += [f"{key}={value}" for key, value in fixed.items() if key.lstrip("+") not in NOT_OF_THE_WINNER]
-        return cls(space, arguments)
+        return cls(space, arguments, check.first.data.get("fold") is not None)
 
     def finish(self, folder: Path, records: list[JobRecord]) -> SearchResult | None:
         """Write `search.csv`, `importance.csv`, `search.png` and `winner.txt`.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.entries import Entry, PredictedClasses, read_runs
 from musicreclass.comparison.render.text import as_csv
 from musicreclass.comparison.tables import Table, build_tables
 from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
+from musicreclass.runs.folder import Run
+from musicreclass.runs.score_log import ScoreLog
 
 
 class Comparison(NamedTuple):
@@ -38,7 +41,26 @@ def compare(folders: Sequence[Path], each: bool = False) -> Comparison:
         reasons = "".join(f"; {line}" for line in skipped[:3])
         line = f"no finished runs under {', '.join(map(str, folders))}; train one first{reasons}"
         raise RunError(line, "no_finished_runs", str(folders[0]) if folders else "")
-    return Comparison(build_tables(entries, each), skipped)
+    return Comparison(build_tables(entries, each, read_log(folders, entries)), skipped)
+
+
+def read_log(folders: Sequence[Path], entries: list[Entry]) -> ScoreLog:
+    """The score logs next to some runs, with the scores on other data that they lack."""
+    outputs = [Path(entry.settings.paths.outputs).expanduser() for entry in entries]
+    log = ScoreLog.read(*folders, *(entry.folder.parent for entry in entries), *outputs)
+    for entry in entries:
+        add_elsewhere(entry, log)
+    return log
+
+
+def add_elsewhere(entry: Entry, log: ScoreLog) -> None:
+    """Add the scores of a run on other data that the log lacks."""
+    run = Run(entry.folder)
+    for name in run.metrics.get("elsewhere", {}):
+        if log.find(str(entry.identity.signature), name) is None:
+            with suppress(RunError, ValueError):
+                predicted = PredictedClasses.from_predictions(run.predictions(name))
+                entry.add_scoring(log, name, predicted)
 
 
 def frame(comparison: Comparison) -> pd.DataFrame:

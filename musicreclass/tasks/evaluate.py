@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 from omegaconf import OmegaConf
 
 from musicreclass.classifiers.base import Classifier
@@ -15,10 +14,11 @@ from musicreclass.config.check import compose
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import CLIPS, TrainSettings
 from musicreclass.config.tree import Tree
-from musicreclass.data.leaks import Protocol, find_leaks
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
-from musicreclass.runs.folder import TRACKS, Run
+from musicreclass.runs.folder import Run
+from musicreclass.tasks.find_or_train import check_files
+from musicreclass.tasks.leaks_from_training import leaks_from_training
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
@@ -70,6 +70,7 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
+    check_files(settings)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
     data = open_to_score(folder, settings, profile, identity.encoder)
@@ -176,25 +177,13 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
     name = f"{split}@{data.fingerprint()[:8]}"
     scores, _ = score_predictions(run, classifier, data, split, name)
     leaks = leaks_from_training(run, data, split)
-    protocol = replace(leaks, pretraining_overlap=data.protocol.pretraining_overlap).as_dict()
+    cautions = {**data.cautions, **leaks.cautions}
+    overlap = data.protocol.pretraining_overlap
+    protocol = replace(leaks, cautions=cautions, pretraining_overlap=overlap).as_dict()
     record = {**scores, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
     metrics = run.metrics
     run.write("metrics.json", {**metrics, "elsewhere": {**metrics.get("elsewhere", {}), name: record}})
     return name
-
-
-def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
-    """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known."""
-    if data.fingerprint() == run.identity.fingerprint:
-        return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
-    try:
-        trained = pd.read_parquet(run.folder / TRACKS)
-        scored = data.tracks if split == "all" else data.tracks[data.tracks.split == split]
-        both = pd.concat([trained[trained.split != "test"], scored.assign(split="test")], ignore_index=True)
-        return find_leaks(both, data.protocol.split)
-    except (OSError, ValueError, KeyError, AttributeError):
-        reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
-        return Protocol(data.protocol.split, "unknown", [reason])
 
 
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:

@@ -5,11 +5,12 @@ A finished run is found without importing what trains.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicreclass.config.settings import Settings, TableFileSettings, TrainSettings
-from musicreclass.errors import DatasetNotFoundError, WeightsError, notices
+from musicreclass.errors import ConfigError, DatasetNotFoundError, Problem, WeightsError, notices
 from musicreclass.hardware.launch import is_worker_rank
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
@@ -57,9 +58,11 @@ def check_files(settings: Settings) -> None:
     """Make sure that the files that settings name exist, before anything is read.
 
     Raises:
+        ConfigError: for a path that begins with ~ and a user without a home folder.
         DatasetNotFoundError: for a table.
         WeightsError: for a file of weights.
     """
+    check_homes(settings.as_dict())
     path = settings.data.path if isinstance(settings.data, TableFileSettings) else None
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
@@ -70,3 +73,18 @@ def check_files(settings: Settings) -> None:
             remedy = f"put the weights there, or set {name}.checkpoint=FILE or MUSICRECLASS_MODELS=FOLDER"
             line = f"{name}.checkpoint={weights}: there is no such file; {remedy}"
             raise WeightsError(line, "file_not_found", f"{name}.checkpoint", weights)
+
+
+def check_homes(node: dict[str, Any], prefix: str = "") -> None:
+    """Make sure that the home folder exists of each user that a setting names, as in ~name/music.
+
+    Raises:
+        ConfigError: if one does not.
+    """
+    for name, value in node.items():
+        if isinstance(value, dict):
+            check_homes(value, f"{prefix}{name}.")
+        elif isinstance(value, str) and value.startswith("~") and os.path.expanduser(value) == value:
+            key, user = f"{prefix}{name}", value.partition("/")[0]
+            message = f"{key}={value}: {user} has no home folder on this machine; write the path in full"
+            raise ConfigError([Problem(message, "invalid_value", key, value)])

@@ -11,6 +11,8 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.embeddings import embedded
 from musicreclass.hardware.profile import Profile
+from musicreclass.runs.code_version import library_versions, user_code
+from musicreclass.runs.signature import hashed
 
 
 def open_data(
@@ -30,7 +32,9 @@ def open_data(
     assert settings.data is not None
     data = create(settings.data)
     if settings.features.target is not None:
-        data = embedded(data, settings.features, profile)
+        target = {"_target_": settings.features.target}
+        code = {**user_code(target), **library_versions(target)}  # none of this package's encoders
+        data = embedded(data, settings.features, profile, hashed(code) if code else "")
         if encoder is not None and data.encoder_fingerprint != encoder:
             remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
             line = f"features: not the encoder that the run was trained with: its weights or its code have changed; {remedy}"

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicreclass.classifiers.base import Classifier
-from musicreclass.classifiers.factory import build_classifier
+from musicreclass.classifiers.factory import build_classifier, check_model
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
-from musicreclass.runs.code_version import code_version, user_code
+from musicreclass.runs.code_version import code_version, library_versions, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
 from musicreclass.runs.signature import remember_fingerprint, run_folder, signature
+from musicreclass.storage.store import rereading
 from musicreclass.tasks.open_data import open_data
 from musicreclass.version import __version__
 
@@ -59,20 +60,23 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         UserError: for data or a model that cannot be used.
     """
     stopwatch = Stopwatch()
+    check_model(settings, profile.threads)
     opened = time.time()
-    with stopwatch.phase("data"):
+    with stopwatch.phase("data"), rereading(settings.force):
         data = open_data(settings, profile)
         fingerprint = data.fingerprint()
+        signed = signature(settings, fingerprint)
     remember_fingerprint(settings, data.files(), fingerprint, opened)
     seed_global_state(settings.seed)  # a user's network may draw its weights from it
     classifier = build_classifier(settings, profile, data)
     micro_batch = None if settings.model.is_estimator else profile.micro_batch
     identity = Identity(
-        signature=signature(settings, fingerprint),
+        signature=signed,
         fingerprint=fingerprint,
         version=__version__,
         code=code_version(settings.as_dict()),
         user_code=user_code(settings.as_dict()),
+        libraries=library_versions(settings.as_dict()),
         choices=settings.choices,
         source=data.source(),
         encoder=data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,

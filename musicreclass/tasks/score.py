@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import DataError
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
 
     from musicreclass.classifiers.base import Classifier
     from musicreclass.data.tracks import TrackData
+    from musicreclass.evaluation.predictions import Predictions
 
 
-def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -> Figure:
+def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, outputs: Path | None = None) -> Figure:
     """Predict one split, write its table, its metrics and its confusion matrix.
 
     Args:
@@ -22,18 +24,19 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str) -
         classifier: fitted.
         data: gives the tracks; that which the run was trained on.
         split: `train`, `valid` or `test`.
+        outputs: the folder of the score log; by default the one that contains the run folder.
 
     Returns:
         The confusion matrix.
     """
-    scores, figure = score_predictions(run, classifier, data, split, split)
+    scores, figure = score_predictions(run, classifier, data, split, split, outputs)
     metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
     run.write("metrics.json", metrics)
     return figure
 
 
 def score_predictions(
-    run: Run, classifier: Classifier, data: TrackData, split: str, name: str
+    run: Run, classifier: Classifier, data: TrackData, split: str, name: str, outputs: Path | None = None
 ) -> tuple[dict[str, Any], Figure]:
     """Predict one split, write its table and its confusion matrix under a name.
 
@@ -52,7 +55,20 @@ def score_predictions(
     tables, figures = run.subfolder("predictions"), run.subfolder("figures")
     predictions = classifier.predict(data, split)
     run.check_lock()  # predicting may take long
+    if name != "train":
+        log_scoring(run, predictions, data, name, outputs or run.folder.parent)
     predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
     save_figure(figure, figures / f"confusion_matrix_{name}.png")
     return score(predictions), figure
+
+
+def log_scoring(run: Run, predictions: Predictions, data: TrackData, name: str, outputs: Path) -> None:
+    """Add a scoring to the score log, before its result can be seen."""
+    from musicreclass.runs import score_log
+
+    tracks = score_log.scored_tracks(predictions, data.tracks)
+    classes = score_log.predicted_classes(predictions)
+    predicted = score_log.predictions_hash(predictions.table.track_id, classes)
+    scoring = score_log.describe_scoring(run.settings, run.identity, name, predicted, tracks, run.folder.name)
+    score_log.append(outputs, scoring, tracks)

@@ -17,14 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from musicreclass.comparison.differences import label_rows
-from musicreclass.comparison.entries import Entry, experiment_settings
+from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import Row
 from musicreclass.errors import RunError
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
+from musicreclass.runs.signature import experiment_settings
 
 REFRESH_SECONDS = 10
+# with -c and -m Python searches the working directory first, where TensorBoard's optional imports must not be found
+START = "import sys; sys.path[:] = [p for p in sys.path if p]; from tensorboard.main import run_main; run_main()"
 MAX_LINK_NAME = 200  # bytes; file systems allow 255
 
 
@@ -93,7 +96,9 @@ def read_settings(run: Run) -> Entry:
         leaky="unknown",
         cautions={},
         overlap=[],
+        selected=False,
         stale=False,
+        lacks_code=False,
         predictions={},
     )
 
@@ -131,7 +136,7 @@ def serve(paths: list[Path], host: str, port: str) -> int:
             searched = ", ".join(map(str, paths))
             raise RunError(f"no runs with event files under {searched}; train one first", "no_event_files", searched)
         options = ["--logdir", folder, "--port", port, "--host", host, "--reload_interval", "10"]
-        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options])
+        server = subprocess.Popen([sys.executable, "-c", START, *options])
         stop = threading.Event()
         refresher = threading.Thread(target=links.refresh_until, args=(stop,))
         refresher.start()

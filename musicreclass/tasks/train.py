@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.config.settings import SPLITS, TrainSettings
+from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import curves_figure, save_figure
@@ -65,7 +67,8 @@ def begin(plan: RunPlan, resume: bool) -> bool:
         warn([f"{run.folder}: {message}"])
         resume = False
     if resume:
-        identity = replace(identity, micro_batch=run.identity.micro_batch)  # as measured or lowered
+        # as measured or lowered; of the libraries that it was begun with
+        identity = replace(identity, micro_batch=run.identity.micro_batch, libraries=run.identity.libraries)
     if processes(plan.settings.hardware) > 1:
         identity = replace(identity, launch=launch_of(plan, resume))
     run.begin(located(plan.settings), identity, resume)
@@ -91,6 +94,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
     plan.run.save_model(plan.classifier)
     plan.run.save_tracks(plan.data.tracks)
+    if isinstance(plan.data, TableData) and plan.data.sketches is not None:
+        plan.run.save_sketches(plan.data.sketches.of_tracks((plan.data.tracks.split != "test").to_numpy()))
     with plan.stopwatch.phase("score"):
         figures = score(plan)
     record(plan, curves, monitor, figures)
@@ -101,7 +106,8 @@ def score(plan: RunPlan) -> dict[str, object]:
     figures: dict[str, object] = {}
     for split in plan.settings.evaluate:
         if plan.data.size(split):
-            figures[f"confusion_matrix/{split}"] = score_split(plan.run, plan.classifier, plan.data, split)
+            figure = score_split(plan.run, plan.classifier, plan.data, split, outputs_of(plan))
+            figures[f"confusion_matrix/{split}"] = figure
             log.info("%s: %s", split, {name: plan.run.metrics[split][name] for name in FINAL})
         else:
             plan.data.notes.append(f"{split} was not scored: this copy of the data has no {split} tracks")
@@ -135,7 +141,12 @@ def score_missing(plan: RunPlan) -> None:
     if missing:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))
         for split in missing:
-            score_split(plan.run, classifier, plan.data, split)
+            score_split(plan.run, classifier, plan.data, split, outputs_of(plan))
+
+
+def outputs_of(plan: RunPlan) -> Path:
+    """The folder of the score log, also of runs that `run_dir` puts elsewhere."""
+    return Path(plan.settings.paths.outputs).expanduser()
 
 
 def pretrained(plan: RunPlan) -> dict[str, str]:

@@ -11,6 +11,7 @@ from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
+from musicreclass.evaluation.metrics import score
 from musicreclass.hardware.resolution import resolve_profile
 from tests.conftest import MODELS, make_frame
 
@@ -58,6 +59,36 @@ def test_contract(model, data, here):
     again = load(saved)
     assert again.card == first.card
     assert np.array_equal(again.predict_proba(x), probability)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_classes_that_only_test_has_do_not_change_what_is_learned(model, here):
+    frame = make_frame()
+    frame["split"] = np.array(["train", "train", "train", "valid", "test"])[frame.index // 3 % 5]
+    tables = []
+    for extra in (False, True):
+        if extra:
+            renamed = frame[frame.split == "test"].iloc[:4].index
+            frame.loc[renamed, "label"] = "bossa"  # between the other classes in alphabetical order
+        file = here / f"{extra}.csv"
+        frame.to_csv(file, index=False)
+        table = TableFile(str(file), {"protocol": "auto"}, split_column="split")
+        table.setup()
+        tables.append(table)
+    plain, extended = (fitted(model, table, here / name) for table, name in zip(tables, "ab", strict=True))
+    assert extended.card.classes == [*plain.card.classes, "bossa"]
+    assert any("bossa" in note for note in tables[1].notes)
+    _, x, _ = tables[0].arrays("valid")
+    assert np.array_equal(extended.predict_proba(x), np.pad(plain.predict_proba(x), ((0, 0), (0, 1))))
+    saved = here / "saved"
+    saved.mkdir()
+    extended.save(saved)
+    again = load(saved).predict(tables[1], "test")
+    scores = score(again)
+    assert again.classes[-1] == "bossa"
+    assert scores["per_class"]["bossa"] == {"precision": 0, "recall": 0, "f1": 0, "support": 4}
+    assert scores["absent_classes"] == []
+    assert score(extended.predict(tables[1], "valid"))["absent_classes"] == ["bossa"]
 
 
 @pytest.mark.parametrize("model", MODELS)

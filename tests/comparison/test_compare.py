@@ -42,10 +42,16 @@ def read_table(path: Path) -> Table:
     return table
 
 
+def read_table_of(path: Path, model: str) -> Table:
+    """The table with a row of a model."""
+    tables = build_tables(read_runs(find_runs(path))[0])
+    return next(table for table in tables if any(row.model == model for row in table.rows))
+
+
 def test_the_terminal_shows_a_table_for_each_set_of_tracks(run, outputs):
     result = run("compare", "outputs")
     assert (result.code, result.err) == (0, "")
-    headings = [line for line in result.out.splitlines() if line.startswith("table, ")]
+    headings = [text.partition("configuration")[0] for text in " ".join(result.out.split()).split("table, split ")[1:]]
     assert [[part in line for part in ("column", "n = 18", "grouped", "n = 120 in 5 groups")] for line in headings] == [
         [True, True, False, False],
         [False, False, True, True],
@@ -93,11 +99,12 @@ def test_real_runs(run, here, table):
 
 def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, outputs):
     def tested_configurations():
-        return [table.tested_configurations for table in build_tables(read_runs(find_runs(outputs))[0])]
+        tables = build_tables(read_runs(find_runs(outputs))[0])
+        return [[(use.configurations, use.models, use.shares) for use in table.test_sets] for table in tables]
 
-    assert tested_configurations() == [2, 0]
+    assert tested_configurations() == [[(2, 2, [])], []]
     late = make_run(outputs, "late", model="logreg", seed=3, leaky="unknown", split="column", n=18)
-    assert tested_configurations() == [2, 0]  # another seed is not another configuration
+    assert tested_configurations() == [[(2, 3, [])], []]  # another seed is not another configuration
     result = run("compare", "outputs", "--output", "t.csv")
     assert any(line.startswith("2 ") for line in result.out.splitlines())
     assert set(pd.read_csv("t.csv").stale) == {"no"}
@@ -108,7 +115,9 @@ def test_configurations_scored_on_test_are_counted_and_stale_runs_marked(run, ou
     assert result.out.count("logreg seed=3 *") == 1
     assert "* stale" in result.out
     assert {row["run"] for row in read_csv(outputs.parent / "t.csv") if row["stale"] == "yes"} == {"late"}
-    assert "logreg *" in run("compare", "outputs").out  # a row is marked if any of its runs is stale
+    table = read_table_of(outputs, "logreg")
+    assert sorted((row.seeds, row.stale) for row in table.rows if row.model == "logreg") == [([0], 0), ([3], 1)]
+    assert len({row.label for row in table.rows}) == 3  # seeds of other code are another row
 
 
 def test_run_folders_are_accepted_and_ranked_by_validation(run, outputs, here):

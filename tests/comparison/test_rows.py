@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -77,6 +78,69 @@ def test_folds_are_pooled_before_scoring(outputs, tables):
     assert [table.split for table in by_fold] == [f"artist_folds, fold {fold}" for fold in range(3)]
 
 
+def share_validation(source, target):
+    """Give the test tracks of one run to another one as validation tracks, as folds do."""
+    shared = (source / "predictions" / "test.parquet").read_bytes()
+    (target / "predictions" / "valid.parquet").write_bytes(shared)
+    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (target, source))
+    (target / "metrics.json").write_text(json.dumps({**ours, "valid": theirs["test"]}))
+
+
+def test_rows_that_were_validated_on_their_test_tracks_are_not_ranked(outputs, tables, run, here):
+    for model, right in (("a", 0.5), ("b", 0.7), ("c", 0.9)):
+        folders = [make_run(outputs, f"{model}{fold}", model=model, fold=fold, right=right) for fold in range(3)]
+        for fold in range(3):
+            share_validation(folders[(fold + 1) % 3], folders[fold])
+    (table,) = tables()
+    assert not table.is_ordered_by_score
+    assert [row.label for row in table.rows] == ["a", "b", "c"]  # by name: the best is the last
+    assert len(table.pairs["test"]) == 2 * 3
+    assert [(use.n, use.configurations, use.models) for use in table.test_sets] == [(360, 3, 9)]
+    assert all(other.is_ordered_by_score for other in tables(each=True))
+    assert run("compare", "outputs", "--output", "t.csv").code == 0
+    assert {row["rank"] for row in csv.DictReader((here / "t.csv").open())} == {""}
+
+
+@pytest.mark.parametrize("change", [{"code": "other"}, {"user_code": {"net.py": "0"}}])
+def test_seeds_of_other_code_are_another_row(outputs, tables, change):
+    folders = [make_run(outputs, f"r{seed}", seed=seed) for seed in range(3)]
+    identity = json.loads((folders[2] / "identity.json").read_text())
+    (folders[2] / "identity.json").write_text(json.dumps({**identity, **change}))
+    (table,) = tables()
+    assert sorted(row.seeds for row in table.rows) == [[0, 1], [2]]
+    assert len({row.label for row in table.rows}) == 2
+    lacking = [row.seeds for row in table.rows if any(run.lacks_code for run in row.runs)]
+    assert lacking == ([[2]] if "user_code" in change else [])
+    assert len([note for note in table_notes(table) if note.startswith("mlp")]) == len(lacking)
+
+
+def test_seeds_of_another_split_are_another_row(outputs, tables):
+    for seed in range(3):
+        make_run(outputs, f"r{seed}", seed=seed, fingerprint="g" if seed == 2 else "f")
+    (table,) = tables()
+    assert sorted(row.seeds for row in table.rows) == [[0, 1], [2]]
+
+
+def test_random_states_other_than_the_seed_are_other_rows(outputs, tables):
+    for state in (0, 1, 2):
+        make_run(outputs, f"r{state}", settings={"random_state": state})
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == ["mlp random_state=-", "mlp random_state=1", "mlp random_state=2"]
+
+
+@pytest.mark.parametrize(("model", "fit", "settings", "selected"), [
+    ("mlp", {"best_epoch": 3, "epochs": 9}, {}, True),
+    ("xgboost", {"best_round": 3, "rounds": 9}, {"early_stopping_rounds": 5}, True),
+    ("xgboost", {"best_round": 8, "rounds": 9}, {}, False),
+    ("svm", {}, {}, False),
+])  # fmt: skip
+def test_validation_scores_that_chose_the_epoch_are_marked(outputs, tables, run, model, fit, settings, selected):
+    make_run(outputs, "a", model=model, settings=settings, provenance={"model": fit})
+    (table,) = tables()
+    assert table.rows[0].selected == selected
+    assert ("(selected)" in run("compare", "outputs").out) == selected
+
+
 def test_seeds_on_other_folds_are_not_averaged(outputs, tables):
     for seed, fold in ((0, 0), (0, 1), (1, 0)):
         make_run(outputs, f"s{seed}f{fold}", seed=seed, fold=fold)
@@ -124,6 +188,25 @@ def test_labels_contain_features_of_recordings(outputs, tables):
         "mlp features=none": [],
         "mlp features=openjmla": ["random encoder"],
     }
+
+
+def test_rows_of_unknown_leaks_are_ranked_apart_from_rows_without_leaks(outputs, tables):
+    make_run(outputs, "a", model="a", right=0.9, leaky="unknown")
+    make_run(outputs, "b", model="b", right=0.95, leaky="unknown")
+    make_run(outputs, "leak", model="leak", right=0.99, leaky="yes")
+    (table,) = tables()
+    assert [row.label for row in table.ranked] == ["b", "a"]
+    assert [row.label for row in table.unranked] == ["leak"]
+    make_run(outputs, "mlp", right=0.6)
+    make_run(outputs, "svm", model="svm", right=0.5)
+    (table,) = tables()
+    assert [row.label for row in table.ranked] == ["mlp", "svm"]
+    assert [(row.label, row.exclusions) for row in table.unranked] == [
+        ("b", ["leaks unknown"]),
+        ("a", ["leaks unknown"]),
+        ("leak", ["leaky"]),
+    ]
+    assert {(pair.first, pair.second) for pairs in table.pairs.values() for pair in pairs} == {(0, 1)}
 
 
 def test_leaky_and_random_rows_are_never_ranked_or_tested(run, outputs, tables, here):

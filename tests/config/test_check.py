@@ -32,6 +32,13 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "evaluate=[vald]": ("invalid_value", "evaluate", ""),
     "evaluate=valid": ("invalid_value", "evaluate", "evaluate=[valid]"),
     "evaluate=[]": ("invalid_value", "evaluate", ""),
+    "trainer.batch_size=1180591620717411303424": ("invalid_value", "trainer.batch_size", ""),
+    "hardware.threads=1000000": ("invalid_value", "hardware.threads", ""),
+    "scheduler.pct_start=nan": ("invalid_value", "scheduler.pct_start", ""),
+    "model.hidden={a:1}": ("cannot_compose", "model.hidden", ""),
+    "hydra.verbose=5": ("invalid_value", "hydra.verbose", ""),
+    "hydra.sweeper=5": ("invalid_value", "hydra.sweeper", ""),
+    "+hydra.callbacks.x._target_=shutil.rmtree": ("invalid_target", "hydra.callbacks.x._target_", ""),
     "optimizer.lr=-1": ("invalid_value", "optimizer.lr", ""),
     "optimizer.lr=fast": ("invalid_value", "optimizer.lr", ""),
     "optimizer.lr=nan": ("invalid_value", "optimizer.lr", ""),
@@ -57,7 +64,7 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "experiment=null": ("unknown_option", "experiment", ""),
     "model.alpha=0.1": ("unknown_key", "model.alpha", "model.scale"),
     "data.split.folds=3": ("unknown_key", "data.split.folds", None),
-    "data.ignore_columns=length": ("unknown_key", "data.ignore_columns", None),
+    "data.group_by=tag": ("unknown_key", "data.group_by", None),
     "+model.in_features=3": ("fixed_key", "model.in_features", ""),
     "+model.num_classes=3": ("fixed_key", "model.num_classes", ""),
     "model.input=tabel": ("invalid_value", "model.input", ""),
@@ -70,10 +77,15 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "scheduler.interval=foo": ("invalid_value", "scheduler.interval", ""),
     "paths.outputs=": ("invalid_value", "paths.outputs", ""),
     "hydra.mode=MULTIRUN": ("fixed_key", "hydra.mode", ""),
-    "hydra/launcher=nowhere": ("cannot_compose", "", ""),
+    "hydra/launcher=nowhere": ("cannot_compose", "hydra/launcher", ""),
     "data=table": ("missing_value", "data.path", ""),
     "class_weight=${nothing}": ("failed_interpolation", "class_weight", ""),
 }
+
+
+def test_a_failed_interpolation_is_reported_where_it_is_set(run):
+    result = run("train", "optimizer.lr=${nothing}")  # scheduler.max_lr refers to it
+    assert [problem.key for problem in result.problems] == ["optimizer.lr"]
 
 
 @pytest.mark.parametrize(("override", "expected"), BAD.items())
@@ -212,6 +224,21 @@ def test_parameters_of_other_libraries_follow_their_validation(arguments):
 ])  # fmt: skip
 def test_valid_sweeps_pass_the_check(arguments):
     assert Check(Tree(), "train", list(arguments[1:]), multirun=True).problems() == []
+
+
+def test_settings_of_swept_options_are_left_to_the_jobs(run, here):
+    arguments = ["model=xgboost,random_forest", "model.n_estimators=3", "data=demo", "seed=1", "class_weight='none'"]
+    check = Check(Tree(), "train", arguments, multirun=True)
+    assert check.problems() == []
+    assert check.per_job() == [arguments[0], "model.n_estimators=choice(3)", *arguments[2:]]
+    assert check.jobs() == 2
+    result = run("train", "-m", *arguments, "logger=none", "hardware=cpu")
+    assert result.code == 0, result.err
+    runs = list((here / "outputs").glob("demo-*"))
+    assert sorted(folder.name.split("-")[1] for folder in runs) == ["random_forest", "xgboost"]
+    assert all("n_estimators: 3\n" in (folder / "config.yaml").read_text() for folder in runs)
+    (problem,) = problems("model=xgboost,mlp", "model.n_estimators=3", multirun=True)
+    assert (problem.kind, problem.key) == ("unknown_key", "model.n_estimators")
 
 
 def test_flags_may_stand_between_overrides(run):

@@ -85,6 +85,19 @@ def test_training_crops_depend_on_seed_epoch_and_track(library):
     assert all(torch.equal(large[d], small[d]) for d in large)
 
 
+def test_training_crops_do_not_depend_on_tracks_of_other_splits(library):
+    data = opened(library)
+    before = batches(data, "train")
+    removed = [path for path, split in zip(data.tracks.path, data.tracks.split, strict=True) if split == "test"]
+    remaining = np.flatnonzero((data.tracks.split != "test").to_numpy())
+    assert removed
+    assert remaining.tolist() != list(range(len(remaining)))  # rows of other tracks move
+    data.tracks, data.recording = data.tracks.iloc[remaining].reset_index(drop=True), data.recording[remaining]
+    after = batches(data, "train")
+    assert same(before, after)
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(before, after, strict=True))
+
+
 def test_augmentation_may_need_longer_crops_in_training_only(library):
     data = opened(library)
     for split, factor in (("train", 1.1), ("valid", 1.0)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
+from importlib import invalidate_caches
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,15 @@ import torch
 import yaml
 
 from musicreclass.cli import main as cli
+from musicreclass.config.check import train_settings
 from musicreclass.data.sources.folder import GenreFolders
 from musicreclass.features.embeddings import EmbeddedTracks
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.runs.folder import Run
+from musicreclass.runs.syntax import read_module
+from musicreclass.tasks.machine import use_machine
+from musicreclass.tasks.open_data import open_data
 from tests.conftest import only_run, written_at
 
 RATE = 16000
@@ -480,3 +486,45 @@ def test_embeddings_under_32_true_use_no_tf32(here, precision, used):
     assert encoder.tf32 == {used}
     assert data.x.shape == (18, 1)
     assert tf32() == (True, True)
+
+
+OWN_ENCODER = """
+import torch
+from musicreclass.models.encoder import Encoder
+from own_scale_7 import scaled
+
+class Sum(Encoder):
+    sample_rate, columns, settings = RATE, ["sum"], {}
+
+    def windows(self, waveform):
+        return waveform[None]
+
+    def embed(self, windows):
+        return scaled(windows.float().abs().sum(1, keepdim=True))
+"""
+
+
+def test_edited_code_of_an_encoder_computes_other_vectors(here, monkeypatch):
+    """Also that of a helper; the stored vectors of the old code are not used."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python compares sizes and whole seconds
+    (here / "own_encoder_7.py").write_text(OWN_ENCODER.replace("RATE", str(RATE)))
+    (here / "mine" / "features").mkdir(parents=True)
+    yaml = f"_target_: own_encoder_7.Sum\nsample_rate: {RATE}\nprecision: 32-true\ncache: none\nbatch_size: 4\n"
+    (here / "mine" / "features" / "own.yaml").write_text(yaml)
+    root = library(here / "music")
+    vectors, fingerprints = [], []
+    for factor in (1, 3, 1):
+        (here / "own_scale_7.py").write_text(f"def scaled(x):\n    return {factor} * x\n")
+        for module in ("own_encoder_7", "own_scale_7"):  # as in a new process
+            sys.modules.pop(module, None)
+        read_module.cache_clear()
+        invalidate_caches()
+        overrides = ["data=folder", f"data.root={root}", "features=own", "model=logreg", "paths.cache=cache"]
+        settings = train_settings(overrides, "mine")
+        data = open_data(settings, use_machine(settings)[1])
+        assert isinstance(data, EmbeddedTracks)
+        vectors.append(data.x)
+        fingerprints.append(data.encoder_fingerprint)
+    assert np.allclose(vectors[1], 3 * vectors[0])
+    assert np.array_equal(vectors[2], vectors[0])
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]

@@ -6,6 +6,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from musicreclass.runs.code_version import (
     code_version,
     find_targets,
     has_changed,
+    libraries_have_changed,
+    library_versions,
     module_file,
     user_code,
     version_of,
@@ -178,6 +181,34 @@ def test_a_change_in_user_code_counts(project, name):
     assert not changed(files)
     edit(project / name, "CHANGED = 1")
     assert changed(files)
+
+
+def test_packages_around_a_module_and_imports_by_name_count(project):
+    (project / "user_networks" / "parts").mkdir()
+    (project / "user_networks" / "parts" / "__init__.py").write_text("import torch\ntorch.set_num_threads(1)\n")
+    (project / "user_networks" / "parts" / "head.py").write_text("HEAD = __import__('user_labels')\n")
+    (project / "user_networks" / "net.py").write_text(
+        "from importlib import import_module\nimport_module('user_networks.parts.head')\n"
+    )
+    read_module.cache_clear()
+    assert set(user_code({"model": {"_target_": "user_networks.net.Net"}})) == {
+        "user_networks/__init__.py",
+        "user_networks/net.py",
+        "user_networks/parts/__init__.py",
+        "user_networks/parts/head.py",
+        "user_labels.py",
+    }
+
+
+def test_installed_libraries_count_by_version(project, monkeypatch):
+    config = {**USER_CONFIG, "model": {"_target_": "sklearn.svm.SVC"}, "scheduler": {"_target_": "nowhere.Step"}}
+    versions = library_versions(config)
+    assert set(versions) == {"sklearn", "torch"}
+    assert versions["torch"] == metadata.version("torch").partition("+")[0]
+    assert not libraries_have_changed(versions, config)
+    assert libraries_have_changed({**versions, "sklearn": "0.1"}, config)
+    assert not libraries_have_changed({**versions, "not_installed_here": "0.1"}, config)
+    assert not libraries_have_changed({}, config)
 
 
 def test_a_change_after_a_move_counts(project, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store, file_digest
+from tests.conftest import settle
 
 KEY = {"content": "abc", "version": 1}
 
@@ -160,6 +161,7 @@ def test_a_killed_builder_is_replaced(tmp_path):
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
     store, file = Store(tmp_path / "s"), tmp_path / "a.csv"
     file.write_text("1,2")
+    settle(file)
     first = file_digest(file, store)
     opened = []
     original = Path.open

@@ -56,6 +56,10 @@ def test_every_search_can_start_and_is_scored_on_validation_only(name):
 
 @pytest.mark.parametrize(("overrides", "kind", "key"), [
     (["seed=1,2"], "not_searched", "seed"),
+    (["data.split.seed=range(0,50)"], "not_searched", "data.split.seed"),
+    (["data.split.valid=choice(0.1,0.2)"], "not_searched", "data.split.valid"),
+    (["+model.random_state=1,2"], "not_searched", "model.random_state"),
+    (["+hydra.sweeper.params={data.split.seed: 'range(0,50)'}"], "not_searched", "data.split.seed"),
     (["data/split=random,grouped"], "not_searched", "data/split"),
     (["hydra.sweeper.n_trials=0"], "invalid_value", "hydra.sweeper.n_trials"),
     (["hydra/launcher=joblib"], "invalid_value", "hydra.sweeper.n_jobs"),  # its n_jobs is -1

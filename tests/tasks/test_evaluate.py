@@ -54,9 +54,15 @@ def test_a_run_that_another_process_took_over_is_not_scored(run, finished, monke
     assert not (finished.folder / "predictions" / "test.parquet").exists()
 
 
+def make_other(n: int, seed: int) -> pd.DataFrame:
+    """A table of tracks that no other table has."""
+    frame = make_frame(n, seed=seed)
+    return frame.assign(track_id="other-" + frame.track_id)
+
+
 def test_other_data_is_recorded_separately(run, finished, here):
     before = finished.metrics["valid"]
-    make_frame(30, seed=0).to_csv("other.csv", index=False)
+    make_other(30, seed=1).to_csv("other.csv", index=False)
     result = run(
         "evaluate", str(finished.folder), "--split", "all", f"data.path={here}/other.csv", "data.split_column=null"
     )
@@ -116,7 +122,7 @@ def test_artists_that_other_data_shares_with_training_are_counted(run, here, art
     finished = Run.open(only_run(here))
     tracks = pd.read_parquet(finished.folder / "tracks.parquet")
     trained = sorted(set(tracks.group[tracks.split == "train"]))
-    other = make_frame(30, seed=5)
+    other = make_other(30, seed=5)
     other["artist"] = [
         trained[i % 10] if leaky == "yes" and i % 10 < 2 else artists.format(100 + i % 10) for i in range(30)
     ]
@@ -298,3 +304,60 @@ def test_leaks_of_other_data_are_those_of_the_scored_split(run, here):
         assert result.code == 0, result.err
         (record,) = [r for name, r in Run.open(here / "r").metrics["elsewhere"].items() if name.startswith(split)]
         assert record["protocol"]["leaky"] == leaky, split
+
+
+def scored_elsewhere(run, here, frame: pd.DataFrame, other: pd.DataFrame) -> dict:
+    """The protocol of scoring one table with a model that was trained on another one."""
+    frame.to_csv("a.csv", index=False)
+    other.to_csv("b.csv", index=False)
+    arguments = ["data=table", "data.path=a.csv", "data.group_column=artist", "model=logreg", "run_dir=r"]
+    assert run("train", *arguments).code == 0
+    result = run("evaluate", "r", "--split", "all", "data.path=b.csv")
+    assert result.code == 0, result.err
+    (record,) = Run.open(here / "r").metrics["elsewhere"].values()
+    return record["protocol"]
+
+
+NOISE = {
+    "none": lambda x, rng: x,
+    "relative": lambda x, rng: x * (1 + 0.01 * rng.standard_normal(x.shape)),
+    "absolute": lambda x, rng: x + 1e-4 * rng.standard_normal(x.shape),
+    "rounded": lambda x, rng: x.round(4),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("artists", [None, "other-{}"])
+def test_renamed_and_noisy_copies_of_training_tracks_are_a_leak(run, here, noise, artists):
+    frame = make_frame(120, features=12, groups=10)
+    other = frame.assign(track_id="other-" + frame.track_id)
+    features = [name for name in frame if name.startswith("f")]
+    other[features] = NOISE[noise](other[features], np.random.default_rng(0))
+    other["artist"] = None if artists is None else [artists.format(name) for name in other.artist]
+    protocol = scored_elsewhere(run, here, frame, other)
+    assert protocol["leaky"] == "yes"
+    assert any("other-t" in line for line in protocol["why"])
+
+
+def test_equal_ids_are_a_leak(run, here):
+    frame = make_frame(90, groups=9)
+    other = make_frame(30, seed=3).assign(artist=[f"someone-{i}" for i in range(30)])
+    other["track_id"] = [frame.track_id[i] if i < 20 else f"u{i}" for i in range(30)]
+    protocol = scored_elsewhere(run, here, frame, other)
+    assert protocol["leaky"] == "yes"
+    (line,) = [line for line in protocol["why"] if "ids" in line]
+    assert line.split()[2] == "30"
+
+
+@pytest.mark.parametrize(("name", "leaky"), [("{}", "unknown"), ("band-{}", "no"), ("", "unknown")])
+def test_artists_of_another_vocabulary_are_unknown(run, here, name, leaky):
+    frame = make_frame(90, groups=9)
+    other = make_other(30, seed=3).assign(artist=[name.format(1000 + i // 3) for i in range(30)])
+    assert scored_elsewhere(run, here, frame, other)["leaky"] == leaky
+
+
+def test_artists_of_other_data_are_compared_in_their_normal_form(run, here):
+    frame = make_frame(90, groups=9)
+    frame["artist"] = "The " + frame.artist
+    other = make_other(30, seed=3).assign(artist=[f"{frame.artist[i][4:].upper()} feat. X" for i in range(30)])
+    assert scored_elsewhere(run, here, frame, other)["leaky"] == "yes"

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from musicreclass.tasks.tensorboard import Links
+from musicreclass.models.weights.musicnn_wheel import PIP
+from musicreclass.tasks.tensorboard import START, Links
 from tests.report.test_history import fetch, free_port, wait_for
 from tests.run_factory import make_run
 
@@ -91,3 +92,11 @@ def test_the_server_responds_and_removes_its_links(here):
     assert not list((here / "scratch").glob("musicreclass-board-*"))
     with pytest.raises(OSError):
         fetch(f"http://localhost:{command[-1]}/data/environment")
+
+
+@pytest.mark.parametrize("start", [START, PIP])
+def test_other_programs_import_nothing_from_the_working_directory(here, start):
+    for name in ("tensorflow", "google", "pip", "lz4"):
+        (here / f"{name}.py").write_text("import os\nos.mkdir('canary')\n")
+    subprocess.run([sys.executable, "-c", start, "--version"], check=True, capture_output=True)
+    assert not (here / "canary").exists()

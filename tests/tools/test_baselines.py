@@ -14,6 +14,7 @@ from musicreclass.errors import UserError
 from tests.data.sources.test_fma import features_frame, regular, tracks_frame, write
 from tools.baselines import __main__ as command
 from tools.baselines.catalog import Catalog
+from tools.baselines.record import Result, is_outdated, load_results
 from tools.baselines.tables import replace_between
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,9 @@ def test_experiments_with_data_are_recorded_and_others_skipped_with_a_line(proje
     assert set(results) == {"valid", "test"}
     assert results["test"]["whole"] == "yes"
     assert results["test"]["command"] == "musicreclass train experiment=fma_medium_svm"
+    assert not is_outdated(Catalog.load(project / "experiments").baselines["fma_medium_svm"], [Result(results["test"])])
+    other = Result({**results["test"], "code": "0" * 12})
+    assert is_outdated(Catalog.load(project / "experiments").baselines["fma_medium_svm"], [other])
     low, accuracy, high = (float(results["test"][f"accuracy{end}"]) for end in (" low", "", " high"))
     assert low <= accuracy <= high
     page = (project / "experiments" / "README.md").read_text()
@@ -194,6 +198,15 @@ def test_the_catalog_lists_every_experiment():
     assert set(catalog.baselines) == set(Tree().groups["experiment"])
     for baseline in catalog.baselines.values():
         assert all(published.source for published in baseline.published)
+
+
+def test_the_recorded_demo_was_made_by_this_code():
+    """Minutes: rm -rf outputs/demo-mlp-*; python -m tools.baselines demo."""
+    results = load_results(ROOT / "experiments" / "demo")
+    assert results
+    assert not is_outdated(Catalog.load(ROOT / "experiments").baselines["demo"], results), (
+        "the code has changed since the demo was recorded: python -m tools.baselines demo"
+    )
 
 
 def test_the_committed_tables_match_the_record(tmp_path):

@@ -11,8 +11,11 @@ from typing import Any
 from musicreclass.comparison.entries import Entry, read_runs
 from musicreclass.comparison.rows import Row, build_rows
 from musicreclass.comparison.tables import build_table
+from musicreclass.config.check import train_settings
 from musicreclass.errors import RunError
+from musicreclass.runs.code_version import code_version
 from musicreclass.runs.folder import Run
+from musicreclass.runs.score_log import ScoreLog
 from musicreclass.storage.atomic import write_text
 from tools.baselines.catalog import Baseline
 
@@ -20,7 +23,7 @@ FILE_NAME = "results.csv"
 COLUMNS = (
     "experiment", "scored on", "whole", "accuracy", "accuracy low", "accuracy high", "accuracy sd", "macro-F1", "macro-F1 low",
     "macro-F1 high", "macro-F1 sd", "n", "classes", "seeds", "train tracks", "valid tracks", "test tracks", "split", "leaky", "pretraining overlap",
-    "fit seconds", "peak memory MiB", "parameters", "device", "cores", "note", "command", "version", "commit", "runs",
+    "fit seconds", "peak memory MiB", "parameters", "device", "cores", "note", "command", "version", "commit", "code", "runs",
 )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ def collect_results(baseline: Baseline, runs: list[Run], note: str = "") -> list
         reason = skipped[0] if skipped else f"{len(rows)} configurations instead of seeds of one"
         raise RunError(f"{baseline.name}: the runs cannot be combined: {reason}", "uncombinable_runs", baseline.name)
     (row,) = rows
-    build_table(rows)  # sets the scores of the row
+    build_table(rows, ScoreLog())  # sets the scores of the row
     return [Result(result_values(baseline, row, split, note)) for split in row.predictions]
 
 
@@ -87,8 +90,15 @@ def result_values(baseline: Baseline, row: Row, split: str, note: str) -> dict[s
         "version": (run.provenance.get("versions") or {}).get("musicreclass"),
         "commit": str(git.get("commit") or "")[:12],
     }
+    values["code"] = " ".join(dict.fromkeys(str(entry.identity.code or "") for entry in row.runs))
     values["runs"] = row.folder_names
     return {column: csv_text(values.get(column)) for column in COLUMNS}
+
+
+def is_outdated(baseline: Baseline, results: list[Result]) -> bool:
+    """Whether results were made by other code than this, or by an unknown version of it."""
+    settings = train_settings([f"experiment={baseline.name}", f"seed={baseline.seeds[0]}"])
+    return any(result["code"] != code_version(settings.as_dict()) for result in results)
 
 
 def split_sizes(run: Entry) -> dict[str, int]:

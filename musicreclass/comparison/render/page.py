@@ -28,7 +28,7 @@ def render_page(tables: list[Table]) -> str:
         tag("h1", "Comparison of runs"),
         tag(
             "p",
-            f"{runs} finished runs, ranked by macro-F1 on validation, never by test scores. Scores are percentages; ± is the "
+            f"{runs} finished runs, ranked by macro-F1 on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
             "standard deviation over seeds, and brackets are 95 % intervals over tracks and seeds (over whole groups of tracks "
             "where groups are known).",
             class_="muted",

@@ -8,6 +8,7 @@ from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
+    SELECTED,
     SPLIT_LABELS,
     cost_texts,
     difference_text,
@@ -15,6 +16,7 @@ from musicreclass.comparison.wording import (
     p_value_text,
     row_marks,
     seeds_text,
+    split_text,
     statistical_tests,
 )
 from musicreclass.evaluation.intervals import METRICS
@@ -98,7 +100,8 @@ def score_cell(row: Row, split: str, metric: str) -> Element:
         return number_cell("", None)
     estimate = row.scores[split, metric]
     sd = "" if estimate.sd is None else f"±{100 * estimate.sd:.1f} "
-    interval = tag("small", f"{sd}{interval_text(estimate)}")
+    selected = f" {SELECTED}" if split_text(row, split) != split else ""
+    interval = tag("small", f"{sd}{interval_text(estimate)}{selected}")
     return tag("td", f"{100 * estimate.mean:.1f}", interval, class_="n", data_v=estimate.mean)
 
 

@@ -18,6 +18,7 @@ from musicreclass.comparison.wording import (
     row_marks,
     score_text,
     seeds_text,
+    split_text,
     stale_note,
     statistical_tests,
     table_notes,
@@ -75,7 +76,8 @@ def score_grid(table: Table) -> Grid:
         if marks := row_marks(table, row):
             name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "yellow")
         lines = [
-            [seeds_text(row, split), split, *(score_text(row, split, m) for m in METRICS)] for split in row.predictions
+            [seeds_text(row, split), split_text(row, split), *(score_text(row, split, m) for m in METRICS)]
+            for split in row.predictions
         ]
         grid.add_row(rank, name, *(multiline_cell(cells) for cells in zip(*lines, strict=True)))
     return grid

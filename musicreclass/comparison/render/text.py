@@ -12,6 +12,7 @@ from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
     METRIC_LABELS,
     NOT_RANKED,
+    SELECTED,
     SPLIT_LABELS,
     cost_texts,
     difference_text,
@@ -20,6 +21,7 @@ from musicreclass.comparison.wording import (
     row_marks,
     score_text,
     seeds_text,
+    split_text,
     stale_note,
     statistical_tests,
     table_notes,
@@ -33,6 +35,7 @@ def as_csv(tables: list[Table]) -> str:
     lines = []
     for number, table in enumerate(tables, start=1):
         for rank, row in table.numbered_rows(unranked=""):
+            rank = rank if table.is_ordered_by_score else ""
             lines += [{"table": number, "rank": rank, **csv_line(row, split)} for split in row.predictions]
     lines = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in line.items()} for line in lines]
     columns = list(dict.fromkeys(name for line in lines for name in line))
@@ -62,6 +65,7 @@ def csv_line(row: Row, split: str) -> dict[str, Any]:
         "n seeds": len(row.predictions[split]),
         "n": len(row.predictions[split][0].ids),
         "stale": "yes" if row.stale else "no",
+        "selected on": "valid" if row.selected else "",
     }
     for metric, name in METRIC_LABELS.items():
         estimate = row.scores[split, metric]
@@ -100,11 +104,13 @@ def markdown_scores(table: Table) -> list[str]:
     splits = [split for split in SPLIT_LABELS if split in table.sizes]
     scored = [(split, metric) for split in splits for metric in METRICS]
     titles = [f"{SPLIT_LABELS[split]} {METRIC_LABELS[metric]}" for split, metric in scored]
-    lines = table_head("rank", "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
+    number = "rank" if table.is_ordered_by_score else "row"
+    lines = table_head(number, "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")
     for rank, row in table.numbered_rows():
         marks = [*row_marks(table, row), *(["stale"] if row.stale else [])]
         name = row.label + (f" ({', '.join(marks)})" if marks else "")
-        scores = [score_text(row, split, metric) for split, metric in scored]
+        selected = {split: f" ({SELECTED})" if split_text(row, split) != split else "" for split in splits}
+        scores = [score_text(row, split, metric) + selected[split] for split, metric in scored]
         lines.append(
             table_line(rank, name, seeds_text(row, next(iter(row.predictions))), *scores, *cost_texts(row.cost))
         )

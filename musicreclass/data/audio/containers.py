@@ -24,18 +24,27 @@ def available_fraction(file: Path) -> float:
     Raises:
         OSError: if it cannot be read.
     """
+    start, stated = stated_span(file)
+    return 1.0 if stated <= 0 else min(1.0, max(0, file.stat().st_size - start) / stated)
+
+
+def stated_span(file: Path) -> tuple[int, int]:
+    """The position of the first byte of samples, and their number of bytes; 0 if unknown.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     with file.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
         try:
-            start, stated = _stated_span(stream, size)
+            return _stated_span(stream, size)
         except (struct.error, ValueError, OverflowError):  # a damaged header: libsndfile reports it
-            return 1.0
-    return 1.0 if stated <= 0 else min(1.0, max(0, size - start) / stated)
+            return 0, 0
 
 
 def _stated_span(stream: BinaryIO, size: int) -> tuple[int, int]:
-    """The position of the first byte of samples, and their number of bytes; 0 if unknown."""
+    """As `stated_span`, of an open file."""
     magic = stream.read(12)
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and magic[8:] == b"WAVE":
         return _riff(stream, big_endian=magic[:4] == b"RIFX")

@@ -34,11 +34,12 @@ from musicreclass.data.audio.header import (
     open_sound,
     raise_if_unreadable,
     read_header,
-    size_and_mtime,
+    size_and_times,
 )
 
 VERSION = 1  # of the samples produced; part of the key of everything stored from them
-DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".wave", ".aifc", ".caf", ".w64", ".rf64",
+           ".snd", ".voc")  # fmt: skip
 BLOCK_SECONDS = 10
 BLOCKS_PER_STRETCH = 3
 MARGIN = 0.1  # minimum seconds on both sides of a block; longer than the resampler's filter
@@ -84,7 +85,7 @@ def examine(path: Path, sample_rate: int, min_seconds: float = 0.0) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _examined_length(path: Path, sample_rate: int, size: int, mtime: int) -> int:
+def _examined_length(path: Path, sample_rate: int, size: int, mtime: int, ctime: int) -> int:
     return examine(path, sample_rate)
 
 
@@ -105,7 +106,7 @@ def decode(path: Path, sample_rate: int, start: int = 0, stop: int | None = None
         ValueError: if the recording does not contain the requested part.
     """
     complete = start == 0 and stop is None  # decoding everything verifies everything
-    length = probe(path, sample_rate) if complete else _examined_length(path, sample_rate, *size_and_mtime(path, path))
+    length = probe(path, sample_rate) if complete else _examined_length(path, sample_rate, *size_and_times(path, path))
     stop = length if stop is None else stop
     if not 0 <= start <= stop <= length:
         raise ValueError(f"{path}: samples {start} to {stop} are out of range; it has {length}")

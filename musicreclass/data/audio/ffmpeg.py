@@ -15,10 +15,21 @@ from typing import IO
 
 import soundfile
 
-from musicreclass.data.audio.header import BadAudioError, raise_if_unreadable, size_and_mtime, tolerated_loss
+from musicreclass.data.audio.content import substitute
+from musicreclass.data.audio.header import (
+    REMEDIES,
+    BadAudioError,
+    raise_if_unreadable,
+    read_header,
+    size_and_times,
+    tolerated_loss,
+)
 from musicreclass.errors import DataError
 
-CONVERTED = (".m4a", ".aac", ".mp4", ".wma")  # converted completely at every read, so best cached
+# by suffix; converted completely at every read, so best cached
+CONVERTED = (".m4a", ".aac", ".mp4", ".wma", ".m4b", ".3gp", ".mka", ".webm", ".wv", ".ape")
+# no playlists, which name other files
+CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,loas,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
 TIME_LIMIT = 1800.0  # seconds for one file
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
 HANDLED = 255  # exit code of ffmpeg after a signal that it handles
@@ -35,13 +46,14 @@ def readable_file(path: Path) -> Iterator[Path]:
         BadAudioError: if ffmpeg is needed and missing, or cannot read the file.
         DataError: if ffmpeg or the temporary folder failed; the file may be good.
     """
-    if path.suffix.lower() not in CONVERTED:
+    missing = _error_without_ffmpeg(path)
+    if missing is None:
         yield path
         return
-    size_and_mtime(path, path)
+    size_and_times(path, path)
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
-        raise BadAudioError(path, "needs ffmpeg", f"{path.suffix} files require the ffmpeg command on PATH")
+        raise missing
     with _temporary_file(path) as file:
         duration = _convert(ffmpeg, path, file)
         wav = OPEN_FILES / str(file.fileno())
@@ -49,6 +61,23 @@ def readable_file(path: Path) -> Iterator[Path]:
         if decoded < duration - tolerated_loss(duration):
             raise BadAudioError(path, "truncated", f"{decoded:.1f} of {duration:.1f} s")
         yield wav
+
+
+def _error_without_ffmpeg(path: Path) -> BadAudioError | None:
+    """The error that a file causes if ffmpeg is missing; None if libsndfile reads it.
+
+    Raises:
+        BadAudioError: if neither reads it.
+    """
+    if path.suffix.lower() in CONVERTED:
+        return BadAudioError(path, "needs ffmpeg", f"{path.suffix} files require the ffmpeg command on PATH")
+    try:
+        read_header(path, path)
+    except BadAudioError as error:
+        if error.reason != "needs ffmpeg":
+            raise
+        return error
+    return None
 
 
 def _temporary_file(path: Path) -> IO[bytes]:
@@ -73,7 +102,20 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
     ffmpeg writes to a pipe, so a full disk is an error of ours rather than one of ffmpeg's, and ffmpeg ends with us.
     """
     source = ["-i", f"file:{path.absolute()}", "-map", "0:a:0"]
-    command = [ffmpeg, "-hide_banner", "-nostats", "-nostdin", *source, "-c:a", "pcm_f32le", "-f", "wav", "-"]
+    command = [
+        ffmpeg,
+        "-hide_banner",
+        "-nostats",
+        "-nostdin",
+        "-format_whitelist",
+        CONTAINERS,
+        *source,
+        "-c:a",
+        "pcm_f32le",
+        "-f",
+        "wav",
+        "-",
+    ]
     expired = threading.Event()
     with (
         _temporary_file(path) as messages,
@@ -111,8 +153,13 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
         raise DataError(line, kind="ffmpeg_stopped", key=path)
     if code:
         raise_if_unreadable(path)
+        ffmpeg_version(ffmpeg)
+        if reason := substitute(path):
+            raise BadAudioError(path, reason, REMEDIES[reason])
         raise BadAudioError(path, "not audio", "ffmpeg cannot read it")
-    stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
+    stated = None
+    if b"Estimating duration" not in text:  # from the bit rate, which padding makes wrong
+        stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
     hours, minutes, seconds = map(float, stated.groups()) if stated else (0.0, 0.0, 0.0)
     return 3600 * hours + 60 * minutes + seconds
 
@@ -120,3 +167,20 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
 def find_ffmpeg() -> str | None:
     """The path of the ffmpeg command, or None."""
     return shutil.which("ffmpeg")
+
+
+def ffmpeg_version(ffmpeg: str) -> str:
+    """The version of an ffmpeg command.
+
+    Raises:
+        DataError: if it does not run, as when one of its libraries is missing.
+    """
+    try:
+        run = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, errors="replace", timeout=60)
+        message = run.stderr if run.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        run, message = None, str(error)
+    if run is None or run.returncode:
+        line = " ".join(message.split())[:160] or "it fails"
+        raise DataError(f"{ffmpeg}: does not run ({line}); repair it or remove it from PATH", "ffmpeg_failed", ffmpeg)
+    return run.stdout.partition("\n")[0]

@@ -13,11 +13,19 @@ import soundfile
 
 from musicreclass.data.audio import mp3
 from musicreclass.data.audio.c_stderr import muted_c_stderr
-from musicreclass.data.audio.containers import UNVERIFIABLE, available_fraction
+from musicreclass.data.audio.containers import UNVERIFIABLE, available_fraction, stated_span
+from musicreclass.data.audio.content import ffmpeg_format, has_id3_tag, has_second_file, substitute
 from musicreclass.errors import DataError
 
 PREROLL = 0.5  # seconds decoded before a stretch of an MP3: frames of a low bit rate borrow bits from up to 20 before
-MIN_RATE = 1000  # Hz; a damaged header could otherwise ask for any amount of memory
+RATES = (1000, 1_000_000)  # Hz; a damaged header could otherwise ask for any amount of memory, or crash the resampler
+MAX_FRAMES = 1 << 40  # libsndfile states more if it does not know the length
+REMEDIES = {  # by the reason of a `BadAudioError`
+    "git lfs pointer": "run git lfs pull",
+    "web page": "download the file again",
+    "joined files": "split them, or convert them to one file",
+    "needs ffmpeg": "install ffmpeg",
+}
 TOLERANCE = (1.0, 0.1)  # seconds, fraction of the recording; the smaller of the two
 
 
@@ -26,8 +34,8 @@ class BadAudioError(DataError):
 
     Attributes:
         path: the file.
-        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `not supported`,
-            `truncated`, `damaged`, `too short` or `needs ffmpeg`; files are counted by it.
+        reason: `no such file`, `not a file`, `cannot be read`, `empty file`, `not audio`, `git lfs pointer`, `web page`,
+            `joined files`, `not supported`, `truncated`, `damaged`, `too short` or `needs ffmpeg`; files are counted by it.
     """
 
     def __init__(self, path: Path, reason: str, detail: str = "") -> None:
@@ -86,11 +94,11 @@ def read_header(path: Path, file: Path) -> Header:
     Raises:
         BadAudioError: if the file cannot be read or is not audio.
     """
-    return _read_header(path, file, *size_and_mtime(path, file))
+    return _read_header(path, file, *size_and_times(path, file))
 
 
-def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
-    """Size of a file in bytes, and its modification time in nanoseconds.
+def size_and_times(path: Path, file: Path) -> tuple[int, int, int]:
+    """Size of a file in bytes, and its modification and change times in nanoseconds.
 
     Raises:
         BadAudioError: if it does not exist, or is not a regular file; opening a pipe or a device could block for ever.
@@ -104,7 +112,7 @@ def size_and_mtime(path: Path, file: Path) -> tuple[int, int]:
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise BadAudioError(path, "not a file")
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
@@ -126,11 +134,12 @@ def raise_if_unreadable(path: Path, file: Path | None = None) -> None:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
+def _read_header(path: Path, file: Path, size: int, mtime: int, ctime: int) -> Header:
     if size == 0:
         raise BadAudioError(path, "empty file")
     try:
-        file.open("rb").close()  # libsndfile does not report why it cannot open a file
+        if name := ffmpeg_format(file):  # which libsndfile may take for a damaged MP3
+            raise BadAudioError(path, "needs ffmpeg", f"it contains {name}")
         with muted_c_stderr(), open_sound(file) as reader:
             container = reader.format
             pcm = reader.subtype.startswith(("PCM", "ULAW", "ALAW"))
@@ -141,21 +150,34 @@ def _read_header(path: Path, file: Path, size: int, mtime: int) -> Header:
         if container == "MP3":
             header = _with_mp3_length(path, file, header)
         fraction = available_fraction(file)
+        joined = has_second_file(file, sum(stated_span(file)))
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
     except soundfile.LibsndfileError as error:
         raise_if_unreadable(path, file)
-        raise BadAudioError(path, "not audio") from error
-    if header.rate < MIN_RATE:
-        raise BadAudioError(
-            path, "not supported", f"its sample rate is {header.rate} Hz; at least {MIN_RATE} are needed"
-        )
+        raise _not_opened(path, file) from error
+    if joined:
+        raise BadAudioError(path, "joined files", REMEDIES["joined files"])
+    if not RATES[0] <= header.rate <= RATES[1]:
+        limits = f"{RATES[0]} to {RATES[1]} Hz are supported"
+        raise BadAudioError(path, "not supported", f"its sample rate is {header.rate} Hz; {limits}")
     if header.frames == 0:
         raise BadAudioError(path, "too short", "contains no samples")
-    if header.frames > 1 << 40:
-        raise BadAudioError(path, "cannot be read", "its length is unknown")
+    if header.frames > MAX_FRAMES:
+        raise BadAudioError(path, "needs ffmpeg", f"a {container} stream of unknown length")
     _check_stated_length(path, header, fraction)
     return header
+
+
+def _not_opened(path: Path, file: Path) -> BadAudioError:
+    """The error of a file that libsndfile does not open."""
+    if has_second_file(file, sum(stated_span(file))):
+        return BadAudioError(path, "joined files", REMEDIES["joined files"])
+    if reason := substitute(file):
+        return BadAudioError(path, reason, REMEDIES[reason])
+    if has_id3_tag(file):  # ffmpeg searches for the first frame longer than libmpg123
+        return BadAudioError(path, "needs ffmpeg", "an MP3 file that libsndfile cannot open")
+    return BadAudioError(path, "not audio")
 
 
 def _check_stated_length(path: Path, header: Header, fraction: float) -> None:

@@ -8,6 +8,7 @@ counted here, from their headers (ISO/IEC 11172-3, 13818-3).
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ KBITS = {
 }
 RATES = {3: (44100, 48000, 32000, 0), 2: (22050, 24000, 16000, 0), 0: (11025, 12000, 8000, 0)}
 TRAILING_TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
+LENGTH_MARK = re.compile(rb"(Xing|Info)(?=.{8})", re.DOTALL)  # of a length frame
 RESYNC_LIMIT = 1024  # bytes within which libmpg123 searches for the next frame after invalid data
 FIRST_FRAME_LIMIT = 1 << 16  # bytes within which it searches for the first frame
 
@@ -72,8 +74,14 @@ def find_first_frame(path: Path) -> FirstFrame | None:
     at = find_frame(data, 0)
     if at < 0:
         return None
-    mark = data[at + 4 : at + 64]
-    return FirstFrame(tags + at, data[at : at + 4], b"Xing" in mark or b"Info" in mark)
+    mark = LENGTH_MARK.search(data, at + 4, at + 64)
+    if mark is None:
+        return FirstFrame(tags + at, data[at : at + 4], False)
+    has_count, count = data[mark.end() + 3] & 1, data[mark.end() + 4 : mark.end() + 8]
+    if has_count and any(count):
+        return FirstFrame(tags + at, data[at : at + 4], True)
+    at += frame_size(data[at + 1], data[at + 2])[0]  # neither audio nor a length
+    return FirstFrame(tags + at, data[at : at + 4], False) if len(data) >= at + 4 else None
 
 
 class Stream(NamedTuple):

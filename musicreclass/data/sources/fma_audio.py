@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ class FMAAudio(AudioData):
         unlabelled = tracks.genre.isna()
         labelled = tracks[~unlabelled]
         clips = {int(f.stem): f for folder in reversed(folders) for f in folder.glob("*/*.mp3") if f.stem.isdecimal()}
+        if not clips:
+            raise _no_clips(folders)
         available = labelled[[number in clips for number in labelled.index]]
         without_clip = len(labelled) - len(available)
         notes = []
@@ -74,6 +77,19 @@ class FMAAudio(AudioData):
             dropped={"without a label": int(unlabelled.sum()), "without a clip": without_clip},
             notes=notes,
         )
+
+
+def _no_clips(folders: list[Path]) -> DatasetNotFoundError:
+    """The error for archives without clips: what was searched, and what there is instead."""
+    folder = folders[0]
+    others = sorted(f.relative_to(folder).as_posix() for f in islice(folder.rglob("*.*"), 1000) if f.is_file())
+    remedy = "unpack the archive there"
+    if others:
+        nested, wrong = others[0].count("/") > 1, not others[0].endswith(".mp3")
+        remedy = "keep the names of the archive" if not wrong else "only the MP3 files of the archive are supported"
+        remedy = f"move the folders of {others[0].split('/')[0]}/ up into {folder}" if nested and not wrong else remedy
+    message = f"{folder}: no clips such as 000/000002.mp3; it contains {others[0] if others else 'no files'}: {remedy}"
+    return DatasetNotFoundError(message, "no_recordings", folder)
 
 
 def find_archives(root: str | None, subset: str) -> list[Path]:

@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
+from musicreclass.data.audio.content import ffmpeg_format
 from musicreclass.data.audio.decoding import DECODED
 from musicreclass.data.audio.ffmpeg import CONVERTED
+from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.recordings import AudioData, Recordings
-from musicreclass.errors import DatasetNotFoundError
+from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
+from musicreclass.data.tracks import some
+from musicreclass.errors import DataError, DatasetNotFoundError
 
 SUFFIXES = (*DECODED, *CONVERTED)
+COMPANIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".nfo", ".cue", ".log", ".m3u", ".m3u8", ".pls", ".pdf", ".db", ".ini",
+              ".lrc", ".md", ".json", ".csv", ".xml", ".html", ".sfv", ".md5", ".url")  # fmt: skip  # of recordings; not counted
+
+
+@dataclass
+class _LeftOut:
+    """What a search did not take.
+
+    Attributes:
+        refused: folders that may not be read.
+        suffixes: number of files by their unknown suffix.
+        tags: number of files by suffix whose artist tag cannot be read.
+        outside: recordings in no genre folder.
+        not_utf8: files whose name is not UTF-8.
+    """
+
+    refused: list[Path] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    tags: Counter[str] = field(default_factory=Counter)
+    outside: int = 0
+    not_utf8: int = 0
+
+    def dropped(self) -> dict[str, int]:
+        """Numbers of files by reason."""
+        names = some([suffix or "none" for suffix, _ in self.suffixes.most_common()], 6)
+        counts = {
+            "with a name that is not UTF-8": self.not_utf8,
+            f"files with an unknown suffix ({names})": self.suffixes.total(),
+            "in no genre folder": self.outside,
+        }
+        return {reason: count for reason, count in counts.items() if count}
+
+    def notes(self) -> list[str]:
+        """Facts about what was not taken, one line each."""
+        lines = [f"the folder {name} may not be read and was skipped" for name in self.refused]
+        if self.tags.total():
+            names = some([suffix for suffix, count in self.tags.most_common() if count])
+            lines.append(f"the artist tag of {self.tags.total()} files cannot be read ({names})")
+        return lines
 
 
 class GenreFolders(AudioData):
-    """`<root>/<genre>/**/<recording>`; hidden files and folders are ignored.
+    """`<root>/<genre>/**/<recording>`, or `<root>/<split>/<genre>/**/<recording>`; hidden files and folders are ignored.
 
     Args:
         root: the folder that contains one folder per genre.
-        split: `grouped` by artist, or `random`.
+        split: `folders`, if `train`, `valid` and `test` are the folders on top, `grouped` by artist, or `random`.
         group_by: source of the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist tag
             of the file; `auto`, the folder if there is one, else the tag; `none`.
         options: as in `AudioData`.
@@ -38,6 +83,7 @@ class GenreFolders(AudioData):
 
         Raises:
             DatasetNotFoundError: if the folder does not exist, or contains no recordings.
+            DataError: if its folders are no genres.
         """
         if self.root is None or not Path(self.root).expanduser().is_dir():
             raise DatasetNotFoundError(
@@ -47,63 +93,99 @@ class GenreFolders(AudioData):
                 value=self.root,
             )
         root = Path(self.root).expanduser()
-        genres = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+        genres = genre_folders(root)
+        numbered = {f for genre in genres for f in subfolders(genre.path) if is_fma_folder(f)}
         paths: list[Path] = []
         targets: list[str] = []
         groups: list[str | None] = []
-        folders, empty, refused = [root], [], list[Path]()
-        not_utf8 = 0
-        for genre in genres:
+        splits: list[str | None] = []
+        folders = [root, *sorted({genre.path.parent for genre in genres} - {root})]
+        empty: list[str] = []
+        left_out = _LeftOut(outside=sum(f.suffix.lower() in SUFFIXES for f in root.iterdir() if f.is_file()))
+        for genre, split in genres:
             before = len(paths)
-            for folder, files in walk(genre, refused):
+            for folder, files in walk(genre, left_out):
                 folders.append(folder)
                 for file in files:
                     if not is_utf8(str(file)):
-                        not_utf8 += 1
+                        left_out.not_utf8 += 1
                         continue
                     paths.append(file)
                     targets.append(genre.name.strip() or "(blank)")
-                    groups.append(self._artist(file, genre))
+                    groups.append(self._artist(file, genre, numbered, left_out.tags))
+                    splits.append(split)
             if len(paths) == before:
-                empty.append(ascii(genre.name) if not is_utf8(genre.name) else genre.name)
+                name = genre.relative_to(root).as_posix()
+                empty.append(name if is_utf8(name) else ascii(name))
         if not paths:
             raise DatasetNotFoundError(
                 f"{root}: no recordings; it must contain a folder for each genre, with {', '.join(SUFFIXES)} files",
                 kind="no_recordings",
                 key=root,
             )
+        self._check_genres(root, genres, paths, targets)
+        has_splits = any(splits)
         return Recordings(
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            metadata={"group": groups},
+            metadata={"group": groups, **({"split": splits} if has_splits else {})},
+            split_name="folders" if has_splits else "column",
             folders=folders,
-            sources=None if refused else [],  # what such a folder contains may become readable
-            dropped={"with a name that is not UTF-8": not_utf8} if not_utf8 else {},
-            notes=[
-                *_folder_notes(genres, empty),
-                *(f"the folder {name} may not be read and was skipped" for name in refused),
-            ],
+            sources=None if left_out.refused else [],  # what such a folder contains may become readable
+            dropped=left_out.dropped(),
+            notes=[*_folder_notes(genres, empty, numbered), *left_out.notes()],
         )
 
-    def _artist(self, file: Path, genre: Path) -> str | None:
-        """The artist in lower case; None if unknown."""
+    def _check_genres(self, root: Path, genres: list[GenreFolder], paths: list[Path], targets: list[str]) -> None:
+        """Reject a single genre, and caution if the genres seem to be something else."""
+        files: dict[str, list[Path]] = {}
+        for path, target in zip(paths, targets, strict=True):
+            files.setdefault(target, []).append(path)
+        below = {folder.name for genre in genres for folder in subfolders(genre.path)}
+        if len(files) == 1 and self.needs:
+            (name,) = files
+            remedy = f"; if {name} contains the genre folders, set data.root={root / name}" if len(below) > 1 else ""
+            raise DataError(
+                f"the data contains only one class ({name}); at least two are needed{remedy}",
+                kind="one_class",
+                key="data",
+                value=name,
+            )
+        doubt = doubts(root, files, below)
+        if doubt is not None:
+            self.cautions["genres may be artists or other folders"] = doubt
+
+    def _artist(self, file: Path, genre: Path, numbered: set[Path], unread: Counter[str]) -> str | None:
+        """The artist in lower case; None if unknown.
+
+        Args:
+            file: the recording.
+            genre: the genre folder.
+            numbered: the folders in genre folders that are numbers, not artists.
+            unread: counts files whose tags cannot be read, by suffix.
+        """
         parts = file.relative_to(genre).parts
-        if self.group_by in ("folder", "auto") and len(parts) > 1:
+        if self.group_by in ("folder", "auto") and len(parts) > 1 and genre / parts[0] not in numbered:
             return parts[0].casefold()
         if self.group_by not in ("tag", "auto") or not file.is_file():  # opening a pipe would block
             return None
         try:
-            with soundfile.SoundFile(os.fsencode(file)) as reader:
-                return str(reader.artist).strip().casefold() or None
-        except (soundfile.LibsndfileError, OSError):
-            return None  # examining the file will report the reason
+            return read_artist(file).casefold() or None
+        except (soundfile.LibsndfileError, OSError, ValueError):
+            with suppress(OSError):  # a bad file is reported when it is examined
+                unread[file.suffix.lower()] += ffmpeg_format(file) not in ("", "AAC")  # which has ID3 tags only
+            return None
 
 
-def _folder_notes(genres: list[Path], empty: list[str]) -> list[str]:
-    names = [genre.name.strip() for genre in genres if is_utf8(genre.name)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+def _folder_notes(genres: list[GenreFolder], empty: list[str], numbered: set[Path]) -> list[str]:
+    names = [(genre.split, genre.path.name.strip()) for genre in genres if is_utf8(genre.path.name)]
+    repeated = sorted({name for split, name in names if names.count((split, name)) > 1})
+    parents = list(dict.fromkeys(genre.path.parent.name for genre in genres if genre.split is not None))
+    numbers = sorted({folder.name for folder in numbered})
     return [
+        *([f"the folders {', '.join(parents)} are splits; genres are the folders in them"] if parents else []),
+        *([f"the folders {some(numbers)} below the genres are FMA's numbers, not artists"] if numbers else []),
         *(f"the folder {name} contains no recordings" for name in empty),
         *(f"folders whose names differ only in whitespace were merged into one genre: {name}" for name in repeated),
     ]
@@ -118,12 +200,12 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def walk(root: Path, refused: list[Path]) -> Iterator[tuple[Path, list[Path]]]:
+def walk(root: Path, left_out: _LeftOut) -> Iterator[tuple[Path, list[Path]]]:
     """Folders with their recordings, in sorted order. Links to folders are followed, but each folder is visited once.
 
     Args:
         root: where to start.
-        refused: takes the folders that may not be read, which are left out.
+        left_out: takes the folders that may not be read, and counts files of unknown suffix.
     """
     visited: set[tuple[int, int]] = set()
     pending = [root]
@@ -137,7 +219,9 @@ def walk(root: Path, refused: list[Path]) -> Iterator[tuple[Path, list[Path]]]:
             entries = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
             subfolders = {f for f in entries if f.is_dir()}
         except PermissionError:
-            refused.append(folder)
+            left_out.refused.append(folder)
             continue
-        yield folder, [f for f in entries if f.suffix.lower() in SUFFIXES and f not in subfolders]
+        files = [f for f in entries if f not in subfolders]
+        yield folder, [f for f in files if f.suffix.lower() in SUFFIXES]
+        left_out.suffixes.update(s for f in files if (s := f.suffix.lower()) not in (*SUFFIXES, *COMPANIONS))
         pending += [f for f in reversed(entries) if f in subfolders]

