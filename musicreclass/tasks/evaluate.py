@@ -17,6 +17,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import Run
+from musicreclass.runs.signature import section_of
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.leaks_from_training import leaks_from_training
 from musicreclass.tasks.machine import for_one_process, use_machine
@@ -70,7 +71,7 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
-    check_files(settings)
+    check_files(settings, is_trained=True)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
     data = open_to_score(folder, settings, profile, identity.encoder)
@@ -107,7 +108,8 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
     config["paths"] = {**config["paths"], "cache": cache}
     if "store" in config["data"]:
         config["data"] = {**config["data"], "store": cache}
-    config["features"] = {**(config.get("features") or {}), **locations}
+    for key, values in locations.items():
+        section_of(config, key).update(values)
     try:
         settings = parse("train", config)
     except ConfigError as error:
@@ -122,17 +124,26 @@ def local_cache(overrides: list[str]) -> str:
     return str(compose("prepare", overrides).paths.cache)
 
 
-def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Overrides of where the encoder's weights are, such as features.checkpoint=FILE, and all other overrides."""
-    locations, others = {}, []
+def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Overrides of where the weights of encoders are, such as features.checkpoint=FILE, by section, and all other overrides."""
+    features = config.get("features") or {}
+    sections = {"features": features, **{f"features.parts.{name}": part for name, part in parts_of(features).items()}}
+    locations: dict[str, dict[str, str]] = {}
+    others = []
     for override in overrides:
         key, _, value = override.partition("=")
-        name = key.removeprefix("features.")
-        if key != name and name in LOCATIONS and (config.get("features") or {}).get(name) is not None:
-            locations[name] = value
+        section, _, name = key.rpartition(".")
+        if name in LOCATIONS and sections.get(section, {}).get(name) is not None:
+            locations.setdefault(section, {})[name] = value
         else:
             others.append(override)
     return locations, others
+
+
+def parts_of(features: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The joined sources of features; empty if there is one source, or none."""
+    parts = features.get("parts")
+    return {name: part for name, part in parts.items() if isinstance(part, dict)} if isinstance(parts, dict) else {}
 
 
 def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...]) -> None:
@@ -141,7 +152,8 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
     Raises:
         RunError: if it names others.
     """
-    targets = {"data": settings.data.target, "features": settings.features.target}
+    features = {"features": settings.features, **settings.features.sources()}
+    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
     for section, target in targets.items():
         if target is None and section == "features":
             continue

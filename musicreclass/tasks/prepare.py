@@ -12,7 +12,8 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem
-from musicreclass.features.embeddings import encoder_class
+from musicreclass.features.opening import source_class
+from musicreclass.models.encoder import Encoder
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
@@ -33,9 +34,10 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     if features.target is None and settings.data is None:
         line = "prepare: specify features=NAME or data=NAME"
         raise ConfigError([Problem(line, "nothing_chosen", "data")])
-    if features.target is not None:
-        for file in encoder_class(features.target)[1].fetch(**features.arguments()):
-            yield f"weights: {file}"
+    for key, section in features.sources().items():
+        owner = source_class(str(section.target), key)[1]
+        if issubclass(owner, Encoder):
+            yield from (f"weights: {file}" for file in owner.fetch(**section.arguments()))
     if settings.data is None:
         return
     if features.target is None:
