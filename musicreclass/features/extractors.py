@@ -6,12 +6,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from musicreclass.config.messages import brief
 from musicreclass.data.audio import decoding
@@ -23,7 +24,7 @@ from musicreclass.errors import DataError, UserError
 from musicreclass.features.parts import Part, Rejected, save_vectors
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
-FEW = 4  # recordings that are not worth starting processes for
+ALONE_SECONDS = 1800.0  # of audio that one process extracts before others have started, in about 8 s
 CHUNK = 16  # recordings per process and chunk with a back end that returns results only together
 Outcome = np.ndarray | tuple[str, str] | UserError  # the vector; the reason and detail of a bad file; any other error
 
@@ -85,7 +86,8 @@ class ExtractorPart(Part):
         rejected: Rejected = {}
         name = type(self.extractor).__name__
         message = f"{name}: {len(self.columns)} features of {len(rows):,} recordings, once: stored in {folder}"
-        outcomes = in_processes(self.extractor, jobs, source.workers)
+        is_short = float(source.tracks.duration[rows].sum()) <= ALONE_SECONDS
+        outcomes = in_processes(self.extractor, jobs, 1 if is_short else source.workers)
         with show_progress(message, len(rows)) as advance, closing(outcomes):
             for row, outcome in outcomes:
                 if isinstance(outcome, UserError):
@@ -115,25 +117,45 @@ def in_processes(
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Extract the features of recordings in parallel; yields each row with its outcome, in order of completion.
 
+    Matrix products use one thread, since their last bits depend on the number of threads.
+
     Args:
         extractor: with the back end of joblib to use.
         jobs: the path and version of each row's file.
         workers: processes or threads at once.
     """
-    backend = "sequential" if len(jobs) <= FEW or workers == 1 else extractor.parallel
+    backend = "sequential" if workers == 1 else extractor.parallel
     if backend == "ray":
         from ray.util.joblib import register_ray  # type: ignore[import-not-found, unused-ignore]
 
         register_ray()
-    calls = [delayed(outcome_of)(extractor, row, *job) for row, job in jobs.items()]
+    in_this_process = backend in ("threading", "sequential")
+    function = delayed(outcome_of if in_this_process else outcome_in_worker)
+    calls = [function(extractor, row, *job) for row, job in jobs.items()]
     parallel = partial(Parallel, n_jobs=min(workers, max(1, len(calls))), backend=backend, batch_size=1)
-    if backend in ("loky", "threading", "sequential"):
+    if in_this_process:
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield from parallel(return_as="generator_unordered")(calls)
+        return
+    if backend == "loky":
         yield from parallel(return_as="generator_unordered")(calls)
         return
     with parallel() as pool:
         size = CHUNK * pool.n_jobs
         for start in range(0, len(calls), size):
             yield from pool(calls[start : start + size])
+
+
+@cache
+def limit_blas() -> None:
+    """Use one thread for each matrix product in this process from now on."""
+    threadpool_limits(limits=1, user_api="blas")
+
+
+def outcome_in_worker(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:
+    """As `outcome_of`, in a process that does nothing else."""
+    limit_blas()
+    return outcome_of(extractor, row, path, version)
 
 
 def outcome_of(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:

@@ -116,8 +116,6 @@ class FeatureData(TableData):
             means = [load_mean(vectors, checksum, len(part.columns)) for checksum in checksums]
             missing = [i for i, mean in enumerate(means) if mean is None]
             rejected = part.compute(source, missing, vectors) if missing else {}
-            if self.is_joined:
-                part.release()
             if rejected:
                 write_json(folder / REJECTED, {checksums[i]: reason for i, reason in rejected.items()})
                 return
@@ -135,6 +133,8 @@ class FeatureData(TableData):
 
         mib = 2 * len(checksums) * len(part.columns) * 4 / 2**20
         entry = store.entry(part.kind, {"encoder": key, "tracks": tracks, "n": len(checksums)}, build, mib)
+        if self.is_joined:
+            part.release()
         if (entry / TABLE).exists():
             return np.load(entry / TABLE)
         reasons = json.loads((entry / REJECTED).read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from musicreclass.tasks.leaks_from_training import leaks_from_training
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
+from musicreclass.tasks.unlike_training import unlike_training
 
 CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
@@ -187,9 +188,10 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
         the name of the record: the split and the data's fingerprint.
     """
     name = f"{split}@{data.fingerprint()[:8]}"
+    unlike = unlike_training(run, classifier, data, split)
     scores, _ = score_predictions(run, classifier, data, split, name)
     leaks = leaks_from_training(run, data, split)
-    cautions = {**data.cautions, **leaks.cautions}
+    cautions = {**data.cautions, **unlike, **leaks.cautions}
     overlap = data.protocol.pretraining_overlap
     protocol = replace(leaks, cautions=cautions, pretraining_overlap=overlap).as_dict()
     record = {**scores, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
@@ -201,20 +203,25 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
     """A run's configuration with other data, given as overrides of `data`; all else stays the run's own.
 
+    A run that was trained on a table may be scored on recordings by `features=NAME`, and one that was trained on features of
+    recordings on a table by `features=none`.
+
     Raises:
         ConfigError: for overrides that are not allowed.
         RunError: for overrides of anything but data.
     """
     keys = {text.partition("=")[0].lstrip("+"): text for text in overrides}
+    reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
     for key, text in keys.items():
-        if key.split(".")[0].split("/")[0] != "data":
+        section = key.split(".")[0].split("/")[0]
+        switches = section == "features" and (not features.get("_target_") or text == "features=none")
+        if section != "data" and not (switches and reads == "table"):
             line = f"{text}: only data and paths.cache can be overridden here; the model stays as it was trained"
             raise RunError(line, "not_data", key)
         if key in [f"data.{name}" for name in CLIPS]:
             raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)
-    reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
     base = [f"model={Tree().options_with('model', 'input', reads)[0]}"]  # any model that reads the same
-    if features.get("_target_"):
+    if features.get("_target_") and "features" not in keys:
         base.append(f"features={choices.get('features')}")
     if "data" not in keys:
         data = config["data"]
@@ -230,6 +237,9 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
     chosen = {group: option for group, option in composed["choices"].items() if group.split("/")[0] == "data"}
+    if any(key.split(".")[0] == "features" for key in keys):
+        config = {**config, "features": composed["features"]}
+        chosen["features"] = composed["choices"]["features"]
     return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from musicreclass.classifiers.base import LogEpoch
+from musicreclass.classifiers.training_ranges import training_ranges
 from musicreclass.config.settings import SPLITS, TrainSettings
 from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
@@ -92,6 +93,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     monitor = fit(plan, curves, resume, on_epoch)
     plan.run.check_lock()
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
+    if isinstance(plan.data, TableData):
+        plan.classifier.card.ranges = training_ranges(plan.data.arrays("train")[1])
     plan.run.save_model(plan.classifier)
     plan.run.save_tracks(plan.data.tracks)
     if isinstance(plan.data, TableData) and plan.data.sketches is not None:
