@@ -56,7 +56,8 @@ def check_ranges(ranges: Ranges | None, x: np.ndarray, columns: list[str]) -> li
         width = high - low
         beyond, far = (x < low) | (x > high), (x < low - width) | (x > high + width)
     varies, used = np.array(ranges["varies"], bool), width > 0
-    constant = varies & (x == x[:1]).all(0) if len(x) >= MIN_ROWS else np.zeros(len(columns), bool)
+    equal = (x == x[:1]) | (np.isnan(x) & np.isnan(x[:1]))  # missing values become medians
+    constant = varies & equal.all(0) if len(x) >= MIN_ROWS else np.zeros(len(columns), bool)
     remedy = f"; the features must be computed as those of the training tracks were{by_fma518(columns)}"
     lines = []
     if constant.any():

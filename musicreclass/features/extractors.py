@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from musicreclass.config.messages import brief
@@ -138,7 +139,10 @@ def in_processes(
             yield from parallel(return_as="generator_unordered")(calls)
         return
     if backend == "loky":
-        yield from parallel(return_as="generator_unordered")(calls)
+        try:
+            yield from parallel(return_as="generator_unordered")(calls)
+        finally:
+            get_reusable_executor().shutdown(kill_workers=True)  # training needs their memory
         return
     with parallel() as pool:
         size = CHUNK * pool.n_jobs

@@ -127,7 +127,8 @@ def local_cache(overrides: list[str]) -> str:
 
 def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Overrides of where the weights of encoders are, such as features.checkpoint=FILE, by section, and all other overrides."""
-    features = config.get("features") or {}
+    features = config.get("features")
+    features = features if isinstance(features, dict) else {}
     sections = {"features": features, **{f"features.parts.{name}": part for name, part in parts_of(features).items()}}
     locations: dict[str, dict[str, str]] = {}
     others = []

@@ -493,3 +493,36 @@ def test_an_interrupted_store_of_rejected_files_is_not_repeated(here, music, mon
     assert again.fingerprint() == first.fingerprint()
     assert again.bad_files == first.bad_files == {str(music / "jazz/short.wav"): "too short"}
     shutil.rmtree(here / "cache")
+
+
+@pytest.mark.slow
+def test_both_back_ends_give_the_same_predictions(run, here, real_data):
+    """On the real excerpts of GTZAN."""
+    predicted = []
+    for backend in ("fast", "reference"):
+        options = [
+            "data=gtzan",
+            f"data.root={real_data / 'GTZAN_excerpts'}",
+            "features=fma518",
+            f"features.backend={backend}",
+        ]
+        assert run("train", *options, "model=logreg", f"run_dir={backend}", "logger=none").code == 0
+        assert run("evaluate", backend, "--split", "all").code == 0
+        (file,) = (here / backend / "predictions").glob("all@*.parquet")
+        table = pd.read_parquet(file).set_index("track_id").filter(regex="^p/")
+        predicted.append(table.idxmax(axis=1))
+    assert len(predicted[0]) > 300
+    assert (predicted[0] == predicted[1]).mean() >= 0.99
+
+
+@pytest.mark.slow
+def test_a_model_of_fmas_table_classifies_its_clips(run, here, real_data):
+    """The ten tracks with recordings have no row in features.csv; their features are of clips, which is said."""
+    root = f"data.root={real_data / 'FMA'}"
+    assert run("train", "data=fma_features", root, "model=logreg", "run_dir=r", "logger=none").code == 0
+    scored = run("evaluate", "r", "--split", "all", "data=fma_audio", root, "features=fma518", MFCC)
+    assert scored.code == 0, scored.err
+    (record,) = Run.open(here / "r").metrics["elsewhere"].values()
+    assert record["n"] == 10
+    assert record["accuracy"] >= 0.8
+    assert "recordings of another length" in record["protocol"]["cautions"]

@@ -14,7 +14,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
-from musicreclass.data.sources.table_arrays import ARRAYS, HEADER, read_arrays
+from musicreclass.data.sources.table_arrays import ARRAYS, HEADER, names_file, read_arrays
 from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_no_table, read_remedy
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import to_text
@@ -60,8 +60,9 @@ class TableFile(TableSource):
         return self.path.name
 
     def files(self) -> list[Path]:
-        """The table's file."""
-        return [self.path]
+        """The table's file, and that of an array's names."""
+        names = names_file(self.path)
+        return [self.path, *([names] if self.path.suffix.lower() in ARRAYS and names.is_file() else [])]
 
     def read(self) -> FeatureTable:
         """The file's rows.
