@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
@@ -16,6 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from musicreclass.config.messages import brief
+from musicreclass.config.working_directory import allow_import
 from musicreclass.data.audio import decoding
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import show_progress
@@ -131,8 +133,11 @@ def in_processes(
 
         register_ray()
     in_this_process = backend in ("threading", "sequential")
-    function = delayed(outcome_of if in_this_process else outcome_in_worker)
-    calls = [function(extractor, row, *job) for row, job in jobs.items()]
+    if in_this_process:
+        calls = [delayed(outcome_of)(extractor, row, *job) for row, job in jobs.items()]
+    else:
+        pickled, module = pickle.dumps(extractor), type(extractor).__module__
+        calls = [delayed(outcome_in_worker)(pickled, module, row, *job) for row, job in jobs.items()]
     parallel = partial(Parallel, n_jobs=min(workers, max(1, len(calls))), backend=backend, batch_size=1)
     if in_this_process:
         with threadpool_limits(limits=1, user_api="blas"):
@@ -156,10 +161,19 @@ def limit_blas() -> None:
     threadpool_limits(limits=1, user_api="blas")
 
 
-def outcome_in_worker(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:
+@cache
+def unpickled(extractor: bytes, module: str) -> Extractor:
+    """An extractor in another process, also one of a module in the working directory."""
+    allow_import(module.partition(".")[0])
+    return pickle.loads(extractor)
+
+
+def outcome_in_worker(
+    extractor: bytes, module: str, row: int, path: Path, version: FileVersion | None
+) -> tuple[int, Outcome]:
     """As `outcome_of`, in a process that does nothing else."""
     limit_blas()
-    return outcome_of(extractor, row, path, version)
+    return outcome_of(unpickled(extractor, module), row, path, version)
 
 
 def outcome_of(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from musicreclass.config.plugins import is_installed
 from musicreclass.config.settings import FeatureSettings
 from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.recordings import AudioData
@@ -48,7 +49,7 @@ def with_features(
         if len(sections) > 1:
             part.key()  # reads the weights
             part.release()
-        elif isinstance(part, EncoderPart) and part.sample_rate != source.sample_rate:
+        elif key == "features" and isinstance(part, EncoderPart) and part.sample_rate != source.sample_rate:
             remedy = f"features.sample_rate={part.sample_rate}"
             message = f"data.sample_rate={source.sample_rate}: the encoder requires {part.sample_rate} Hz; set {remedy}"
             raise ConfigError(
@@ -72,6 +73,9 @@ def create_part(key: str, settings: FeatureSettings, profile: Profile, code: str
     check_arguments(create, arguments, key, keys=NOT_ARGUMENTS[1:])
     build = partial(call, create, owner, arguments, key, target)
     if issubclass(owner, Extractor):
+        if arguments.get("parallel") == "ray" and not is_installed("ray"):
+            line = f"{key}.parallel=ray: ray is not installed: pip install ray"
+            raise ConfigError([Problem(line, "missing_plugin", f"{key}.parallel", "ray", "pip install ray")])
         return ExtractorPart(build(), code)
     weights = [path] if (path := settings.weights_file()) else []
     return EncoderPart(build, weights, profile.device, settings.precision, settings.batch_size, code)

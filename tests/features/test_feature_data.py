@@ -367,7 +367,9 @@ def test_a_failing_extractor_is_one_error_that_names_the_file(here, music, resul
     assert caught.value.key.startswith(str(music))
 
 
-@pytest.mark.parametrize("parallel", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize(
+    "parallel", ["threading", *(pytest.param(name, marks=pytest.mark.slow) for name in ("loky", "multiprocessing"))]
+)
 def test_back_ends_of_joblib_give_equal_tables(here, music, parallel, monkeypatch):
     monkeypatch.setattr(extractors, "ALONE_SECONDS", 0.0)
     tables = []
@@ -526,3 +528,33 @@ def test_a_model_of_fmas_table_classifies_its_clips(run, here, real_data):
     assert record["n"] == 10
     assert record["accuracy"] >= 0.8
     assert "recordings of another length" in record["protocol"]["cautions"]
+
+
+LEVEL = """
+import numpy as np
+import soundfile
+from musicreclass.features.extractors import Extractor
+
+
+class Level(Extractor):
+    def __init__(self, scale: float = 1.0):
+        self.columns = ["rms", "peak"]
+        self.settings = {"version": 1, "scale": scale}
+
+    def extract(self, path):
+        samples, rate = soundfile.read(path)
+        return self.settings["scale"] * np.array([np.sqrt(np.mean(samples**2)), np.abs(samples).max()])
+"""
+
+
+def test_an_extractor_of_ones_own_runs_in_processes(run, here, music, monkeypatch):
+    monkeypatch.setattr(extractors, "ALONE_SECONDS", 0.0)
+    (here / "own_level_1.py").write_text(LEVEL)
+    (here / "mine/features").mkdir(parents=True)
+    (here / "mine/features/level.yaml").write_text("_target_: own_level_1.Level\ncache: none\nscale: 2.0\n")
+    result = run("train", "--config-dir", "mine", *arguments(music, "features=level", "data.workers=2", "run_dir=r"))
+    assert result.code == 0, result.err
+    assert Run.open(here / "r").classifier().card.columns == ["rms", "peak"]
+    assert [problem.kind for problem in run("evaluate", "r").problems] == ["untrusted_module"]
+    scored = run("evaluate", "r", "--trust", "own_level_1")
+    assert scored.code == 0, scored.err
