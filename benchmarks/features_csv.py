@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicreclass.features import fma518
+from musicreclass.features.fma518.columns import COLUMNS
 
 TRACKS, ROUNDS = 106_574, 3
 
@@ -42,7 +42,7 @@ PANDAS = """
 def make(path: Path) -> None:
     """A file of random numbers with the official header of three rows."""
     rng = np.random.default_rng(0)
-    names = [name.rsplit("_", 2) for name in fma518.COLUMNS]
+    names = [name.rsplit("_", 2) for name in COLUMNS]
     with path.open("w") as file:
         for title, level in zip(("feature", "statistics", "number"), zip(*names, strict=True), strict=True):
             file.write(",".join([title, *level]) + "\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musicreclass.features import fma518
+from musicreclass.features.fma518.columns import COLUMNS
 
 TRACKS, GENRES = 106_574, 16
 SPLITS = {"training": 19_922, "validation": 2_505, "test": 2_573}
@@ -37,7 +37,7 @@ def make(folder: Path) -> None:
                 if i < medium
                 else f"{i},{group},training,large,\n"
             )
-    names = [name.rsplit("_", 2) for name in fma518.COLUMNS]
+    names = [name.rsplit("_", 2) for name in COLUMNS]
     means = rng.normal(size=(GENRES, 518)) * 0.15
     with (folder / "features.csv").open("w") as file:
         for title, level in zip(("feature", "statistics", "number"), zip(*names, strict=True), strict=True):

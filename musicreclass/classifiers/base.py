@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from musicreclass.classifiers.model_folder import ModelCard, write_checksums
+from musicreclass.classifiers.training_ranges import check_ranges
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, notices
 from musicreclass.evaluation.predictions import Predictions
 
 LogEpoch = Callable[[int, dict[str, float]], None]  # (epoch or round, values)
@@ -67,7 +68,8 @@ class Classifier(ABC):
         """Arrays for `predict_proba`, from anything that NumPy converts; float32, or int16 samples.
 
         Raises:
-            DataError: if they have another shape than the model reads, or are no numbers.
+            DataError: if they have another shape than the model reads, or are no numbers; or if a table is too unlike the
+                training tracks, see `check_ranges`.
         """
         needed = (
             f"(n, {len(self.card.columns)})" if self.card.input == "table" else "(n, samples) or (n, crops, samples)"
@@ -81,6 +83,9 @@ class Classifier(ABC):
         is_clips = array.ndim in (2, 3) and 0 not in array.shape[1:]
         if not (is_table if self.card.input == "table" else is_clips):
             raise DataError(f"x has shape {array.shape}; needs {needed}", "wrong_shape", "x", array.shape)
+        if is_table:
+            for line in check_ranges(self.card.ranges, array, self.card.columns):
+                notices.warning("musicreclass: %s", line)
         return array
 
     def save(self, folder: Path) -> None:

@@ -39,6 +39,7 @@ class ModelCard:
         clip_seconds: the length of a crop.
         eval_crops: evenly spaced crops of a track whose probabilities are averaged.
         eval_crop_position: the position of a single crop, `middle` or `start`.
+        ranges: of the features over the training rows, as `training_ranges` returns them; None if unknown.
         frontend: settings of the log-mel before the network; None for a network that reads the waveform.
     """
 
@@ -55,6 +56,7 @@ class ModelCard:
     eval_crop_position: str = "middle"
     frontend: dict[str, Any] | None = None
     outputs: int | None = None
+    ranges: dict[str, list[Any]] | None = None
 
     @property
     def logits(self) -> int:
@@ -88,7 +90,22 @@ def read_card(folder: Path) -> ModelCard:
             raise ValueError("a class is named twice")
         if not 0 < card.logits <= len(card.classes):
             raise ValueError(f"outputs={card.outputs}, and there are {len(card.classes)} classes")
+        if card.ranges is not None:
+            check_saved_ranges(card.ranges, len(card.columns))
         return card
+
+
+def check_saved_ranges(ranges: dict[str, list[Any]], columns: int) -> None:
+    """Make sure that saved ranges are of as many columns.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    kinds = {"low": (float, int, type(None)), "high": (float, int, type(None)), "varies": (bool,)}
+    for name, kind in kinds.items():
+        values = ranges.get(name, [])
+        if len(values) != columns or not all(isinstance(value, kind) for value in values):
+            raise ValueError(f"ranges.{name}: must have {columns} values")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from musicreclass.cli.terminal import say
 from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
+from musicreclass.config.joined import is_join, join_lists
 from musicreclass.config.locations import CONF
 from musicreclass.config.messages import SYNONYMS, nearest, one_line
 from musicreclass.config.parse import find_field
@@ -75,6 +76,7 @@ def parse_arguments(task: str, arguments: list[str]) -> argparse.Namespace:
 
     parser.error = error  # type: ignore[method-assign, assignment]
     args = parser.parse_intermixed_args(arguments)
+    args.overrides = [join_lists(text) for text in args.overrides]
     for flag, value in (("--config-name", args.config_name), ("--config-path", args.config_path)):
         if value is not None:
             message = f"{task}: {flag} is not supported; --config-dir DIR adds a folder of your own"
@@ -107,7 +109,10 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
     choices = cfg.hydra.runtime.choices
     for group, options in tree.groups.items():
         marked = [f"[{o}]" if choices.get(group) == o else o for o in options]
-        lines.append(f"  {group:<16}{' '.join(marked)}")
+        chosen = choices.get(group)
+        joined = f" [{chosen}]" if chosen and is_join(group, chosen) else ""
+        hint = f"; features=[{','.join(options[:2])}] joins several" if group == "features" else ""
+        lines.append(f"  {group:<16}{' '.join(marked)}{joined}{hint}")
     lines += ["", "Settings (KEY=VALUE) of the chosen options (GROUP=OPTION --help shows those of another):"]
     config: Any = OmegaConf.to_container(cfg)
     for key, node in leaves(cfg):

@@ -170,7 +170,7 @@ class Entry:
     @property
     def random_encoder(self) -> bool:
         """Whether a pretrained encoder was replaced by random weights."""
-        return "random" in (self.settings.model.checkpoint, self.settings.features.checkpoint)
+        return any(section.checkpoint == "random" for section in self.settings.weighted().values())
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:

@@ -56,8 +56,9 @@ class AllowedKeys:
         """The YAML file of the option that defines a key's section, as far as groups name it."""
         choices = self.cfg.hydra.runtime.choices
         parts = key.split(".")[:-1]
-        group = next((g for n in range(len(parts), 0, -1) if (g := "/".join(parts[:n])) in choices), None)
-        return f"conf/{self.task}.yaml" if group is None else f"conf/{group}/{choices[group]}.yaml"
+        packages = {group.partition("@")[2] or group.replace("/", "."): group for group in choices}
+        group = next((g for n in range(len(parts), 0, -1) if (g := packages.get(".".join(parts[:n])))), None)
+        return f"conf/{self.task}.yaml" if group is None else f"conf/{group.partition('@')[0]}/{choices[group]}.yaml"
 
     def is_section(self, key: str) -> bool:
         """Whether a key has further keys below it."""

@@ -21,6 +21,7 @@ from yaml import MarkedYAMLError, YAMLError
 from musicreclass.config.allowed_keys import AllowedKeys
 from musicreclass.config.compatibility import Choices, reads
 from musicreclass.config.hydra_keys import hydra_problems
+from musicreclass.config.joined import join_lists
 from musicreclass.config.messages import brief, nearest, one_line, suggestion, yaml_reason
 from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, first_value
 from musicreclass.config.parse import parse
@@ -49,7 +50,7 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     Raises:
         ConfigError: with every problem.
     """
-    tree = Tree(config_dir)
+    tree, overrides = Tree(config_dir), [join_lists(text) for text in overrides]
     problems = Check(tree, task, overrides, multirun=False).problems()
     if problems:
         raise ConfigError(problems)

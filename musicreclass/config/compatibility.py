@@ -93,6 +93,9 @@ class Choices:
         self, cfg: DictConfig, choices: dict[str, str], features: str | None, provides: list[str]
     ) -> list[Problem]:
         """Features that the data does not allow."""
+        if features and "parts" in cfg.features and not cfg.features.parts:
+            line = f"features={features}: joins nothing; its file must list sources of features: see docs/features.md"
+            return [Problem(line, "missing_value", "features.parts")]
         if features and "waveform" not in provides:
             sources = few(self.tree.options_with("data", "provides", "waveform"))
             line = f"features={features} reads recordings, and data={choices['data']} is a table; use features=none, or data={sources}"

@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from musicreclass.config.joined import is_join, join_problems
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
@@ -120,7 +121,9 @@ class Overrides:
         swept = override.is_sweep_override()
         values = list(islice(override.sweep_string_iterator(), MAX_JOBS)) if swept else [override.value()]
         names = ["null" if value is None else str(value) for value in values]
-        return [self._unknown_option(group, name) for name in names if name not in options]
+        problems = [problem for name in names if is_join(group, name) for problem in join_problems(name, options)]
+        unknown = [name for name in names if name not in options and not is_join(group, name)]
+        return problems + [self._unknown_option(group, name) for name in unknown]
 
     def _unknown_option(self, group: str, name: str) -> Problem:
         """The problem of an option that does not exist, with the nearest one, or a file of the wrong ending."""

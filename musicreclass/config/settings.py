@@ -69,9 +69,11 @@ class Section(BaseModel):
 
     Attributes:
         complete: whether the YAML files must set every key that has no default.
+        each: the class of the sections under names that the user chooses; None if there are no such sections.
     """
 
     complete: ClassVar[bool] = False
+    each: ClassVar[type[Section] | None] = None
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def as_dict(self) -> dict[str, Any]:
@@ -327,9 +329,54 @@ class FeatureSettings(Weighted):
     folder: Text = setting("folder of the weights", signed=False)
     precision: Precision | Auto = setting("precision of the encoder; auto: trainer.precision", default="32-true")
     cache: Literal["waveform", "none"] = setting(
-        "sets data.cache; an encoder reads each recording only once", signed=False
+        "sets data.cache; features are computed from each recording only once", signed=False
     )
     batch_size: Count = setting("windows per forward pass", default=8, signed=False)
+
+    def sources(self) -> dict[str, FeatureSettings]:
+        """The settings of each source of features by their key; empty if there is none."""
+        return {} if self.target is None else {"features": self}
+
+    def with_precision(self, precision: str) -> FeatureSettings:
+        """These settings with a precision in place of `auto`."""
+        return self.model_copy(update={"precision": precision}) if self.precision == "auto" else self
+
+
+class FMA518Settings(FeatureSettings):
+    """The 518 features of FMA."""
+
+    backend: Literal["fast", "reference"] = setting("fast | reference: computed by librosa, several times slower")
+    sets: Annotated[list[Text], MinLen(1)] | None = setting("feature sets, as [mfcc,spectral_contrast]; null: all")
+    parallel: Literal["loky", "threading", "ray"] = setting(
+        "joblib's back end: loky (processes) | threading | ray (a cluster)", signed=False
+    )
+
+
+class FeatureParts(Section):
+    """Sources of features by name."""
+
+    each = FeatureSettings
+    model_config = ConfigDict(extra="allow")
+
+
+class JoinedSettings(FeatureSettings):
+    """Several sources of features, joined into one table."""
+
+    parts: FeatureParts = Field(default_factory=FeatureParts, description="the sources of features, by name")
+
+    def sources(self) -> dict[str, FeatureSettings]:
+        """The settings of each source."""
+        return {f"features.parts.{name}": part for name, part in (self.parts.model_extra or {}).items()}
+
+    def signed(self) -> dict[str, Any]:
+        """The signed values of each source."""
+        parts = {key.rpartition(".")[2]: part.signed() for key, part in self.sources().items()}
+        return {"_target_": self.target, "parts": parts}
+
+    def with_precision(self, precision: str) -> FeatureSettings:
+        """As of each source."""
+        parts = {key.rpartition(".")[2]: part.with_precision(precision) for key, part in self.sources().items()}
+        return self.model_copy(update={"parts": self.parts.model_copy(update=parts)})
 
 
 class MusiCNNEncoderSettings(FeatureSettings):
@@ -487,27 +534,32 @@ class Settings(Section):
     """Settings of all tasks that are configured by YAML files."""
 
     data: DataSettings | None = setting("the source of tracks")
-    features: FeatureSettings = section(FeatureSettings, "the encoder that turns recordings into a table")
+    features: FeatureSettings = section(FeatureSettings, "the encoder or extractor that turns recordings into a table")
     hardware: HardwareSettings = section(HardwareSettings, "how the machine is used")
     paths: PathSettings = section(PathSettings, "folders")
     trainer: EncoderSettings = section(EncoderSettings, "precision of networks")
     seed: Seed = setting("seed for all random numbers")
     choices: dict[str, str] = setting("the chosen option of each group")
 
+    def weighted(self) -> dict[str, Weighted]:
+        """The sections that may name pretrained weights, by their key."""
+        return dict(self.features.sources())
+
     def with_precision(self: S, precision: str) -> S:
         """These settings with a precision in place of every `auto`."""
         changes: dict[str, Any] = {}
         if self.trainer.precision == "auto":
             changes["trainer"] = self.trainer.model_copy(update={"precision": precision})
-        if self.features.precision == "auto":
-            changes["features"] = self.features.model_copy(update={"precision": precision})
+        features = self.features.with_precision(precision)
+        if features is not self.features:
+            changes["features"] = features
         return self.model_copy(update=changes)
 
 
 class PrepareSettings(Settings):
     """`musicreclass prepare`."""
 
-    table: str | None = setting("CSV file to write the features of every track to")
+    table: str | None = setting("CSV or Parquet file to write the features of every track to")
 
 
 class TrainSettings(Settings):
@@ -532,6 +584,10 @@ class TrainSettings(Settings):
     if_locked: Literal["wait", "error"] = setting("if another process trains the same run: wait | error")
     run_dir: str | None = setting("folder of this run, instead of outputs/<name>-<signature>")
 
+    def weighted(self) -> dict[str, Weighted]:
+        """As in `Settings`, with the model first."""
+        return {"model": self.model, **super().weighted()}
+
 
 BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.features.demo.Demo": DemoSettings,
@@ -546,6 +602,8 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
+    "musicreclass.features.feature_data.FeatureData": JoinedSettings,
+    "musicreclass.features.fma518.extractor.FMA518": FMA518Settings,
     "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,
     "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint": OpenJMLAEncoderSettings,
     "sklearn.calibration.CalibratedClassifierCV": CalibratedSettings,

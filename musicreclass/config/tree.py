@@ -107,7 +107,11 @@ class Tree:
 def with_choices(cfg: DictConfig, choices: dict[str, str | None]) -> DictConfig:
     """The task's part of a configuration, with the names of the options that were chosen under `choices`."""
     plain = OmegaConf.create({k: hydra_adapter.child(cfg, str(k)) for k in cfg if k != "hydra"})
-    named = {group: option for group, option in choices.items() if option and not group.startswith("hydra")}
+    named = {
+        group: option
+        for group, option in choices.items()
+        if option and not group.startswith("hydra") and "@" not in group  # the name of a join has those of its parts
+    }
     plain["choices"] = dict(sorted(named.items()))
     return plain
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from musicreclass.output import SafeConsole
 
 T = TypeVar("T")
+REPORT_INTERVAL = 60.0  # seconds between lines of progress without a terminal
 
 
 def in_parallel(
@@ -59,12 +60,56 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], object]]
         yield lambda n: None
     elif console.is_terminal:
         console.print_line(message)
-        columns = (MofNCompleteColumn(), BarColumn(40), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (MofNCompleteColumn(), BarColumn(40), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+                   TextColumn("left"), TimeRemainingColumn())  # fmt: skip
         with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda n: bar.advance(task, n)
+            task, meter = bar.add_task("", total=total, rate=""), Meter(total)
+
+            def advance(n: int) -> None:
+                meter.advance(n)
+                bar.update(task, advance=n, rate=meter.rate_text())
+
+            yield advance
     else:
-        start = time.monotonic()
         console.print_line(message)
-        yield lambda n: None
-        console.print_line(f"done in {time.monotonic() - start:.0f} s")
+        meter = Meter(total)
+
+        def log(n: int) -> None:
+            if meter.advance(n):
+                console.print_line(meter.text())
+
+        yield log
+        console.print_line(f"done in {meter.seconds():.0f} s, {meter.rate_text()}")
+
+
+class Meter:
+    """Counts finished items, their rate, and the time left.
+
+    Args:
+        total: the number of items.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = self.reported = time.monotonic()
+
+    def advance(self, n: int) -> bool:
+        """Count items; whether `REPORT_INTERVAL` has passed since this last returned True."""
+        self.done += n
+        now = time.monotonic()
+        is_due = now - self.reported > REPORT_INTERVAL
+        self.reported = now if is_due else self.reported
+        return is_due
+
+    def seconds(self) -> float:
+        """The time since the start."""
+        return time.monotonic() - self.start
+
+    def rate_text(self) -> str:
+        """Items per second."""
+        return f"{self.done / max(self.seconds(), 1e-3):.3g}/s"
+
+    def text(self) -> str:
+        """How many items are finished, their rate, and the time left."""
+        left = self.seconds() * (self.total - self.done) / max(1, self.done)
+        return f"{self.done:,} of {self.total:,}, {self.rate_text()}, {left / 60:.0f} min left"

@@ -119,6 +119,8 @@ class AudioData(TrackData):
     Attributes:
         waveforms: the samples of the recordings.
         recording: index in `waveforms` of each track, int64.
+        versions: of all files, when they were found; by the same index.
+        rejected: further files that cannot be used, by path, with the reason and its details.
     """
 
     provides = ("waveform",)
@@ -159,6 +161,8 @@ class AudioData(TrackData):
         self.workers = cores()[0] if isinstance(workers, str) else workers
         self.waveforms: Waveforms = Decoded([], sample_rate, np.empty(0, np.int64), {}, [])
         self.recording = np.empty(0, np.int64)
+        self.versions: list[FileVersion | None] = []
+        self.rejected: dict[str, tuple[str, str]] = {}
         self._files: list[Path] = []
 
     @abstractmethod
@@ -203,6 +207,15 @@ class AudioData(TrackData):
         self._note_levels()
         self._note_copies()
         self._check_format()
+
+    def reject(self, reasons: dict[str, tuple[str, str]]) -> None:
+        """Count further files as bad; the next call of `setup` splits the others again.
+
+        Args:
+            reasons: the reason and its details, by path.
+        """
+        self.rejected |= reasons
+        self.tracks = make_tracks([], [])
 
     def _note_copies(self) -> None:
         """Say which recordings are there twice, and which may be."""
@@ -262,6 +275,10 @@ class AudioData(TrackData):
             paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing,
             versions,
         )  # fmt: skip
+        for i, path in enumerate(tracks.path):
+            if path in self.rejected:
+                self.waveforms.bad.setdefault(i, self.rejected[path][0])
+        self.versions = versions
         tracks["duration"] = self.waveforms.lengths / self.sample_rate
         return tracks
 
@@ -271,8 +288,10 @@ class AudioData(TrackData):
         usable[list(bad)] = False
         if not bad:
             return usable
-        remedies = {reason: f" ({remedy})" for reason, remedy in REMEDIES.items()}
-        named = some([f"{tracks.path[i]}: {reason}{remedies.get(reason, '')}" for i, reason in bad.items()], SHOWN)
+        details = {path: detail for path, (_, detail) in self.rejected.items()}
+        hints = [REMEDIES.get(reason) or details.get(tracks.path[i]) for i, reason in bad.items()]
+        named = some([f"{tracks.path[i]}: {reason}" + (f" ({hint})" if hint else "")
+                      for (i, reason), hint in zip(bad.items(), hints, strict=True)], SHOWN)  # fmt: skip
         if self.on_bad_file == "error":
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))

@@ -15,7 +15,8 @@ from musicreclass.data.sources.demo import TRACKS, clip_path, demo_clips, demo_e
 from musicreclass.data.sources.demo_synthesis import RATE
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.features import fma518
+from musicreclass.features.fma518 import extraction
+from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.storage.atomic import replacing, write_text
 
 FEATURES = "features.csv"
@@ -40,7 +41,7 @@ class Demo(TableSource):
         """Generate the clips and their features, unless they exist."""
         clips = demo_clips(self.root, self.clips_per_artist)
         build = partial(extract, clips)
-        self.file = demo_entry("features", self.root, self.clips_per_artist, build, columns=fma518.COLUMNS) / FEATURES
+        self.file = demo_entry("features", self.root, self.clips_per_artist, build, columns=COLUMNS) / FEATURES
 
     def files(self) -> list[Path]:
         """The feature table."""
@@ -60,7 +61,7 @@ def extract(clips: Path, folder: Path) -> None:
         for track_id in tracks.track_id:
             vectors.append(stored_vector(folder / VECTORS / f"{track_id}.npy", clip_path(clips, track_id)))
             advance(1)
-    table = pd.concat([tracks, pd.DataFrame(np.stack(vectors), columns=list(fma518.COLUMNS))], axis=1)
+    table = pd.concat([tracks, pd.DataFrame(np.stack(vectors), columns=list(COLUMNS))], axis=1)
     write_text(folder / FEATURES, table.to_csv(index=False, float_format="%.7g"))
     for file in (folder / VECTORS).iterdir():
         file.unlink()
@@ -72,7 +73,7 @@ def stored_vector(file: Path, clip: Path) -> np.ndarray:
     if file.exists():
         return np.asarray(np.load(file))
     audio, _ = soundfile.read(clip)
-    vector = fma518.compute(audio, RATE)
+    vector = extraction.extract(audio, RATE)
     with replacing(file) as scratch, scratch.open("wb") as out:
         np.save(out, vector)
     return vector

@@ -33,9 +33,10 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
     configured = settings.model_fields_set
     values = {key: getattr(settings, key) for key in sections if key in configured}
     signed = {key: value.signed() if isinstance(value, Section) else value for key, value in values.items()}
-    for key, section in (("model", settings.model), ("features", settings.features)):
-        if key in signed and (weights := section.weights_file()) is not None:
-            signed[key]["checkpoint"] = file_digest(weights, Store(Path(settings.paths.cache).expanduser()))
+    for key, section in settings.weighted().items():
+        if key.partition(".")[0] in signed and (weights := section.weights_file()) is not None:
+            digest = file_digest(weights, Store(Path(settings.paths.cache).expanduser()))
+            section_of(signed, key)["checkpoint"] = digest
     if "features" in signed:
         signed["data"] = {key: value for key, value in signed["data"].items() if key not in CLIPS}
     return signed
@@ -80,12 +81,19 @@ def located(settings: TrainSettings) -> dict[str, Any]:
     for name in PATHS:
         if isinstance(config["data"].get(name), str):
             config["data"][name] = absolute(config["data"][name])
-    for key, section in (("model", settings.model), ("features", settings.features)):
+    for key, section in settings.weighted().items():
         if (weights := section.weights_file()) is not None:
-            config[key]["checkpoint"] = str(weights.absolute())
-    folder = settings.features.folder
-    if isinstance(folder, str):
-        config["features"]["folder"] = absolute(folder)
+            section_of(config, key)["checkpoint"] = str(weights.absolute())
+    for key, features in settings.features.sources().items():
+        if isinstance(features.folder, str):
+            section_of(config, key)["folder"] = absolute(features.folder)
+    return config
+
+
+def section_of(config: dict[str, Any], key: str) -> dict[str, Any]:
+    """The section at a dotted key."""
+    for name in key.split("."):
+        config = config[name]
     return config
 
 
@@ -113,7 +121,7 @@ def remember_data(settings: TrainSettings, files: list[Path], fingerprint: str, 
         sizes: of the training split.
         opened: when reading began, as `time.time()`.
     """
-    targets = [settings.data.target, settings.features.target]
+    targets = [settings.data.target, *(section.target for section in settings.features.sources().values())]
     listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
     versions = {str(file.absolute()): FileVersion.of(file) for file in files}
     if listed and files and all(version is not None and version.is_settled(opened) for version in versions.values()):

@@ -17,11 +17,13 @@ from musicreclass.config.tree import Tree
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import Run
+from musicreclass.runs.signature import section_of
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.leaks_from_training import leaks_from_training
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_to_score
 from musicreclass.tasks.score import score_predictions, score_split
+from musicreclass.tasks.unlike_training import unlike_training
 
 CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
@@ -72,7 +74,7 @@ def evaluate(
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
-    check_files(settings, weights_of=("features",))
+    check_files(settings, is_trained=True)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
     data = open_to_score(folder, settings, profile, identity.encoder)
@@ -111,7 +113,8 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
     config["paths"] = {**config["paths"], "cache": cache}
     if "store" in config["data"]:
         config["data"] = {**config["data"], "store": cache}
-    config["features"] = {**(config.get("features") or {}), **locations}
+    for key, values in locations.items():
+        section_of(config, key).update(values)
     try:
         settings = parse("train", config)
     except ConfigError as error:
@@ -126,17 +129,27 @@ def local_cache(overrides: list[str]) -> str:
     return str(compose("prepare", overrides).paths.cache)
 
 
-def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Overrides of where the encoder's weights are, such as features.checkpoint=FILE, and all other overrides."""
-    locations, others = {}, []
+def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Overrides of where the weights of encoders are, such as features.checkpoint=FILE, by section, and all other overrides."""
+    features = config.get("features")
+    features = features if isinstance(features, dict) else {}
+    sections = {"features": features, **{f"features.parts.{name}": part for name, part in parts_of(features).items()}}
+    locations: dict[str, dict[str, str]] = {}
+    others = []
     for override in overrides:
         key, _, value = override.partition("=")
-        name = key.removeprefix("features.")
-        if key != name and name in LOCATIONS and (config.get("features") or {}).get(name) is not None:
-            locations[name] = value
+        section, _, name = key.rpartition(".")
+        if name in LOCATIONS and sections.get(section, {}).get(name) is not None:
+            locations.setdefault(section, {})[name] = value
         else:
             others.append(override)
     return locations, others
+
+
+def parts_of(features: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The joined sources of features; empty if there is one source, or none."""
+    parts = features.get("parts")
+    return {name: part for name, part in parts.items() if isinstance(part, dict)} if isinstance(parts, dict) else {}
 
 
 def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...]) -> None:
@@ -145,7 +158,8 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
     Raises:
         RunError: if it names others.
     """
-    targets = {"data": settings.data.target, "features": settings.features.target}
+    features = {"features": settings.features, **settings.features.sources()}
+    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
     for section, target in targets.items():
         if target is None and section == "features":
             continue
@@ -198,9 +212,10 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
         the name of the record: the split and the data's fingerprint.
     """
     name = f"{split}@{data.fingerprint()[:8]}"
+    unlike = unlike_training(run, classifier, data, split)
     scores, _ = score_predictions(run, classifier, data, split, name)
     leaks = leaks_from_training(run, data, split)
-    cautions = {**data.cautions, **leaks.cautions}
+    cautions = {**data.cautions, **unlike, **leaks.cautions}
     overlap = data.protocol.pretraining_overlap
     protocol = replace(leaks, cautions=cautions, pretraining_overlap=overlap).as_dict()
     record = {**scores, "choices": choices, "fingerprint": data.fingerprint(), "protocol": protocol}
@@ -212,20 +227,25 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
 def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: str | None) -> dict[str, Any]:
     """A run's configuration with other data, given as overrides of `data`; all else stays the run's own.
 
+    A run that was trained on a table may be scored on recordings by `features=NAME`, and one that was trained on features of
+    recordings on a table by `features=none`.
+
     Raises:
         ConfigError: for overrides that are not allowed.
         RunError: for overrides of anything but data.
     """
     keys = {text.partition("=")[0].lstrip("+"): text for text in overrides}
+    reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
     for key, text in keys.items():
-        if key.split(".")[0].split("/")[0] != "data":
+        section = key.split(".")[0].split("/")[0]
+        switches = section == "features" and (not features.get("_target_") or text == "features=none")
+        if section != "data" and not (switches and reads == "table"):
             line = f"{text}: only data and paths.cache can be overridden here; the model stays as it was trained"
             raise RunError(line, "not_data", key)
         if key in [f"data.{name}" for name in CLIPS]:
             raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)
-    reads, features, choices = config["model"].get("input"), config.get("features") or {}, config.get("choices", {})
     base = [f"model={Tree().options_with('model', 'input', reads)[0]}"]  # any model that reads the same
-    if features.get("_target_"):
+    if features.get("_target_") and "features" not in keys:
         base.append(f"features={choices.get('features')}")
     if "data" not in keys:
         data = config["data"]
@@ -241,6 +261,9 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     composed = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     clips = {name: config["data"][name] for name in CLIPS if name in config["data"]} if reads == "waveform" else {}
     chosen = {group: option for group, option in composed["choices"].items() if group.split("/")[0] == "data"}
+    if any(key.split(".")[0] == "features" for key in keys):
+        config = {**config, "features": composed["features"]}
+        chosen["features"] = composed["choices"]["features"]
     return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
 
 

@@ -54,12 +54,12 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     return result
 
 
-def check_files(settings: Settings, weights_of: tuple[str, ...] = ("features", "model")) -> None:
+def check_files(settings: Settings, is_trained: bool = False) -> None:
     """Make sure that the files that settings name exist, before anything is read.
 
     Args:
         settings: checked.
-        weights_of: the sections whose weights are needed.
+        is_trained: whether the model is trained already, so that it needs no pretrained weights.
 
     Raises:
         ConfigError: for a path that begins with ~ and a user without a home folder.
@@ -70,10 +70,8 @@ def check_files(settings: Settings, weights_of: tuple[str, ...] = ("features", "
     path = settings.data.path if isinstance(settings.data, TableFileSettings) else None
     if path and not Path(path).expanduser().is_file():
         raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
-    sections = {"features": settings.features, "model": getattr(settings, "model", None)}
-    for name in weights_of:
-        section = sections[name]
-        weights = None if section is None else section.checkpoint
+    for name, section in settings.weighted().items():
+        weights = None if is_trained and name == "model" else section.checkpoint
         if str(weights).endswith(WEIGHTS_FILES) and not Path(str(weights)).expanduser().is_file():
             remedy = f"put the weights there, or set {name}.checkpoint=FILE or MUSICRECLASS_MODELS=FOLDER"
             line = f"{name}.checkpoint={weights}: there is no such file; {remedy}"

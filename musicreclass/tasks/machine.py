@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-from musicreclass.config.settings import HardwareSettings, Settings, TrainSettings
+from musicreclass.config.settings import FMA518Settings, HardwareSettings, Settings, TrainSettings
 from musicreclass.errors import ConfigError, Problem, notices
 from musicreclass.hardware.launch import is_worker_rank, launcher
 from musicreclass.hardware.profile import Profile
@@ -37,7 +37,7 @@ def use_machine(settings: S) -> tuple[S, Profile]:
 def computes_in_precision(settings: Settings) -> bool:
     """Whether there is a network or an encoder, which `trainer.precision` applies to."""
     trains_network = isinstance(settings, TrainSettings) and not settings.model.is_estimator
-    return trains_network or settings.features.target is not None
+    return trains_network or any(not isinstance(part, FMA518Settings) for part in settings.features.sources().values())
 
 
 def for_one_process(settings: S) -> S:

@@ -9,7 +9,7 @@ from musicreclass.config.settings import DataSettings, Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
-from musicreclass.features.embeddings import embedded
+from musicreclass.features.opening import with_features
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.code_version import library_versions, user_code
 from musicreclass.runs.signature import hashed
@@ -33,18 +33,25 @@ def open_data(
     data = source = create(settings.data)
     source.allow_untrained_classes = isinstance(settings, TrainSettings) and settings.allow_untrained_classes
     if settings.features.target is not None:
-        target = {"_target_": settings.features.target}
-        code = {**user_code(target), **library_versions(target)}  # none of this package's encoders
-        data = embedded(data, settings.features, profile, hashed(code) if code else "")
+        data = with_features(data, settings.features, profile, code_of)
         if encoder is not None and data.encoder_fingerprint != encoder:
-            remedy = "name the original with features.checkpoint=FILE or features.folder=DIR"
-            line = f"features: not the encoder that the run was trained with: its weights or its code have changed; {remedy}"
-            raise WeightsError(line, "another_encoder", "features.checkpoint")
+            keys = [key for key, section in settings.features.sources().items() if section.checkpoint or section.folder]
+            remedy = " or ".join(f"{key}.checkpoint=FILE or {key}.folder=DIR" for key in keys)
+            line = "features: not the encoder that the run was trained with: its weights or its code have changed"
+            line += f"; name the original with {remedy}" if keys else ""
+            raise WeightsError(line, "another_encoder", f"{keys[0]}.checkpoint" if keys else "features")
     data.needs = needs
     data.prepare_data()
     data.setup("fit")
     data.incomplete = source.incomplete
     return data
+
+
+def code_of(target: str) -> str:
+    """A hash of the user's code behind a `_target_`; empty for one of this package."""
+    node = {"_target_": target}
+    code = {**user_code(node), **library_versions(node)}
+    return hashed(code) if code else ""
 
 
 def create(settings: DataSettings) -> TrackData:

@@ -15,7 +15,7 @@ from musicreclass.config.auto import auto_values, resolve_auto
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
-from musicreclass.features.embeddings import EmbeddedTracks
+from musicreclass.features.feature_data import FeatureData
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.code_version import code_version, library_versions, user_code
@@ -85,7 +85,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         libraries=library_versions(settings.as_dict()),
         choices=settings.choices,
         source=data.source(),
-        encoder=data.encoder_fingerprint if isinstance(data, EmbeddedTracks) else None,
+        encoder=data.encoder_fingerprint if isinstance(data, FeatureData) else None,
         micro_batch=micro_batch,
         micro_batch_setting=micro_batch,
         processes=processes(settings.hardware),

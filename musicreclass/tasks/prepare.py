@@ -9,10 +9,12 @@ import pandas as pd
 
 from musicreclass.config.settings import SPLITS, PrepareSettings
 from musicreclass.data.recordings import AudioData
+from musicreclass.data.sources.table_arrays import HEADER
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, Problem
-from musicreclass.features.embeddings import encoder_class
+from musicreclass.features.opening import source_class
+from musicreclass.models.encoder import Encoder
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
@@ -33,9 +35,10 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     if features.target is None and settings.data is None:
         line = "prepare: specify features=NAME or data=NAME"
         raise ConfigError([Problem(line, "nothing_chosen", "data")])
-    if features.target is not None:
-        for file in encoder_class(features.target)[1].fetch(**features.arguments()):
-            yield f"weights: {file}"
+    for key, section in features.sources().items():
+        owner = source_class(str(section.target), key)[1]
+        if issubclass(owner, Encoder):
+            yield from (f"weights: {file}" for file in owner.fetch(**section.arguments()))
     if settings.data is None:
         return
     if features.target is None:
@@ -62,7 +65,7 @@ def readiness(data: TrackData) -> str:
 
 
 def write_table(data: TrackData, path: Path) -> None:
-    """Write the id, path, class, split, group and features of every track as CSV.
+    """Write the id, class, split, group, path and features of every track as CSV or Parquet; `data=table` reads it back.
 
     Raises:
         ConfigError: if the data is no table.
@@ -70,9 +73,13 @@ def write_table(data: TrackData, path: Path) -> None:
     if not isinstance(data, TableData):
         line = f"table={path}: the data has recordings and no features; choose features=NAME too"
         raise ConfigError([Problem(line, "no_table", "table", str(path))])
-    columns = data.tracks[["track_id", "path", "target", "split", "group"]]
+    overlap = "; ".join(data.protocol.pretraining_overlap) or None
+    columns = data.tracks.rename(columns={"target": "label"}).assign(pretraining_overlap=overlap)[list(HEADER)]
     features = pd.DataFrame(data.x, columns=data.columns).groupby(data.row_track).mean()
+    table = pd.concat([columns.reset_index(drop=True), features], axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
-        table = pd.concat([columns.reset_index(drop=True), features], axis=1)
-        table.to_csv(scratch, index=False, float_format="%.7g")
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table.to_parquet(scratch, index=False)
+        else:
+            table.to_csv(scratch, index=False, float_format="%.9g")  # float32 exactly

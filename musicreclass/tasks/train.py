@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from musicreclass.classifiers.base import LogEpoch
+from musicreclass.classifiers.training_ranges import training_ranges
 from musicreclass.config.settings import SPLITS, TrainSettings
 from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
@@ -15,7 +16,7 @@ from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
 from musicreclass.runs.provenance import provenance
-from musicreclass.runs.signature import located, signed_settings
+from musicreclass.runs.signature import located, section_of, signed_settings
 from musicreclass.tasks.find_or_train import FinishedRun
 from musicreclass.tasks.fit import fit
 from musicreclass.tasks.machine import check_launcher, use_machine, warn
@@ -95,6 +96,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     monitor = fit(plan, curves, resume, on_epoch)
     plan.run.check_lock()
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
+    if isinstance(plan.data, TableData):
+        plan.classifier.card.ranges = training_ranges(plan.data.arrays("train")[1])
     plan.run.save_model(plan.classifier)
     plan.run.save_tracks(plan.data.tracks)
     if isinstance(plan.data, TableData) and plan.data.sketches is not None:
@@ -157,17 +160,17 @@ def outputs_of(plan: RunPlan) -> Path:
 def pretrained(plan: RunPlan) -> dict[str, str]:
     """The source of pretrained weights: for `features` and `model` the file with its SHA-256, or the name."""
     signed, sources = signed_settings(plan.settings), {}
-    for name, section in (("features", plan.settings.features), ("model", plan.settings.model)):
+    for name, section in plan.settings.weighted().items():
         weights = section.checkpoint
         if weights is not None:
             is_file = section.weights_file() is not None
-            sources[name] = f"{weights} {signed[name]['checkpoint']}" if is_file else weights
+            sources[name] = f"{weights} {section_of(signed, name)['checkpoint']}" if is_file else weights
     return sources
 
 
 def note_random_weights(plan: RunPlan) -> None:
     """Say where the summary and the record will show it that an encoder was not pretrained."""
-    for name, section in (("features", plan.settings.features), ("model", plan.settings.model)):
+    for name, section in plan.settings.weighted().items():
         if section.checkpoint == "random":
             plan.data.notes.append(
                 f"{name}.checkpoint=random: the encoder is untrained, no pretrained weights were used"

@@ -18,7 +18,8 @@ import yaml
 from musicreclass.cli import main as cli
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.folder import GenreFolders
-from musicreclass.features.embeddings import EmbeddedTracks
+from musicreclass.features.embeddings import EncoderPart
+from musicreclass.features.feature_data import FeatureData
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.runs.folder import Run
@@ -162,19 +163,19 @@ def test_an_interrupted_computation_is_resumed(run, here, monkeypatch):
     from musicreclass.features import embeddings
 
     music = library(here / "music", tracks=7, classes=("one", "two"))
-    save, saved = embeddings.EmbeddedTracks.save, []
+    save, saved = embeddings.EncoderPart.save, []
 
-    def interrupt_second(self, tracks, folder):
+    def interrupt_second(self, source, tracks, folder):
         if saved:
             raise KeyboardInterrupt
         saved.append(folder)
-        save(self, tracks, folder)
+        save(self, source, tracks, folder)
 
-    monkeypatch.setattr(embeddings.EmbeddedTracks, "save", interrupt_second)
+    monkeypatch.setattr(embeddings.EncoderPart, "save", interrupt_second)
     assert run(*command(music, "model=logreg", "features.batch_size=4", "features.pooling=cls")).code == 130
     first = written_at(saved[0], "*.npy")
     assert len(first) == 4
-    monkeypatch.setattr(embeddings.EmbeddedTracks, "save", save)
+    monkeypatch.setattr(embeddings.EncoderPart, "save", save)
     result = run(*command(music, "model=logreg", "features.batch_size=4", "features.pooling=cls"))
     assert result.code == 0, result.err
     vectors = written_at(saved[0], "*.npy")
@@ -488,7 +489,7 @@ def test_embeddings_under_32_true_use_no_tf32(here, precision, used):
         str(library(here / "music")), {"protocol": "random"}, store=str(here / "cache"), sample_rate=RATE
     )
     encoder = Sum()
-    data = EmbeddedTracks(source, encoder, [], torch.device("cpu"), precision)
+    data = FeatureData(source, {"features": EncoderPart(lambda: encoder, [], torch.device("cpu"), precision)})
     data.setup()
     assert encoder.tf32 == {used}
     assert data.x.shape == (18, 1)
@@ -529,7 +530,7 @@ def test_edited_code_of_an_encoder_computes_other_vectors(here, monkeypatch):
         overrides = ["data=folder", f"data.root={root}", "features=own", "model=logreg", "paths.cache=cache"]
         settings = train_settings(overrides, "mine")
         data = open_data(settings, use_machine(settings)[1])
-        assert isinstance(data, EmbeddedTracks)
+        assert isinstance(data, FeatureData)
         vectors.append(data.x)
         fingerprints.append(data.encoder_fingerprint)
     assert np.allclose(vectors[1], 3 * vectors[0])

@@ -228,6 +228,11 @@ for target in (
         f"features._target_ is {target!r}",
         configure("features:\n  _target_: null", f"features:\n  _target_: {target!r}\n  checkpoint: x"),
     )
+for ranges in ("x", {}, {"low": [0], "high": [1], "varies": [True]}, {"low": None, "high": [], "varies": "x"}):
+    case(f"model/meta.json has ranges {ranges!r}", change("model/meta.json", ranges=ranges), "model")
+for parts in ("x", "[1]", "{a: 5}", "{a: {_target_: canary.make}}"):
+    joined = f"features:\n  _target_: musicreclass.features.feature_data.FeatureData\n  parts: {parts}"
+    case(f"features.parts is {parts}", configure("features:\n  _target_: null", joined))
 for key in ("cache", "outputs", "data", "models"):
     case(f"paths.{key} is outside", configure(f"\n  {key}: ", f"\n  {key}: ../outside/{key} #"))
 for folder in ("predictions", "figures", "model", "tensorboard", "checkpoints", "."):

@@ -99,7 +99,7 @@ def test_a_change_in_what_computes_counts(package, name):
         "models/mlp.py",
         "models/openjmla.py",
         "data/sources/fma_features.py",
-        "features/fma518.py",
+        "features/fma518/spectrum.py",
         "report/figures.py",
         "cli/main.py",
         "comparison/rows.py",

@@ -71,8 +71,9 @@ def test_features_are_computed_ahead_and_written_as_a_table(run, here, encoder_c
     assert result.code == 0, result.err
     table = pd.read_csv(here / "out/loudness.csv")
     assert len(table) == 16
-    assert table.columns.tolist() == ["track_id", "path", "target", "split", "group", *(f"band_{i}" for i in range(4))]
-    assert sorted(table.target.unique()) == ["high", "low"]
+    assert table.columns.tolist() == ["track_id", "label", "split", "group", "path", "pretraining_overlap",
+                                        *(f"band_{i}" for i in range(4))]  # fmt: skip
+    assert sorted(table.label.unique()) == ["high", "low"]
     assert table[["band_0", "band_1"]].notna().all().all()
     assert not list(here.glob("outputs/*/status.json"))
     files = written_at(cache)
@@ -80,9 +81,10 @@ def test_features_are_computed_ahead_and_written_as_a_table(run, here, encoder_c
     assert trained.code == 0, trained.err
     assert written_at(cache) == files
     assert Run.open(only_run(here)).metrics["valid"]["accuracy"] == 1
-    again = run("train", "data=table", "data.path=out/loudness.csv", "data.id_column=track_id", "data.label_column=target",
-                "data.ignore_columns=[path,split,group]", "model=logreg", "run_dir=table")  # fmt: skip
+    again = run("train", "data=table", "data.path=out/loudness.csv", "model=logreg", "run_dir=table")
     assert again.code == 0, again.err
+    first, second = (Run.open(folder).predictions("valid").table for folder in (only_run(here), here / "table"))
+    assert first.set_index("track_id").equals(second.set_index("track_id").loc[first.track_id])
 
 
 def test_recordings_are_decoded_ahead(run, here, music, monkeypatch):

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -134,6 +136,52 @@ def decode_blocks(path: Path, sample_rate: int, start: int, stop: int) -> Iterat
                 block = _resampled_block(native, span[1], header, sample_rate, number)
                 at = number * size
                 yield max(start, at), block[max(0, start - at) : stop - at]
+
+
+@dataclass(frozen=True)
+class NativeAudio:
+    """A recording at its own sample rate.
+
+    Attributes:
+        path: the user's path of the file.
+        file: the file to open.
+        header: of the file.
+    """
+
+    path: Path
+    file: Path
+    header: Header
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[NativeAudio]:
+        """Open a file.
+
+        Raises:
+            BadAudioError: if it is not a recording.
+        """
+        with readable_file(path) as file:
+            yield cls(path, file, read_header(path, file))
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        return self.header.rate
+
+    @property
+    def frames(self) -> int:
+        """The stated length in samples."""
+        return self.header.frames
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The mean of the channels as blocks of a stretch, float32 in [-1, 1].
+
+        Raises:
+            BadAudioError: if any part of the recording is bad.
+        """
+        step = BLOCK_SECONDS * BLOCKS_PER_STRETCH * self.rate
+        for start in range(0, self.frames, step):
+            yield decode_native(self.path, self.file, self.header, start, start, min(start + step, self.frames))
 
 
 def _block_count(header: Header, sample_rate: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
+from musicreclass.data.sources.table_arrays import ARRAYS, HEADER, names_file, read_arrays
 from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_no_table, read_remedy
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import to_text
@@ -20,10 +22,11 @@ from musicreclass.errors import DataError, DatasetNotFoundError
 
 
 class TableFile(TableSource):
-    """Any CSV or Parquet file with an id, a label, optionally a split and a group, and numeric features.
+    """Any CSV, Parquet or named NumPy file with an id, a label, optionally a split and a group, and numeric features.
 
     Args:
-        path: the file, `.csv` (comma-separated, with a header) or `.parquet`.
+        path: the file, `.csv` (comma-separated, with a header), `.parquet`, or `.npz` or `.npy` with names (`read_arrays`). If
+            `musicreclass prepare` wrote it, its split and group are used.
         id_column: contains the track ids.
         label_column: contains the classes; rows without one are dropped and counted.
         split_column: contains train, valid or test; None if there is none.
@@ -45,14 +48,21 @@ class TableFile(TableSource):
         self.path = Path(path).expanduser()
         self.id_column, self.label_column = id_column, label_column
         self.split_column, self.group_column = split_column, group_column
+        self.overlaps: list[str] = []
+
+    def setup(self, stage: str | None = None) -> None:
+        """As of every table; keeps the mark of features that were pretrained on the tracks."""
+        super().setup(stage)
+        self.protocol = replace(self.protocol, pretraining_overlap=self.overlaps)
 
     def source(self) -> str:
         """The file's name."""
         return self.path.name
 
     def files(self) -> list[Path]:
-        """The table's file."""
-        return [self.path]
+        """The table's file, and that of an array's names."""
+        names = names_file(self.path)
+        return [self.path, *([names] if self.path.suffix.lower() in ARRAYS and names.is_file() else [])]
 
     def read(self) -> FeatureTable:
         """The file's rows.
@@ -61,7 +71,15 @@ class TableFile(TableSource):
             DatasetNotFoundError: if the file does not exist.
             DataError: if it cannot be read, a column is missing, or a feature column is not numeric.
         """
-        frame = read_frame(self.path, [self.id_column, self.label_column, self.split_column, self.group_column])
+        prepared = is_prepared(self.path)
+        if prepared:
+            self.split_column = self.split_column or "split"
+            self.group_column = self.group_column or "group"
+        special = [self.id_column, self.label_column, self.split_column, self.group_column]
+        frame = read_frame(self.path, [*special, *(HEADER if prepared else ())])
+        if prepared:
+            self.overlaps = sorted(set(to_text(frame[HEADER[-1]]).dropna()))
+            frame = frame.drop(columns=[name for name in HEADER if name not in special])
         features, left_out = self._feature_columns(frame)
         missing_ids = int(to_text(frame[self.id_column]).isna().sum())
         if missing_ids:
@@ -116,6 +134,19 @@ class TableFile(TableSource):
         )
 
 
+def is_prepared(path: Path) -> bool:
+    """Whether a file begins with the columns that `musicreclass prepare table=FILE` writes."""
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            names = parquet.ParquetFile(path).schema_arrow.names
+        else:
+            with path.open(encoding="utf-8") as file:
+                names = file.readline(1 << 16).rstrip("\r\n").split(",")
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException):
+        return False  # reported when it is read
+    return tuple(names[: len(HEADER)]) == HEADER
+
+
 def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
     """A CSV or Parquet file as a frame; every row must have every field.
 
@@ -133,6 +164,8 @@ def read_frame(path: Path, names: Iterable[str | None] = ()) -> pd.DataFrame:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty", kind="empty_file", key=path)
+        if path.suffix.lower() in ARRAYS:
+            return checked_frame(path, pyarrow.Table.from_pandas(read_arrays(path)), set(names))
         is_parquet = path.suffix.lower() in (".parquet", ".pq")
         raise_if_no_table(path, is_parquet)
         if is_parquet:

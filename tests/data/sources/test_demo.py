@@ -12,8 +12,9 @@ import soundfile
 
 from musicreclass.data.sources.demo import demo_clips
 from musicreclass.data.sources.demo_synthesis import ARTISTS, RATE, SECONDS, synthesise_clip
-from musicreclass.features import fma518
 from musicreclass.features.demo import Demo
+from musicreclass.features.fma518 import extraction
+from musicreclass.features.fma518.columns import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +31,14 @@ def test_layout_and_table(small):
     assert len(clips) == 6 * ARTISTS
     assert clips[0].name == "ambient.00000.wav"
     assert small.classes == ["ambient", "chiptune", "drums", "metal", "techno", "waltz"]
-    assert small.columns == list(fma518.COLUMNS)
+    assert small.columns == list(COLUMNS)
     assert small.protocol.split == "grouped"
     assert small.protocol.leaky == "no"
     table = pd.read_csv(small.files()[0])
     audio, rate = soundfile.read(clips[7])
     row = table[table.track_id == clips[7].name].iloc[0]
     assert (row.genre, rate, audio.ndim, len(audio)) == ("ambient", RATE, 1, SECONDS * RATE)
-    assert row[list(fma518.COLUMNS)].to_numpy(np.float32) == pytest.approx(
-        fma518.compute(audio, rate), rel=1e-4, abs=1e-5
-    )
+    assert row[list(COLUMNS)].to_numpy(np.float32) == pytest.approx(extraction.extract(audio, rate), rel=1e-4, abs=1e-5)
 
 
 def test_clips_are_deterministic():
@@ -52,7 +51,7 @@ def test_an_interrupted_build_is_resumed(small, tmp_path, monkeypatch):
     computed = []
 
     def cheap(audio, rate):
-        return np.resize(audio[::1000], len(fma518.COLUMNS))
+        return np.resize(audio[::1000], len(COLUMNS))
 
     def stop_later(audio, rate):
         computed.append(len(audio))
@@ -65,9 +64,9 @@ def test_an_interrupted_build_is_resumed(small, tmp_path, monkeypatch):
     )
     for data in (uninterrupted, resumed):
         shutil.copytree(Path(small.root) / "clips", tmp_path / data.root / "clips")
-    monkeypatch.setattr(fma518, "compute", cheap)
+    monkeypatch.setattr(extraction, "extract", cheap)
     uninterrupted.prepare_data()
-    monkeypatch.setattr(fma518, "compute", stop_later)
+    monkeypatch.setattr(extraction, "extract", stop_later)
     with pytest.raises(RuntimeError):
         resumed.prepare_data()
     resumed.prepare_data()

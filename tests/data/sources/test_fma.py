@@ -13,11 +13,11 @@ import pytest
 
 from musicreclass.data.sources.fma_features import FMAFeatures
 from musicreclass.errors import DataError, DatasetNotFoundError
-from musicreclass.features import fma518
+from musicreclass.features.fma518.columns import COLUMNS as NAMES
 from musicreclass.runs.folder import Run
 from tests.conftest import only_run
 
-COLUMNS = [tuple(name.rsplit("_", 2)) for name in fma518.COLUMNS]
+COLUMNS = [tuple(name.rsplit("_", 2)) for name in NAMES]
 
 
 def tracks_frame(rows: list[tuple]) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def metadata(tmp_path) -> Path:
 def test_tables_are_read_unchanged(metadata, tmp_path):
     data = opened(tmp_path / "FMA", tmp_path / "c", subset="large")
     frame = pd.read_csv(metadata / "features.csv", header=[0, 1, 2], index_col=0)
-    assert data.columns == list(fma518.COLUMNS)
+    assert data.columns == list(NAMES)
     assert np.array_equal(data.x, frame.to_numpy(np.float32))
     assert data.tracks.track_id.tolist() == [str(i) for i in frame.index]
     assert data.protocol.split == "official"

@@ -1,0 +1,62 @@
+"""Feature tables in NumPy files. They are read only if the columns and tracks are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.errors import DataError
+
+ARRAYS = (".npy", ".npz")
+HEADER = ("track_id", "label", "split", "group", "path", "pretraining_overlap")  # first columns of a table by `prepare`
+
+
+def names_file(path: Path) -> Path:
+    """The file with the names of an array: `x.names.json` of `x.npy`."""
+    return path.with_suffix(".names.json")
+
+
+def read_arrays(path: Path) -> pd.DataFrame:
+    """The table of a .npy or .npz file.
+
+    The features are the array of a .npy file, or `x` of a .npz file: (n, F). `columns` (F names), `track_id` and `label` (n
+    values each), and any other column by its name, are in the .npz file or in `names_file` as JSON lists.
+
+    Raises:
+        DataError: if the names are missing, or do not fit.
+    """
+    names = names_file(path)
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        if names.is_file():
+            arrays |= {name: np.asarray(values) for name, values in json.loads(names.read_text("utf-8")).items()}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path}: cannot be read: {reason}; save names as text, not as objects", "unreadable", path
+        ) from error
+    missing = [name for name in ("x", "columns", "track_id", "label") if name not in arrays]
+    if missing:
+        line = (
+            f"{path}: an array has no column names and no ids, so its features could be in any order; {', '.join(missing)} "
+            f"missing: put them into {names.name} as JSON lists, or save a table as CSV or Parquet"
+        )
+        raise DataError(line, "unnamed_array", path, missing)
+    x, columns = arrays.pop("x"), [str(name) for name in arrays.pop("columns").tolist()]
+    if x.ndim != 2 or x.shape[1] != len(columns) or x.dtype.kind not in "fiu":
+        line = f"{path}: x is {x.dtype} of shape {x.shape}; numbers of shape (tracks, {len(columns)}) are needed"
+        raise DataError(line, "wrong_shape", path, x.shape)
+    for name, values in arrays.items():
+        if values.shape != (len(x),):
+            raise DataError(
+                f"{path}: {name} has the shape {values.shape}, and x has {len(x)} rows", "wrong_length", name
+            )
+    repeated = sorted({name for name in columns if columns.count(name) > 1 or name in arrays})
+    if repeated:
+        raise DataError(f"{path}: the column {repeated[0]!r} is named twice", "duplicate_column", repeated[0])
+    return pd.concat([pd.DataFrame(arrays), pd.DataFrame(x, columns=columns)], axis=1)

@@ -1,0 +1,77 @@
+"""The parts of a feature table: sources that each compute one vector per recording, which the store keeps by content."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from musicreclass.data.recordings import AudioData
+from musicreclass.storage.atomic import replacing
+
+Rejected = dict[int, tuple[str, str]]  # row of a recording that cannot be used -> reason, detail
+
+
+class Part(ABC):
+    """A source of features of recordings.
+
+    Attributes:
+        kind: the kind of the tables in the store.
+        files: that the features depend on besides the recordings, so that a change of them is noticed.
+        columns: the names of the features.
+        overlaps: as in `Encoder`.
+    """
+
+    kind: ClassVar[str]
+    files: list[Path]
+    columns: list[str]
+    overlaps: list[dict[str, str]]
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of what computes the features."""
+
+    @abstractmethod
+    def key(self) -> str:
+        """A hash of everything that the features depend on besides the recording: 24 hexadecimal digits."""
+
+    @abstractmethod
+    def compute(self, source: AudioData, rows: list[int], folder: Path) -> Rejected:
+        """Write the vectors of some tracks, one file each.
+
+        Args:
+            source: set up.
+            rows: of its Tracks table.
+            folder: of the files; see `vector_file`.
+
+        Returns:
+            the rows of recordings that cannot be used, with the reason.
+        """
+
+    def release(self) -> None:  # noqa: B027 (optional)
+        """Free memory until this part is needed again."""
+
+
+def vector_file(folder: Path, checksum: str) -> Path:
+    """The file that stores the vectors of a recording."""
+    return folder / checksum[:2] / f"{checksum}.npy"
+
+
+def save_vectors(folder: Path, checksum: str, vectors: np.ndarray) -> None:
+    """Store the vectors of a recording, (windows, D) float32."""
+    file = vector_file(folder, checksum)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as scratch, scratch.open("wb") as out:
+        np.save(out, vectors)
+
+
+def load_mean(folder: Path, checksum: str, columns: int) -> np.ndarray | None:
+    """The mean vector of a recording, (D,) float32; None if its file is missing or damaged."""
+    try:
+        vectors = np.load(vector_file(folder, checksum))
+    except (OSError, ValueError, EOFError):
+        return None
+    valid = vectors.dtype == np.float32 and vectors.ndim == 2 and vectors.shape[1] == columns
+    return vectors.mean(0) if valid and len(vectors) and np.isfinite(vectors).all() else None
