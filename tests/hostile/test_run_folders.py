@@ -383,7 +383,8 @@ def faults(name: str, ended: Ended, refused: str, task: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_foreign_run_folder(name, runs, tmp_path):
+def test_a_foreign_run_folder(name, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("musicreclass.storage.locks.EXPIRY", 3.0)  # a lock of an unknown owner is waited for
     model, damage, refused = CASES[name]
     run, folder = tmp_path / "run", tmp_path / "work"
     shutil.copytree(runs / model, run)
