@@ -27,8 +27,8 @@ def training_ranges(x: np.ndarray) -> Ranges:
     Returns:
         `low` and `high` of each column, None without any value; and `varies`: whether the middle 80 % of its values differ.
     """
-    known = np.isfinite(x)
-    low, high = np.where(known, x, np.inf).min(0), np.where(known, x, -np.inf).max(0)
+    finite = np.isfinite(x)
+    low, high = np.where(finite, x, np.inf).min(0), np.where(finite, x, -np.inf).max(0)
     sample = x[:: max(1, len(x) // SAMPLE)]
     inner = [np.nanquantile(column, (0.1, 0.9)) if np.isfinite(column).any() else (0, 0) for column in sample.T]
     limits = [[float(v) if np.isfinite(v) else None for v in values] for values in (low, high)]

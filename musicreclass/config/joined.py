@@ -18,7 +18,7 @@ def join_lists(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if key.strip() != GROUP or not equals:
         return argument
-    return f"{key}={LIST.sub(lambda found: JOIN.join(name.strip() for name in found[1].split(',')), value)}"
+    return f"{key}={LIST.sub(lambda match: JOIN.join(name.strip() for name in match[1].split(',')), value)}"
 
 
 def is_join(group: str, option: str) -> bool:

@@ -171,7 +171,7 @@ class DataSettings(Target):
     max_tracks: Annotated[int, Ge(2)] | None = setting(
         "largest number of tracks per split, evenly over the classes; for debugging"
     )
-    workers: Threads | Auto = setting("threads that decode audio", signed=False)
+    workers: Threads | Auto = setting("threads that decode audio, and processes that extract features", signed=False)
 
 
 class DemoSettings(DataSettings):
@@ -466,7 +466,9 @@ class HardwareSettings(Section):
     strategy: Literal["auto", "ddp"] = setting("multi-device strategy; auto selects ddp")
     precision: Precision = setting("precision used for trainer.precision=auto")
     threads: Threads | Auto = setting("CPU threads; auto: as many as this process may use")
-    workers: Threads | Auto = setting("threads that decode audio; auto: as many as this process may use")
+    workers: Threads | Auto = setting(
+        "threads that decode audio, and processes that extract features; auto: as many as this process may use"
+    )
     prefetch: Annotated[int, Ge(1), Le(10_000)] | Auto = setting("batches of audio prepared in advance")
     pin_memory: bool | Auto = setting("page-locked batches, for faster transfer to the GPU")
     channels_last: bool | Auto = setting("channels-last memory layout, faster for half precision on GPUs")

@@ -37,8 +37,8 @@ def unlike_training(run: Run, classifier: Classifier, data: TrackData, split: st
     lines = check_ranges(classifier.card.ranges, data.arrays(split)[1], data.columns)
     cautions = {RANGE_MARK: "; ".join(lines)} if lines else {}
     trained, scored = trained_seconds(run), math.inf if isinstance(data, FMAFeatures) else median(data.tracks.duration)
-    known = not (math.isnan(trained) or math.isnan(scored))
-    if known and max(trained, scored) > MAX_RATIO * min(trained, scored):
+    are_known = not (math.isnan(trained) or math.isnan(scored))
+    if are_known and max(trained, scored) > MAX_RATIO * min(trained, scored):
         cautions[LENGTH_MARK] = (
             f"the model was trained on features of {length_text(trained)}, and these are of {length_text(scored)}: "
             "minima, maxima, skewness and kurtosis differ most"
@@ -59,8 +59,8 @@ def trained_seconds(run: Run) -> float:
 
 def median(durations: pd.Series[float]) -> float:
     """The median of known durations; NaN if there are none."""
-    known = pd.to_numeric(durations, errors="coerce").dropna()
-    return float(known.median()) if len(known) else math.nan
+    seconds = pd.to_numeric(durations, errors="coerce").dropna()
+    return float(seconds.median()) if len(seconds) else math.nan
 
 
 def length_text(seconds: float) -> str:

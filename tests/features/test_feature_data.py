@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from threadpoolctl import threadpool_limits
 
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.folder import GenreFolders
@@ -120,7 +121,8 @@ def test_fma518_trains_prepares_and_evaluates(run, here, music):
     assert prepared.code == 0, prepared.err
     frame = pd.read_csv("t.csv")
     assert frame.columns[6:].tolist() == list(COLUMNS)
-    expected = np.stack([extract_file(path) for path in frame.path])
+    with threadpool_limits(limits=1, user_api="blas"):
+        expected = np.stack([extract_file(path) for path in frame.path])
     assert np.array_equal(frame[list(COLUMNS)].to_numpy(np.float32), expected)
     vectors = written_at(here / "cache", "*.npy")
     assert len([name for name in vectors if name.startswith("vectors")]) == 12
@@ -232,8 +234,8 @@ def test_one_encoder_is_in_memory_at_a_time_and_one_part_is_computed(here, music
         part.release()
     compute = EncoderPart.compute
 
-    def count(self, *given):
-        result = compute(self, *given)
+    def count(self, *arguments):
+        result = compute(self, *arguments)
         in_memory.append(sum(part._encoder is not None for part in parts.values()))
         return result
 
@@ -250,10 +252,10 @@ def test_one_encoder_is_in_memory_at_a_time_and_one_part_is_computed(here, music
 
 
 def test_a_join_from_the_command_line(run, here, music):
-    mine = here / "mine/features"
-    mine.mkdir(parents=True)
+    folder = here / "mine/features"
+    folder.mkdir(parents=True)
     for name, settings in (("zcr", "sets: [zcr]"), ("rmse", "sets: [rmse]")):
-        (mine / f"{name}.yaml").write_text(f"defaults: [fma518, _self_]\n{settings}\n")
+        (folder / f"{name}.yaml").write_text(f"defaults: [fma518, _self_]\n{settings}\n")
     join = ["--config-dir", "mine", *arguments(music, "features=[zcr,fma518]", "features.parts.fma518.sets=[mfcc]")]
     result = run("train", *join)
     assert result.code == 0, result.err
@@ -280,11 +282,11 @@ def test_a_join_from_the_command_line(run, here, music):
 
 
 def test_a_sweep_compares_parts_with_their_join(run, here, music):
-    mine = here / "mine/features"
-    mine.mkdir(parents=True)
-    (mine / "zcr.yaml").write_text("defaults: [fma518, _self_]\nsets: [zcr]\n")
-    (mine / "mfcc.yaml").write_text("defaults: [fma518, _self_]\nsets: [mfcc]\n")
-    (mine / "both.yaml").write_text(
+    folder = here / "mine/features"
+    folder.mkdir(parents=True)
+    (folder / "zcr.yaml").write_text("defaults: [fma518, _self_]\nsets: [zcr]\n")
+    (folder / "mfcc.yaml").write_text("defaults: [fma518, _self_]\nsets: [mfcc]\n")
+    (folder / "both.yaml").write_text(
         "defaults: [_joined, /features@parts.zcr: zcr, /features@parts.mfcc: mfcc, _self_]\n"
     )
     options = ["--config-dir", "mine", *arguments(music)]
@@ -490,7 +492,7 @@ def test_an_interrupted_store_of_rejected_files_is_not_repeated(here, music, mon
     write_tone(music / "jazz/short.wav", 900, 1, seconds=1.5, rate=RATE)
     overrides = ("features=fma518", MFCC, "data.max_bad_fraction=0.5")
     first = table_of(music, *overrides)
-    monkeypatch.setattr(ExtractorPart, "compute", lambda *given: pytest.fail("computed again"))
+    monkeypatch.setattr(ExtractorPart, "compute", lambda *arguments: pytest.fail("computed again"))
     again = table_of(music, *overrides)
     assert again.fingerprint() == first.fingerprint()
     assert again.bad_files == first.bad_files == {str(music / "jazz/short.wav"): "too short"}
