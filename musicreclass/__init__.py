@@ -204,7 +204,7 @@ def evaluate(
 
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
-        >>> sorted(mrc.evaluate(run, "test"))[:3]
+        >>> sorted(mrc.evaluate(run, "test"))[1:4]
         ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
