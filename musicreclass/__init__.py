@@ -155,8 +155,7 @@ def train(overrides: str | Sequence[str] = (), config_dir: str | Path | None = N
         settings = train_settings(as_list(overrides), None if config_dir is None else str(config_dir))
     except ConfigError as error:
         raise without_sweeps(error) from None
-    features = [section.target for section in settings.features.sources().values()]
-    targets = (settings.model.target, settings.data.target, *features)
+    targets = (settings.model.target, settings.data.target, settings.features.target)
     return Run(
         find_or_train(settings).run.folder, trust=[str(target).rpartition(".")[0] for target in targets if target]
     )
@@ -205,8 +204,8 @@ def evaluate(
 
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
-        >>> sorted(mrc.evaluate(run, "test"))[:3]
-        ['absent_classes', 'accuracy', 'accuracy_ci95']
+        >>> sorted(mrc.evaluate(run, "test"))[1:4]
+        ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
     from musicreclass.tasks.python_arguments import as_list, check_flags, check_split
