@@ -140,9 +140,9 @@ def main() -> None:
         soundfile.write(folder / "clip.flac", made_up(30), RATE)
         files = files or [folder / "clip.flac"]
         decode = [cpu_seconds(lambda p=p: audio_of(p)) for p in files]
-        whole = [cpu_seconds(lambda p=p: extract_file(p)) for p in files]
+        total = [cpu_seconds(lambda p=p: extract_file(p)) for p in files]
         print(
-            f"  decoding                             {100 * np.median(np.array(decode) / whole):.0f} % of a file's CPU time"
+            f"  decoding                             {100 * np.median(np.array(decode) / total):.0f} % of a file's CPU time"
         )
         two_cores(files[0])
         essentia(files)

@@ -155,7 +155,8 @@ def train(overrides: str | Sequence[str] = (), config_dir: str | Path | None = N
         settings = train_settings(as_list(overrides), None if config_dir is None else str(config_dir))
     except ConfigError as error:
         raise without_sweeps(error) from None
-    targets = (settings.model.target, settings.data.target, settings.features.target)
+    features = [section.target for section in settings.features.sources().values()]
+    targets = (settings.model.target, settings.data.target, *features)
     return Run(
         find_or_train(settings).run.folder, trust=[str(target).rpartition(".")[0] for target in targets if target]
     )

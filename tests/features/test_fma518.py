@@ -182,8 +182,8 @@ def test_both_back_ends_give_the_same_series(name):
 def test_blocks_do_not_change_the_series(cuts, seconds, rate):
     audio = music(seconds, rate)
     blocks = np.split(audio, np.sort(cuts))
-    whole, parts = (fast.compute_series(lambda b=b: b, rate) for b in ([audio], blocks))
-    for name, values in whole.items():
+    unsplit, parts = (fast.compute_series(lambda b=b: b, rate) for b in ([audio], blocks))
+    for name, values in unsplit.items():
         scale = max(1e-6, float(np.abs(values).max()))
         assert np.quantile(np.abs(parts[name] - values) / scale, 0.995) < 1e-4, name
 
@@ -239,12 +239,12 @@ def test_stereo_is_averaged(audio, tmp_path, backend):
 def test_long_files_are_decoded_twice_with_the_same_result(tmp_path, monkeypatch):
     audio = music(70, 22050)
     soundfile.write(tmp_path / "long.wav", audio, 22050, subtype="FLOAT")
-    kept = extract_file(tmp_path / "long.wav")
+    stored = extract_file(tmp_path / "long.wav")
     monkeypatch.setattr("musicreclass.features.fma518.extraction.KEPT_SECONDS", 1)
     monkeypatch.setattr("musicreclass.features.fma518.spectrum.KEPT_FRAMES", 100)
     assert KEPT_SECONDS > 70
-    assert np.array_equal(extract_file(tmp_path / "long.wav"), kept)
-    assert extract(audio, 22050) == pytest.approx(kept, rel=1e-4, abs=1e-5)
+    assert np.array_equal(extract_file(tmp_path / "long.wav"), stored)
+    assert extract(audio, 22050) == pytest.approx(stored, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize(

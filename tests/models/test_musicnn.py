@@ -147,7 +147,7 @@ def test_prepare_and_train(
     prepared = run("prepare", *overrides, f"features.wheel={wheel}", "table=tags.csv")
     assert prepared.code == 0, prepared.err
     header, *rows = (here / "tags.csv").read_text().splitlines()
-    assert header == f"track_id,path,target,split,group,{TAGS['MTT']}"
+    assert header == f"track_id,label,split,group,path,pretraining_overlap,{TAGS['MTT']}"
     assert len(rows) == 18
     vectors = written_at(cache / "vectors")
     trained = run("train", *overrides, "model=logreg")

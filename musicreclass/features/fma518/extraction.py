@@ -74,10 +74,10 @@ def extract_file(path: str | Path, backend: Backend = "fast", sets: Sets = tuple
             )
         blocks: Callable[[], Iterable[np.ndarray]] = audio.blocks
         if backend == "reference" or audio.frames <= KEPT_SECONDS * audio.rate:
-            kept = list(audio.blocks())
+            in_memory = list(audio.blocks())
             if backend == "reference":
-                return extract(np.concatenate(kept), audio.rate, backend, sets)
-            blocks = partial(iter, kept)
+                return extract(np.concatenate(in_memory), audio.rate, backend, sets)
+            blocks = partial(iter, in_memory)
         return vector(fast.compute_series(blocks, audio.rate, checked_sets(sets)))
 
 

@@ -23,13 +23,13 @@ def power_of(spectra: np.ndarray, power: np.ndarray) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def shape_of(magnitude: np.ndarray, step: float, share: float, out: np.ndarray) -> None:
+def shape_of(magnitude: np.ndarray, step: float, fraction: float, out: np.ndarray) -> None:
     """Write centroid, bandwidth and roll-off in Hz to float64 (frames, 3).
 
     Args:
         magnitude: (frames, bins).
         step: Hz between bins.
-        share: of the magnitude below the roll-off.
+        fraction: of the magnitude below the roll-off.
         out: the result.
     """
     for t in range(magnitude.shape[0]):
@@ -43,7 +43,7 @@ def shape_of(magnitude: np.ndarray, step: float, share: float, out: np.ndarray) 
         spread = 0.0
         for i in range(len(row)):
             spread += row[i] * (i - centroid) ** 2
-        target, reached, below = np.float32(share) * np.float32(total), np.float32(0), 0
+        target, reached, below = np.float32(fraction) * np.float32(total), np.float32(0), 0
         for i in range(len(row)):
             reached += row[i]
             if reached >= target:

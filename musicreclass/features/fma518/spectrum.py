@@ -90,9 +90,9 @@ class Crossings:
         np.not_equal(negative[1:], negative[:-1], out=crossed[1:])
         self.negative, self.samples = bool(negative[-1]), self.samples + len(block)
         crossed = np.concatenate([self.rest, crossed]) if len(self.rest) else crossed
-        whole = len(crossed) // HOP * HOP
-        self._add(crossed[:whole])
-        self.rest = crossed[whole:]
+        complete = len(crossed) // HOP * HOP
+        self._add(crossed[:complete])
+        self.rest = crossed[complete:]
 
     def _add(self, crossed: np.ndarray) -> None:
         hops = crossed.reshape(-1, HOP)
@@ -137,17 +137,17 @@ class Spectrum:
 
     def series(self) -> dict[str, np.ndarray]:
         """The series of the whole signal by feature set, each (size, frames), after the last block."""
-        found = {name: np.concatenate(parts).T for name, parts in self.parts.items()}
-        if "mel" in found:
-            found["mfcc"] = mel_cepstrum(found.pop("mel"))
-        if "peaks" in found:
-            found["spectral_contrast"] = decibels(found.pop("peaks")) - decibels(found.pop("valleys"))
-        if "shape" in found:
+        series = {name: np.concatenate(parts).T for name, parts in self.parts.items()}
+        if "mel" in series:
+            series["mfcc"] = mel_cepstrum(series.pop("mel"))
+        if "peaks" in series:
+            series["spectral_contrast"] = decibels(series.pop("peaks")) - decibels(series.pop("valleys"))
+        if "shape" in series:
             names = ("spectral_centroid", "spectral_bandwidth", "spectral_rolloff")
-            found |= dict(zip(names, found.pop("shape")[:, None].astype(np.float32), strict=True))
+            series |= dict(zip(names, series.pop("shape")[:, None].astype(np.float32), strict=True))
         if "zcr" in self.sets:
-            found["zcr"] = self.crossings.rates()[None]
-        return found
+            series["zcr"] = self.crossings.rates()[None]
+        return series
 
     def _describe(self, frames: np.ndarray, cut_end: bool) -> None:
         number = self.framer.frames - len(frames)
