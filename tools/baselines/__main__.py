@@ -20,7 +20,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
 from musicreclass.runs.find import finished_run
 from musicreclass.runs.folder import Run
-from musicreclass.tasks.find_or_train import check_files
+from musicreclass.tasks.find_or_train import check_files, find_or_train
 from tools.baselines.catalog import Baseline, Catalog
 from tools.baselines.record import collect_results, load_results, save_results
 from tools.baselines.tables import terminal_table, write_tables
@@ -104,7 +104,8 @@ def reproduce(baseline: Baseline, folder: Path, partial: bool, note: str) -> Out
         if run is None:
             print(f"{baseline.name}: seed {seed}", flush=True)
             code, last_line = train(overrides)
-            run = finished_run(settings.with_precision(settings.hardware.precision))
+            if code == 0:  # data that was made just now is only recognised after it is opened
+                run = find_or_train(settings).run
             if run is None:
                 reason = last_line.removeprefix("musicreclass: ") or f"exit code {code}"
                 return Outcome("skipped" if code == 2 else "failed", reason)
