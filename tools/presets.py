@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 from sklearn.model_selection import StratifiedGroupKFold
 
 from musicreclass.classifiers.base import Workspace
@@ -29,7 +28,7 @@ from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.table import TableData
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.features import fma518
+from musicreclass.features.fma518.extraction import extract_file
 from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.tasks.open_data import open_data
 
@@ -101,8 +100,7 @@ def load(table: str) -> Rows:
 
 def clip_features(path: str) -> np.ndarray:
     """The 518 features of one recording."""
-    audio, rate = soundfile.read(path)
-    return fma518.compute(audio, rate)
+    return extract_file(path)
 
 
 def synthetic(rows: int, features: int = 518, classes: int = 16, styles: int = 4) -> Rows:

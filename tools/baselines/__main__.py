@@ -15,7 +15,7 @@ from musicreclass.cli.main import VARIABLES
 from musicreclass.cli.options import Options
 from musicreclass.config.check import train_settings
 from musicreclass.config.messages import nearest
-from musicreclass.config.settings import FeatureParts, TrainSettings
+from musicreclass.config.settings import FeatureSettings, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
 from musicreclass.runs.find import finished_run
@@ -139,7 +139,7 @@ def missing_data(baseline: Baseline, settings: TrainSettings) -> str:
     source = settings.data
     if source.cache is not None:
         source = source.model_copy(update={"cache": "none"})  # only count tracks, decode nothing
-    settings_of_data = settings.model_copy(update={"data": source, "features": FeatureParts()})
+    settings_of_data = settings.model_copy(update={"data": source, "features": FeatureSettings(_target_=None)})
     data = open_data(settings_of_data, resolve_profile(settings.hardware))
     tracks = {split: data.size(split) for split in baseline.sizes}
     scored = [split for split in settings.evaluate if split in baseline.sizes]
