@@ -42,10 +42,12 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 HANGS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from musicreclass.cli import main as cli
 from musicreclass.training.module import GenreModule
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background of a shell
 
 training_step = GenreModule.training_step
 
