@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from musicreclass.data.audio import mp3
+from musicreclass.data.audio.content import id3_size
 
 BLOCK = 3 << 20  # bytes; a multiple of every sample width
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
@@ -60,9 +61,8 @@ def _digest(file: BinaryIO, path: Path) -> str | None:
 def _skip_id3(file: BinaryIO) -> int:
     """The position after the ID3v2 tags at the start of a file, where the file is put."""
     position = 0
-    while len(head := file.read(10)) == 10 and head[:3] == b"ID3":
-        a, b, c, d = head[6:]
-        position += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 0x10 else 0)
+    while size := id3_size(head := file.read(10)):
+        position += size + (10 if head[5] & 0x10 else 0)  # a footer
         file.seek(position)
     file.seek(position)
     return position

@@ -350,7 +350,7 @@ def test_truncated_real_mp3s_are_detected(real_data, tmp_path):
     assert reason(copy) == "truncated"
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="requires ffmpeg: apt install ffmpeg")
 def test_a_playlist_reads_no_other_file(tmp_path):
     write(tmp_path / "x.wav", music(2, 22050, 1), 22050)
     (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile x.wav\n")
