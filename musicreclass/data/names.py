@@ -38,11 +38,6 @@ def folded(name: str) -> str:
     return fixed_point(lambda text: without_blanks(unicodedata.normalize("NFKC", text).casefold()), name)
 
 
-def is_unknown(name: str) -> bool:
-    """Whether a name is a placeholder for an unknown artist or album."""
-    return folded(name) in UNKNOWN_NAMES
-
-
 def artist_key(name: str) -> str | None:
     """The normal form by which artists are compared; None for a placeholder.
 
