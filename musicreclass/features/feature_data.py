@@ -15,7 +15,7 @@ from musicreclass.data.known_datasets import datasets_in
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.errors import DataError
-from musicreclass.features.parts import Part, load_mean
+from musicreclass.features.parts import Part, column_names, joint_fingerprint, load_mean
 from musicreclass.storage.atomic import replacing, write_json
 
 TABLE = "x.npy"
@@ -70,11 +70,7 @@ class FeatureData(TableData):
         texts = list(dict.fromkeys(f"{o['what']} ({o['source']})" for o in overlaps))
         self.protocol = replace(source.protocol, pretraining_overlap=texts)
         self.dropped, self.notes, self.bad_files = source.dropped, source.notes, source.bad_files
-        self.columns = [
-            f"{name}/{column}" if self.is_joined else column
-            for name, part in self.parts.items()
-            for column in part.columns
-        ]
+        self.columns = column_names(self.parts)
         self.row_track = np.arange(len(self.tracks))
         self.x = np.concatenate(tables, axis=1) if self.is_joined else tables[0]
 
@@ -94,9 +90,8 @@ class FeatureData(TableData):
 
     @cached_property
     def encoder_fingerprint(self) -> str:
-        """A hash of what computes the features: encoders with their weights, and the user's code."""
-        fingerprints = [part.fingerprint() for part in self.parts.values()]
-        return hashlib.sha256("\0".join(fingerprints).encode()).hexdigest() if self.is_joined else fingerprints[0]
+        """As `joint_fingerprint` of the parts."""
+        return joint_fingerprint(self.parts)
 
     def load_table(self, part: Part) -> np.ndarray | None:
         """The features of a part, (tracks, D) float32, from the store; missing ones are computed.

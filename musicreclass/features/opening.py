@@ -42,21 +42,32 @@ def with_features(
         provides = " and ".join(source.provides)
         message = f"features: requires recordings, but the data provides {provides}; use features=none"
         raise ConfigError([Problem(message, kind="not_audio_data", key="features")])
-    parts: dict[str, Part] = {}
+    parts = create_parts(settings, profile, code_of)
+    (part, *others) = parts.values()
+    if isinstance(part, EncoderPart) and not others and part.sample_rate != source.sample_rate:
+        remedy = f"features.sample_rate={part.sample_rate}"
+        message = f"data.sample_rate={source.sample_rate}: the encoder requires {part.sample_rate} Hz; set {remedy}"
+        raise ConfigError(
+            [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
+        )
+    return FeatureData(source, parts)
+
+
+def create_parts(settings: FeatureSettings, profile: Profile, code_of: Callable[[str], str]) -> dict[str, Part]:
+    """The sources of features by name; of several, no encoder stays in memory.
+
+    Args:
+        settings, profile, code_of: as in `with_features`.
+    """
     sections = settings.sources()
+    parts: dict[str, Part] = {}
     for key, section in sections.items():
         part = create_part(key, section, profile, code_of(str(section.target)))
         if len(sections) > 1:
             part.key()  # reads the weights
             part.release()
-        elif key == "features" and isinstance(part, EncoderPart) and part.sample_rate != source.sample_rate:
-            remedy = f"features.sample_rate={part.sample_rate}"
-            message = f"data.sample_rate={source.sample_rate}: the encoder requires {part.sample_rate} Hz; set {remedy}"
-            raise ConfigError(
-                [Problem(message, "sample_rate_mismatch", "data.sample_rate", source.sample_rate, suggestion=remedy)]
-            )
         parts[key.rpartition(".")[2]] = part
-    return FeatureData(source, parts)
+    return parts
 
 
 def create_part(key: str, settings: FeatureSettings, profile: Profile, code: str) -> Part:

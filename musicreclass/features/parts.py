@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,6 +54,17 @@ class Part(ABC):
 
     def release(self) -> None:  # noqa: B027 (optional)
         """Free memory until this part is needed again."""
+
+
+def column_names(parts: Mapping[str, Part]) -> list[str]:
+    """The columns of all parts; of several parts, prefixed by the name: `musicnn/embedding_0`."""
+    return [f"{name}/{column}" if len(parts) > 1 else column for name, part in parts.items() for column in part.columns]
+
+
+def joint_fingerprint(parts: Mapping[str, Part]) -> str:
+    """A hash of what computes the features of all parts: encoders with their weights, and the user's code."""
+    fingerprints = [part.fingerprint() for part in parts.values()]
+    return hashlib.sha256("\0".join(fingerprints).encode()).hexdigest() if len(parts) > 1 else fingerprints[0]
 
 
 def vector_file(folder: Path, checksum: str) -> Path:

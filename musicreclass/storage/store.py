@@ -83,6 +83,8 @@ class Store:
         remove(folder)  # a damaged one
         partial = folder.with_name(f"{folder.name}.part")
         partial.mkdir(exist_ok=True)
+        for scratch in partial.rglob(".*.part"):  # of a killed process
+            remove(scratch)
         try:
             build(partial)
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicreclass.config.settings import DataSettings, Settings, TrainSettings
+from musicreclass.config.settings import DataSettings, FeatureSettings, Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
@@ -34,17 +34,33 @@ def open_data(
     source.allow_untrained_classes = isinstance(settings, TrainSettings) and settings.allow_untrained_classes
     if settings.features.target is not None:
         data = with_features(data, settings.features, profile, code_of)
-        if encoder is not None and data.encoder_fingerprint != encoder:
-            keys = [key for key, section in settings.features.sources().items() if section.checkpoint or section.folder]
-            remedy = " or ".join(f"{key}.checkpoint=FILE or {key}.folder=DIR" for key in keys)
-            line = "features: not the encoder that the run was trained with: its weights or its code have changed"
-            line += f"; name the original with {remedy}" if keys else ""
-            raise WeightsError(line, "another_encoder", f"{keys[0]}.checkpoint" if keys else "features")
+        if encoder is not None:
+            check_encoder(settings.features, data.encoder_fingerprint, encoder)
     data.needs = needs
     data.prepare_data()
     data.setup("fit")
     data.incomplete = source.incomplete
     return data
+
+
+def check_encoder(features: FeatureSettings, fingerprint: str, expected: str) -> None:
+    """Make sure that features are computed as those that a model was trained on.
+
+    Args:
+        features: the settings.
+        fingerprint: as `joint_fingerprint` of their parts.
+        expected: that of the training.
+
+    Raises:
+        WeightsError: if they are not.
+    """
+    if fingerprint == expected:
+        return
+    keys = [key for key, section in features.sources().items() if section.checkpoint or section.folder]
+    remedy = " or ".join(f"{key}.checkpoint=FILE or {key}.folder=DIR" for key in keys)
+    line = "features: not the encoder that the run was trained with: its weights or its code have changed"
+    line += f"; name the original with {remedy}" if keys else ""
+    raise WeightsError(line, "another_encoder", f"{keys[0]}.checkpoint" if keys else "features")
 
 
 def code_of(target: str) -> str:

@@ -58,6 +58,19 @@ def test_an_interrupted_build_continues_where_it_stopped(tmp_path, stop_at):
     assert [int(np.load(entry / f"{i}.npy")[0]) for i in range(5)] == [0, 1, 2, 3, 4]
 
 
+def test_a_resumed_build_removes_the_scratch_files_of_a_killed_one(tmp_path):
+    def killed(folder):
+        (folder / "clips").mkdir()
+        (folder / "clips" / ".0.wav.4711.part").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.entry("pieces", KEY, killed)
+    entry = store.entry("pieces", KEY, write_pieces)
+    assert not list(entry.rglob(".*"))
+
+
 @pytest.mark.parametrize("point", ["write", "rename", "entry.json"])
 def test_a_crash_at_any_step_leaves_all_or_nothing(tmp_path, monkeypatch, point):
     store = Store(tmp_path)

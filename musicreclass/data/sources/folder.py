@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,50 +11,40 @@ from typing import Any
 import soundfile
 
 from musicreclass.data.audio.content import ffmpeg_format
-from musicreclass.data.audio.decoding import DECODED
-from musicreclass.data.audio.ffmpeg import CONVERTED
+from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
 from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
 
-SUFFIXES = (*DECODED, *CONVERTED)
-COMPANIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".nfo", ".cue", ".log", ".m3u", ".m3u8", ".pls", ".pdf", ".db", ".ini",
-              ".lrc", ".md", ".json", ".csv", ".xml", ".html", ".sfv", ".md5", ".url")  # fmt: skip  # of recordings; not counted
-
 
 @dataclass
-class _LeftOut:
-    """What a search did not take.
+class _LeftOut(Skipped):
+    """What a search of genre folders skipped.
 
     Attributes:
-        refused: folders that may not be read.
-        suffixes: number of files by their unknown suffix.
         tags: number of files by suffix whose artist tag cannot be read.
         outside: recordings in no genre folder.
         not_utf8: files whose name is not UTF-8.
     """
 
-    refused: list[Path] = field(default_factory=list)
-    suffixes: Counter[str] = field(default_factory=Counter)
     tags: Counter[str] = field(default_factory=Counter)
     outside: int = 0
     not_utf8: int = 0
 
     def dropped(self) -> dict[str, int]:
         """Numbers of files by reason."""
-        names = some([suffix or "none" for suffix, _ in self.suffixes.most_common()], 6)
         counts = {
             "with a name that is not UTF-8": self.not_utf8,
-            f"files with an unknown suffix ({names})": self.suffixes.total(),
+            **self.unknown_suffixes(),
             "in no genre folder": self.outside,
         }
         return {reason: count for reason, count in counts.items() if count}
 
     def notes(self) -> list[str]:
         """Facts about what was not taken, one line each."""
-        lines = [f"the folder {name} may not be read and was skipped" for name in self.refused]
+        lines = self.refusals()
         if self.tags.total():
             names = some([suffix for suffix, count in self.tags.most_common() if count])
             lines.append(f"the artist tag of {self.tags.total()} files cannot be read ({names})")
@@ -189,39 +178,3 @@ def _folder_notes(genres: list[GenreFolder], empty: list[str], numbered: set[Pat
         *(f"the folder {name} contains no recordings" for name in empty),
         *(f"folders whose names differ only in whitespace were merged into one genre: {name}" for name in repeated),
     ]
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file name is UTF-8. Others, from old disks, cannot be written to tables."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def walk(root: Path, left_out: _LeftOut) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders with their recordings, in sorted order. Links to folders are followed, but each folder is visited once.
-
-    Args:
-        root: where to start.
-        left_out: takes the folders that may not be read, and counts files of unknown suffix.
-    """
-    visited: set[tuple[int, int]] = set()
-    pending = [root]
-    while pending:
-        folder = pending.pop()
-        try:
-            stat = folder.stat()
-            if (stat.st_dev, stat.st_ino) in visited:
-                continue
-            visited.add((stat.st_dev, stat.st_ino))
-            entries = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
-            subfolders = {f for f in entries if f.is_dir()}
-        except PermissionError:
-            left_out.refused.append(folder)
-            continue
-        files = [f for f in entries if f not in subfolders]
-        yield folder, [f for f in files if f.suffix.lower() in SUFFIXES]
-        left_out.suffixes.update(s for f in files if (s := f.suffix.lower()) not in (*SUFFIXES, *COMPANIONS))
-        pending += [f for f in reversed(entries) if f in subfolders]
