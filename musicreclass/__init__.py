@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["Run", "__version__", "compare", "evaluate", "load", "train"]
+    from musicreclass.prediction.file_classifier import FileClassifier
+
+__all__ = ["Run", "__version__", "compare", "evaluate", "file_classifier", "load", "predict", "train"]
 
 
 def __dir__() -> list[str]:
@@ -220,6 +222,71 @@ def evaluate(
     if not scored.is_score:
         return {}
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
+
+
+def file_classifier(
+    run: Run | str | Path | Sequence[Run | str | Path],
+    calibrated: bool = True,
+    precision: float | None = None,
+    trust: str | Sequence[str] = (),
+) -> FileClassifier:
+    """Open a finished run to label recordings one by one; `predict` labels many.
+
+    Args:
+        run: the run or its folder; the probabilities of several runs are averaged.
+        calibrated: whether the probabilities are calibrated on the validation tracks.
+        precision: the share of labels that should be right, as on the validation tracks; others become `unknown`.
+        trust: your own modules that the model needs, besides those that `run` trusts.
+
+    Returns:
+        a classifier of files, whose `predict_proba(path)` gives (C,) in the order of its `classes`.
+
+    Raises:
+        UserError: for a run that cannot label recordings, or a precision that it does not reach.
+
+    Example:
+        >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
+        >>> mrc.file_classifier(run).classes[0]
+        'ambient'
+    """
+    from musicreclass.tasks.file_classifier import open_file_classifier
+    from musicreclass.tasks.python_arguments import as_list
+
+    runs = [run] if isinstance(run, (Run, str, Path)) else list(run)
+    trusted = [name for one in runs if isinstance(one, Run) for name in one._trust]
+    folders = [one.folder if isinstance(one, Run) else Path(one) for one in runs]
+    return open_file_classifier(folders, calibrated, precision, trust=(*trusted, *as_list(trust)))
+
+
+def predict(
+    run: Run | str | Path | Sequence[Run | str | Path],
+    paths: str | Path | Sequence[str | Path],
+    calibrated: bool = True,
+    precision: float | None = None,
+    trust: str | Sequence[str] = (),
+) -> pd.DataFrame:
+    """Label recordings. The files are only read.
+
+    Args:
+        run, calibrated, precision, trust: as in `file_classifier`.
+        paths: files, or folders that are searched at any depth.
+
+    Returns:
+        one row per file in the order of `paths`: `path`, `genre` (or `unknown`), `confidence`, `reason` (of `unknown`),
+        `duration` (s), `error` (why a file could not be used), and `p/<class>` for each class.
+
+    Raises:
+        UserError: as `file_classifier`, and for paths that do not exist or contain no recordings.
+
+    Example:
+        >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
+        >>> list(mrc.predict(run, "songs").columns)[:3]  # doctest: +SKIP
+        ['path', 'genre', 'confidence']
+    """
+    from musicreclass.tasks.predict import label_frame
+
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    return label_frame(file_classifier(run, calibrated, precision, trust), [Path(path) for path in given])
 
 
 def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = False) -> pd.DataFrame:

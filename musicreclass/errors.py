@@ -108,15 +108,15 @@ class WeightsError(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user stopped a run with Ctrl-C.
+    """The user stopped a task with Ctrl-C.
 
     Args:
-        resumable: whether a checkpoint of the run exists.
+        outcome: what the same command does, for the message.
     """
 
-    def __init__(self, resumable: bool = False) -> None:
+    def __init__(self, outcome: str = "starts again, since there is no checkpoint yet") -> None:
         super().__init__()
-        self.resumable = resumable
+        self.outcome = outcome
 
 
 class Terminated(Stopped):

@@ -17,6 +17,7 @@ TASKS = (
     "train",
     "prepare",
     "evaluate",
+    "predict",
     "compare",
     "inspect",
     "monitor",
@@ -31,6 +32,7 @@ Reproducible, leak-checked music genre classification.
   train [OVERRIDES] [-m]       train a model, score it, write a run folder; -m sweeps over comma-separated values
   prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
   evaluate RUN [--split test]  score a finished run on another split or on other data
+  predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
   compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once

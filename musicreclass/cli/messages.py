@@ -49,7 +49,6 @@ def report_error(error: Exception) -> int:
 
 def report_stop(error: KeyboardInterrupt) -> int:
     """Print that the task was stopped by Ctrl-C or SIGTERM; return the exit code that shells expect."""
-    resumable = isinstance(error, Stopped) and error.resumable
-    outcome = "resumes from the last checkpoint" if resumable else "starts again, since there is no checkpoint yet"
+    outcome = error.outcome if isinstance(error, Stopped) else "starts again"
     say(f"musicreclass: stopped; the same command {outcome}", error=True)
     return 143 if isinstance(error, Terminated) else 130

@@ -136,15 +136,18 @@ class EncoderPart(Part):
         raise_if_changed(path, version)
         return samples
 
+    def embed(self, windows: torch.Tensor) -> torch.Tensor:
+        """The embeddings of windows on the CPU, (windows, D)."""
+        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+            return torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_per_batch)]).cpu()
+
     def save(self, source: AudioData, tracks: list[tuple[int, torch.Tensor]], folder: Path) -> None:
         """Embed the windows of some tracks, and write the embeddings of each track.
 
         Raises:
             DataError: if embeddings are not finite or have another size than the encoder states.
         """
-        windows = torch.cat([w for _, w in tracks])
-        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
-            vectors = torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_per_batch)]).cpu()
+        vectors = self.embed(torch.cat([w for _, w in tracks]))
         for (row, _), embeddings in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
             if embeddings.shape[1] != len(self.columns) or not embeddings.isfinite().all():
                 raise DataError(

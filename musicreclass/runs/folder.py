@@ -225,8 +225,9 @@ class Run(RunFiles):
             sender = signals[0] if signals else "the user"
             log.info("stopped by %s", sender)
             self._end("interrupted", f"stopped by {sender}")
-            resumable = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
-            raise (Terminated if signals else Stopped)(resumable) from None
+            resumes = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
+            outcome = ("resumes from the last checkpoint",) if resumes else ()
+            raise (Terminated if signals else Stopped)(*outcome) from None
         except TrialPruned as pruned:
             log.info("%s", pruned)
             self._end("pruned", str(pruned))

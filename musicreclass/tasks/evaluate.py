@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ def evaluate(
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
     settings = settings_to_score(run, overrides or [], config_dir)
-    check_targets(folder, settings, trust)
+    features = {"features": settings.features, **settings.features.sources()}
+    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
+    check_targets(folder, targets, trust)
     check_files(settings, is_trained=True)
     profile = use_machine(for_one_process(settings))[1]
     identity = run.identity
@@ -152,14 +155,17 @@ def parts_of(features: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: part for name, part in parts.items() if isinstance(part, dict)} if isinstance(parts, dict) else {}
 
 
-def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...]) -> None:
+def check_targets(folder: Path, targets: Mapping[str, str | None], trust: tuple[str, ...]) -> None:
     """Make sure that a run folder names only this package's sources of tracks and encoders, or those of trusted modules.
+
+    Args:
+        folder: of the run.
+        targets: `_target_` of each section.
+        trust: modules.
 
     Raises:
         RunError: if it names others.
     """
-    features = {"features": settings.features, **settings.features.sources()}
-    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
     for section, target in targets.items():
         if target is None and section == "features":
             continue

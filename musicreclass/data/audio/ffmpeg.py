@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,7 @@ CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,loas,matroska,mov,mp3,mpeg,m
 TIME_LIMIT = 1800.0  # seconds for one file
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
 HANDLED = 255  # exit code of ffmpeg after a signal that it handles
+CONVERSION: ContextVar[tuple[Path, Path] | None] = ContextVar("CONVERSION", default=None)  # see `converted_once`
 OPEN_FILES = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
 
 
@@ -46,6 +48,10 @@ def readable_file(path: Path) -> Iterator[Path]:
         BadAudioError: if ffmpeg is needed and missing, or cannot read the file.
         DataError: if ffmpeg or the temporary folder failed; the file may be good.
     """
+    converted = CONVERSION.get()
+    if converted is not None and converted[0] == path:
+        yield converted[1]
+        return
     missing = _error_without_ffmpeg(path)
     if missing is None:
         yield path
@@ -61,6 +67,21 @@ def readable_file(path: Path) -> Iterator[Path]:
         if decoded < duration - tolerated_loss(duration):
             raise BadAudioError(path, "truncated", f"{decoded:.1f} of {duration:.1f} s")
         yield wav
+
+
+@contextmanager
+def converted_once(path: Path) -> Iterator[None]:
+    """Inside the block, every `readable_file` of this path is the same file, so that it is converted once.
+
+    Raises:
+        BadAudioError, DataError: as `readable_file`.
+    """
+    with readable_file(path) as file:
+        token = CONVERSION.set((path, file))
+        try:
+            yield
+        finally:
+            CONVERSION.reset(token)
 
 
 def _error_without_ffmpeg(path: Path) -> BadAudioError | None:

@@ -1,0 +1,112 @@
+"""`musicreclass predict`: label a folder of recordings with finished runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicreclass.cli.options import Options
+from musicreclass.cli.terminal import say, show
+from musicreclass.errors import UserError
+from musicreclass.runs.folder import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from musicreclass.tasks.predict import Labelled
+
+SHOWN = 5  # errors that are named
+
+
+def main(arguments: list[str]) -> int:
+    """`musicreclass predict RUN [RUN ...] --input DIR_OR_FILES --output genres.csv`."""
+    args = parse(arguments)
+    if not 0 < (args.precision or 0.5) < 1:
+        line = f"--precision {args.precision}: must be between 0 and 1, as 0.9"
+        raise UserError(line, "invalid_value", "precision", args.precision)
+    if args.top_k < 1:
+        raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
+    overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
+    folders = list(dict.fromkeys(Path(text) for text in args.runs if text not in overrides))
+    for folder in folders:
+        Run.open(folder)  # a wrong path is reported before anything heavy is imported
+    from musicreclass.tasks.file_classifier import open_file_classifier
+    from musicreclass.tasks.predict import predict
+
+    trust = tuple(args.trust)
+    classifier = open_file_classifier(folders, not args.uncalibrated, args.precision, args.top_k, trust, overrides)
+    for line in classifier.cautions:
+        say(line, error=True)
+    labelled = predict(classifier, args.input, args.output, args.force)
+    show(genre_table(labelled))
+    for line in facts(labelled):
+        say(line)
+    say(f"{args.output}: {labelled.total} rows")
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = Options(
+        "musicreclass predict",
+        description="Label recordings with finished runs. The files are only read. The same command goes on where a stopped "
+        "one ended, and labels only files that are new or have changed.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN|OVERRIDE",
+        help="run folders, the probabilities of several are averaged; paths.cache=DIR",
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="files, or folders that are searched at any depth",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the table of labels: .csv, .jsonl or .parquet"
+    )
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="classes listed for each file (default: 3)")
+    parser.add_argument(
+        "--precision",
+        type=float,
+        metavar="P",
+        help="label only as many files that a share of P is right on the validation tracks; others are unknown",
+    )
+    parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")
+    parser.add_argument("--force", action="store_true", help="label all files again")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="MODULE", help="a module of your own that a model needs"
+    )
+    return parser.parse_intermixed_args(arguments)
+
+
+def genre_table(labelled: Labelled) -> Table:
+    """How many files of each genre there are."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("genre")
+    table.add_column("files", justify="right")
+    table.add_column("share", justify="right")
+    total = max(1, sum(labelled.genres.values()))
+    for genre, count in labelled.genres.most_common():
+        table.add_row(genre, f"{count:,}", f"{100 * count / total:.1f} %")
+    return table
+
+
+def facts(labelled: Labelled) -> list[str]:
+    """What is worth knowing besides the genres, a line each."""
+    lines = [f"unknown: {count} {reason}" for reason, count in labelled.reasons.most_common()]
+    if labelled.before:
+        lines.append(f"{labelled.before} files had a row that is up to date")
+    lines += labelled.notes
+    if labelled.errors:
+        lines.append(f"{len(labelled.errors)} files could not be used; their rows have the error")
+        lines += [f"  {error}" for error in list(labelled.errors.values())[:SHOWN]]
+    return lines

@@ -1,0 +1,266 @@
+"""From finished run folders to a `FileClassifier`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.classifiers.base import Classifier
+from musicreclass.config.settings import TrainSettings
+from musicreclass.data.crops import EvenCrops
+from musicreclass.errors import RunError
+from musicreclass.evaluation.calibration import apply_temperature, calibrate
+from musicreclass.evaluation.coverage import confidence_threshold
+from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.features.embeddings import EncoderPart
+from musicreclass.features.extractors import ExtractorPart
+from musicreclass.features.fma518.extractor import FMA518
+from musicreclass.features.opening import create_parts
+from musicreclass.features.parts import Part, column_names, joint_fingerprint
+from musicreclass.hardware.machine import cores
+from musicreclass.hardware.profile import Profile
+from musicreclass.prediction.file_classifier import FileClassifier
+from musicreclass.prediction.file_model import FileModel
+from musicreclass.prediction.labels import Decision
+from musicreclass.prediction.readers import CropReader, Embedder, FeatureReader, Reader, WaveformReader
+from musicreclass.runs.folder import TRACKS, Run
+from musicreclass.storage.regular import read_regular
+from musicreclass.storage.store import Store
+from musicreclass.tasks.evaluate import check_targets, settings_to_score
+from musicreclass.tasks.machine import for_one_process, use_machine
+from musicreclass.tasks.open_data import check_encoder, code_of
+
+MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
+
+
+def open_file_classifier(
+    folders: Sequence[Path],
+    calibrated: bool = True,
+    precision: float | None = None,
+    top_k: int = 3,
+    trust: tuple[str, ...] = (),
+    overrides: Sequence[str] = (),
+) -> FileClassifier:
+    """Open one or several finished runs to label recordings.
+
+    Args:
+        folders: of runs with the same classes; the probabilities of several are averaged.
+        calibrated: whether the probabilities are calibrated on the validation tracks.
+        precision: the share of labels that should be right; less confident ones become `unknown`. None labels everything
+            that resembles the training tracks.
+        top_k: classes that a label lists.
+        trust: your own modules that the models need.
+        overrides: `paths.cache=DIR`, or where the weights of encoders are now.
+
+    Raises:
+        RunError: if a run is not finished, cannot be read, or cannot label recordings; if the classes differ; or if no
+            threshold reaches the precision.
+        WeightsError: if the weights of an encoder are missing or have changed.
+    """
+    runs = [Run.open(folder) for folder in folders]
+    opened = [open_models(run, trust, list(overrides)) for run in runs]
+    classes = opened[0][0].classifier.card.classes
+    for run, models in zip(runs, opened, strict=True):
+        check_same_classes(runs[0], run, classes, models[0].classifier.card.classes)
+    combine = mean if len(runs) > 1 or runs[0].combination is None else runs[0].combination.combine
+    valid = validation(runs, classes)
+    temperature = 1.0
+    if calibrated and valid is not None:
+        temperature = float(calibrate(valid)["temperature"])
+    threshold, promise = 0.0, ""
+    if precision is not None:
+        threshold, promise = threshold_for(runs, valid, temperature, precision)
+    models, workers = [model for several in opened for model in several], cores()[0]
+    settings = {"calibrated": calibrated, "temperature": temperature, "threshold": threshold, "top_k": top_k}
+    return FileClassifier(
+        models=models,
+        combine=combine,
+        temperature=temperature,
+        decision=Decision(list(classes), top_k, threshold, promise),
+        cautions=tuple(line for run in runs for line in cautions(run, valid is not None)),
+        signature=signature(runs, settings),
+        workers=workers,
+    )
+
+
+def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[FileModel]:
+    """The fitted model of a run with what it reads; of an ensemble, those of its members.
+
+    Raises:
+        RunError: if the run is not finished, or cannot label recordings.
+        WeightsError: if the weights of an encoder are missing or have changed.
+    """
+    if run.state != "done":
+        state = "failed" if run.state == "failed" else f"is {run.state}"
+        raise RunError(
+            f"{run.folder}: the run {state}; only finished runs label recordings", "unfinished_run", run.folder
+        )
+    if run.members:
+        return [model for member in run.members for model in open_models(member, trust, overrides)]
+    settings = settings_to_score(run, overrides, None)
+    features = {"features": settings.features, **settings.features.sources()}
+    check_targets(run.folder, {key: section.target for key, section in features.items()}, trust)
+    classifier = run.classifier(trust)
+    profile = use_machine(for_one_process(settings))[1]
+    if classifier.card.input == "waveform":
+        return [FileModel(str(run.folder), classifier, [crop_reader(run, settings, classifier)])]
+    parts = feature_parts(run, settings, classifier, profile)
+    store, seconds = Store(Path(settings.paths.cache).expanduser()), min_seconds(settings)
+    readers: list[Reader] = []
+    embedders: dict[str, Embedder] = {}
+    for part in parts.values():
+        key = part.key()
+        if isinstance(part, EncoderPart):
+            readers.append(WaveformReader(key, part.sample_rate, len(part.columns), store, seconds))
+            embedders[key] = Embedder(part, store)
+        else:
+            assert isinstance(part, ExtractorPart)
+            readers.append(FeatureReader(key, part.extractor, store, seconds))
+    return [FileModel(str(run.folder), classifier, readers, embedders)]
+
+
+def feature_parts(run: Run, settings: TrainSettings, classifier: Classifier, profile: Profile) -> dict[str, Part]:
+    """What computes the features that the model of a run was trained on.
+
+    Raises:
+        RunError: if it was trained on a table whose columns cannot be computed from recordings.
+        WeightsError: if the encoder is another one now.
+    """
+    if settings.features.target is None:
+        parts: dict[str, Part] = {"fma518": ExtractorPart(FMA518())}  # features.csv has the same columns
+    else:
+        parts = create_parts(settings.features, profile, code_of)
+        if run.identity.encoder is not None:
+            check_encoder(settings.features, joint_fingerprint(parts), run.identity.encoder)
+    if column_names(parts) != classifier.card.columns:
+        names = ", ".join(classifier.card.columns[:3])
+        line = (
+            f"{run.folder}: was trained on a table ({names}, ...) whose columns cannot be computed from recordings; train on "
+            "recordings, with features=fma518 or an encoder, or on FMA's 518 columns"
+        )
+        raise RunError(line, "no_features", run.folder)
+    return parts
+
+
+def crop_reader(run: Run, settings: TrainSettings, classifier: Classifier) -> CropReader:
+    """Reads crops as the run was scored with."""
+    card = classifier.card
+    crops = EvenCrops(round(card.clip_seconds * card.sample_rate), card.eval_crops, card.eval_crop_position)
+    return CropReader(card.sample_rate, crops, longest_seconds(run), min_seconds(settings))
+
+
+def min_seconds(settings: TrainSettings) -> float:
+    """The length below which the run's data counts a recording as bad."""
+    seconds = settings.data.arguments().get("min_seconds")
+    return float(seconds) if isinstance(seconds, (int, float)) else MIN_SECONDS
+
+
+def longest_seconds(run: Run) -> float:
+    """The length of the longest recording of a run; infinite if unknown."""
+    try:
+        tracks = pd.read_parquet(io.BytesIO(read_regular(run.folder / TRACKS)), columns=["duration"])
+        seconds = float(pd.to_numeric(tracks.duration, errors="coerce").max())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return math.inf
+    return seconds if seconds > 0 else math.inf
+
+
+def check_same_classes(first: Run, run: Run, classes: list[str], others: list[str]) -> None:
+    """Make sure that two runs have the same classes.
+
+    Raises:
+        RunError: if they do not.
+    """
+    different = sorted(set(classes) ^ set(others))
+    if different:
+        line = f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them)"
+        raise RunError(line, "other_classes", run.folder, different)
+
+
+def mean(stack: np.ndarray) -> np.ndarray:
+    """The mean of the probabilities of several models, (m, n, C) to (n, C)."""
+    average: np.ndarray = stack.mean(axis=0)
+    return average
+
+
+def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
+    """The predictions of the validation tracks, averaged over runs that have the same ones; None without."""
+    tables = []
+    for run in runs:
+        if "valid" not in run.metrics:
+            return None
+        tables.append(run.predictions("valid").table.set_index("track_id").sort_index())
+    first = tables[0]
+    if not all(table.index.equals(first.index) and table.target.equals(first.target) for table in tables):
+        return None
+    columns = [PREFIX + name for name in classes]
+    average = sum(table[columns] for table in tables) / len(tables)
+    return Predictions(pd.concat([first[["target", "group"]], average], axis=1).reset_index())
+
+
+def threshold_for(
+    runs: list[Run], valid: Predictions | None, temperature: float, precision: float
+) -> tuple[float, str]:
+    """The lowest confidence of a label, and what it promises.
+
+    Raises:
+        RunError: if there are no validation tracks, or no threshold reaches the precision on them.
+    """
+    folder = runs[0].folder
+    if valid is None:
+        remedy = "all runs need the same validation tracks" if len(runs) > 1 else "the run has no validation scores"
+        raise RunError(f"--precision {precision}: {remedy}, so no threshold can be chosen", "no_validation", folder)
+    columns = [PREFIX + name for name in valid.classes]
+    table = valid.table.copy()
+    table[columns] = apply_temperature(valid.probabilities(), temperature)
+    chosen = confidence_threshold(Predictions(table), precision)
+    if chosen.value is None:
+        line = f"--precision {precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
+        raise RunError(line, "precision_not_reached", folder, precision)
+    return chosen.value, f" (precision {precision})"
+
+
+def cautions(run: Run, is_calibrated: bool) -> list[str]:
+    """What limits the labels of a run, a line each."""
+    protocol = run.metrics.get("protocol") or {}
+    why = "; ".join(protocol.get("why") or [])[:300]
+    lines = []
+    if protocol.get("leaky") == "yes":
+        lines.append(f"its scores are too high, and so are its confidences: training and validation overlap ({why})")
+    elif protocol.get("leaky") != "no":
+        lines.append(f"its scores may be too high, and so may be its confidences: leaks are unknown ({why})")
+    if not is_calibrated:
+        lines.append(
+            "confidences are not calibrated: there are no validation scores; evaluate RUN --split valid computes them"
+        )
+    if any(section.checkpoint == "random" for section in run.settings.weighted().values()):
+        lines.append("its encoder is untrained (checkpoint=random)")
+    if protocol.get("pretraining_overlap"):
+        overlap = "; ".join(protocol["pretraining_overlap"])
+        lines.append(f"its encoder was trained on data that overlaps with the scored tracks ({overlap[:200]})")
+    return [f"{run.folder}: {line}" for line in lines]
+
+
+def signature(runs: list[Run], settings: dict[str, object]) -> str:
+    """A text that is equal only for classifiers that give equal labels."""
+    identities = [
+        [run.identity.signature, run.identity.code, run.identity.encoder, checksums(run.folder / "model")]
+        for run in runs
+    ]
+    content = json.dumps([identities, settings], sort_keys=True)
+    return f"run-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def checksums(model: Path) -> str:
+    """The checksums of the files of a model."""
+    try:
+        return read_regular(model / "SHA256SUMS").decode("utf-8", "replace")
+    except OSError:
+        return ""

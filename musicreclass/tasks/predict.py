@@ -1,0 +1,141 @@
+"""The predict task: label files and folders, into a table that can be continued."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.data.audio.search import SUFFIXES, Skipped, walk
+from musicreclass.data.parallel import show_progress
+from musicreclass.errors import DataError, Stopped, Terminated
+from musicreclass.evaluation.predictions import PREFIX
+from musicreclass.prediction.file_classifier import FileClassifier
+from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.prediction.output import LabelTable, Row
+from musicreclass.runs.signals import stoppable
+
+
+@dataclass
+class Labelled:
+    """What was labelled.
+
+    Attributes:
+        output: the file.
+        total: recordings in the input.
+        before: how many of them had a row that is up to date.
+        genres: number of labels of each genre, `unknown` included.
+        reasons: number of unknown labels by reason, without its figures.
+        errors: files that could not be used, with the reason.
+        notes: facts about the input, one line each.
+    """
+
+    output: Path
+    total: int = 0
+    before: int = 0
+    genres: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def predict(classifier: FileClassifier, inputs: Sequence[Path], output: Path, force: bool = False) -> Labelled:
+    """Label recordings and write a table. Files whose row is up to date are skipped.
+
+    Args:
+        classifier: opened.
+        inputs: files, or folders that are searched at any depth.
+        output: `.csv`, `.jsonl` or `.parquet`.
+        force: label all files again.
+
+    Returns:
+        what the table says of the inputs.
+
+    Raises:
+        UserError: if an input does not exist or contains no recordings, or the table cannot be read or written.
+        Stopped: after Ctrl-C or SIGTERM; the rows that exist were written.
+    """
+    paths, notes = find_recordings(inputs)
+    table = LabelTable(output, classifier.signature, classifier.classes)
+    result = Labelled(output, len(paths), notes=notes)
+    with stoppable() as signals:
+        try:
+            with table.opened():
+                remaining = [path for path in paths if force or not table.is_current(path)]
+                result.before = len(paths) - len(remaining)
+                label_all(classifier, remaining, table)
+        except KeyboardInterrupt:
+            raise (Terminated if signals else Stopped)("goes on with the remaining files") from None
+    for path in paths:
+        count(result, table.rows[str(path)])
+    return result
+
+
+def label_all(classifier: FileClassifier, paths: Sequence[Path], table: LabelTable) -> None:
+    """Label files, and add each row to the table as soon as it is finished."""
+    versions = {str(path): table.version(path) for path in paths}
+    labels = classifier.label(paths)
+    with show_progress(f"labelling {len(paths):,} recordings", len(paths)) as advance, closing(labels):
+        for label in labels:
+            table.add(label, versions[label.path])
+            advance(1)
+
+
+def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFrame:
+    """The labels of recordings as a table, in the order of the inputs; see `musicreclass.predict`."""
+    paths, _ = find_recordings(inputs)
+    with closing(classifier.label(paths)) as labels:
+        by_path = {label.path: label for label in labels}
+    ordered = [by_path[str(path)] for path in paths]
+    columns = ("path", "genre", "confidence", "reason", "duration", "error")
+    table = pd.DataFrame([{name: getattr(label, name) for name in columns} for label in ordered], columns=[*columns])
+    missing = (math.nan,) * len(classifier.classes)
+    probabilities = np.array([label.probabilities or missing for label in ordered])
+    names = [PREFIX + name for name in classifier.classes]
+    table[["confidence", "duration"]] = table[["confidence", "duration"]].astype(float)
+    return pd.concat([table, pd.DataFrame(probabilities, columns=names)], axis=1)
+
+
+def count(result: Labelled, row: Row) -> None:
+    """Add a row to the counts."""
+    if row.get("error"):
+        result.errors[row["path"]] = row["error"]
+        return
+    result.genres[row["genre"]] += 1
+    if row["genre"] == UNKNOWN and row.get("reason"):
+        result.reasons[row["reason"].partition(" (")[0]] += 1
+
+
+def find_recordings(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The recordings of files and folders, as absolute paths, each once, and facts about what was skipped.
+
+    Args:
+        inputs: a file is taken whatever its name; of a folder, those with the suffix of a recording.
+
+    Raises:
+        DataError: if an input does not exist, or there are no recordings.
+    """
+    paths: dict[Path, None] = {}
+    skipped = Skipped()
+    inputs = [Path(os.path.abspath(path.expanduser())) for path in inputs]
+    for path in inputs:
+        if path.is_dir():
+            for _, files in walk(path, skipped):
+                paths |= dict.fromkeys(files)
+        elif os.path.lexists(path):
+            paths[path] = None
+        else:
+            raise DataError(f"--input {path}: no such file or folder", "file_not_found", path)
+    notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
+    if not paths:
+        folders = ", ".join(map(str, inputs))
+        line = f"--input {folders}: contains no recordings ({', '.join(SUFFIXES)})"
+        raise DataError("; ".join([line, *notes]), "no_recordings", folders)
+    return list(paths), [*notes, *skipped.refusals()]
