@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from musicreclass.classifiers.base import Classifier
+    from musicreclass.evaluation.combining import Combination
     from musicreclass.evaluation.predictions import Predictions
 
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
+MEMBERS = "members"  # folder of the runs that an ensemble combines: members/0, members/1, ...
+ENSEMBLE = "ensemble.json"  # in `model`, of an ensemble
 MAX_VALUES = 30_000  # of a configuration; real ones have a few hundred, and thousands of column names at most
 CONFIG_TYPES = {
     "paths": dict,
@@ -156,6 +160,8 @@ class RunFiles:
     @property
     def is_stale(self) -> bool:
         """Whether the code that results depend on has changed since the run began, installed libraries included."""
+        if any(member.is_stale for member in self.members):
+            return True
         identity = self.identity
         config = self.config
         code_differs = identity.code != code_version(config) or has_changed(identity.user_code, config)
@@ -164,12 +170,57 @@ class RunFiles:
     @property
     def lacks_code(self) -> bool:
         """Whether the user's code is not found from here, so that `is_stale` cannot detect a change of it."""
-        return bool(self.identity.user_code) and not user_code(self.config)
+        lacks = bool(self.identity.user_code) and not user_code(self.config)
+        return lacks or any(member.lacks_code for member in self.members)
 
     @property
     def is_selected_on_valid(self) -> bool:
-        """Whether the epoch or round of the model was chosen on the validation tracks, so that their score is optimistic."""
-        return is_selected_on_valid(self.config, self.provenance)
+        """Whether the epoch or round of the model was chosen on the validation tracks, so that their score is optimistic.
+
+        Of an ensemble: that of any member.
+        """
+        by_member = any(member.is_selected_on_valid for member in self.members)
+        return by_member or is_selected_on_valid(self.config, self.provenance)
+
+    @property
+    def combination(self) -> Combination | None:
+        """How an ensemble combines its members; None for an ordinary run.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        path = self.folder / "model" / ENSEMBLE
+        if not os.path.lexists(path):
+            return None
+        from musicreclass.classifiers.model_folder import reading, verify_checksums
+        from musicreclass.evaluation.combining import Combination
+
+        verify_checksums(path.parent)
+        with reading(path):
+            return Combination.from_json(json.loads(read_regular_text(path)))
+
+    @property
+    def members(self) -> list[Self]:
+        """The runs that an ensemble combines, in the order of `combination.members`; empty for an ordinary run.
+
+        Raises:
+            RunError: if one is missing or damaged, is a link, or is an ensemble itself.
+        """
+        combination = self.combination
+        if combination is None:
+            return []
+        folders = [self.folder / MEMBERS / str(k) for k in range(len(combination.members))]
+        for path in (self.folder / MEMBERS, *folders):
+            if path.is_symlink():
+                raise RunError(
+                    f"{path}: is a link; the members of an ensemble are folders inside it", "link_in_run", path
+                )
+        members = [type(self).open(path) for path in folders]
+        for member in members:
+            if os.path.lexists(member.folder / "model" / ENSEMBLE):
+                message = f"{member.folder}: is an ensemble; an ensemble of ensembles is not supported"
+                raise RunError(message, "nested_ensemble", member.folder)
+        return members
 
     def predictions(self, split: str) -> Predictions:
         """The predictions on one split.
@@ -188,8 +239,13 @@ class RunFiles:
             trust: modules of your own that the model may be made from.
 
         Raises:
-            RunError: if the model is missing, damaged, or needs code that is not trusted.
+            RunError: if the model is missing, damaged, or needs code that is not trusted; or if the run is an ensemble.
         """
+        if self.combination is not None:
+            message = (
+                f"{self.folder}: is an ensemble, with a model in each of its folders {MEMBERS}/0, {MEMBERS}/1, ..."
+            )
+            raise RunError(message, "ensemble", self.folder)
         from musicreclass.classifiers.factory import load
 
         return load(self.folder / "model", trust)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from musicreclass.config.auto import resolve_auto
 from musicreclass.config.settings import TrainSettings
-from musicreclass.runs.files import unreadable
+from musicreclass.runs.files import MEMBERS, unreadable
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import remembered_data, run_folder, signature
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """The run in a folder, or the runs below it. Those of a sweep's list may be missing; their state is `absent`.
+    """The run in a folder, or the runs below it, without the members of ensembles.
+
+    Those of a sweep's list may be missing; their state is `absent`.
 
     Raises:
         RunError: if the folder does not exist, or the list of a sweep's runs cannot be read.
@@ -31,7 +33,8 @@ def find_runs(folder: Path) -> list[Run]:
         is_link = folder.resolve() != Path(os.path.abspath(folder))  # .. then leads elsewhere
         parent = folder.resolve() if is_link else folder
         return [Run(Path(os.path.normpath(parent / path))) for path in paths]
-    runs = [Run(file.parent) for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    visible = [file.parent for file in sorted(folder.rglob("status.json")) if not is_hidden(file.relative_to(folder))]
+    runs = [Run(path) for path in visible if not is_member(path)]
     if not runs:  # a folder of sweeps, with runs that are elsewhere
         sweeps = sorted(file.parent for file in folder.rglob("runs.csv") if file.parent != folder)
         runs = list({run.folder: run for sweep in sweeps for run in find_runs(sweep)}.values())
@@ -62,3 +65,8 @@ def finished_run(settings: TrainSettings) -> Run | None:
 def is_hidden(path: Path) -> bool:
     """Whether any part of a path starts with a dot."""
     return any(part.startswith(".") for part in path.parts)
+
+
+def is_member(folder: Path) -> bool:
+    """Whether a run folder is inside that of an ensemble."""
+    return folder.parent.name == MEMBERS and (folder.parent.parent / "status.json").is_file()

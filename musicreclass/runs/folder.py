@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Stopped, Terminated, TrialPruned, UserError, notices
-from musicreclass.runs.files import FORMAT, STATES, RunFiles
+from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import remove, replacing, write_json, write_text
@@ -45,6 +45,7 @@ RESULTS = (
     "predictions",
     "model",
     "figures",
+    MEMBERS,
 )  # written when training ends
 PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
 CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
