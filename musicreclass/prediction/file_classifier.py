@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from musicreclass.config.messages import brief
-from musicreclass.config.working_directory import allow_import
-from musicreclass.data.audio import decoding
-from musicreclass.data.audio.ffmpeg import converted_once
-from musicreclass.data.audio.header import REMEDIES, BadAudioError
 from musicreclass.errors import DataError, UserError
 from musicreclass.evaluation.calibration import apply_temperature
-from musicreclass.features.extractors import limit_blas
 from musicreclass.prediction.file_model import FileModel
 from musicreclass.prediction.labels import Decision, Label, bad_file, most_say
-from musicreclass.prediction.readers import FeatureReader, Reader
-from musicreclass.storage.versions import FileVersion, raise_if_changed
+from musicreclass.prediction.readers import Reader
+from musicreclass.prediction.reading import Reading, read_all
 
 BATCH = 8  # recordings per call of a model, at most
 BATCH_SECONDS = 2.0  # after which a smaller batch is labelled
-AHEAD = 2  # recordings per worker that are read ahead of the models
-MILLISECONDS = 1000  # per second: the rate at which durations are rounded
-FEW = 24  # recordings that are read by threads: processes take seconds to start
-
-
-@dataclass
-class Reading:
-    """What was read of a recording.
-
-    Attributes:
-        path: of the file.
-        values: by the key of the reader; empty after an error.
-        duration, seconds, error: as in `Label`.
-    """
-
-    path: Path
-    values: dict[str, Any]
-    duration: float | None
-    seconds: float
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +73,7 @@ class FileClassifier:
         """
         batch: list[Reading] = []
         began = time.monotonic()
-        with closing(self.read(paths)) as readings:
+        with closing(read_all(list(self.readers.values()), paths, self.workers)) as readings:
             for reading in readings:
                 if reading.error:
                     yield bad_file(str(reading.path), reading.error, reading.seconds)
@@ -151,74 +122,3 @@ class FileClassifier:
             reasons.append(model.unlike(inputs))
         probability = apply_temperature(self.combine(np.stack(stack)), self.temperature)
         return probability, [most_say(of_one) for of_one in zip(*reasons, strict=True)]
-
-    def read(self, paths: Sequence[Path]) -> Iterator[Reading]:
-        """Read recordings in parallel, in order of completion; at most `AHEAD` per worker wait to be labelled."""
-        readers = list(self.readers.values())
-        with self.pool(readers, len(paths)) as (pool, call):
-            pending: set[Future[Reading]] = set()
-            try:
-                for path in paths:
-                    pending.add(pool.submit(*call, path))
-                    if len(pending) >= AHEAD * self.workers:
-                        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                        yield from (future.result() for future in finished)
-                while pending:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-            finally:
-                for future in pending:
-                    future.cancel()
-
-    @contextmanager
-    def pool(self, readers: list[Reader], count: int) -> Iterator[tuple[Executor, tuple[Any, ...]]]:
-        """Threads or processes that read, and what they call with a path; extractors use processes if that pays."""
-        extractors = [reader.extractor for reader in readers if isinstance(reader, FeatureReader)]
-        if not extractors or count <= FEW or self.workers == 1:
-            with ThreadPoolExecutor(self.workers, thread_name_prefix="read") as threads:
-                yield threads, (read_file, readers)
-            return
-        from joblib.externals.loky import get_reusable_executor
-
-        modules = tuple({type(extractor).__module__ for extractor in extractors})
-        processes = get_reusable_executor(self.workers)
-        try:
-            yield processes, (read_file_in_process, pickle.dumps(readers), modules)
-        finally:
-            processes.shutdown(kill_workers=True)
-
-
-def read_file(readers: Sequence[Reader], path: Path) -> Reading:
-    """Read a recording; what is wrong with the file becomes the error of the reading."""
-    started, version = time.monotonic(), FileVersion.of(path)
-    values: dict[str, Any] = {}
-    try:
-        with converted_once(path):
-            duration = decoding.probe(path, MILLISECONDS) / MILLISECONDS
-            for reader in readers:
-                values[reader.key] = reader.read(path)
-        raise_if_changed(path, version, change_time=False)
-    except BadAudioError as error:
-        remedy = "" if error.detail else REMEDIES.get(error.reason, "")
-        message = f"{error}; {remedy}" if remedy else str(error)
-        return Reading(path, {}, None, time.monotonic() - started, message)
-    except UserError as error:
-        return Reading(path, {}, None, time.monotonic() - started, str(error))
-    except Exception as error:
-        message = f"{path}: cannot be read ({type(error).__name__}: {brief(error)})"
-        return Reading(path, {}, None, time.monotonic() - started, message)
-    return Reading(path, values, duration, time.monotonic() - started)
-
-
-@cache
-def unpickled(readers: bytes, modules: tuple[str, ...]) -> list[Reader]:
-    """Readers in another process, also those whose extractor is of a module in the working directory."""
-    for module in modules:
-        allow_import(module.partition(".")[0])
-    return pickle.loads(readers)  # type: ignore[no-any-return]
-
-
-def read_file_in_process(readers: bytes, modules: tuple[str, ...], path: Path) -> Reading:
-    """As `read_file`, in a process that does nothing else."""
-    limit_blas()
-    return read_file(unpickled(readers, modules), path)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from musicreclass.classifiers.base import Classifier
+from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.prediction.readers import Embedder, Reader
+
+
+class Labeller(Protocol):
+    """What labels arrays: a `Classifier`, or `TagClassifier`.
+
+    Attributes:
+        card: what it reads, and its classes.
+    """
+
+    card: ModelCard
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Class probabilities, (n, C)."""
+
+    def unlike(self, x: np.ndarray) -> list[str | None]:
+        """Why each input cannot be labelled; None if it can."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +34,13 @@ class FileModel:
 
     Attributes:
         name: for messages.
-        classifier: fitted.
+        classifier: fitted, or a mapping of tags.
         readers: what it reads; several for joined features.
         embedders: by the key of the reader, of encoders.
     """
 
     name: str
-    classifier: Classifier
+    classifier: Labeller
     readers: Sequence[Reader]
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
 

@@ -25,6 +25,9 @@ MAX_CROPS_SECONDS = 900.0  # of crops of one recording, evenly spaced over all o
 LONGER = 1.05  # times the longest training recording, above which a recording gets more crops
 
 
+Shared = dict[Any, Any]
+
+
 class Reader(ABC):
     """Reads of a recording what a model needs; can be sent to another process.
 
@@ -35,8 +38,12 @@ class Reader(ABC):
     key: str
 
     @abstractmethod
-    def read(self, path: Path) -> Any:
+    def read(self, path: Path, shared: Shared) -> Any:
         """Read a recording.
+
+        Args:
+            path: of the file.
+            shared: what readers of this file have computed, so that others need not.
 
         Raises:
             BadAudioError: if it cannot be used.
@@ -74,7 +81,7 @@ class CropReader(Reader):
         limit = int(MAX_CROPS_SECONDS * self.sample_rate / self.crops.n)
         return max(self.crops.count, min(math.ceil(self.crops.count * ratio), limit))
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path, shared: Shared) -> np.ndarray:
         """See `Reader`; the recording is decoded in blocks, so that memory does not grow with its length."""
         length, n = decoding.probe(path, self.sample_rate), self.crops.n
         if length < self.min_seconds * self.sample_rate:
@@ -105,9 +112,9 @@ class FeatureReader(Reader):
     store: Store
     min_seconds: float = 1.0
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path, shared: Shared) -> np.ndarray:
         """See `Reader`."""
-        stored, checksum = stored_vector(self.store, self.key, path, len(self.extractor.columns))
+        stored, checksum = stored_vector(self.store, self.key, path, len(self.extractor.columns), shared)
         if stored is not None:
             return stored
         vector = np.asarray(self.extractor.extract(path), np.float32)
@@ -135,12 +142,14 @@ class WaveformReader(Reader):
     store: Store
     min_seconds: float = 1.0
 
-    def read(self, path: Path) -> tuple[str, np.ndarray]:
+    def read(self, path: Path, shared: Shared) -> tuple[str, np.ndarray]:
         """The SHA-256 of the file; and its embedding, float32, or its samples, int16."""
-        stored, checksum = stored_vector(self.store, self.key, path, self.columns)
+        stored, checksum = stored_vector(self.store, self.key, path, self.columns, shared)
         if stored is not None:
             return checksum, stored
-        samples = decoding.decode(path, self.sample_rate)
+        if self.sample_rate not in shared:
+            shared[self.sample_rate] = decoding.decode(path, self.sample_rate)
+        samples = shared[self.sample_rate]
         if len(samples) < self.min_seconds * self.sample_rate:
             raise BadAudioError(path, "too short", f"{len(samples) / self.sample_rate:.2f} s")
         return checksum, samples
@@ -179,14 +188,18 @@ class Embedder:
         return mean
 
 
-def stored_vector(store: Store, key: str, path: Path, columns: int) -> tuple[np.ndarray | None, str]:
+def stored_vector(
+    store: Store, key: str, path: Path, columns: int, shared: Shared
+) -> tuple[np.ndarray | None, str]:
     """The vector of a recording, None if the store lacks it; and the SHA-256 of the file.
 
     Raises:
         BadAudioError: if the file cannot be read.
     """
     try:
-        checksum = sha256(path) if path.is_file() else ""
+        if "checksum" not in shared:
+            shared["checksum"] = sha256(path) if path.is_file() else ""
+        checksum = shared["checksum"]
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
     return (load_mean(store.root / "vectors" / key, checksum, columns) if checksum else None), checksum
