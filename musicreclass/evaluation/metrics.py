@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from musicreclass.evaluation.bootstrap import bootstrap_interval
+from musicreclass.evaluation.calibration import calibration_error, log_loss
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.predictions import Predictions
-
-CONFIDENCE_BINS = 15  # of the calibration error
 
 
 def score(predictions: Predictions) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def score(predictions: Predictions) -> dict[str, Any]:
         "absent_classes": [name for name, n in zip(predictions.classes, support, strict=True) if not n],
         "weighted_f1": float(np.average(per_class["f1"], weights=support)),
         "top3_accuracy": float(np.mean((ranked[:, :3] == y_true[:, None]).any(axis=1))),
-        "log_loss": float(-np.log(np.clip(probability[np.arange(len(y_true)), y_true], 1e-15, 1)).mean()),
+        "log_loss": log_loss(probability, y_true),
         "ece": calibration_error(probability.max(axis=1), y_true == y_pred),
         "n": len(y_true),
         "ci95_over": intervals["over"],
@@ -53,15 +52,6 @@ def score(predictions: Predictions) -> dict[str, Any]:
             for i, name in enumerate(predictions.classes)
         },
     }
-
-
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Expected calibration error: mean difference between confidence and accuracy over equal-width bins of confidence."""
-    bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-    count = np.bincount(bins, minlength=CONFIDENCE_BINS)
-    confidence_sum = np.bincount(bins, confidence, CONFIDENCE_BINS)
-    gap = confidence_sum - np.bincount(bins, correct.astype(float), CONFIDENCE_BINS)
-    return float(np.abs(gap).sum() / count.sum())
 
 
 def most_confused(confusion: np.ndarray, names: list[str], limit: int = 5) -> list[tuple[str, str, int, int]]:

@@ -82,6 +82,8 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
         if split in scored:
             selected = split == "valid" and run.is_selected_on_valid
             parts += split_parts(f"{split} (selected)" if selected else split, scored[split])
+            if split == "valid" and "calibration" in metrics:
+                parts.append(Text(calibration_line(metrics["calibration"])))
             protocol = scored[split].get("protocol", protocol)
     parts.append(Text.from_markup(protocol_lines(protocol)))
     if own_split:
@@ -127,6 +129,12 @@ def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
         confusions = "; ".join(f"{true} as {pred} {n} of {total}" for true, pred, n, total in scores["most_confused"])
         parts.append(Text(f"most confused: {confusions}\n"))
     return parts
+
+
+def calibration_line(calibration: dict[str, Any]) -> str:
+    """How far confidences are from accuracies, before and after the temperature is applied."""
+    before, after = (f"{100 * calibration[f'ece_{when}']:.1f}" for when in ("before", "after"))
+    return f"calibration error {before} %, {after} % with temperature {calibration['temperature']:.2f}\n"
 
 
 def training_parts(run: Run) -> list[RenderableType]:

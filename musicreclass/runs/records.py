@@ -56,6 +56,19 @@ class Scores(Record):
     protocol: Protocol | None = None
 
 
+class Calibration(Record):
+    """The temperature of a model, fitted on its validation tracks, and what it achieves."""
+
+    temperature: Annotated[float, Ge(0.01), Le(1000)]
+    ece_before: float
+    ece_after: float
+    log_loss_before: float
+    log_loss_after: float
+    n: int
+    folds: int
+    over: str
+
+
 class Metrics(Record):
     """metrics.json."""
 
@@ -64,6 +77,7 @@ class Metrics(Record):
     test: Scores | None = None
     elsewhere: dict[str, Scores] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
+    calibration: Calibration | None = None
     protocol: Protocol | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from musicreclass.classifiers.base import Classifier
     from musicreclass.data.tracks import TrackData
     from musicreclass.evaluation.predictions import Predictions
+
+log = logging.getLogger("musicreclass")
 
 
 def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, outputs: Path | None = None) -> Figure:
@@ -31,8 +34,22 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, o
     """
     scores, figure = score_predictions(run, classifier, data, split, split, outputs)
     metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
+    if split == "valid":
+        metrics |= calibration_of(run)
     run.write("metrics.json", metrics)
     return figure
+
+
+def calibration_of(run: Run) -> dict[str, Any]:
+    """`calibration` of metrics.json, from the validation predictions; empty, with a line in run.log, if tracks are too few."""
+    from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
+
+    predictions = run.predictions("valid")
+    calibration = calibrate(predictions)
+    if calibration is None:
+        log.info("calibration: none: %s", why_uncalibrated(predictions))
+        return {}
+    return {"calibration": calibration}
 
 
 def score_predictions(

@@ -12,8 +12,9 @@ from sklearn import metrics as sklearn_metrics
 
 from musicreclass.data.tracks import make_tracks
 from musicreclass.evaluation.bootstrap import Clusters, bootstrap_interval, corrected_interval
+from musicreclass.evaluation.calibration import calibration_error
 from musicreclass.evaluation.intervals import Sample
-from musicreclass.evaluation.metrics import calibration_error, score
+from musicreclass.evaluation.metrics import score
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.report.summary import split_parts
 
