@@ -14,6 +14,7 @@ from musicreclass.runs.folder import Run
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from musicreclass.prediction.file_classifier import FileClassifier
     from musicreclass.tasks.predict import Labelled
 
 SHOWN = 5  # errors that are named
@@ -28,14 +29,10 @@ def main(arguments: list[str]) -> int:
     if args.top_k < 1:
         raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
-    folders = list(dict.fromkeys(Path(text) for text in args.runs if text not in overrides))
-    for folder in folders:
-        Run.open(folder)  # a wrong path is reported before anything heavy is imported
-    from musicreclass.tasks.file_classifier import open_file_classifier
+    names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
+    classifier = open_classifier(names, overrides, args)
     from musicreclass.tasks.predict import predict
 
-    trust = tuple(args.trust)
-    classifier = open_file_classifier(folders, not args.uncalibrated, args.precision, args.top_k, trust, overrides)
     for line in classifier.cautions:
         say(line, error=True)
     labelled = predict(classifier, args.input, args.output, args.force)
@@ -44,6 +41,30 @@ def main(arguments: list[str]) -> int:
         say(line)
     say(f"{args.output}: {labelled.total} rows")
     return 0
+
+
+def open_classifier(names: list[str], overrides: list[str], args: argparse.Namespace) -> FileClassifier:
+    """The runs, or the tagger, that the command line names.
+
+    Raises:
+        UserError: if they cannot be used.
+    """
+    if len(names) == 1 and not Path(names[0]).exists():
+        from musicreclass.tasks.tagger import open_tagger, tagger_names
+
+        if names[0] in tagger_names(args.config_dir):
+            if args.precision is not None:
+                line = f"--precision: {names[0]} has no validation tracks, so no threshold can be chosen; use a run"
+                raise UserError(line, "no_validation", "precision")
+            return open_tagger(names[0], args.top_k, overrides, args.config_dir)
+    folders = [Path(name) for name in names]
+    for folder in folders:
+        Run.open(folder)  # a wrong path is reported before anything heavy is imported
+    from musicreclass.tasks.file_classifier import open_file_classifier
+
+    return open_file_classifier(
+        folders, not args.uncalibrated, args.precision, args.top_k, tuple(args.trust), overrides
+    )
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -57,7 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "runs",
         nargs="+",
         metavar="RUN|OVERRIDE",
-        help="run folders, the probabilities of several are averaged; paths.cache=DIR",
+        help="run folders, the probabilities of several are averaged; or musicnn, which needs no training; paths.cache=DIR",
     )
     parser.add_argument(
         "--input",
@@ -77,6 +98,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="P",
         help="label only as many files that a share of P is right on the validation tracks; others are unknown",
     )
+    parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
     parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")
     parser.add_argument("--force", action="store_true", help="label all files again")
     parser.add_argument(

@@ -188,9 +188,7 @@ class Embedder:
         return mean
 
 
-def stored_vector(
-    store: Store, key: str, path: Path, columns: int, shared: Shared
-) -> tuple[np.ndarray | None, str]:
+def stored_vector(store: Store, key: str, path: Path, columns: int, shared: Shared) -> tuple[np.ndarray | None, str]:
     """The vector of a recording, None if the store lacks it; and the SHA-256 of the file.
 
     Raises:

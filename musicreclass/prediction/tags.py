@@ -46,4 +46,6 @@ class TagClassifier:
     def unlike(self, x: np.ndarray) -> list[str | None]:
         """Why a recording has no genre: none of the tags is probable."""
         best = self.highest(x).max(axis=1)
-        return [None if value >= self.floor else f"no tag of a genre is probable (highest {value:.2f})" for value in best]
+        return [
+            None if value >= self.floor else f"no tag of a genre is probable (highest {value:.2f})" for value in best
+        ]
