@@ -10,7 +10,7 @@ import csv
 import errno
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -149,15 +149,26 @@ def read_table(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        rows = READERS[path.suffix.lower()](path)
+        return READERS[path.suffix.lower()](path)
     except (ValueError, csv.Error, OSError, TypeError, AttributeError) as error:
-        line = f"{path}: exists and cannot be read as a table of labels; choose another file with --output"
+        reason = f" ({error})" if isinstance(error, MissingColumnError) else ""
+        line = f"{path}: exists and is no table of labels{reason}; choose another file with --output"
         raise DataError(line, "foreign_output", path) from error
-    missing = [name for name in REQUIRED if any(name not in row for row in rows[:1])]
+
+
+class MissingColumnError(ValueError):
+    """A table lacks a column that every table of labels has."""
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Make sure that a table has the columns of a table of labels.
+
+    Raises:
+        MissingColumnError: for the first one that is missing.
+    """
+    missing = [name for name in REQUIRED if name not in names]
     if missing:
-        line = f"{path}: exists and is no table of labels (no column {missing[0]}); choose another file with --output"
-        raise DataError(line, "foreign_output", path, missing)
-    return rows
+        raise MissingColumnError(f"no column {missing[0]}")
 
 
 def read_journal(path: Path) -> list[Row]:
@@ -184,7 +195,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
     top = sorted((n for n in names if n.startswith(("genre_", "confidence_"))), key=lambda n: int(n.rpartition("_")[2]))
     fields = [*FIELDS[:3], *top, *FIELDS[3:], *VERSION]
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, [*fields, *(n for n in names if n not in fields)], lineterminator="\n")
+        writer = csv.DictWriter(file, [*fields, *(n for n in names if n not in fields)])
         writer.writeheader()
         writer.writerows(flat)
 
@@ -201,7 +212,9 @@ def pairs(row: Row) -> Row:
 def read_csv(path: Path) -> list[Row]:
     """Read what `write_csv` wrote, also after a spreadsheet has saved it."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        return [from_csv(row) for row in csv.DictReader(file)]
+        reader = csv.DictReader(file)
+        check_columns(reader.fieldnames or REQUIRED)
+        return [from_csv(row) for row in reader]
 
 
 def from_csv(fields: dict[str, str]) -> Row:
@@ -239,6 +252,8 @@ def read_jsonl(path: Path) -> list[Row]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is no object")
+    for row in rows:
+        check_columns(row)
     return rows
 
 
@@ -257,6 +272,7 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
 def read_parquet(path: Path) -> list[Row]:
     """Read what `write_parquet` wrote."""
     frame = pd.read_parquet(path).astype(object)
+    check_columns(frame.columns)
     rows: list[Row] = []
     for fields in frame.where(frame.notna(), None).to_dict("records"):
         chances = {str(k)[2:]: fields.pop(k) for k in [*fields] if str(k).startswith("p/")}

@@ -1,0 +1,211 @@
+"""The table of labels: the same rows in each format, whatever the names, and none is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicreclass.errors import DataError, UserError
+from musicreclass.prediction.labels import Decision, bad_file
+from musicreclass.prediction.output import FORMATS, LabelTable, read_table
+
+CLASSES = ["blues", "jazz", "rock"]
+DECISION = Decision(CLASSES, top_k=2, threshold=0.5)
+names = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+def label(path: Path | str, probability=(0.2, 0.7, 0.1), unlike=None):
+    return DECISION.label(str(path), np.array(probability), unlike, 30.0, 0.123)
+
+
+def table_at(path: Path, run: str = "run-1") -> LabelTable:
+    return LabelTable(path, run, CLASSES)
+
+
+def fill(path: Path, songs: list[Path], run: str = "run-1") -> None:
+    table = table_at(path, run)
+    with table.opened():
+        for song in songs:
+            table.add(label(song), table.version(song))
+
+
+@pytest.fixture
+def songs(tmp_path):
+    files = [tmp_path / name for name in ("b.wav", "a\n1.wav", "周杰伦 - 晴天.mp3", "A.wav", 'x,"y".wav')]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes(number + 1))
+    return files
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_each_format_reads_back_what_it_wrote(tmp_path, songs, suffix):
+    path = tmp_path / "out" / f"genres{suffix}"
+    fill(path, songs)
+    table = table_at(path)
+    with table.opened():
+        assert list(table.rows) == sorted(map(str, songs))
+        assert all(table.is_current(song) for song in songs)
+        row = table.rows[str(songs[2])]
+        assert (row["genre"], row["confidence"], row["duration"], row["error"]) == ("jazz", 0.7, 30.0, "")
+        assert row["top_predictions"] == [{"genre": "jazz", "confidence": 0.7}, {"genre": "blues", "confidence": 0.2}]
+        if suffix == ".parquet":
+            assert row["probabilities"] == pytest.approx({"blues": 0.2, "jazz": 0.7, "rock": 0.1})
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@given(name=names, reason=names, error=st.one_of(st.just(""), names))
+def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error):
+    path = tmp_path_factory.mktemp("out") / f"genres{suffix}"
+    table = table_at(path)
+    with table.opened():
+        table.add(bad_file(f"/m/{name}", error, 0.1) if error else label(f"/m/{name}", unlike=reason), table.version(path))
+    (row,) = read_rows(path)
+    assert (row["path"], row["error"]) == (f"/m/{name}", error)
+    assert error or row["reason"] == reason
+
+
+def read_rows(path: Path) -> list[dict]:
+    table = LabelTable(path, "", CLASSES)
+    from musicreclass.prediction.output import READERS
+
+    return READERS[table.path.suffix](path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_name_that_is_not_utf8_is_kept(tmp_path, suffix):
+    path, name = tmp_path / f"genres{suffix}", b"/m/caf\xe9.wav".decode("utf-8", "surrogateescape")
+    fill(path, [Path(name)])
+    assert read_rows(path)[0]["path"] == name
+
+
+def test_a_changed_file_another_run_and_an_error_are_labelled_again(tmp_path, songs):
+    path = tmp_path / "genres.csv"
+    fill(path, songs)
+    table = table_at(path)
+    with table.opened():
+        table.add(bad_file(str(songs[1]), "not audio", 0.1), table.version(songs[1]))
+    songs[0].write_bytes(b"changed")
+    table, other = table_at(path), table_at(path, "run-2")
+    with table.opened():
+        assert [table.is_current(song) for song in songs] == [False, False, True, True, True]
+    with other.opened():
+        assert not any(other.is_current(song) for song in songs)
+
+
+def test_rows_of_other_files_and_columns_of_the_user_are_kept(tmp_path, songs):
+    path = tmp_path / "genres.csv"
+    fill(path, songs[:2])
+    frame = pd.read_csv(path).assign(mood="calm")
+    frame.to_csv(path, index=False)
+    fill(path, songs[2:])
+    table = table_at(path)
+    with table.opened():
+        table.add(label(songs[0], (0.9, 0.1, 0.0)), table.version(songs[0]))
+    rows = {row["path"]: row for row in csv.DictReader(path.open(newline=""))}
+    assert len(rows) == 5
+    assert (rows[str(songs[0])]["genre"], rows[str(songs[0])]["mood"]) == ("blues", "calm")
+    assert rows[str(songs[3])]["mood"] == ""
+
+
+def test_a_spreadsheet_may_save_the_table(tmp_path, songs):
+    """With a byte order mark, and numbers written as decimals."""
+    path = tmp_path / "genres.csv"
+    fill(path, songs)
+    frame = pd.read_csv(path, keep_default_na=False)
+    frame["size"] = frame["size"].astype(float)
+    frame.to_csv(path, index=False, encoding="utf-8-sig")
+    table = table_at(path)
+    with table.opened():
+        assert all(table.is_current(song) for song in songs)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_of_a_killed_process_are_read_from_the_journal(tmp_path, songs, suffix):
+    path = tmp_path / f"genres{suffix}"
+    fill(path, songs[:1])
+    table = table_at(path)
+    manager = table.opened()
+    manager.__enter__()
+    table.add(label(songs[1]), table.version(songs[1]))
+    table.add(label(songs[2]), table.version(songs[2]))
+    journal = tmp_path / f".genres{suffix}.rows"
+    content = journal.read_bytes()
+    manager.__exit__(None, None, None)
+    fill(path, songs[:1])
+    path.unlink()
+    fill(path, songs[:1])
+    journal.write_bytes(content[:-20])  # the last line was cut short
+    (tmp_path / f".genres{suffix}.4711.part").write_bytes(b"half")
+    again = table_at(path)
+    with again.opened():
+        assert [again.is_current(song) for song in songs[:3]] == [True, True, False]
+    assert {p.name for p in tmp_path.iterdir() if "genres" in p.name} == {path.name}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("genres.csv", b"a,b\n1,2\n"),
+        ("genres.csv", b"\x00\xff\xfe"),
+        ("genres.jsonl", b"[1, 2]\n"),
+        ("genres.jsonl", b"{}\n"),
+        ("genres.parquet", b"PAR1"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_replaced(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught, table_at(path).opened():
+        pass
+    assert caught.value.kind == "foreign_output"
+    assert path.read_bytes() == content
+
+
+def test_another_suffix_is_rejected(tmp_path):
+    with pytest.raises(UserError) as caught:
+        table_at(tmp_path / "genres.xlsx")
+    assert caught.value.key == "output"
+
+
+def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path, songs, monkeypatch):
+    path = tmp_path / "genres.csv"
+    fill(path, songs[:1])
+    before = path.read_bytes()
+    table = table_at(path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError) as caught, table.opened():
+        table.add(label(songs[1]), table.version(songs[1]))
+        monkeypatch.setitem(__import__("musicreclass.prediction.output", fromlist=["WRITERS"]).WRITERS, ".csv", full)
+    assert caught.value.kind == "no_space"
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    fill(path, [])
+    assert {row["path"] for row in read_table(path)} == {str(songs[0]), str(songs[1])}
+
+
+def test_lines_of_json_have_the_documented_fields(tmp_path, songs):
+    path = tmp_path / "genres.jsonl"
+    fill(path, songs[:1])
+    (line,) = path.read_text().splitlines()
+    row = json.loads(line)
+    assert list(row)[:8] == [
+        "path", "genre", "confidence", "top_predictions", "reason", "duration", "processing_time", "error",
+    ]  # fmt: skip
+
+
+def test_a_label_abstains_below_the_threshold_and_where_the_recording_is_unlike():
+    assert label("x", (0.4, 0.35, 0.25)).genre == "unknown"
+    assert label("x", (0.4, 0.35, 0.25)).reason.startswith("confidence below 0.5")
+    assert label("x", unlike="silent").genre == "unknown"
+    assert label("x", unlike="silent").top[0] == ("jazz", 0.7)
