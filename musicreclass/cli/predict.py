@@ -28,6 +28,11 @@ def main(arguments: list[str]) -> int:
         raise UserError(line, "invalid_value", "precision", args.precision)
     if args.top_k < 1:
         raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
+    from musicreclass.prediction.output import check_suffix
+    from musicreclass.tasks.predict import find_recordings
+
+    check_suffix(args.output)
+    paths, notes = find_recordings(args.input)
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
     names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
     classifier = open_classifier(names, overrides, args)
@@ -35,9 +40,9 @@ def main(arguments: list[str]) -> int:
 
     for line in classifier.cautions:
         say(line, error=True)
-    labelled = predict(classifier, args.input, args.output, args.force)
+    labelled = predict(classifier, paths, args.output, args.force)
     show(genre_table(labelled))
-    for line in facts(labelled):
+    for line in [*facts(labelled), *notes]:
         say(line)
     say(f"{args.output}: {labelled.total} rows")
     return 0
@@ -127,7 +132,6 @@ def facts(labelled: Labelled) -> list[str]:
     lines = [f"unknown: {count} {reason}" for reason, count in labelled.reasons.most_common()]
     if labelled.before:
         lines.append(f"{labelled.before} files had a row that is up to date")
-    lines += labelled.notes
     if labelled.errors:
         lines.append(f"{len(labelled.errors)} files could not be used; their rows have the error")
         lines += [f"  {error}" for error in list(labelled.errors.values())[:SHOWN]]

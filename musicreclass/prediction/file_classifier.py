@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ class FileClassifier:
             raise DataError(label.error, "bad_file", path)
         return np.array(label.probabilities)
 
-    def label(self, paths: Sequence[Path]) -> Iterator[Label]:
+    def label(self, paths: Sequence[Path]) -> Generator[Label, None, None]:
         """Label recordings, in order of completion; a file that cannot be used gets a label with its error.
 
         Args:

@@ -50,9 +50,7 @@ class LabelTable:
     """
 
     def __init__(self, path: Path, run: str, classes: list[str]) -> None:
-        if path.suffix.lower() not in FORMATS:
-            line = f"--output {path}: must end with one of {', '.join(FORMATS)}"
-            raise UserError(line, "invalid_value", "output", str(path))
+        check_suffix(path)
         self.path, self.run, self.classes = path, run, classes
         self.journal_path = path.with_name(JOURNAL.format(path.name))
         self.rows: dict[str, Row] = {}
@@ -138,6 +136,17 @@ class LabelTable:
             remedy = "free some space; the same command goes on" if full else "choose another file with --output"
             line = f"{self.path}: cannot be written ({error.strerror}); {remedy}"
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error
+
+
+def check_suffix(path: Path) -> None:
+    """Make sure that the format of an output file is known.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if path.suffix.lower() not in FORMATS:
+        line = f"--output {path}: must end with one of {', '.join(FORMATS)}"
+        raise UserError(line, "invalid_value", "output", str(path))
 
 
 def read_table(path: Path) -> list[Row]:
@@ -276,7 +285,7 @@ def read_parquet(path: Path) -> list[Row]:
     rows: list[Row] = []
     for fields in frame.where(frame.notna(), None).to_dict("records"):
         chances = {str(k)[2:]: fields.pop(k) for k in [*fields] if str(k).startswith("p/")}
-        texts = {k: "" if v is None else str(v) for k, v in fields.items() if k not in NUMBERS}
+        texts = {str(k): "" if v is None else str(v) for k, v in fields.items() if k not in NUMBERS}
         row = from_csv({**texts, **{k: "" if fields.get(k) is None else repr(fields[k]) for k in NUMBERS}})
         has_values = any(value is not None for value in chances.values())
         rows.append({**row, "probabilities": chances if has_values else {}})

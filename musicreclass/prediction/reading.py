@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Reading:
     error: str = ""
 
 
-def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Iterator[Reading]:
+def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Generator[Reading, None, None]:
     """Read recordings in parallel, in order of completion; at most `AHEAD` per worker wait for the caller.
 
     Args:
@@ -52,11 +52,11 @@ def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Iter
         paths: of the files.
         workers: threads or processes.
     """
-    with reading_pool(readers, len(paths), workers) as (pool, call):
+    with reading_pool(readers, len(paths), workers) as (pool, read):
         pending: set[Future[Reading]] = set()
         try:
             for path in paths:
-                pending.add(pool.submit(*call, path))
+                pending.add(pool.submit(read, path))
                 if len(pending) >= AHEAD * workers:
                     finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in finished)
@@ -69,19 +69,21 @@ def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Iter
 
 
 @contextmanager
-def reading_pool(readers: list[Reader], count: int, workers: int) -> Iterator[tuple[Executor, tuple[Any, ...]]]:
-    """Threads or processes that read, and what they call with a path; extractors use processes if that pays."""
+def reading_pool(
+    readers: list[Reader], count: int, workers: int
+) -> Iterator[tuple[Executor, Callable[[Path], Reading]]]:
+    """Threads or processes that read, and the function of a path that they call; extractors use processes if that pays."""
     extractors = [reader.extractor for reader in readers if isinstance(reader, FeatureReader)]
     if not extractors or count <= FEW or workers == 1:
         with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
-            yield threads, (read_file, readers)
+            yield threads, partial(read_file, readers)
         return
     from joblib.externals.loky import get_reusable_executor
 
     modules = tuple({type(extractor).__module__ for extractor in extractors})
     processes = get_reusable_executor(workers)
     try:
-        yield processes, (read_file_in_process, pickle.dumps(readers), modules)
+        yield processes, partial(read_file_in_process, pickle.dumps(readers), modules)
     finally:
         processes.shutdown(kill_workers=True)
 
@@ -114,7 +116,7 @@ def unpickled(readers: bytes, modules: tuple[str, ...]) -> list[Reader]:
     """Readers in another process, also those whose extractor is of a module in the working directory."""
     for module in modules:
         allow_import(module.partition(".")[0])
-    return pickle.loads(readers)  # type: ignore[no-any-return]
+    return pickle.loads(readers)
 
 
 def read_file_in_process(readers: bytes, modules: tuple[str, ...], path: Path) -> Reading:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.crops import EvenCrops
 from musicreclass.errors import RunError
-from musicreclass.evaluation.calibration import apply_temperature, calibrate
-from musicreclass.evaluation.coverage import confidence_threshold
-from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
 from musicreclass.features.fma518.extractor import FMA518
@@ -36,7 +34,9 @@ from musicreclass.storage.store import Store
 from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import check_encoder, code_of
+from musicreclass.tasks.promises import cautions, threshold_for, validation
 
+NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid computes them"
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 
 
@@ -71,9 +71,11 @@ def open_file_classifier(
         check_same_classes(runs[0], run, classes, models[0].classifier.card.classes)
     combine = mean if len(runs) > 1 or runs[0].combination is None else runs[0].combination.combine
     valid = validation(runs, classes)
-    temperature = 1.0
-    if calibrated and valid is not None:
-        temperature = float(calibrate(valid)["temperature"])
+    fitted = calibrate(valid) if calibrated and valid is not None else None
+    temperature = 1.0 if fitted is None else float(fitted["temperature"])
+    uncalibrated = ""
+    if calibrated and fitted is None:
+        uncalibrated = NO_VALIDATION if valid is None else why_uncalibrated(valid)
     threshold, promise = 0.0, ""
     if precision is not None:
         threshold, promise = threshold_for(runs, valid, temperature, precision)
@@ -84,7 +86,7 @@ def open_file_classifier(
         combine=combine,
         temperature=temperature,
         decision=Decision(list(classes), top_k, threshold, promise),
-        cautions=tuple(line for run in runs for line in cautions(run, valid is not None)),
+        cautions=tuple(line for run in runs for line in cautions(run, uncalibrated)),
         signature=signature(runs, settings),
         workers=workers,
     )
@@ -190,65 +192,7 @@ def mean(stack: np.ndarray) -> np.ndarray:
     return average
 
 
-def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
-    """The predictions of the validation tracks, averaged over runs that have the same ones; None without."""
-    tables = []
-    for run in runs:
-        if "valid" not in run.metrics:
-            return None
-        tables.append(run.predictions("valid").table.set_index("track_id").sort_index())
-    first = tables[0]
-    if not all(table.index.equals(first.index) and table.target.equals(first.target) for table in tables):
-        return None
-    columns = [PREFIX + name for name in classes]
-    average = sum(table[columns] for table in tables) / len(tables)
-    return Predictions(pd.concat([first[["target", "group"]], average], axis=1).reset_index())
-
-
-def threshold_for(
-    runs: list[Run], valid: Predictions | None, temperature: float, precision: float
-) -> tuple[float, str]:
-    """The lowest confidence of a label, and what it promises.
-
-    Raises:
-        RunError: if there are no validation tracks, or no threshold reaches the precision on them.
-    """
-    folder = runs[0].folder
-    if valid is None:
-        remedy = "all runs need the same validation tracks" if len(runs) > 1 else "the run has no validation scores"
-        raise RunError(f"--precision {precision}: {remedy}, so no threshold can be chosen", "no_validation", folder)
-    columns = [PREFIX + name for name in valid.classes]
-    table = valid.table.copy()
-    table[columns] = apply_temperature(valid.probabilities(), temperature)
-    chosen = confidence_threshold(Predictions(table), precision)
-    if chosen.value is None:
-        line = f"--precision {precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
-        raise RunError(line, "precision_not_reached", folder, precision)
-    return chosen.value, f" (precision {precision})"
-
-
-def cautions(run: Run, is_calibrated: bool) -> list[str]:
-    """What limits the labels of a run, a line each."""
-    protocol = run.metrics.get("protocol") or {}
-    why = "; ".join(protocol.get("why") or [])[:300]
-    lines = []
-    if protocol.get("leaky") == "yes":
-        lines.append(f"its scores are too high, and so are its confidences: training and validation overlap ({why})")
-    elif protocol.get("leaky") != "no":
-        lines.append(f"its scores may be too high, and so may be its confidences: leaks are unknown ({why})")
-    if not is_calibrated:
-        lines.append(
-            "confidences are not calibrated: there are no validation scores; evaluate RUN --split valid computes them"
-        )
-    if any(section.checkpoint == "random" for section in run.settings.weighted().values()):
-        lines.append("its encoder is untrained (checkpoint=random)")
-    if protocol.get("pretraining_overlap"):
-        overlap = "; ".join(protocol["pretraining_overlap"])
-        lines.append(f"its encoder was trained on data that overlaps with the scored tracks ({overlap[:200]})")
-    return [f"{run.folder}: {line}" for line in lines]
-
-
-def signature(runs: list[Run], settings: dict[str, object]) -> str:
+def signature(runs: list[Run], settings: Mapping[str, object]) -> str:
     """A text that is equal only for classifiers that give equal labels."""
     identities = [
         [run.identity.signature, run.identity.code, run.identity.encoder, checksums(run.folder / "model")]

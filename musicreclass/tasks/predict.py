@@ -34,7 +34,6 @@ class Labelled:
         genres: number of labels of each genre, `unknown` included.
         reasons: number of unknown labels by reason, without its figures.
         errors: files that could not be used, with the reason.
-        notes: facts about the input, one line each.
     """
 
     output: Path
@@ -43,28 +42,26 @@ class Labelled:
     genres: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
-def predict(classifier: FileClassifier, inputs: Sequence[Path], output: Path, force: bool = False) -> Labelled:
+def predict(classifier: FileClassifier, paths: Sequence[Path], output: Path, force: bool = False) -> Labelled:
     """Label recordings and write a table. Files whose row is up to date are skipped.
 
     Args:
         classifier: opened.
-        inputs: files, or folders that are searched at any depth.
+        paths: of the recordings, as `find_recordings` returns them.
         output: `.csv`, `.jsonl` or `.parquet`.
         force: label all files again.
 
     Returns:
-        what the table says of the inputs.
+        what the table says of the recordings.
 
     Raises:
-        UserError: if an input does not exist or contains no recordings, or the table cannot be read or written.
+        UserError: if the table cannot be read or written.
         Stopped: after Ctrl-C or SIGTERM; the rows that exist were written.
     """
-    paths, notes = find_recordings(inputs)
     table = LabelTable(output, classifier.signature, classifier.classes)
-    result = Labelled(output, len(paths), notes=notes)
+    result = Labelled(output, len(paths))
     with stoppable() as signals:
         try:
             with table.opened():

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicreclass.errors import DataError, UserError
+from musicreclass.prediction import output
 from musicreclass.prediction.labels import Decision, bad_file
 from musicreclass.prediction.output import FORMATS, LabelTable, read_table
 
@@ -66,7 +67,9 @@ def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error
     path = tmp_path_factory.mktemp("out") / f"genres{suffix}"
     table = table_at(path)
     with table.opened():
-        table.add(bad_file(f"/m/{name}", error, 0.1) if error else label(f"/m/{name}", unlike=reason), table.version(path))
+        table.add(
+            bad_file(f"/m/{name}", error, 0.1) if error else label(f"/m/{name}", unlike=reason), table.version(path)
+        )
     (row,) = read_rows(path)
     assert (row["path"], row["error"]) == (f"/m/{name}", error)
     assert error or row["reason"] == reason
@@ -74,9 +77,7 @@ def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error
 
 def read_rows(path: Path) -> list[dict]:
     table = LabelTable(path, "", CLASSES)
-    from musicreclass.prediction.output import READERS
-
-    return READERS[table.path.suffix](path)
+    return output.READERS[table.path.suffix](path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -184,9 +185,12 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path, songs, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(DataError) as caught, table.opened():
-        table.add(label(songs[1]), table.version(songs[1]))
-        monkeypatch.setitem(__import__("musicreclass.prediction.output", fromlist=["WRITERS"]).WRITERS, ".csv", full)
+    opened = table.opened()
+    opened.__enter__()
+    table.add(label(songs[1]), table.version(songs[1]))
+    monkeypatch.setitem(output.WRITERS, ".csv", full)
+    with pytest.raises(DataError) as caught:
+        opened.__exit__(None, None, None)
     assert caught.value.kind == "no_space"
     assert path.read_bytes() == before
     monkeypatch.undo()

@@ -1,0 +1,284 @@
+"""Labelling files: probabilities equal those of the run's own table, bad files stop nothing, and a kill loses no finished row."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+import musicreclass as mrc
+from musicreclass.errors import DataError, RunError, UserError
+from musicreclass.models.encoder import Encoder
+from tests.conftest import wait_until
+from tests.library import SMALL, TONES, write_tone
+from tests.sounds import music, write
+
+RATE = 16000
+ENCODER = """_target_: tests.tasks.test_predict.Bands
+sample_rate: 8000
+cache: none
+precision: 32-true
+batch_size: 4
+"""
+
+
+class Bands(Encoder):
+    """The spectrum of each half second in four bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sample_rate, self.columns, self.settings = 8000, ["b0", "b1", "b2", "b3"], {"version": 1}
+
+    def windows(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform[: len(waveform) // 4000 * 4000].reshape(-1, 4000)
+
+    def embed(self, windows: torch.Tensor) -> torch.Tensor:
+        bands = torch.fft.rfft(windows).abs()[:, 1:2001].reshape(len(windows), 4, 500)
+        return torch.log1p(bands.mean(2))
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three genres of eight tones of two artists each."""
+    folder = tmp_path_factory.mktemp("library")
+    for genre, frequency in TONES.items():
+        for i in range(8):
+            write_tone(folder / genre / f"artist {i % 4}" / f"{i}.wav", frequency, i, seconds=2.3, rate=RATE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of each kind."""
+    conf = tmp_path_factory.mktemp("conf")
+    (conf / "features").mkdir()
+    (conf / "features" / "bands.yaml").write_text(ENCODER)
+    outputs = tmp_path_factory.mktemp("outputs")
+    data = ["data=folder", f'data.root="{library}"', "logger=none"]
+    kinds = {
+        "features": ["features=fma518", "features.sets=[mfcc,zcr]", "model=logreg"],
+        "mlp": ["features=fma518", "features.sets=[mfcc,zcr]", "model=mlp", "trainer.max_epochs=3"],
+        "crops": [*SMALL, "data.eval_crops=3"],
+        "encoder": ["features=bands", "model=logreg"],
+        "joined": ["features=[fma518,bands]", "features.parts.fma518.sets=[zcr]", "model=logreg"],
+    }
+    runs = {}
+    for name, overrides in kinds.items():
+        run_dir = outputs / name
+        runs[name] = mrc.train([*data, *overrides, f"run_dir={run_dir}"], config_dir=conf).folder
+    return runs
+
+
+KINDS = ("features", "mlp", "crops", "encoder", "joined")
+TRUST = ["tests.tasks.test_predict"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_equal_those_of_the_run(trained, library, kind):
+    expected = mrc.load(trained[kind]).predictions("valid").set_index("track_id")
+    paths = [library / track_id for track_id in expected.index]
+    labels = mrc.predict(trained[kind], paths, calibrated=False, trust=TRUST)
+    names = [name for name in expected.columns if name.startswith("p/")]
+    assert labels.path.tolist() == [str(path) for path in paths]
+    np.testing.assert_allclose(labels[names], expected[names], atol=1e-5)
+    assert labels.duration.tolist() == pytest.approx([2.3] * len(paths), abs=0.01)
+
+
+def test_runs_are_averaged_and_layers_are_usable_alone(trained, library):
+    path = library / "jazz/artist 0/0.wav"
+    runs = [trained["features"], trained["crops"]]
+    single = [mrc.file_classifier(run, calibrated=False).predict_proba(path) for run in runs]
+    both = mrc.file_classifier(runs, calibrated=False)
+    np.testing.assert_allclose(both.predict_proba(path), np.mean(single, axis=0), atol=1e-6)
+    assert both.classes == ["blues", "jazz", "rock"]
+    with pytest.raises(DataError):
+        both.predict_proba(library / "none.wav")
+
+
+def test_calibration_changes_confidences_and_no_label(trained, library):
+    raw = mrc.predict(trained["features"], library, calibrated=False)
+    calibrated = mrc.predict(trained["features"], library)
+    names = ["p/blues", "p/jazz", "p/rock"]
+    assert (raw[names].to_numpy().argmax(1) == calibrated[names].to_numpy().argmax(1)).all()
+    np.testing.assert_allclose(calibrated[names].sum(axis=1), 1)
+
+
+@pytest.fixture
+def mixed(library: Path, tmp_path: Path) -> Path:
+    """Good, bad and oddly named files."""
+    folder = tmp_path / "mixed"
+    good = library / "jazz/artist 0/0.wav"
+    names = ("周杰伦 - 晴天.wav", " two  spaces .wav", "line\nbreak.wav", "Twin.wav", "twin.wav", "deep/er/song.wav",
+             "=1+1.wav", "quote\".wav")  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(good, folder / name)
+    (folder / "text.mp3").write_text("no music at all\n" * 50)
+    (folder / "empty.flac").touch()
+    (folder / "cut.wav").write_bytes(good.read_bytes()[:5000])
+    write(folder / "short.wav", music(0.3, RATE), RATE)
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "gone.wav").symlink_to(folder / "nothing")
+    (folder / "cover.jpg").write_bytes(b"jpeg")
+    (folder / "notes.docx").write_bytes(b"text")
+    (folder / ".hidden.wav").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["features", "crops", "encoder"])
+def test_bad_files_get_a_row_and_stop_nothing(run, trained, mixed, kind):
+    trust = [part for module in TRUST for part in ("--trust", module)]
+    before = {path: path.lstat().st_mtime_ns for path in mixed.rglob("*")}
+    result = run("predict", trained[kind], "--input", mixed, "--output", "genres.csv", *trust)
+    assert result.code == 0, result.err
+    table = pd.read_csv("genres.csv", keep_default_na=False).set_index("path")
+    bad = {"text.mp3", "empty.flac", "cut.wav", "short.wav", "pipe.wav", "gone.wav"}
+    rows = {os.path.relpath(path, mixed): row for path, row in table.iterrows()}
+    assert len(rows) == 14
+    assert {name for name, row in rows.items() if row.error} == bad
+    assert all(row.genre == "" and name in row.error for name, row in rows.items() if row.error)
+    assert all(row.genre for row in rows.values() if not row.error)
+    assert {path: path.lstat().st_mtime_ns for path in mixed.rglob("*")} == before
+    assert "notes" not in result.out
+    assert ".docx" in result.out
+
+
+def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, mixed):
+    arguments = ["predict", trained["features"], "--input", mixed, "--output", "genres.jsonl"]
+    assert run(*arguments).code == 0
+    first = {row["path"]: row for row in map(json.loads, Path("genres.jsonl").read_text().splitlines())}
+    write(mixed / "new.wav", music(2.5, RATE), RATE)
+    write(mixed / "twin.wav", music(2.5, RATE, seed=1), RATE)
+    write(mixed / "short.wav", music(2.5, RATE, seed=2), RATE)
+    assert run(*arguments).code == 0
+    second = {row["path"]: row for row in map(json.loads, Path("genres.jsonl").read_text().splitlines())}
+    changed = {Path(p).name for p in second if second[p] != first.get(p) and not second[p]["error"]}
+    assert changed == {"new.wav", "twin.wav", "short.wav"}
+    assert len(second) == 15
+    assert "9 files had a row that is up to date" not in run(*arguments).out  # all good ones have
+    assert run(*arguments, "--force").code == 0
+
+
+def test_files_may_be_named_one_by_one(run, trained, library):
+    song = library / "rock/artist 0/0.wav"
+    result = run("predict", trained["features"], "--input", song, song, library / "rock", "--output", "genres.parquet")
+    assert result.code == 0, result.err
+    table = pd.read_parquet("genres.parquet")
+    assert len(table) == 8
+    np.testing.assert_allclose(table[["p/blues", "p/jazz", "p/rock"]].sum(axis=1), 1)
+
+
+def test_invalid_arguments_are_one_line(run, trained, here, library):
+    features, song = trained["features"], library / "rock"
+    (here / "empty").mkdir()
+    cases = {
+        ("output",): [features, "--input", song, "--output", "genres.txt"],
+        ("precision",): [features, "--input", song, "--output", "g.csv", "--precision", "1.5"],
+        ("top_k",): [features, "--input", song, "--output", "g.csv", "--top-k", "0"],
+        (str(here / "none"),): [features, "--input", "none", "--output", "g.csv"],
+        (str(here / "empty"),): [features, "--input", "empty", "--output", "g.csv"],
+        ("nothing",): ["nothing", "--input", song, "--output", "g.csv"],
+    }
+    for keys, arguments in cases.items():
+        result = run("predict", *arguments)
+        assert result.code == 2, arguments
+        assert [problem.key for problem in result.problems] == list(keys)
+        assert len(result.err.splitlines()) == 1
+        assert not Path("g.csv").exists()
+
+
+def test_a_run_over_other_columns_says_that_they_cannot_be_computed(run, table, trained, library):
+    assert (
+        run("train", "data=table", f"data.path={table}", "data.split_column=split", "model=logreg", "run_dir=own").code
+        == 0
+    )
+    result = run("predict", "own", "--input", library, "--output", "g.csv")
+    assert (result.code, result.problems[0].kind) == (2, "no_features")
+    result = run("predict", "own", trained["crops"], "--input", library, "--output", "g.csv")
+    assert result.code == 2
+
+
+def test_an_unfinished_run_and_other_classes_are_rejected(trained, library, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained["features"], other)
+    card = json.loads((other / "model/meta.json").read_text())
+    (other / "model/meta.json").write_text(json.dumps({**card, "classes": ["blues", "jazz", "pop"]}))
+    sums = (other / "model/SHA256SUMS").read_text().splitlines()
+    from musicreclass.storage.store import sha256
+
+    lines = [f"{sha256(other / 'model' / line.split()[1])}  {line.split()[1]}" for line in sums]
+    (other / "model/SHA256SUMS").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError) as caught:
+        mrc.predict([trained["crops"], other], library)
+    assert caught.value.kind == "other_classes"
+    (other / "status.json").write_text('{"state": "interrupted"}')
+    with pytest.raises(RunError) as caught:
+        mrc.predict(other, library)
+    assert caught.value.kind == "unfinished_run"
+
+
+def test_an_untrusted_encoder_is_not_imported(trained, library):
+    with pytest.raises(UserError) as caught:
+        mrc.predict(trained["encoder"], library)
+    assert caught.value.kind == "untrusted_module"
+
+
+def test_long_recordings_get_more_crops(trained, tmp_path):
+    """A recording of ten times the length is windowed as a whole, and its genre is that of most of it."""
+    long = tmp_path / "long.wav"
+    write_tone(long, TONES["jazz"], 3, seconds=23, rate=RATE)
+    classifier = mrc.file_classifier(trained["crops"], calibrated=False)
+    (reader,) = classifier.readers.values()
+    crops = reader.read(long, {})
+    assert crops.shape == (30, 6000)
+    samples, _ = soundfile.read(long, dtype="int16")
+    assert np.abs(crops).max() <= np.abs(samples).max() + 100
+    (label,) = classifier.label([long])
+    assert label.top[0][0] == mrc.predict(trained["crops"], _short(tmp_path), calibrated=False).genre[0]
+
+
+def _short(folder: Path) -> Path:
+    path = folder / "short.wav"
+    write_tone(path, TONES["jazz"], 3, seconds=2.3, rate=RATE)
+    return path
+
+
+COMMAND = [sys.executable, "-m", "musicreclass", "predict"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_loses_no_finished_row(trained, here, sent):
+    songs = here / "songs"
+    for i in range(60):
+        write_tone(songs / f"{i}.wav", 300 + 30 * i, i, seconds=20, rate=RATE)
+    arguments = [*COMMAND, str(trained["features"]), "--input", "songs", "--output", "genres.csv"]
+    environment = {**os.environ, "MUSICRECLASS_CACHE": str(here / "cache")}
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    journal = here / ".genres.csv.rows"
+    wait_until(lambda: (journal.exists() and journal.read_bytes().count(b"\n") >= 3) or process.poll() is not None)
+    process.send_signal(sent)
+    _, err = process.communicate()
+    assert process.returncode == (-9 if sent == signal.SIGKILL else 128 + sent), err
+    assert len(err.splitlines()) <= 3
+    done = {json.loads(line)["path"] for line in journal.read_bytes().splitlines()} if journal.exists() else set()
+    if sent != signal.SIGKILL:
+        done = set(pd.read_csv("genres.csv").path)
+    assert 3 <= len(done) < 60
+    started = time.time()
+    result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    table = pd.read_csv("genres.csv", keep_default_na=False)
+    assert sorted(table.path) == sorted(str(here / "songs" / f"{i}.wav") for i in range(60)), started
+    assert f"{len(done)} files had a row that is up to date" in result.stdout
+    assert [path.name for path in here.glob(".genres*")] == []
