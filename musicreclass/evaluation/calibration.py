@@ -79,7 +79,8 @@ def fit_temperature(probability: np.ndarray, y_true: np.ndarray) -> float:
         inverse = np.exp(-log_temperature)
         return float((logsumexp(logarithm * inverse, axis=1) - true * inverse).mean())
 
-    result = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4})
+    low, high = np.log(TEMPERATURES).tolist()
+    result = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return float(np.clip(np.exp(result.x), *TEMPERATURES))
 
 
