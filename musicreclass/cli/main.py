@@ -18,6 +18,7 @@ TASKS = (
     "prepare",
     "evaluate",
     "compare",
+    "ensemble",
     "inspect",
     "monitor",
     "tensorboard",
@@ -32,6 +33,7 @@ Reproducible, leak-checked music genre classification.
   prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
   evaluate RUN [--split test]  score a finished run on another split or on other data
   compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
+  ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
