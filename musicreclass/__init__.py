@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     from musicreclass.prediction.file_classifier import FileClassifier
 
-__all__ = ["Run", "__version__", "compare", "evaluate", "file_classifier", "load", "predict", "train"]
+__all__ = [
+    "Run",
+    "__version__",
+    "compare",
+    "ensemble",
+    "evaluate",
+    "file_classifier",
+    "load",
+    "predict",
+    "train",
+]
 
 
 def __dir__() -> list[str]:
@@ -113,7 +123,7 @@ class Run:
 
         Raises:
             RunError: if the model is missing or damaged, or needs code that is not trusted.
-            DataError: if the arrays have another shape.
+            DataError: if the arrays have another shape; or if the members of an ensemble do not all read the same.
 
         Example:
             >>> run = mrc.train(["data=demo", "model=logreg"])
@@ -121,6 +131,12 @@ class Run:
             >>> run.predict_proba(np.zeros((2, 518), np.float32)).shape
             (2, 6)
         """
+        combination = self._run.combination
+        if combination is not None:
+            import numpy as np
+
+            members = [Run(member.folder, self._trust) for member in self._run.members]
+            return combination.combine(np.stack([member.predict_proba(x) for member in members]))
         if self._classifier is None:
             self._classifier = self._run.classifier(self._trust)
         return self._classifier.predict_proba(self._classifier.checked(x))
@@ -314,3 +330,38 @@ def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = F
     for run in runs:
         single += [run] if isinstance(run, (Run, str, Path)) else run
     return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in single], each))
+
+
+def ensemble(
+    runs: Sequence[Run | str | Path],
+    method: str = "mean",
+    output: str | Path | None = None,
+    trust: str | Sequence[str] = (),
+) -> Run:
+    """Combine finished runs by their validation predictions of the same tracks; test is not read.
+
+    Args:
+        runs: runs or run folders, in any order.
+        method: `mean` fits nothing; `weighted`, `greedy` and `stacking` are fitted on validation, and scored by
+            cross-validation over artists.
+        output: the run folder to write; by default one next to the best run.
+        trust: your own modules that the models need.
+
+    Returns:
+        the ensemble as a run: `evaluate` and `compare` take it.
+
+    Raises:
+        UserError: for runs that cannot be combined.
+
+    Example:
+        >>> runs = [mrc.train(["data=demo", "model=logreg"]), mrc.train(["data=demo", "model=mlp"])]
+        >>> mrc.ensemble(runs, "greedy").metrics["ensemble"]["method"]
+        'greedy'
+    """
+    from musicreclass.tasks.ensemble import ensemble as build_ensemble
+    from musicreclass.tasks.python_arguments import as_list
+
+    trusted = [module for run in runs if isinstance(run, Run) for module in run._trust]
+    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    built = build_ensemble(folders, method, None if output is None else Path(output))
+    return Run(built.run.folder, trust=[*trusted, *as_list(trust)])

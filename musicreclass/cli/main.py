@@ -19,6 +19,7 @@ TASKS = (
     "evaluate",
     "predict",
     "compare",
+    "ensemble",
     "inspect",
     "monitor",
     "tensorboard",
@@ -34,6 +35,7 @@ Reproducible, leak-checked music genre classification.
   evaluate RUN [--split test]  score a finished run on another split or on other data
   predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
   compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
+  ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names

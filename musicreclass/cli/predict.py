@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> int:
 
     for line in classifier.cautions:
         say(line, error=True)
+    if classifier.promise:
+        say(classifier.promise)
     labelled = predict(classifier, paths, args.output, args.force)
     show(genre_table(labelled))
     for line in [*facts(labelled), *notes]:

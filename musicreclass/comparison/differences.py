@@ -103,7 +103,8 @@ def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
             continue
         option = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
         sections[section] = (str(option), leaf_texts(node))
-    return {"features": ("none", {}), **sections}  # runs without this section differ from runs with it
+    # runs without this section differ from runs with it; an ensemble has only the names of its members' features
+    return {"features": (str(run.choices.get("features") or "none"), {}), **sections}
 
 
 def leaf_texts(node: dict[str, Any], prefix: str = "") -> dict[str, str]:

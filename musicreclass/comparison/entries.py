@@ -109,6 +109,7 @@ class Entry:
         stale: whether the code has changed since the run was trained.
         lacks_code: whether the user's code is not found, so that a change of it is not detected.
         predictions: the predicted classes by split.
+        members: the settings of the members of an ensemble.
     """
 
     folder: Path
@@ -124,6 +125,7 @@ class Entry:
     stale: bool
     lacks_code: bool
     predictions: dict[str, PredictedClasses]
+    members: tuple[TrainSettings, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -170,7 +172,8 @@ class Entry:
     @property
     def random_encoder(self) -> bool:
         """Whether a pretrained encoder was replaced by random weights."""
-        return any(section.checkpoint == "random" for section in self.settings.weighted().values())
+        sections = [section for settings in (self.settings, *self.members) for section in settings.weighted().values()]
+        return any(section.checkpoint == "random" for section in sections)
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
@@ -232,4 +235,5 @@ def read_run(run: Run) -> Entry:
         stale=run.is_stale,
         lacks_code=run.lacks_code,
         predictions=predictions,
+        members=tuple(member.settings for member in run.members),
     )

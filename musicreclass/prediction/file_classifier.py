@@ -31,6 +31,7 @@ class FileClassifier:
         combine: the probabilities of all models (m, n, C) as (n, C).
         temperature: of the combined probabilities; 1 leaves them as they are.
         decision: from probabilities to a label.
+        promise: what the threshold of the decision promises, as a line.
         cautions: what limits the labels, a line each.
         signature: equal for classifiers that give equal labels.
         workers: threads or processes that read.
@@ -40,6 +41,7 @@ class FileClassifier:
     combine: Callable[[np.ndarray], np.ndarray]
     temperature: float
     decision: Decision
+    promise: str = ""
     cautions: tuple[str, ...] = ()
     signature: str = ""
     workers: int = 1

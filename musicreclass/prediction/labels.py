@@ -60,13 +60,11 @@ class Decision:
         classes: in the order of the probabilities.
         top_k: how many classes a label lists.
         threshold: the lowest confidence of a label; 0 labels everything.
-        promise: what the threshold was chosen for, for messages.
     """
 
     classes: list[str]
     top_k: int = 3
     threshold: float = 0.0
-    promise: str = ""
 
     def label(
         self, path: str, probability: np.ndarray, unlike: str | None, duration: float | None, seconds: float
@@ -84,7 +82,7 @@ class Decision:
         confidence = float(probability[order[0]])
         reason = unlike or ""
         if not reason and confidence < self.threshold:
-            reason = f"confidence below {self.threshold:.3f}{self.promise}"
+            reason = f"confidence below {self.threshold:.3f}"
         genre = UNKNOWN if reason else self.classes[order[0]]
         return Label(path, genre, confidence, top, reason, duration, seconds, "", tuple(probability.tolist()))
 

@@ -69,8 +69,52 @@ class Calibration(Record):
     over: str
 
 
+class MemberScores(Record):
+    """The validation scores of a member of an ensemble, and its weight."""
+
+    name: str
+    model: str
+    weight: float
+    accuracy: float
+    accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
+    macro_f1: float
+    macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
+
+
+class Difference(Record):
+    """The ensemble's score minus that of its best member."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+
+
+class BestMember(Record):
+    """The scores of the best member, chosen in each fold on the other folds."""
+
+    accuracy: float
+    accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
+    macro_f1: float
+    macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
+
+
+class EnsembleScores(Record):
+    """How an ensemble compares with its members on validation."""
+
+    method: str
+    folds: int
+    over: str
+    members: list[MemberScores]
+    best_member: BestMember
+    difference: dict[Literal["accuracy", "macro_f1"], Difference]
+
+
 class Metrics(Record):
     """metrics.json."""
+
+    ensemble: EnsembleScores | None = None
 
     train: Scores | None = None
     valid: Scores | None = None

@@ -19,6 +19,7 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import section_of
+from musicreclass.tasks.ensemble_scores import score_ensemble
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.leaks_from_training import leaks_from_training
 from musicreclass.tasks.machine import for_one_process, use_machine
@@ -53,8 +54,11 @@ def evaluate(
     overrides: list[str] | None = None,
     config_dir: str | None = None,
     trust: tuple[str, ...] = (),
+    outputs: Path | None = None,
 ) -> Scored:
     """Score a finished run.
+
+    An ensemble is scored by the predictions of its members, which are scored first where they lack some.
 
     Args:
         folder: the run folder.
@@ -62,6 +66,7 @@ def evaluate(
         overrides: of `data`, for other data with the same classes; or where the encoder's weights are now.
         config_dir: your own folder of configuration.
         trust: your own modules that the model needs.
+        outputs: the folder of the score log; by default the one that contains the run folder.
 
     Raises:
         RunError: if the run is not finished or cannot be read.
@@ -73,6 +78,12 @@ def evaluate(
         raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
+    if run.combination is not None:
+        log_folder = outputs or folder.parent
+        with run.claimed():
+            members = [evaluate(m.folder, split, overrides, config_dir, trust, log_folder) for m in run.members]
+            name, is_score = score_ensemble(run, split, [(scored.run, scored.name) for scored in members], log_folder)
+        return Scored(run, name, is_score=is_score)
     settings = settings_to_score(run, overrides or [], config_dir)
     features = {"features": settings.features, **settings.features.sources()}
     targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
@@ -93,11 +104,11 @@ def evaluate(
                 "musicreclass: %s: the code has changed since this run; it is scored by the new code", folder
             )
         if data.fingerprint() == identity.fingerprint and split != "all":
-            score_split(run, classifier, data, split)
+            score_split(run, classifier, data, split, outputs)
             return Scored(run, split)
         if is_placeholder(data, split):
             return Scored(run, predict_only(run, classifier, data, split), is_score=False)
-        return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices))
+        return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices, outputs))
 
 
 def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) -> TrainSettings:
@@ -211,7 +222,9 @@ def predict_only(run: Run, classifier: Classifier, data: TrackData, split: str) 
     return name
 
 
-def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str]) -> str:
+def score_elsewhere(
+    run: Run, classifier: Classifier, data: TrackData, split: str, choices: dict[str, str], outputs: Path | None = None
+) -> str:
     """Score other data than the run was trained on; recorded beside the run's own scores, never among them.
 
     Returns:
@@ -219,7 +232,7 @@ def score_elsewhere(run: Run, classifier: Classifier, data: TrackData, split: st
     """
     name = f"{split}@{data.fingerprint()[:8]}"
     unlike = unlike_training(run, classifier, data, split)
-    scores, _ = score_predictions(run, classifier, data, split, name)
+    scores, _ = score_predictions(run, classifier, data, split, name, outputs)
     leaks = leaks_from_training(run, data, split)
     cautions = {**data.cautions, **unlike, **leaks.cautions}
     overlap = data.protocol.pretraining_overlap

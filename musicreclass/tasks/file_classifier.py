@@ -34,9 +34,8 @@ from musicreclass.storage.store import Store
 from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import check_encoder, code_of
-from musicreclass.tasks.promises import cautions, threshold_for, validation
+from musicreclass.tasks.promises import NO_VALIDATION, cautions, promise, threshold_for, validation
 
-NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid computes them"
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 
 
@@ -76,16 +75,16 @@ def open_file_classifier(
     uncalibrated = ""
     if calibrated and fitted is None:
         uncalibrated = NO_VALIDATION if valid is None else why_uncalibrated(valid)
-    threshold, promise = 0.0, ""
-    if precision is not None:
-        threshold, promise = threshold_for(runs, valid, temperature, precision)
+    chosen = None if precision is None else threshold_for(runs, valid, temperature, precision)
+    threshold = 0.0 if chosen is None or chosen.value is None else chosen.value
     models, workers = [model for several in opened for model in several], cores()[0]
     settings = {"calibrated": calibrated, "temperature": temperature, "threshold": threshold, "top_k": top_k}
     return FileClassifier(
         models=models,
         combine=combine,
         temperature=temperature,
-        decision=Decision(list(classes), top_k, threshold, promise),
+        decision=Decision(list(classes), top_k, threshold),
+        promise="" if chosen is None else promise(chosen),
         cautions=tuple(line for run in runs for line in cautions(run, uncalibrated)),
         signature=signature(runs, settings),
         workers=workers,

@@ -13,6 +13,7 @@ import torch
 
 from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import RunError, WeightsError
+from musicreclass.evaluation.combining import Combination
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
 from musicreclass.runs.find import find_runs
@@ -59,8 +60,10 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
     ]
     if run.metrics:
         properties += metrics_properties(run.metrics)
-    model = folder / "model"
-    if model.is_dir():
+    model, combination = folder / "model", run.combination
+    if combination is not None:
+        properties += ensemble_properties(combination, run.members)
+    elif model.is_dir():
         properties += model_properties(read_card(model))
     yield Inspection(properties, [], [])
     if (model / "weights.pt").is_file():
@@ -81,6 +84,19 @@ def metrics_properties(metrics: dict[str, Any]) -> list[tuple[str, str]]:
             properties.append(
                 (split, f"accuracy {scores['accuracy']:.3f}, macro-F1 {scores['macro_f1']:.3f}, n = {scores['n']}")
             )
+    return properties
+
+
+def ensemble_properties(combination: Combination, members: list[Run]) -> list[tuple[str, str]]:
+    """The method of an ensemble, and each member with its weight and validation scores."""
+    properties = [("method", f"{combination.method} of {len(members)}")]
+    for k, (name, weight, member) in enumerate(zip(combination.members, combination.weights, members, strict=True)):
+        scores = member.metrics.get("valid", {})
+        accuracy = f", valid accuracy {scores['accuracy']:.3f}" if scores else ""
+        properties.append((f"member {k}", f"weight {weight:.3f}  {name}{accuracy}"))
+    if combination.bias:
+        biases = zip(combination.classes, combination.bias, strict=True)
+        properties.append(("bias", ", ".join(f"{name} {bias:+.2f}" for name, bias in biases)))
     return properties
 
 

@@ -7,9 +7,11 @@ import pandas as pd
 
 from musicreclass.errors import RunError
 from musicreclass.evaluation.calibration import calibrated
-from musicreclass.evaluation.coverage import confidence_threshold
+from musicreclass.evaluation.coverage import Threshold, confidence_threshold
 from musicreclass.evaluation.predictions import PREFIX, Predictions
 from musicreclass.runs.folder import Run
+
+NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid computes them"
 
 
 def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
@@ -28,23 +30,35 @@ def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
     return Predictions(pd.concat([labels, pd.DataFrame(average, first.index, columns)], axis=1).reset_index())
 
 
-def threshold_for(
-    runs: list[Run], valid: Predictions | None, temperature: float, precision: float
-) -> tuple[float, str]:
-    """The lowest confidence of a label, and what it promises.
+def threshold_for(runs: list[Run], valid: Predictions | None, temperature: float, precision: float) -> Threshold:
+    """The threshold on confidences that promises a precision.
 
     Raises:
         RunError: if there are no validation tracks, or no threshold reaches the precision on them.
     """
     folder = runs[0].folder
     if valid is None:
-        remedy = "all runs need the same validation tracks" if len(runs) > 1 else "the run has no validation scores"
-        raise RunError(f"--precision {precision}: {remedy}, so no threshold can be chosen", "no_validation", folder)
+        reason = f"no threshold can be chosen: {NO_VALIDATION}"
+        raise RunError(f"--precision {precision}: {folder}: {reason}", "no_validation", folder)
     chosen = confidence_threshold(calibrated(valid, temperature), precision)
     if chosen.value is None:
         line = f"--precision {precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
         raise RunError(line, "precision_not_reached", folder, precision)
-    return chosen.value, f" (precision {precision})"
+    return chosen
+
+
+def promise(chosen: Threshold) -> str:
+    """What a threshold achieved on validation tracks of other groups, as a line."""
+    accuracy = "none of them"
+    if chosen.accuracy is not None:
+        accuracy = f"{100 * chosen.accuracy:.0f} % of them right"
+    if chosen.interval is not None:
+        low, high = chosen.interval
+        accuracy += f" [{100 * low:.0f}, {100 * high:.0f}]"
+    return (
+        f"precision {chosen.precision}: labels need a confidence of {chosen.value:.3f}; {100 * chosen.coverage:.0f} % of the "
+        f"{chosen.n} validation tracks were labelled then, {accuracy} (over {chosen.over})"
+    )
 
 
 def cautions(run: Run, uncalibrated: str) -> list[str]:

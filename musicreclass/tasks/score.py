@@ -10,6 +10,7 @@ from musicreclass.errors import DataError
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from musicreclass.classifiers.base import Classifier
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
 
 log = logging.getLogger("musicreclass")
+FOLDERS = ("predictions", "figures")  # of a run, that scoring writes into
 
 
 def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, outputs: Path | None = None) -> Figure:
@@ -64,28 +66,48 @@ def score_predictions(
         DataError: if the split has no tracks.
         LockLostError: if another process took the run folder over meanwhile; nothing is written.
     """
+    if not data.size(split):
+        raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
+    for folder in FOLDERS:
+        run.subfolder(folder)
+    predictions = classifier.predict(data, split)
+    run.check_lock()  # predicting may take long
+    return record_predictions(run, predictions, data.tracks, name, outputs or run.folder.parent)
+
+
+def record_predictions(
+    run: Run, predictions: Predictions, tracks: pd.DataFrame, name: str, outputs: Path
+) -> tuple[dict[str, Any], Figure]:
+    """Log a scoring, and write its table and its confusion matrix under a name.
+
+    Args:
+        run: takes the files.
+        predictions: one row per track.
+        tracks: `track_id` and `checksum` of these tracks and possibly others.
+        name: the split, or the name of other data.
+        outputs: the folder of the score log.
+
+    Returns:
+        the metrics, and the figure.
+    """
     from musicreclass.evaluation.metrics import score
     from musicreclass.report.figures import confusion_figure, save_figure
 
-    if not data.size(split):
-        raise DataError(f"{split}: this copy of the data has no {split} tracks; nothing was scored")
-    tables, figures = run.subfolder("predictions"), run.subfolder("figures")
-    predictions = classifier.predict(data, split)
-    run.check_lock()  # predicting may take long
+    tables, figures = (run.subfolder(folder) for folder in FOLDERS)
     if name != "train":
-        log_scoring(run, predictions, data, name, outputs or run.folder.parent)
+        log_scoring(run, predictions, tracks, name, outputs)
     predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
     save_figure(figure, figures / f"confusion_matrix_{name}.png")
     return score(predictions), figure
 
 
-def log_scoring(run: Run, predictions: Predictions, data: TrackData, name: str, outputs: Path) -> None:
+def log_scoring(run: Run, predictions: Predictions, tracks: pd.DataFrame, name: str, outputs: Path) -> None:
     """Add a scoring to the score log, before its result can be seen."""
     from musicreclass.runs import score_log
 
-    tracks = score_log.scored_tracks(predictions, data.tracks)
+    scored = score_log.scored_tracks(predictions, tracks)
     classes = score_log.predicted_classes(predictions)
     predicted = score_log.predictions_hash(predictions.table.track_id, classes)
-    scoring = score_log.describe_scoring(run.settings, run.identity, name, predicted, tracks, run.folder.name)
-    score_log.append(outputs, scoring, tracks)
+    scoring = score_log.describe_scoring(run.settings, run.identity, name, predicted, scored, run.folder.name)
+    score_log.append(outputs, scoring, scored)

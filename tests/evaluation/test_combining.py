@@ -185,7 +185,7 @@ def test_a_combination_is_read_as_it_was_written(method):
 def test_an_inconsistent_file_is_rejected(change):
     stack, y_true = draw_members(7, 2)
     content = fit("mean", stack, y_true).as_json()
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Combination.from_json({**content, **change})
 
 

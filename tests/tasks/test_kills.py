@@ -20,7 +20,7 @@ from tests.data.audio.test_bad_files import FFMPEG
 from tests.library import RATE
 from tests.sounds import music, write
 
-KILLS = 12  # of each of the five tasks
+KILLS = 12  # of each of the six tasks
 
 
 def musicreclass(arguments: list[str], folder: Path, kill_after: float | None = None) -> float:
@@ -135,3 +135,12 @@ def test_scoring_is_killed(table, here):
         musicreclass(["train", *table_overrides(table), "model=random_forest", "run_dir=r", "logger=none"], folder)
 
     check_kills(["evaluate", "r"], here, train)
+
+
+@pytest.mark.slow
+def test_combining_is_killed(table, here):
+    def train(folder: Path) -> None:
+        for name in ("random_forest", "logreg"):
+            musicreclass(["train", *table_overrides(table), f"model={name}", f"run_dir={name}", "logger=none"], folder)
+
+    check_kills(["ensemble", "random_forest", "logreg", "--method", "stacking", "--output", "r"], here, train)

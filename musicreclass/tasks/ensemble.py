@@ -1,0 +1,286 @@
+"""The ensemble task: combine finished runs by their validation predictions, and write the result as a run folder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musicreclass.classifiers.model_folder import write_checksums
+from musicreclass.data.leaks import Protocol
+from musicreclass.errors import RunError, UserError, notices
+from musicreclass.evaluation.bootstrap import Clusters
+from musicreclass.evaluation.combining import BEST, FOLDS, METHODS, Combination, cross_fit
+from musicreclass.evaluation.intervals import METRICS, Sample
+from musicreclass.evaluation.paired import paired_tests
+from musicreclass.report.history import Curves
+from musicreclass.report.summary import final_results, hyperparameters
+from musicreclass.runs.code_version import code_version, library_versions, user_code
+from musicreclass.runs.files import ENSEMBLE, MEMBERS
+from musicreclass.runs.folder import Run
+from musicreclass.runs.identity import Identity
+from musicreclass.runs.member_files import copy_member
+from musicreclass.runs.provenance import Stopwatch, provenance
+from musicreclass.runs.signature import hashed
+from musicreclass.storage.atomic import replacing, write_json
+from musicreclass.tasks.members import (
+    Member,
+    checksums,
+    joined_groups,
+    joined_protocol,
+    member_names,
+    read_member,
+    read_members,
+    with_other_test_tracks,
+    with_probabilities,
+)
+from musicreclass.tasks.score import record_predictions
+from musicreclass.version import __version__
+
+DEFAULT = "mean"  # fits nothing, so that a small validation split cannot mislead it
+TARGET = "musicreclass.evaluation.combining.Combination"
+log = logging.getLogger("musicreclass")
+
+
+class Built(NamedTuple):
+    """An ensemble.
+
+    Attributes:
+        run: its run folder.
+        existed: whether an earlier command built it.
+    """
+
+    run: Run
+    existed: bool
+
+
+class Plan(NamedTuple):
+    """An ensemble that is not built yet.
+
+    Attributes:
+        method: one of `METHODS`.
+        members: from the best on validation.
+        names: of the members.
+        config: what config.yaml will contain.
+        identity: what identity.json will contain.
+        run: the folder, which need not exist.
+    """
+
+    method: str
+    members: list[Member]
+    names: list[str]
+    config: dict[str, Any]
+    identity: Identity
+    run: Run
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of the score log."""
+        return self.run.folder.parent
+
+
+def ensemble(folders: list[Path], method: str = DEFAULT, output: Path | None = None) -> Built:
+    """Combine finished runs; the test split is not read.
+
+    Args:
+        folders: of the runs, in any order.
+        method: one of `METHODS`.
+        output: the run folder to write; by default one next to the best member.
+
+    Returns:
+        The ensemble; it is not built again if the folder has it.
+
+    Raises:
+        RunError: if a run cannot be used, runs differ in their tracks, or the folder has another run.
+        RunFailedError: for an error while it is built.
+    """
+    if method not in METHODS:
+        raise UserError(f"method={method}: must be one of {', '.join(METHODS)}", "invalid_value", "method", method)
+    plan = make_plan(read_members(folders), method, output)
+    run = plan.run
+    with run.claimed():
+        existing = run.identity.signature
+        if existing == plan.identity.signature and run.state == "done":
+            return Built(run, existed=True)
+        if existing not in (None, plan.identity.signature):
+            message = f"{run.folder}: contains another run ({existing}); choose another folder with --output"
+            raise RunError(message, "another_run", run.folder, existing)
+        run.begin(plan.config, plan.identity, resume=False)
+        with run.session():
+            build(plan)
+    return Built(run, existed=False)
+
+
+def make_plan(members: list[Member], method: str, output: Path | None) -> Plan:
+    """The configuration, identity and folder of an ensemble.
+
+    Raises:
+        RunError: if the validation tracks are of one group.
+    """
+    if Clusters.of(joined_groups([member.valid for member in members])).count < 2:
+        message = (
+            f"{members[0].run.folder}: all validation tracks are of one artist; cross-validation needs at least two"
+        )
+        raise RunError(message, "one_group", members[0].run.folder)
+    first = members[0].run
+    signature = hashed({"method": method, "members": sorted(member.content for member in members)})[:12]
+    choices = {key: value for key, value in first.identity.choices.items() if key.split("/")[0] == "data"}
+    name = f"{str(choices.get('data', 'data')).replace('/', '_')}-ensemble_{method}-{signature}"
+    run = Run(output or first.folder.parent / name)
+    config = ensemble_config(members, method, choices, run.folder.parent)
+    fingerprints = sorted({str(member.run.identity.fingerprint) for member in members})
+    identity = Identity(
+        signature=signature,
+        fingerprint=fingerprints[0] if len(fingerprints) == 1 else hashed(fingerprints)[: len(fingerprints[0])],
+        version=__version__,
+        code=code_version(config),
+        user_code=user_code(config),
+        libraries=library_versions(config),
+        choices=config["choices"],
+        source=first.identity.source,
+    )
+    return Plan(method, members, member_names(members), config, identity, run)
+
+
+def ensemble_config(members: list[Member], method: str, choices: dict[str, str], outputs: Path) -> dict[str, Any]:
+    """The content of config.yaml: the data of the best member, and as model the method with the members' signatures."""
+    config = members[0].run.config
+    features = " + ".join(dict.fromkeys(member.features for member in members))
+    return {
+        "data": config["data"],
+        "model": {
+            "_target_": TARGET,
+            "input": config["model"].get("input", "table"),
+            "method": method,
+            "members": sorted(member.signature for member in members),
+        },
+        "class_weight": "none",
+        "evaluate": ["valid"],
+        "logger": {"tensorboard": True},
+        "seed": 0,
+        "paths": {**config["paths"], "outputs": str(outputs)},
+        "choices": {**choices, "features": features, "model": f"ensemble: {method} of {len(members)}"},
+    }
+
+
+def build(plan: Plan) -> None:
+    """Copy the members, fit the combination, score it by cross-validation, and record, inside the run's session."""
+    stopwatch = Stopwatch()
+    run, members = plan.run, plan.members
+    with stopwatch.phase("copy"):
+        copy_members(plan)
+    stack = np.stack([member.valid.probabilities() for member in members])
+    valid = members[0].valid
+    y_true, groups = valid.y_true(), joined_groups([member.valid for member in members])
+    with stopwatch.phase("combine"):
+        combination = Combination.fit(plan.method, plan.names, valid.classes, stack, y_true)
+        cross_fitted, best = (cross_fit(method, stack, y_true, groups) for method in (plan.method, BEST))
+    save_combination(run, combination)
+    protocol = protocol_of(plan)
+    for line in (*protocol.why, *protocol.cautions.values()):
+        log.info("data: %s", line)
+    predictions = with_probabilities(valid, cross_fitted, groups)
+    with stopwatch.phase("score"):
+        scores, figure = record_predictions(
+            run, predictions, checksums(predictions, [member.tracks for member in members]), "valid", plan.outputs
+        )
+        comparison = compare_members(plan, combination, stack, cross_fitted, best, groups)
+    metrics = {"valid": scores, "classes": valid.classes, "protocol": protocol.as_dict(), "ensemble": comparison}
+    run.write("metrics.json", metrics)
+    parameters = {**hyperparameters(run.settings), "leaky": protocol.leaky}
+    Curves(run.folder, tensorboard=True).finish(parameters, final_results(metrics), {"confusion_matrix/valid": figure})
+    run.write("provenance.json", provenance(stopwatch.seconds, notes_of(plan, stopwatch)))
+
+
+def copy_members(plan: Plan) -> None:
+    """Copy the run folders of the members, completely or not at all.
+
+    Raises:
+        RunError: if a member has changed since it was read.
+    """
+    with replacing(plan.run.folder / MEMBERS) as scratch:
+        scratch.mkdir()
+        for k, member in enumerate(plan.members):
+            copy_member(member.run.folder, scratch / str(k))
+            if not (scratch / str(k) / "model").is_dir():
+                notices.warning(
+                    "musicreclass: %s: has no model; the ensemble cannot label other tracks", member.run.folder
+                )
+            if read_member(scratch / str(k)).content != member.content:
+                message = f"{member.run.folder}: was trained or scored again meanwhile; start again"
+                raise RunError(message, "run_changed", member.run.folder)
+
+
+def save_combination(run: Run, combination: Combination) -> None:
+    """Write model/ensemble.json with its checksum."""
+    with replacing(run.folder / "model") as scratch:
+        scratch.mkdir()
+        write_json(scratch / ENSEMBLE, combination.as_json())
+        write_checksums(scratch)
+
+
+def protocol_of(plan: Plan) -> Protocol:
+    """The protocol of the ensemble's own splits."""
+    records = [member.run.metrics["protocol"] for member in plan.members]
+    return with_other_test_tracks(joined_protocol(plan.names, records), plan.names, plan.members)
+
+
+def compare_members(
+    plan: Plan,
+    combination: Combination,
+    stack: np.ndarray,
+    cross_fitted: np.ndarray,
+    best: np.ndarray,
+    groups: list[str | None],
+) -> dict[str, Any]:
+    """The `ensemble` section of metrics.json: the members' scores and weights, and the paired test against the best member.
+
+    Args:
+        plan, combination: of the ensemble.
+        stack: probabilities of the members, (m, n, C).
+        cross_fitted: of the ensemble, (n, C).
+        best: of the member that is best on the other folds, (n, C).
+        groups: of the tracks.
+    """
+    valid = plan.members[0].valid
+    rows = [cross_fitted, best, *stack]
+    sample = Sample(valid.y_true(), [[row.argmax(1)] for row in rows], groups, len(valid.classes))
+    pairs = {pair.metric: pair for pair in paired_tests(sample, rows=[0, 1])}
+
+    def scores(row: int) -> dict[str, Any]:
+        estimates = {metric: sample.estimate(metric, row) for metric in METRICS}
+        values = {metric: estimate.mean for metric, estimate in estimates.items()}
+        return values | {f"{metric}_ci95": [e.low, e.high] for metric, e in estimates.items()}
+
+    return {
+        "method": plan.method,
+        "folds": min(FOLDS, sample.clusters.count),
+        "over": str(sample.clusters),
+        "members": [
+            {"name": name, "model": member.model, "weight": weight, **scores(row)}
+            for row, (name, member, weight) in enumerate(
+                zip(plan.names, plan.members, combination.weights, strict=True), start=2
+            )
+        ],
+        "best_member": scores(1),
+        "difference": {
+            metric: {"difference": p.difference, "low": p.low, "high": p.high, "p": p.p, "test": p.method}
+            for metric, p in pairs.items()
+        },
+    }
+
+
+def notes_of(plan: Plan, stopwatch: Stopwatch) -> dict[str, Any]:
+    """What provenance.json records besides versions and hardware. The fit time and the parameters are those of all members."""
+    records = [member.run.provenance for member in plan.members]
+    parameters = [record.get("model", {}).get("parameters") for record in records]
+    fit = sum(record.get("seconds", {}).get("fit", 0.0) for record in records) + stopwatch.seconds["combine"]
+    stopwatch.seconds["fit"] = round(fit, 3)
+    return {
+        "tracks": records[0].get("tracks", {}),
+        "notes": [f"combines {', '.join(plan.names)}"],
+        "model": {"parameters": sum(parameters)} if all(type(n) is int for n in parameters) else {},
+        "members": [str(member.run.folder) for member in plan.members],
+    }
