@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["Run", "__version__", "compare", "evaluate", "load", "train"]
+__all__ = ["Run", "__version__", "compare", "evaluate", "import_weights", "load", "train"]
 
 
 def __dir__() -> list[str]:
@@ -220,6 +220,24 @@ def evaluate(
     if not scored.is_score:
         return {}
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
+
+
+def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
+    """Turn the weights of a genre classifier that was trained elsewhere into a run folder. No code from the file is executed.
+
+    Args:
+        file: an MLP over the 518 features, or a CNN over the waveform; docs/import.md describes both.
+        output: the run folder; by default one below `outputs`.
+
+    Returns:
+        the run, which has a model but neither data nor scores of its own.
+
+    Raises:
+        UserError: for a file that cannot be used, or a folder that contains something else.
+    """
+    from musicreclass.tasks.import_weights import import_weights as import_file
+
+    return Run(import_file(Path(file), None if output is None else Path(output)).run.folder)
 
 
 def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = False) -> pd.DataFrame:

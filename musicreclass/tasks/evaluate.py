@@ -26,6 +26,7 @@ from musicreclass.tasks.score import score_predictions, score_split
 from musicreclass.tasks.unlike_training import unlike_training
 
 CACHE = "paths.cache="
+DATA_KEYS = ("data", "data.root", "data.path")  # that name other data
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
 LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run records which they are
 
@@ -72,6 +73,9 @@ def evaluate(
         raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
+    if run.is_imported and not any(text.split("=")[0] in DATA_KEYS for text in overrides or []):
+        line = f"{folder}: imported weights have no data of their own; name yours: data.root=DIR with a folder for each genre"
+        raise RunError(line, "no_data", folder)
     settings = settings_to_score(run, overrides or [], config_dir)
     check_targets(folder, settings, trust)
     check_files(settings, is_trained=True)
