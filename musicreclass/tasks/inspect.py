@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ def load_safely(path: Path) -> Any:
         WeightsError: see `load_checkpoint`.
     """
     try:
-        return load_checkpoint(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about protocols that it may not read
+            return load_checkpoint(path)
     except WeightsError as error:
         try:
             return load_checkpoint(path, with_arrays=True)

@@ -17,6 +17,7 @@ from musicreclass.storage.damage import raise_if_not_damage
 from musicreclass.storage.regular import open_regular
 
 MAX_OBJECTS, MAX_DEPTH = 1_000_000, 200
+OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa85019")  # PyTorch's magic number, at the start of the same files
 LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
 Shapes = Mapping[str, Sequence[int]]
 
@@ -55,6 +56,9 @@ def load_checkpoint(path: Path, with_arrays: bool = False) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable", path) from error
     reject_placeholders(path, start)
+    if with_arrays and OLD_FORMAT in start:
+        message = f"{path}: arrays in a file of PyTorch before version 1.6 are not read; save it again with a newer version"
+        raise WeightsError(message, "unsupported_format", path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -69,7 +73,7 @@ def load_checkpoint(path: Path, with_arrays: bool = False) -> Any:
         return content
     except Exception as error:
         raise_if_not_content(path, error)
-        objects = [error.name] if isinstance(error, ForeignObjectError) else foreign_objects(path)
+        objects = [error.name] if isinstance(error, ForeignObjectError) else [] if with_arrays else foreign_objects(path)
         if objects:
             what, remedy = ("tensors", "only its state_dict") if not with_arrays else ("tensors and arrays", "it without them")
             raise WeightsError(
