@@ -31,6 +31,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "file_classifier",
+    "import_weights",
     "load",
     "predict",
     "train",
@@ -303,6 +304,24 @@ def predict(
 
     given = [paths] if isinstance(paths, (str, Path)) else paths
     return label_frame(file_classifier(run, calibrated, precision, trust), [Path(path) for path in given])
+
+
+def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
+    """Turn the weights of a genre classifier that was trained elsewhere into a run folder. No code from the file is executed.
+
+    Args:
+        file: an MLP over the 518 features, or a CNN over the waveform; docs/import.md describes both.
+        output: the run folder; by default one below `outputs`.
+
+    Returns:
+        the run, which has a model but neither data nor scores of its own.
+
+    Raises:
+        UserError: for a file that cannot be used, or a folder that contains something else.
+    """
+    from musicreclass.tasks.import_weights import import_weights as import_file
+
+    return Run(import_file(Path(file), None if output is None else Path(output)).run.folder)
 
 
 def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = False) -> pd.DataFrame:

@@ -23,7 +23,9 @@ TASKS = (
     "inspect",
     "monitor",
     "tensorboard",
+    "import",
 )  # a module of this package each
+MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
 
 HELP = """musicreclass TASK ...
@@ -39,6 +41,7 @@ Reproducible, leak-checked music genre classification.
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
+  import FILE                  turn weights that were trained elsewhere into a run folder
 
   musicreclass train model=xgboost                      on the synthetic demo data
   musicreclass train data=table data.path=features.csv
@@ -101,4 +104,4 @@ def run_task(arguments: list[str]) -> int:
 
         near = suggestion(task, TASKS)
         raise UserError(f"{task}: no such task; {nearest(task, TASKS)}", "unknown_task", task, None, near)
-    return int(import_module(f"musicreclass.cli.{task}").main(rest))
+    return int(import_module(f"musicreclass.cli.{MODULES.get(task, task)}").main(rest))

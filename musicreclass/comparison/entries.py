@@ -189,6 +189,9 @@ def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
             if run.state != "done":
                 skipped.append(f"{run.folder} ({run.state})")
                 continue
+            if run.is_imported:
+                skipped.append(f"{run.folder} (imported weights, which were not validated here)")
+                continue
             entry = read_run(run)
         except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             skipped.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")

@@ -168,6 +168,11 @@ class RunFiles:
         return code_differs or libraries_have_changed(identity.libraries, config)
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the model is weights that were trained elsewhere: the run has no data and no scores of its own."""
+        return "imported" in self.provenance
+
+    @property
     def lacks_code(self) -> bool:
         """Whether the user's code is not found from here, so that `is_stale` cannot detect a change of it."""
         lacks = bool(self.identity.user_code) and not user_code(self.config)

@@ -164,6 +164,7 @@ class Provenance(Record):
     profile: dict[str, Any] = Field(default_factory=dict)
     hardware: dict[str, Any] = Field(default_factory=dict)
     pretrained: dict[str, str] = Field(default_factory=dict)
+    imported: dict[str, Any] | None = None
 
 
 RECORDS: dict[str, type[Record]] = {

@@ -28,6 +28,7 @@ from musicreclass.tasks.score import score_predictions, score_split
 from musicreclass.tasks.unlike_training import unlike_training
 
 CACHE = "paths.cache="
+DATA_KEYS = ("data", "data.root", "data.path")  # that name other data
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
 LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run records which they are
 
@@ -84,6 +85,9 @@ def evaluate(
             members = [evaluate(m.folder, split, overrides, config_dir, trust, log_folder) for m in run.members]
             name, is_score = score_ensemble(run, split, [(scored.run, scored.name) for scored in members], log_folder)
         return Scored(run, name, is_score=is_score)
+    if run.is_imported and not any(text.split("=")[0] in DATA_KEYS for text in overrides or []):
+        line = f"{folder}: imported weights have no data of their own; name yours: data.root=DIR with a folder for each genre"
+        raise RunError(line, "no_data", folder)
     settings = settings_to_score(run, overrides or [], config_dir)
     features = {"features": settings.features, **settings.features.sources()}
     targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import RunError, WeightsError
 from musicreclass.evaluation.combining import Combination
 from musicreclass.models.openjmla import OpenJMLAEncoder
+from musicreclass.models.weights.legacy import CNN_KEYS, MLP_KEYS, parse_legacy
 from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
@@ -117,7 +119,7 @@ def inspect_file(path: Path) -> Inspection:
         WeightsError: if the file is damaged or not a checkpoint.
     """
     try:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_safely(path)
     except WeightsError:
         objects = foreign_objects(path)
         if not objects:
@@ -130,7 +132,26 @@ def inspect_file(path: Path) -> Inspection:
     tensors = dict(flatten_tensors(checkpoint))
     modules = [module_cells(name, members) for name, members in tensors_by_module(tensors).items()]
     name, count, _, values, size = module_cells("all", list(tensors.values()))
-    return Inspection(properties, [*modules, (name, count, "", values, size)], checkpoint_uses(path, tensors))
+    return Inspection(
+        properties, [*modules, (name, count, "", values, size)], checkpoint_uses(path, checkpoint, tensors)
+    )
+
+
+def load_safely(path: Path) -> Any:
+    """The content of a checkpoint, with NumPy arrays and encoders only if it has any: tensors are then not memory-mapped.
+
+    Raises:
+        WeightsError: see `load_checkpoint`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about protocols that it may not read
+            return load_checkpoint(path)
+    except WeightsError as error:
+        try:
+            return load_checkpoint(path, with_arrays=True)
+        except WeightsError as second:
+            raise (second if second.kind == "foreign_objects" else error) from None
 
 
 def module_cells(name: str, tensors: list[torch.Tensor]) -> tuple[str, str, str, str, str]:
@@ -142,7 +163,7 @@ def module_cells(name: str, tensors: list[torch.Tensor]) -> tuple[str, str, str,
     return name, str(len(tensors)), shapes_text, f"{values:,}", bytes_text(size)
 
 
-def checkpoint_uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
+def checkpoint_uses(path: Path, checkpoint: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
     """How a checkpoint can be used, one line each."""
     encoder_shapes = {name: tensor.shape for name, tensor in OpenJMLAEncoder().state_dict().items()}
     lines = []
@@ -154,6 +175,12 @@ def checkpoint_uses(path: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
         lines.append(f"checkpoint of the run {path.parent.parent}: run the same command again to resume")
     if path.parent.name == "model" and (path.parent / "meta.json").is_file():
         lines.append(f"weights of a saved model: musicreclass evaluate {path.parent.parent}")
+    if isinstance(checkpoint, Mapping) and not {*MLP_KEYS[1:], *CNN_KEYS}.isdisjoint(checkpoint):
+        try:
+            parse_legacy(path, checkpoint)
+            lines.append(f"genre classifier that was trained elsewhere: musicreclass import {path}")
+        except WeightsError as error:
+            lines.append(f"cannot be imported: {error}")
     return lines or ["the tensors fit no network of this project"]
 
 

@@ -11,11 +11,13 @@ from typing import IO, Any, cast
 import torch
 
 from musicreclass.errors import WeightsError
+from musicreclass.models.weights.pickled_values import ForeignObjectError, read_archive
 from musicreclass.storage.atomic import POINTER
 from musicreclass.storage.damage import raise_if_not_damage
 from musicreclass.storage.regular import open_regular
 
 MAX_OBJECTS, MAX_DEPTH = 1_000_000, 200
+OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa85019")  # PyTorch's magic number, at the start of the same files
 LEGACY_PICKLES = 5  # at the start of a file as PyTorch wrote before version 1.6
 Shapes = Mapping[str, Sequence[int]]
 
@@ -36,8 +38,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def load_checkpoint(path: Path) -> Any:
+def load_checkpoint(path: Path, with_arrays: bool = False) -> Any:
     """The content of a checkpoint: tensors and plain values in dictionaries and lists.
+
+    Args:
+        path: the file.
+        with_arrays: whether to read NumPy arrays and the classes of a LabelEncoder too, see `pickled_values`.
 
     Raises:
         WeightsError: see `read_tensors`.
@@ -50,22 +56,35 @@ def load_checkpoint(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable", path) from error
     reject_placeholders(path, start)
+    if with_arrays and OLD_FORMAT in start:
+        message = (
+            f"{path}: arrays in a file of PyTorch before version 1.6 are not read; save it again with a newer version"
+        )
+        raise WeightsError(message, "unsupported_format", path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
-        check_pickle(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
+        if with_arrays and zipfile.is_zipfile(path):
+            content = read_archive(path)
+        else:
+            check_pickle(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
         flatten_tensors(content)  # fails on objects that contain themselves
         return content
     except Exception as error:
         raise_if_not_content(path, error)
-        objects = foreign_objects(path)
+        objects = (
+            [error.name] if isinstance(error, ForeignObjectError) else [] if with_arrays else foreign_objects(path)
+        )
         if objects:
+            what, remedy = (
+                ("tensors", "only its state_dict") if not with_arrays else ("tensors and arrays", "it without them")
+            )
             raise WeightsError(
-                f"{path}: contains objects other than tensors ({', '.join(objects[:3])}), which are not loaded; save only its"
-                " state_dict where it was created, and use that file",
+                f"{path}: contains objects other than {what} ({', '.join(objects[:3])}), which are not loaded; save {remedy}"
+                " where it was created, and use that file",
                 "foreign_objects",
                 path,
             ) from error

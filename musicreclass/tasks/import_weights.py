@@ -1,0 +1,161 @@
+"""The import task: weights that were trained elsewhere become a run folder that can predict and be scored on other data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from musicreclass.classifiers.model_folder import ModelCard
+from musicreclass.classifiers.network import NetworkClassifier
+from musicreclass.config.check import train_settings
+from musicreclass.config.settings import CLIPS, TRAINING
+from musicreclass.errors import RunError
+from musicreclass.features.fma518.columns import COLUMNS
+from musicreclass.models.weights.legacy import LegacyWeights, read_legacy
+from musicreclass.models.weights.torch_files import raise_if_not_content
+from musicreclass.runs.code_version import code_version
+from musicreclass.runs.folder import Run
+from musicreclass.runs.identity import Identity
+from musicreclass.runs.signature import hashed
+from musicreclass.storage.atomic import replacing
+from musicreclass.storage.store import sha256
+from musicreclass.version import __version__
+
+SPLIT = "imported"  # of the protocol
+NO_DATA = "unknown"  # in place of the root of the training data
+DROPOUT = 0.3  # without effect on predictions; the files do not contain it
+TARGETS = {"mlp": "musicreclass.models.mlp.MLP", "cnn": "musicreclass.models.legacy_cnn.LegacyCNN"}
+CHOICES = ("data", "data/split", "features", "model")  # the groups of the configuration that apply
+CNN_CLIPS = {"sample_rate": 22050, "clip_seconds": 30.0, "eval_crops": 1, "eval_crop_position": "start"}
+
+
+class Imported(NamedTuple):
+    """A run of imported weights.
+
+    Attributes:
+        run: the run.
+        weights: what the file contains.
+        already: whether the file had been imported into this folder before.
+    """
+
+    run: Run
+    weights: LegacyWeights
+    already: bool = False
+
+
+def import_weights(file: Path, output: Path | None = None) -> Imported:
+    """Turn the weights of a genre classifier into a run folder. No code from the file is executed.
+
+    Args:
+        file: see `musicreclass.models.weights.legacy`.
+        output: the run folder; by default one below `outputs`, named after the file and its content.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, incomplete, or of another network.
+        RunError: if the folder exists and is not that of the same import, or cannot be written.
+    """
+    weights = read_legacy(file)
+    checksum = sha256(file)
+    config = run_config(weights)
+    signature = hashed({"imported": checksum})[:12]
+    folder = output or Path(config["paths"]["outputs"]) / f"imported-{file.stem}-{signature}"
+    if is_imported_there(folder, signature):
+        return Imported(Run.open(folder), weights, already=True)
+    identity = Identity(signature, None, __version__, code_version(config), choices=config["choices"], source=file.name)
+    imported = {"file": file.name, "sha256": checksum, "accuracy": weights.accuracy, "epoch": weights.epoch}
+    protocol = {"split": SPLIT, "leaky": "unknown", "why": [reason(weights)]}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as scratch:
+            scratch.mkdir()
+            run = Run(scratch)
+            run.begin(config, identity, resume=False)
+            run.save_model(make_classifier(weights))
+            run.write("provenance.json", {"imported": imported, "notes": [reason(weights)]})
+            run.write("metrics.json", {"classes": weights.genres, "protocol": protocol})
+            run.set_state("done")
+    except OSError as error:
+        line = f"{folder}: the run folder cannot be written ({error.strerror or error})"
+        raise RunError(line, "unwritable", folder) from error
+    except RuntimeError as error:  # of torch, on a full disk
+        raise_if_not_content(file, error)
+        raise
+    return Imported(Run.open(folder), weights)
+
+
+def is_imported_there(folder: Path, signature: str) -> bool:
+    """Whether a folder has the import of a file; False if it is new or empty.
+
+    Raises:
+        RunError: if the folder has anything else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if folder.is_dir() and (run := Run(folder)).has_identity:
+        if run.identity.signature == signature and run.state == "done" and run.is_imported:
+            return True
+        line = f"{folder}: is another run; choose a new or an empty folder"
+        raise RunError(line, "another_run", folder)
+    kind = "is not the folder of a run" if folder.is_dir() else "is not a folder"
+    raise RunError(f"{folder}: {kind}; choose a new or an empty folder", "foreign_files", folder)
+
+
+def reason(weights: LegacyWeights) -> str:
+    """Why nothing is known about the scores of imported weights."""
+    claim = "none" if weights.accuracy is None else f"{weights.accuracy:g}"
+    return f"imported weights: self-reported accuracy {claim}, which was not measured here; training data and split are unknown"
+
+
+def run_config(weights: LegacyWeights) -> dict[str, Any]:
+    """The configuration of a run, as far as it is known: how the input is computed, and the model.
+
+    The data is a library of recordings without a root, so that `evaluate RUN data.root=DIR` suffices for other data.
+    """
+    if weights.network == "mlp":
+        overrides = ["features=fma518", "model=mlp", f"model.dropout={DROPOUT}"]
+    else:
+        overrides = ["model=cnn", *(f"data.{name}={value}" for name, value in CNN_CLIPS.items())]
+    config = train_settings(["data=folder", f"data.root={NO_DATA}", *overrides]).as_dict()
+    choices = {group: option for group, option in config["choices"].items() if group in CHOICES}
+    if weights.network == "cnn":
+        arguments = {"sample_rate": CNN_CLIPS["sample_rate"], "frontend": None, "bias": has_bias(weights)}
+        config["model"] = {"_target_": TARGETS["cnn"], "input": "waveform", **arguments}
+        choices["model"] = "legacy_cnn"
+    unknown = (*TRAINING, "augmentation", "class_weight", "logger")
+    return {key: value for key, value in config.items() if key not in unknown} | {"choices": choices}
+
+
+def make_classifier(weights: LegacyWeights) -> NetworkClassifier:
+    """The classifier of imported weights.
+
+    Missing features, which the original scaler did not accept, are replaced by their means.
+    """
+    card = ModelCard("network", TARGETS[weights.network], {}, "table", weights.genres, [])
+    if weights.network == "mlp":
+        assert weights.mean is not None
+        assert weights.scale is not None
+        card.arguments, card.columns = {"dropout": DROPOUT}, list(COLUMNS)
+        unknown = [None] * len(COLUMNS)
+        # scikit-learn sets the scale of a constant column to 1
+        card.ranges = {"low": [*unknown], "high": [*unknown], "varies": (weights.scale != 1).tolist()}
+    else:
+        card.input, card.arguments, card.scale = "waveform", {"bias": has_bias(weights)}, False
+        card.sample_rate, card.clip_seconds, card.eval_crops, card.eval_crop_position = (
+            CNN_CLIPS[name] for name in CLIPS
+        )  # type: ignore[assignment]
+    classifier = NetworkClassifier(card)
+    front, network = classifier.network
+    network.load_state_dict({**network.state_dict(), **weights.tensors})
+    if weights.network == "mlp":
+        for buffer, values in ((front.fill, weights.mean), (front.mean, weights.mean), (front.scale, weights.scale)):
+            buffer.copy_(torch.from_numpy(np.asarray(values)))
+    classifier.network.eval()
+    return classifier
+
+
+def has_bias(weights: LegacyWeights) -> bool:
+    """Whether the convolutions have a bias."""
+    return "features.0.bias" in weights.tensors
