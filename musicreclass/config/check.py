@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
+from musicreclass.config.class_maps import located_class_maps
 from musicreclass.config.compatibility import Choices, reads
 from musicreclass.config.hydra_keys import hydra_problems
 from musicreclass.config.joined import join_lists
@@ -55,7 +56,7 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     if problems:
         raise ConfigError(problems)
     cfg = tree.compose(task, overrides)
-    return with_choices(cfg, dict(cfg.hydra.runtime.choices))
+    return with_choices(cfg, dict(cfg.hydra.runtime.choices), tree.roots)
 
 
 def settings_of(task: str, cfg: DictConfig) -> Settings:
@@ -204,7 +205,7 @@ class Check:
             cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
-            problems = allowed.problems(cfg)
+            problems = allowed.problems(cfg) + located_class_maps(cfg, self.tree.roots)[1]
         except ConfigError as error:
             self.collected += error.problems
             return

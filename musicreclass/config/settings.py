@@ -138,9 +138,12 @@ class SplitSettings(Section):
 class DataSettings(Target):
     """A source of tracks; keys that a source does not declare are rejected by its class."""
 
-    about = ("provides", "split")
+    about = ("provides", "split", "class_map")
     provides: Annotated[list[Input], MinLen(1)] = setting("contents of a batch: waveform, table", signed=False)
     split: SplitSettings = setting("")
+    class_map: Text | None = setting(
+        "other names for the classes: a file of conf/class_map/, as fma_to_gtzan, or your own YAML file; null: none"
+    )
     root: str | None = setting("folder of the dataset: data.root=DIR", signed=False)
     path: Text = setting("CSV or Parquet file with one row per track: data.path=FILE", signed=False)
     store: Text = setting("folder that stores expensive results", signed=False)
@@ -172,6 +175,10 @@ class DataSettings(Target):
         "largest number of tracks per split, evenly over the classes; for debugging"
     )
     workers: Threads | Auto = setting("threads that decode audio, and processes that extract features", signed=False)
+
+    def sources(self) -> dict[str, DataSettings]:
+        """The settings of each source of tracks by their key."""
+        return {"data": self}
 
 
 class DemoSettings(DataSettings):

@@ -20,7 +20,16 @@ from musicreclass.data.format_check import format_caution
 from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
-from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
+from musicreclass.data.tracks import (
+    TrackData,
+    check_columns,
+    check_returned,
+    chosen,
+    make_tracks,
+    nothing_mapped,
+    some,
+    unify_copies,
+)
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
@@ -66,6 +75,12 @@ class Recordings:
         columns = {"track_id": self.track_id, "target": self.target}
         check_columns(columns, len(self.paths), "there are {} paths")
         check_columns(self.metadata, len(self.paths), "there are {} paths", allowed=METADATA)
+
+    def select(self, rows: np.ndarray) -> Recordings:
+        """Some of the recordings, by their indices."""
+        metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
+        paths, track_id, target = ([values[i] for i in rows] for values in (self.paths, self.track_id, self.target))
+        return replace(self, paths=paths, track_id=track_id, target=target, metadata=metadata)
 
 
 def as_paths(name: str, paths: Any) -> list[Path]:
@@ -188,6 +203,7 @@ class AudioData(TrackData):
         if recordings.sources is not None:
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
+        recordings = self._map_classes(recordings)
         tracks = self._open(recordings)
         tracks["target"], notes = class_names(tracks.target)
         self.notes += notes
@@ -207,6 +223,19 @@ class AudioData(TrackData):
         self._note_levels()
         self._note_copies()
         self._check_format()
+
+    def _map_classes(self, recordings: Recordings) -> Recordings:
+        """The recordings with the classes that the class map gives, without those that it leaves out.
+
+        Raises:
+            DataError: if the class map does not name a class, or leaves nothing.
+        """
+        if self.class_map is None:
+            return recordings
+        target, left_out = self._mapped(recordings.target, recordings.track_id)
+        if left_out.all():
+            raise nothing_mapped(self.class_map)
+        return replace(recordings, target=target).select(np.flatnonzero(~left_out))
 
     def reject(self, reasons: dict[str, tuple[str, str]]) -> None:
         """Count further files as bad; the next call of `setup` splits the others again.

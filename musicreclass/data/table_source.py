@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,17 @@ from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
 from musicreclass.data.names import class_names
 from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import COLUMNS, check_columns, check_returned, duplicate_ids, make_tracks, some, to_text
+from musicreclass.data.tracks import (
+    COLUMNS,
+    check_columns,
+    check_returned,
+    chosen,
+    duplicate_ids,
+    make_tracks,
+    nothing_mapped,
+    some,
+    to_text,
+)
 from musicreclass.errors import DataError
 
 METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))
@@ -68,6 +78,12 @@ class FeatureTable:
             )
         check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "x has {} rows")
         check_columns(self.metadata, len(self.x), "x has {} rows", allowed=METADATA)
+
+    def select(self, rows: np.ndarray) -> FeatureTable:
+        """Some of the rows, by their indices."""
+        metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
+        track_id, target = chosen(self.track_id, rows), chosen(self.target, rows)
+        return replace(self, track_id=track_id, target=target, x=self.x[rows], metadata=metadata)
 
 
 def as_list(names: Iterable[str]) -> str:
@@ -145,6 +161,11 @@ class TableSource(TableData):
         self.dropped, self.notes = dict(table.dropped), list(table.notes)
         self._leave_out_columns(table)
         self.columns = table.columns
+        if self.class_map is not None:
+            target, left_out = self._mapped(table.target, table.track_id)
+            if left_out.all():
+                raise nothing_mapped(self.class_map)
+            table = replace(table, target=target).select(np.flatnonzero(~left_out))
         table.target, notes = class_names(to_text(table.target))
         self.notes += notes
         usable = self._usable_rows(table)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.auto import Sizes
+from musicreclass.config.class_maps import content_digest
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
@@ -37,6 +38,11 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
         if key.partition(".")[0] in signed and (weights := section.weights_file()) is not None:
             digest = file_digest(weights, Store(Path(settings.paths.cache).expanduser()))
             section_of(signed, key)["checkpoint"] = digest
+    for key, source in settings.data.sources().items() if "data" in signed else ():
+        if source.class_map is None:  # the key is younger than many runs
+            section_of(signed, key).pop("class_map", None)
+        else:
+            section_of(signed, key)["class_map"] = content_digest(source.class_map) or source.class_map
     if "features" in signed:
         signed["data"] = {key: value for key, value in signed["data"].items() if key not in CLIPS}
     return signed
@@ -81,6 +87,9 @@ def located(settings: TrainSettings) -> dict[str, Any]:
     for name in PATHS:
         if isinstance(config["data"].get(name), str):
             config["data"][name] = absolute(config["data"][name])
+    for key, source in settings.data.sources().items():
+        if isinstance(source.class_map, str) and "/" in source.class_map:
+            section_of(config, key)["class_map"] = absolute(source.class_map)
     for key, section in settings.weighted().items():
         if (weights := section.weights_file()) is not None:
             section_of(config, key)["checkpoint"] = str(weights.absolute())
@@ -148,4 +157,7 @@ def _memo_file(settings: TrainSettings) -> Path:
         "code": code_version(settings.as_dict()),
         "user_code": user_code(settings.as_dict()),
     }
+    class_maps = [source.class_map for source in settings.data.sources().values() if source.class_map is not None]
+    if class_maps:
+        key["class_maps"] = [str(content_digest(name)) for name in class_maps]
     return Path(settings.paths.cache).expanduser() / "fingerprints" / f"{hashed(key)[:24]}.json"

@@ -14,6 +14,7 @@ from musicreclass.config.check import compose
 from musicreclass.config.parse import parse
 from musicreclass.config.settings import CLIPS, TrainSettings
 from musicreclass.config.tree import Tree
+from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import Run
@@ -182,8 +183,12 @@ def check_classes(classifier: Classifier, data: TrackData) -> None:
     unknown = sorted(set(data.classes) - set(classifier.card.classes))
     if unknown:
         classes = ", ".join(classifier.card.classes)
-        line = f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}"
-        raise DataError(line, "unknown_classes", "data", unknown)
+        name = fitting_class_map(data.classes, classifier.card.classes) if data.class_map is None else ""
+        remedy = f"; data.class_map={name} maps them" if name else ""
+        line = (
+            f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}{remedy}"
+        )
+        raise DataError(line, "unknown_classes", "data", unknown, suggestion=remedy and f"data.class_map={name}")
 
 
 def is_placeholder(data: TrackData, split: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from musicreclass.config.settings import DataSettings, Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
+from musicreclass.data.class_map import read_class_map
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.opening import with_features
@@ -72,12 +73,14 @@ def create(settings: DataSettings) -> TrackData:
         raise ConfigError(
             [Problem(line, "input_mismatch", "data.provides", settings.provides, f"provides: {provided}")]
         )
-    arguments = settings.arguments("provides")
+    arguments = settings.arguments("provides", "class_map")
     check_arguments(source, arguments, "data", keys=DataSettings.about)
     try:
-        return source(**arguments)
+        created = source(**arguments)
     except TypeError as error:
         raise rejected_call(error, source, "data") from error
+    created.class_map = None if settings.class_map is None else read_class_map(settings.class_map)
+    return created
 
 
 def open_to_score(folder: Path, settings: Settings, profile: Profile, encoder: str | None = None) -> TrackData:
