@@ -28,7 +28,7 @@ from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, fir
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.search_rules import refusals, searches, sweeper_target
-from musicreclass.config.settings import SIGNED, Settings, TrainSettings
+from musicreclass.config.settings import OF_COMBINATION, SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
 
@@ -302,6 +302,10 @@ class Check:
         key, text = override.key_or_group, str(override.input_line)
         if not allowed.allows(key):
             self.collected.append(allowed.unknown_key(key, override.get_key_element()))
+            return False
+        if key.startswith("data.parts.") and (name := key.rpartition(".")[2]) in OF_COMBINATION:
+            line = f"{text}: {name} is common to combined datasets; set data.{name}"
+            self.collected.append(Problem(line, "unknown_key", key, None, f"data.{name}"))
             return False
         if not (allowed.sets(key) or override.is_add() or override.is_force_add()):
             line = f"{text}: {allowed.file_of(key)} does not define {key}; add it with a plus: +{text}"

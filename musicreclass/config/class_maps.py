@@ -27,6 +27,11 @@ def class_map_names(roots: Sequence[Path] = (CONF,)) -> list[str]:
     return sorted({file.stem for root in roots for file in (root / FOLDER).glob("*.yaml")})
 
 
+def is_path(name_or_path: str) -> bool:
+    """Whether a setting is the path of a class map rather than a name."""
+    return "/" in name_or_path or name_or_path.endswith((".yaml", ".yml"))
+
+
 def find_class_map(name_or_path: str, roots: Sequence[Path] = (CONF,), key: str = KEY) -> Path:
     """The file of a class map.
 
@@ -39,9 +44,8 @@ def find_class_map(name_or_path: str, roots: Sequence[Path] = (CONF,), key: str 
     Raises:
         ConfigError: if there is no such file.
     """
-    path = Path(name_or_path).expanduser()
-    if "/" in name_or_path or path.suffix in (".yaml", ".yml"):
-        if path.is_file():
+    if is_path(name_or_path):
+        if (path := Path(name_or_path).expanduser()).is_file():
             return path
         raise _error(f"{key}={name_or_path}: there is no such file", "file_not_found", key, name_or_path)
     for root in roots:

@@ -50,6 +50,7 @@ class FeatureTable:
         left_out: columns that `read` left out, because they number the rows or the settings say so.
         dropped: number of tracks that the source left out, by reason.
         notes: facts that readers of the results need, one line each.
+        artist_names: as in `Recordings`.
 
     Raises:
         DataError: if a column of the Tracks table is unknown, `x` is not a matrix of numbers, or lengths differ.
@@ -65,6 +66,7 @@ class FeatureTable:
     left_out: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    artist_names: Any = None
 
     def __post_init__(self) -> None:
         self.x = as_matrix(self.x)
@@ -83,7 +85,8 @@ class FeatureTable:
         """Some of the rows, by their indices."""
         metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
         track_id, target = chosen(self.track_id, rows), chosen(self.target, rows)
-        return replace(self, track_id=track_id, target=target, x=self.x[rows], metadata=metadata)
+        names = chosen(self.artist_names, rows)
+        return replace(self, track_id=track_id, target=target, x=self.x[rows], metadata=metadata, artist_names=names)
 
 
 def as_list(names: Iterable[str]) -> str:
@@ -156,16 +159,8 @@ class TableSource(TableData):
         """
         if len(self.tracks):
             return
-        table = self.read()
-        check_returned(table, FeatureTable, f"{type(self).__name__}.read")
-        self.dropped, self.notes = dict(table.dropped), list(table.notes)
-        self._leave_out_columns(table)
+        table = self.read_table()
         self.columns = table.columns
-        if self.class_map is not None:
-            target, left_out = self._mapped(table.target, table.track_id)
-            if left_out.all():
-                raise nothing_mapped(self.class_map)
-            table = replace(table, target=target).select(np.flatnonzero(~left_out))
         table.target, notes = class_names(to_text(table.target))
         self.notes += notes
         usable = self._usable_rows(table)
@@ -189,6 +184,24 @@ class TableSource(TableData):
                 f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
                 "random and grouped splits keep copies together"
             )
+
+    def read_table(self) -> FeatureTable:
+        """The table on disk, checked, without columns that are no features, with the classes that the class map gives and without
+        those that it leaves out.
+
+        Raises:
+            DataError: if the table has no features, or the class map does not name a class, or leaves nothing.
+        """
+        table = self.read()
+        check_returned(table, FeatureTable, f"{type(self).__name__}.read")
+        self.dropped, self.notes = dict(table.dropped), list(table.notes)
+        self._leave_out_columns(table)
+        if self.class_map is None:
+            return table
+        target, left_out = self._mapped(table.target, table.track_id)
+        if left_out.all():
+            raise nothing_mapped(self.class_map)
+        return replace(table, target=target).select(np.flatnonzero(~left_out))
 
     def _leave_out_columns(self, table: FeatureTable) -> None:
         """Remove the columns that are no features from a table, and say which had no name."""

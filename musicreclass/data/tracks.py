@@ -262,7 +262,7 @@ class TrackData(LightningDataModule, ABC):
         tracks = tracks.reset_index(drop=True)
         self.notes += [self.incomplete] if self.incomplete else []
         self.notes += artist_notes(tracks.group)
-        name, tracks["split"] = assign_splits(tracks, self.split, split_name)
+        name, tracks["split"] = self._assign_splits(tracks, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
         if self.needs:  # classes that only test has must not change what is learned: they come last
@@ -273,13 +273,25 @@ class TrackData(LightningDataModule, ABC):
                 self.notes.append(
                     f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
                 )
-        protocol = find_leaks(tracks, name, self.max_unknown_artists)
+        protocol = self._find_leaks(tracks, name)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
             present = set(tracks.target[tracks.split == split])
             absent = sorted(set(self.classes) - present)
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
+
+    def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:
+        """The protocol that applies, and each track's split; see `assign_splits`."""
+        return assign_splits(tracks, self.split, split_name)
+
+    def _find_leaks(self, tracks: pd.DataFrame, name: str) -> Protocol:
+        """The protocol with the leaks of the splits; see `find_leaks`."""
+        return find_leaks(tracks, name, self.max_unknown_artists)
+
+    def datasets(self) -> set[str]:
+        """The published datasets of the tracks; empty if there are none."""
+        return {self.dataset} - {""}
 
     def _mapped(self, target: Any, track_id: Any) -> tuple[list[Any], np.ndarray]:
         """The targets that the class map gives, and which rows it leaves out, bool (n,); these are counted by class.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.auto import Sizes
-from musicreclass.config.class_maps import content_digest
+from musicreclass.config.class_maps import content_digest, find_class_map, is_path
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
@@ -84,12 +84,15 @@ def located(settings: TrainSettings) -> dict[str, Any]:
     Only existing paths are changed: a user's own dataset may use these keys for something else.
     """
     config = settings.as_dict()
-    for name in PATHS:
-        if isinstance(config["data"].get(name), str):
-            config["data"][name] = absolute(config["data"][name])
     for key, source in settings.data.sources().items():
-        if isinstance(source.class_map, str) and "/" in source.class_map:
-            section_of(config, key)["class_map"] = absolute(source.class_map)
+        data = section_of(config, key)
+        for name in PATHS:
+            if isinstance(data.get(name), str):
+                data[name] = absolute(data[name])
+        if source.class_map is not None:
+            data["class_map"] = (
+                str(find_class_map(source.class_map).absolute()) if is_path(source.class_map) else source.class_map
+            )
     for key, section in settings.weighted().items():
         if (weights := section.weights_file()) is not None:
             section_of(config, key)["checkpoint"] = str(weights.absolute())
@@ -130,7 +133,8 @@ def remember_data(settings: TrainSettings, files: list[Path], fingerprint: str, 
         sizes: of the training split.
         opened: when reading began, as `time.time()`.
     """
-    targets = [settings.data.target, *(section.target for section in settings.features.sources().values())]
+    sections = {**settings.data.sources(), **settings.features.sources()}
+    targets = [section.target for section in sections.values()]
     listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
     versions = {str(file.absolute()): FileVersion.of(file) for file in files}
     if listed and files and all(version is not None and version.is_settled(opened) for version in versions.values()):

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from musicreclass.classifiers.base import Classifier
 from musicreclass.config.check import compose
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import CLIPS, TrainSettings
+from musicreclass.config.settings import CLIPS, OF_COMBINATION, TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.tracks import TrackData
@@ -112,8 +112,7 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
     if data_overrides:
         config = with_other_data(config, data_overrides, config_dir)
     config["paths"] = {**config["paths"], "cache": cache}
-    if "store" in config["data"]:
-        config["data"] = {**config["data"], "store": cache}
+    config["data"] = with_store(config["data"], cache)
     for key, values in locations.items():
         section_of(config, key).update(values)
     try:
@@ -123,6 +122,12 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
         raise RunError(line, "unusable_config", run.folder) from error
     assert isinstance(settings, TrainSettings)
     return settings
+
+
+def with_store(data: dict[str, Any], cache: str) -> dict[str, Any]:
+    """A section of data with the store of this machine, in its parts too."""
+    parts = {"parts": {k: with_store(v, cache) for k, v in parts.items()}} if (parts := parts_of(data)) else {}
+    return {**data, **({"store": cache} if "store" in data else {}), **parts}
 
 
 def local_cache(overrides: list[str]) -> str:
@@ -148,7 +153,7 @@ def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[
 
 
 def parts_of(features: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The joined sources of features; empty if there is one source, or none."""
+    """The joined sources of features, or the combined datasets; empty if there is one source, or none."""
     parts = features.get("parts")
     return {name: part for name, part in parts.items() if isinstance(part, dict)} if isinstance(parts, dict) else {}
 
@@ -160,7 +165,7 @@ def check_targets(folder: Path, settings: TrainSettings, trust: tuple[str, ...])
         RunError: if it names others.
     """
     features = {"features": settings.features, **settings.features.sources()}
-    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
+    targets = {key: section.target for key, section in {**settings.data.sources(), **features}.items()}
     for section, target in targets.items():
         if target is None and section == "features":
             continue
@@ -255,7 +260,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     if "data" not in keys:
         data = config["data"]
         base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in keys]
-        base += [as_override(f"data.{k}", v) for k, v in data.items() if k not in ("_target_", "provides", "split")]
+        base += overrides_of(data)
     try:
         cfg = compose("train", [*base, *overrides], config_dir)
     except ConfigError as error:  # names a model that stands in for the run's
@@ -270,6 +275,24 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
         config = {**config, "features": composed["features"]}
         chosen["features"] = composed["choices"]["features"]
     return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
+
+
+def overrides_of(data: dict[str, Any], prefix: str = "data") -> list[str]:
+    """The settings of data as overrides, without the split; of combined datasets those of each part too, with its split."""
+    parts = parts_of(data)
+    without = (
+        "_target_",
+        "provides",
+        "split",
+        *(("parts",) if parts else ()),
+        *(OF_COMBINATION if prefix != "data" else ()),
+    )
+    overrides = [as_override(f"{prefix}.{name}", value) for name, value in data.items() if name not in without]
+    for name, part in parts.items():
+        key = f"{prefix}.parts.{name}"
+        overrides += [f"data/split@{key}.split={part['split']['protocol']}", *overrides_of(part, key)]
+        overrides += [as_override(f"{key}.split.{k}", v) for k, v in part["split"].items() if k != "protocol"]
+    return overrides
 
 
 def as_override(key: str, value: Any) -> str:

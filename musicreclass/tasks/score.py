@@ -60,7 +60,21 @@ def score_predictions(
     predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
     save_figure(figure, figures / f"confusion_matrix_{name}.png")
-    return score(predictions), figure
+    return {**score(predictions), **score_by_dataset(predictions, data)}, figure
+
+
+def score_by_dataset(predictions: Predictions, data: TrackData) -> dict[str, Any]:
+    """Accuracy and number of tracks of each of combined datasets, under `by_dataset`; empty for a single dataset."""
+    if "dataset" not in data.tracks:
+        return {}
+    dataset = predictions.table.track_id.map(data.tracks.set_index("track_id").dataset)
+    correct = predictions.table.assign(correct=predictions.probabilities().argmax(1) == predictions.y_true()).correct
+    by_dataset = correct.groupby(dataset).agg(["mean", "size"])
+    return {
+        "by_dataset": {
+            name: {"accuracy": float(row["mean"]), "n": int(row["size"])} for name, row in by_dataset.iterrows()
+        }
+    }
 
 
 def log_scoring(run: Run, predictions: Predictions, data: TrackData, name: str, outputs: Path) -> None:
