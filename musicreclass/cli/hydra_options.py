@@ -112,6 +112,7 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
         chosen = choices.get(group)
         joined = f" [{chosen}]" if chosen and is_join(group, chosen) else ""
         hint = f"; features=[{','.join(options[:2])}] joins several" if group == "features" else ""
+        hint = "; data=[gtzan,fma_audio] combines several" if group == "data" else hint
         lines.append(f"  {group:<16}{' '.join(marked)}{joined}{hint}")
     lines += ["", "Settings (KEY=VALUE) of the chosen options (GROUP=OPTION --help shows those of another):"]
     config: Any = OmegaConf.to_container(cfg)

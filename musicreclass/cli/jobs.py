@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
@@ -129,4 +130,6 @@ def with_hydra_choices(cfg: DictConfig) -> DictConfig:
 
     from musicreclass.config.tree import with_choices
 
-    return with_choices(cfg, dict(HydraConfig.get().runtime.choices))
+    runtime = HydraConfig.get().runtime
+    folders = [source.path for source in runtime.config_sources if source.schema == "file"]
+    return with_choices(cfg, dict(runtime.choices), [Path(folder) for folder in folders])

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from musicreclass.config.allowed_keys import AllowedKeys
+from musicreclass.config.class_maps import located_class_maps
 from musicreclass.config.compatibility import Choices, reads
 from musicreclass.config.hydra_keys import hydra_problems
 from musicreclass.config.joined import join_lists
@@ -27,7 +28,7 @@ from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, fir
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.search_rules import refusals, searches, sweeper_target
-from musicreclass.config.settings import SIGNED, Settings, TrainSettings
+from musicreclass.config.settings import OF_COMBINATION, SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
 
@@ -55,7 +56,7 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
     if problems:
         raise ConfigError(problems)
     cfg = tree.compose(task, overrides)
-    return with_choices(cfg, dict(cfg.hydra.runtime.choices))
+    return with_choices(cfg, dict(cfg.hydra.runtime.choices), tree.roots)
 
 
 def settings_of(task: str, cfg: DictConfig) -> Settings:
@@ -204,7 +205,7 @@ class Check:
             cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
-            problems = allowed.problems(cfg)
+            problems = allowed.problems(cfg) + located_class_maps(cfg, self.tree.roots)[1]
         except ConfigError as error:
             self.collected += error.problems
             return
@@ -301,6 +302,10 @@ class Check:
         key, text = override.key_or_group, str(override.input_line)
         if not allowed.allows(key):
             self.collected.append(allowed.unknown_key(key, override.get_key_element()))
+            return False
+        if key.startswith("data.parts.") and (name := key.rpartition(".")[2]) in OF_COMBINATION:
+            line = f"{text}: {name} is common to combined datasets; set data.{name}"
+            self.collected.append(Problem(line, "unknown_key", key, None, f"data.{name}"))
             return False
         if not (allowed.sets(key) or override.is_add() or override.is_force_add()):
             line = f"{text}: {allowed.file_of(key)} does not define {key}; add it with a plus: +{text}"

@@ -93,6 +93,9 @@ class Choices:
         self, cfg: DictConfig, choices: dict[str, str], features: str | None, provides: list[str]
     ) -> list[Problem]:
         """Features that the data does not allow."""
+        if "parts" in cfg.data and cfg.data._target_.startswith("musicreclass.data.combined.") and not cfg.data.parts:
+            line = f"data={choices['data']}: combines nothing; its file must list datasets: see docs/datasets.md"
+            return [Problem(line, "missing_value", "data.parts")]
         if features and "parts" in cfg.features and not cfg.features.parts:
             line = f"features={features}: joins nothing; its file must list sources of features: see docs/features.md"
             return [Problem(line, "missing_value", "features.parts")]

@@ -1,48 +1,83 @@
-"""Joined sources of features: `features=[fma518,musicnn]` is the option `fma518+musicnn` of the group, made when it is chosen."""
+"""Lists of options: `features=[fma518,musicnn]` joins features, `data=[gtzan,fma_audio]` combines datasets. The list is an option of
+the group, `fma518+musicnn`, that is made when it is chosen."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
 from musicreclass.config.messages import nearest, suggestion
+from musicreclass.config.settings import OF_COMBINATION
+from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 
-GROUP, BASE, JOIN = "features", "_joined", "+"
+JOIN = "+"
+GROUPS = ("features", "data")
+BASES = {"waveform": "_combined_audio", "table": "_combined_table"}  # of combined datasets, by what these provide
 LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
 def join_lists(argument: str) -> str:
-    """An override with each list of options of `features` as the name of their join; other overrides unchanged."""
+    """An override with each list of options of `features` or `data` as the name of their join; other overrides unchanged."""
     key, equals, value = argument.partition("=")
-    if key.strip() != GROUP or not equals:
+    if key.strip() not in GROUPS or not equals:
         return argument
     return f"{key}={LIST.sub(lambda match: JOIN.join(name.strip() for name in match[1].split(',')), value)}"
 
 
 def is_join(group: str, option: str) -> bool:
     """Whether an option joins several."""
-    return group == GROUP and JOIN in option
+    return group in GROUPS and JOIN in option
 
 
-def join_problems(option: str, options: list[str]) -> list[Problem]:
+def join_problems(group: str, option: str, tree: Tree) -> list[Problem]:
     """The problems of a join; if there are none, Hydra can choose it from now on.
 
     Args:
+        group: `features` or `data`.
         option: the names, separated by +.
-        options: that exist.
+        tree: the folders of configuration.
     """
-    names, available = option.split(JOIN), [name for name in options if name != "none"]
+    names, available = option.split(JOIN), [name for name in tree.groups[group] if name != "none"]
+    typed = f"{group}=[{','.join(names)}]"
     problems = []
     for name in dict.fromkeys(names):
         if name not in available:
-            message = f"{GROUP}=[{','.join(names)}]: {name!r} is not an option; {nearest(name, available)}"
-            problems.append(Problem(message, "unknown_option", GROUP, name, suggestion(name, available)))
+            message = f"{typed}: {name!r} is not an option; {nearest(name, available)}"
+            problems.append(Problem(message, "unknown_option", group, name, suggestion(name, available)))
     if len(set(names)) < len(names):
-        message = f"{GROUP}=[{','.join(names)}]: an option is listed twice"
-        problems.append(Problem(message, "repeated_option", GROUP, option))
+        problems.append(Problem(f"{typed}: an option is listed twice", "repeated_option", group, option))
+    if not problems and group == "data":
+        provided = {name: provides(tree, name) for name in names}
+        if len(set(provided.values())) > 1 or None in provided.values():
+            kinds = ", ".join(f"{name} provides a {kind or 'mixture'}" for name, kind in provided.items())
+            message = f"{typed}: {kinds}; combine recordings with recordings, or tables with tables"
+            problems.append(Problem(message, "input_mismatch", group, option))
     if not problems:
-        defaults = [BASE, *({f"/{GROUP}@parts.{name}": name} for name in names)]
-        ConfigStore.instance().store(name=option, group=GROUP, node={"defaults": defaults}, provider="musicreclass")
+        node = joined_features(names) if group == "features" else combined_data(tree, names)
+        ConfigStore.instance().store(name=option, group=group, node=node, provider="musicreclass")
     return problems
+
+
+def joined_features(names: list[str]) -> dict[str, Any]:
+    """The option that joins sources of features."""
+    return {"defaults": ["_joined", *({f"/features@parts.{name}": name} for name in names)]}
+
+
+def combined_data(tree: Tree, names: list[str]) -> dict[str, Any]:
+    """The option that combines datasets. What holds for the combination is set once, and shown in each part."""
+    base = BASES[str(provides(tree, names[0]))]
+    parts = {}
+    for name in names:
+        file = tree.read(f"data/{name}")
+        keys = {*file, *(tree.read("data/_audio") if "_audio" in (file.get("defaults") or []) else ())}
+        parts[name] = {key: f"${{data.{key}}}" for key in OF_COMBINATION if key in keys}
+    return {"defaults": [base, *({f"/data@parts.{name}": name} for name in names), "_self_"], "parts": parts}
+
+
+def provides(tree: Tree, name: str) -> str | None:
+    """What a dataset provides, `waveform` or `table`, as its file says; None if it says nothing or both."""
+    values = tree.read(f"data/{name}").get("provides")
+    return values[0] if isinstance(values, list) and len(values) == 1 and values[0] in BASES else None

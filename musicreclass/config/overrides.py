@@ -121,7 +121,9 @@ class Overrides:
         swept = override.is_sweep_override()
         values = list(islice(override.sweep_string_iterator(), MAX_JOBS)) if swept else [override.value()]
         names = ["null" if value is None else str(value) for value in values]
-        problems = [problem for name in names if is_join(group, name) for problem in join_problems(name, options)]
+        problems = [
+            problem for name in names if is_join(group, name) for problem in join_problems(group, name, self.tree)
+        ]
         unknown = [name for name in names if name not in options and not is_join(group, name)]
         return problems + [self._unknown_option(group, name) for name in unknown]
 

@@ -50,6 +50,10 @@ SIGNED = (  # top-level keys that can change a result; no other key is part of a
 )  # fmt: skip
 TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")  # of SIGNED, the keys that estimators ignore
 CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_crop_position")  # keys of `data` for models over clips
+OF_COMBINATION = (  # keys of `data` that combined datasets have in common
+    "sample_rate", "cache", "clip_seconds", "eval_crops", "eval_crop_position", "sampler", "on_bad_file", "max_bad_fraction",
+    "min_seconds", "min_class_tracks", "max_tracks", "workers", "on_missing",
+)  # fmt: skip
 ESTIMATORS = (
     "sklearn.",
     "xgboost.",
@@ -138,9 +142,12 @@ class SplitSettings(Section):
 class DataSettings(Target):
     """A source of tracks; keys that a source does not declare are rejected by its class."""
 
-    about = ("provides", "split")
+    about = ("provides", "split", "class_map")
     provides: Annotated[list[Input], MinLen(1)] = setting("contents of a batch: waveform, table", signed=False)
     split: SplitSettings = setting("")
+    class_map: Text | None = setting(
+        "other names for the classes: a file of conf/class_map/, as fma_to_gtzan, or your own YAML file; null: none"
+    )
     root: str | None = setting("folder of the dataset: data.root=DIR", signed=False)
     path: Text = setting("CSV or Parquet file with one row per track: data.path=FILE", signed=False)
     store: Text = setting("folder that stores expensive results", signed=False)
@@ -172,6 +179,10 @@ class DataSettings(Target):
         "largest number of tracks per split, evenly over the classes; for debugging"
     )
     workers: Threads | Auto = setting("threads that decode audio, and processes that extract features", signed=False)
+
+    def sources(self) -> dict[str, DataSettings]:
+        """These settings and, of combined datasets, those of each part, by their key."""
+        return {"data": self}
 
 
 class DemoSettings(DataSettings):
@@ -217,6 +228,29 @@ class GenreFoldersSettings(DataSettings):
     group_by: Literal["auto", "folder", "tag", "none"] = setting(
         "source of the artist: folder (below the genre's) | tag (of the file) | none; auto: folder, else tag"
     )
+
+
+class DataParts(Section):
+    """Sources of tracks by name."""
+
+    each = DataSettings
+    model_config = ConfigDict(extra="allow")
+
+
+class CombinedSettings(DataSettings):
+    """Several datasets as one."""
+
+    parts: DataParts = Field(default_factory=DataParts, description="the datasets, by name")
+
+    def sources(self) -> dict[str, DataSettings]:
+        """These settings and those of each part."""
+        return {"data": self, **{f"data.parts.{name}": part for name, part in (self.parts.model_extra or {}).items()}}
+
+    def signed(self) -> dict[str, Any]:
+        """The signed values of the combination, and those of each part that are not the combination's."""
+        parts = {key.rpartition(".")[2]: part.signed() for key, part in self.sources().items() if part is not self}
+        own = {name: {k: v for k, v in part.items() if k not in OF_COMBINATION} for name, part in parts.items()}
+        return {**super().signed(), "parts": own}
 
 
 class FrontendSettings(Section):
@@ -600,6 +634,8 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,
     "musicreclass.data.sources.table_file.TableFile": TableFileSettings,
     "musicreclass.data.sources.folder.GenreFolders": GenreFoldersSettings,
+    "musicreclass.data.combined.CombinedAudio": CombinedSettings,
+    "musicreclass.data.combined.CombinedTable": CombinedSettings,
     "musicreclass.models.mlp.MLP": MLPSettings,
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from musicreclass.config import hydra_adapter
+from musicreclass.config.class_maps import FOLDER, located_class_maps
 from musicreclass.config.locations import CONF
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, Problem
@@ -42,7 +44,7 @@ class Tree:
             for file in root.rglob("*.yaml"):
                 group = file.parent.relative_to(root).as_posix()
                 is_base = file.stem.startswith("_")  # shared bases of the other options
-                if group != "." and not is_base and file.is_file():
+                if group not in (".", FOLDER) and not is_base and file.is_file():
                     groups.setdefault(group, set()).add(file.stem)
         return {group: sorted(options) for group, options in sorted(groups.items())}
 
@@ -104,8 +106,14 @@ class Tree:
         return options
 
 
-def with_choices(cfg: DictConfig, choices: dict[str, str | None]) -> DictConfig:
-    """The task's part of a configuration, with the names of the options that were chosen under `choices`."""
+def with_choices(cfg: DictConfig, choices: dict[str, str | None], roots: Sequence[Path]) -> DictConfig:
+    """The task's part of a configuration, with the names of the options that were chosen under `choices`.
+
+    Args:
+        cfg: composed.
+        choices: the chosen option of each group.
+        roots: the configuration folders; class maps of the user's are named by their paths from now on.
+    """
     plain = OmegaConf.create({k: hydra_adapter.child(cfg, str(k)) for k in cfg if k != "hydra"})
     named = {
         group: option
@@ -113,6 +121,8 @@ def with_choices(cfg: DictConfig, choices: dict[str, str | None]) -> DictConfig:
         if option and not group.startswith("hydra") and "@" not in group  # the name of a join has those of its parts
     }
     plain["choices"] = dict(sorted(named.items()))
+    for key, path in located_class_maps(plain, roots)[0].items():
+        OmegaConf.update(plain, key, path)
     return plain
 
 

@@ -17,6 +17,8 @@ UNKNOWN_NAMES = frozenset(
 )  # fmt: skip
 NO_LABEL = frozenset(("", "-", "?", "nan", "na", "n/a", "#n/a", "<na>", "nat", "none", "null"))  # in folded form
 FEATURED = re.compile(r"(?<=\S)\s*[(\[]?(?<!\w)(?:feat|ft|featuring)(?:\.\s*|\s+)\S.*$")
+NUMBER, CODE = re.compile(r"-?\d+(\.0)?"), re.compile(r".*\d.*")
+TYPICAL = 0.8  # share of the names of a vocabulary that have its form
 ARTICLE = re.compile(r"^the\s+(?=\S)|(?<=\S)\s*,\s*the$")
 
 
@@ -152,3 +154,16 @@ def artist_notes(names: pd.Series[Any]) -> list[str]:
         shown = ", ".join(map(repr, sorted(example)[:3]))
         notes.append(f"{len(several)} artists are written in several ways ({shown}): each counts as one")
     return notes
+
+
+def vocabulary_form(names: set[str]) -> str | None:
+    """Whether names are numbers, codes that contain digits, or names; None if they are mixed, or there are none."""
+    if not names:
+        return None
+    numbers = sum(bool(NUMBER.fullmatch(name)) for name in names) / len(names)
+    digits = sum(bool(CODE.fullmatch(name)) for name in names) / len(names)
+    if numbers >= TYPICAL:
+        return "numbers"
+    if digits >= TYPICAL:
+        return "codes"
+    return "names" if digits <= 1 - TYPICAL else None

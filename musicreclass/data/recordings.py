@@ -20,7 +20,16 @@ from musicreclass.data.format_check import format_caution
 from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
-from musicreclass.data.tracks import TrackData, check_columns, check_returned, make_tracks, some, unify_copies
+from musicreclass.data.tracks import (
+    TrackData,
+    check_columns,
+    check_returned,
+    chosen,
+    make_tracks,
+    nothing_mapped,
+    some,
+    unify_copies,
+)
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
@@ -45,6 +54,7 @@ class Recordings:
         folders: the folders that were searched, in which a file may be added later.
         sources: other files that were read, such as tracks.csv; empty for none, None if unknown. See `TrackData.files`.
         dropped, notes: as in `TrackData`.
+        artist_names: where `group` in `metadata` numbers the artists, their names, by which artists of other datasets are recognised.
 
     Raises:
         DataError: if a column is unknown or has another length than `paths`, or a path is not a path.
@@ -59,6 +69,7 @@ class Recordings:
     sources: list[Path] | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    artist_names: list[Any] | None = None
 
     def __post_init__(self) -> None:
         self.paths, self.folders = as_paths("paths", self.paths), as_paths("folders", self.folders)
@@ -66,6 +77,13 @@ class Recordings:
         columns = {"track_id": self.track_id, "target": self.target}
         check_columns(columns, len(self.paths), "there are {} paths")
         check_columns(self.metadata, len(self.paths), "there are {} paths", allowed=METADATA)
+
+    def select(self, rows: np.ndarray) -> Recordings:
+        """Some of the recordings, by their indices."""
+        metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
+        paths, track_id, target = ([values[i] for i in rows] for values in (self.paths, self.track_id, self.target))
+        names = chosen(self.artist_names, rows)
+        return replace(self, paths=paths, track_id=track_id, target=target, metadata=metadata, artist_names=names)
 
 
 def as_paths(name: str, paths: Any) -> list[Path]:
@@ -179,15 +197,9 @@ class AudioData(TrackData):
         """Find the recordings, leave out bad files, and split. Calling it again does nothing."""
         if len(self.tracks):
             return
-        recordings = self.find()
-        check_returned(recordings, Recordings, f"{type(self).__name__}.find")
-        if not recordings.paths:
-            folder = some(recordings.folders, 1) or type(self).__name__
-            raise DatasetNotFoundError(f"{folder}: contains no recordings", kind="no_recordings", key=folder)
-        check_protocol(self.split.protocol, recordings.split_name)  # before anything is decoded
+        recordings = self.read_recordings()
         if recordings.sources is not None:
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
-        self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
         tracks = self._open(recordings)
         tracks["target"], notes = class_names(tracks.target)
         self.notes += notes
@@ -207,6 +219,27 @@ class AudioData(TrackData):
         self._note_levels()
         self._note_copies()
         self._check_format()
+
+    def read_recordings(self) -> Recordings:
+        """The recordings on disk, checked, with the classes that the class map gives and without those that it leaves out.
+
+        Raises:
+            DatasetNotFoundError: if there are none.
+            DataError: if the split is not one of the data, or the class map does not name a class, or leaves nothing.
+        """
+        recordings = self.find()
+        check_returned(recordings, Recordings, f"{type(self).__name__}.find")
+        if not recordings.paths:
+            folder = some(recordings.folders, 1) or type(self).__name__
+            raise DatasetNotFoundError(f"{folder}: contains no recordings", kind="no_recordings", key=folder)
+        check_protocol(self.split.protocol, recordings.split_name)  # before anything is decoded
+        self.dropped, self.notes = dict(recordings.dropped), list(recordings.notes)
+        if self.class_map is None:
+            return recordings
+        target, left_out = self._mapped(recordings.target, recordings.track_id)
+        if left_out.all():
+            raise nothing_mapped(self.class_map)
+        return replace(recordings, target=target).select(np.flatnonzero(~left_out))
 
     def reject(self, reasons: dict[str, tuple[str, str]]) -> None:
         """Count further files as bad; the next call of `setup` splits the others again.

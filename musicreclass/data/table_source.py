@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,17 @@ from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
 from musicreclass.data.names import class_names
 from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import COLUMNS, check_columns, check_returned, duplicate_ids, make_tracks, some, to_text
+from musicreclass.data.tracks import (
+    COLUMNS,
+    check_columns,
+    check_returned,
+    chosen,
+    duplicate_ids,
+    make_tracks,
+    nothing_mapped,
+    some,
+    to_text,
+)
 from musicreclass.errors import DataError
 
 METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))
@@ -40,6 +50,7 @@ class FeatureTable:
         left_out: columns that `read` left out, because they number the rows or the settings say so.
         dropped: number of tracks that the source left out, by reason.
         notes: facts that readers of the results need, one line each.
+        artist_names: as in `Recordings`.
 
     Raises:
         DataError: if a column of the Tracks table is unknown, `x` is not a matrix of numbers, or lengths differ.
@@ -55,6 +66,7 @@ class FeatureTable:
     left_out: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    artist_names: Any = None
 
     def __post_init__(self) -> None:
         self.x = as_matrix(self.x)
@@ -68,6 +80,13 @@ class FeatureTable:
             )
         check_columns({"track_id": self.track_id, "target": self.target}, len(self.x), "x has {} rows")
         check_columns(self.metadata, len(self.x), "x has {} rows", allowed=METADATA)
+
+    def select(self, rows: np.ndarray) -> FeatureTable:
+        """Some of the rows, by their indices."""
+        metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
+        track_id, target = chosen(self.track_id, rows), chosen(self.target, rows)
+        names = chosen(self.artist_names, rows)
+        return replace(self, track_id=track_id, target=target, x=self.x[rows], metadata=metadata, artist_names=names)
 
 
 def as_list(names: Iterable[str]) -> str:
@@ -140,10 +159,7 @@ class TableSource(TableData):
         """
         if len(self.tracks):
             return
-        table = self.read()
-        check_returned(table, FeatureTable, f"{type(self).__name__}.read")
-        self.dropped, self.notes = dict(table.dropped), list(table.notes)
-        self._leave_out_columns(table)
+        table = self.read_table()
         self.columns = table.columns
         table.target, notes = class_names(to_text(table.target))
         self.notes += notes
@@ -168,6 +184,24 @@ class TableSource(TableData):
                 f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
                 "random and grouped splits keep copies together"
             )
+
+    def read_table(self) -> FeatureTable:
+        """The table on disk, checked, without columns that are no features, with the classes that the class map gives and without
+        those that it leaves out.
+
+        Raises:
+            DataError: if the table has no features, or the class map does not name a class, or leaves nothing.
+        """
+        table = self.read()
+        check_returned(table, FeatureTable, f"{type(self).__name__}.read")
+        self.dropped, self.notes = dict(table.dropped), list(table.notes)
+        self._leave_out_columns(table)
+        if self.class_map is None:
+            return table
+        target, left_out = self._mapped(table.target, table.track_id)
+        if left_out.all():
+            raise nothing_mapped(self.class_map)
+        return replace(table, target=target).select(np.flatnonzero(~left_out))
 
     def _leave_out_columns(self, table: FeatureTable) -> None:
         """Remove the columns that are no features from a table, and say which had no name."""

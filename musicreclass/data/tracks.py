@@ -15,8 +15,9 @@ from pytorch_lightning import LightningDataModule
 
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.settings import SPLITS
+from musicreclass.data.class_map import ClassMap
 from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
-from musicreclass.data.names import artist_notes
+from musicreclass.data.names import artist_notes, class_key
 from musicreclass.data.splits import Split, assign_splits, group_of
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store
@@ -145,6 +146,17 @@ def dataset_root(root: str | None, name: str) -> Path:
     return Path(root).expanduser()
 
 
+def chosen(values: Any, rows: np.ndarray) -> list[Any] | None:
+    """The values of some rows; None for an unknown column."""
+    return None if values is None else np.asarray(values, dtype=object)[rows].tolist()
+
+
+def nothing_mapped(class_map: ClassMap) -> DataError:
+    """The error for a class map that leaves every track out."""
+    line = f"data.class_map={class_map.name}: leaves out every track; choose another class map"
+    return DataError(line, "no_tracks", "data.class_map", class_map.name)
+
+
 def some(names: Any, limit: int = 3) -> str:
     """The first few of many names."""
     return ", ".join(map(str, names[:limit])) + (", ..." if len(names) > limit else "")
@@ -193,6 +205,7 @@ class TrackData(LightningDataModule, ABC):
         bad_files: why a file cannot be used, by path.
         notes: other facts that readers of the results need, one line each.
         cautions: what may make the scores too high, as a short mark -> details; part of the protocol.
+        class_map: gives the classes other names before the tracks are split; None for none.
         needs: the splits that must not be empty; none for data that is only scored.
         allow_untrained_classes: whether classes that are scored may lack training tracks.
         incomplete: how much of a published dataset was found, as a note; empty if all of it was, or its size is not known.
@@ -222,6 +235,7 @@ class TrackData(LightningDataModule, ABC):
         self.bad_files: dict[str, str] = {}
         self.notes: list[str] = []
         self.cautions: dict[str, str] = {}
+        self.class_map: ClassMap | None = None
         self.needs: tuple[str, ...] = ("train", "valid")
         self.allow_untrained_classes = False
         self.incomplete = ""
@@ -248,7 +262,7 @@ class TrackData(LightningDataModule, ABC):
         tracks = tracks.reset_index(drop=True)
         self.notes += [self.incomplete] if self.incomplete else []
         self.notes += artist_notes(tracks.group)
-        name, tracks["split"] = assign_splits(tracks, self.split, split_name)
+        name, tracks["split"] = self._assign_splits(tracks, split_name)
         self._check_splits(tracks, name, split_name)
         self.tracks = tracks
         if self.needs:  # classes that only test has must not change what is learned: they come last
@@ -259,13 +273,49 @@ class TrackData(LightningDataModule, ABC):
                 self.notes.append(
                     f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
                 )
-        protocol = find_leaks(tracks, name, self.max_unknown_artists)
+        protocol = self._find_leaks(tracks, name)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
             present = set(tracks.target[tracks.split == split])
             absent = sorted(set(self.classes) - present)
             if present and absent and self.needs:
                 self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
+
+    def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:
+        """The protocol that applies, and each track's split; see `assign_splits`."""
+        return assign_splits(tracks, self.split, split_name)
+
+    def _find_leaks(self, tracks: pd.DataFrame, name: str) -> Protocol:
+        """The protocol with the leaks of the splits; see `find_leaks`."""
+        return find_leaks(tracks, name, self.max_unknown_artists)
+
+    def datasets(self) -> set[str]:
+        """The published datasets of the tracks; empty if there are none."""
+        return {self.dataset} - {""}
+
+    def _mapped(self, target: Any, track_id: Any) -> tuple[list[Any], np.ndarray]:
+        """The targets that the class map gives, and which rows it leaves out, bool (n,); these are counted by class.
+
+        Args:
+            target: class names as in the source.
+            track_id: of each row; several rows of a table may be of one track.
+
+        Raises:
+            DataError: if the class map does not name a class.
+        """
+        labels = to_text(target)
+        if self.class_map is None:
+            return labels.tolist(), np.zeros(len(labels), bool)
+        mapped = self.class_map.map_targets(labels)
+        labelled = labels.map(class_key, na_action="ignore").notna()
+        left_out = mapped.isna() & labelled
+        ids = pd.Series(np.asarray(track_id, dtype=object), index=labels.index)
+        for name, count in ids[left_out].groupby(labels[left_out]).nunique().items():
+            self.dropped[f"of the class {name}, which the class map {self.class_map.name} leaves out"] = int(count)
+        renamed = {f"{s} as {t}" for s, t in zip(labels[mapped.notna()], mapped.dropna(), strict=True) if s != t}
+        if renamed:
+            self.notes.append(f"classes by the class map {self.class_map.name}: {some(sorted(renamed), 20)}")
+        return mapped.tolist(), left_out.to_numpy()
 
     def _add_caution(self, mark: str, details: str) -> None:
         """Add a caution after the tracks were split."""

@@ -65,7 +65,7 @@ class FeatureData(TableData):
                     break
                 tables.append(table)
         self.tracks, self.classes, self.learned_classes = source.tracks, source.classes, source.learned_classes
-        datasets = {source.dataset, *datasets_in(source.tracks)}
+        datasets = source.datasets() | {*datasets_in(source.tracks)}
         overlaps = [o for part in self.parts.values() for o in part.overlaps if o["dataset"] in datasets]
         texts = list(dict.fromkeys(f"{o['what']} ({o['source']})" for o in overlaps))
         self.protocol = replace(source.protocol, pretraining_overlap=texts)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.config.auto import Sizes
+from musicreclass.config.class_maps import content_digest, find_class_map, is_path
 from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
@@ -37,6 +38,11 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
         if key.partition(".")[0] in signed and (weights := section.weights_file()) is not None:
             digest = file_digest(weights, Store(Path(settings.paths.cache).expanduser()))
             section_of(signed, key)["checkpoint"] = digest
+    for key, source in settings.data.sources().items() if "data" in signed else ():
+        if source.class_map is None:  # the key is younger than many runs
+            section_of(signed, key).pop("class_map", None)
+        else:
+            section_of(signed, key)["class_map"] = content_digest(source.class_map) or source.class_map
     if "features" in signed:
         signed["data"] = {key: value for key, value in signed["data"].items() if key not in CLIPS}
     return signed
@@ -78,9 +84,15 @@ def located(settings: TrainSettings) -> dict[str, Any]:
     Only existing paths are changed: a user's own dataset may use these keys for something else.
     """
     config = settings.as_dict()
-    for name in PATHS:
-        if isinstance(config["data"].get(name), str):
-            config["data"][name] = absolute(config["data"][name])
+    for key, source in settings.data.sources().items():
+        data = section_of(config, key)
+        for name in PATHS:
+            if isinstance(data.get(name), str):
+                data[name] = absolute(data[name])
+        if source.class_map is not None:
+            data["class_map"] = (
+                str(find_class_map(source.class_map).absolute()) if is_path(source.class_map) else source.class_map
+            )
     for key, section in settings.weighted().items():
         if (weights := section.weights_file()) is not None:
             section_of(config, key)["checkpoint"] = str(weights.absolute())
@@ -121,7 +133,8 @@ def remember_data(settings: TrainSettings, files: list[Path], fingerprint: str, 
         sizes: of the training split.
         opened: when reading began, as `time.time()`.
     """
-    targets = [settings.data.target, *(section.target for section in settings.features.sources().values())]
+    sections = {**settings.data.sources(), **settings.features.sources()}
+    targets = [section.target for section in sections.values()]
     listed = all(target is None or target.startswith(f"{NAME}.") for target in targets)
     versions = {str(file.absolute()): FileVersion.of(file) for file in files}
     if listed and files and all(version is not None and version.is_settled(opened) for version in versions.values()):
@@ -148,4 +161,7 @@ def _memo_file(settings: TrainSettings) -> Path:
         "code": code_version(settings.as_dict()),
         "user_code": user_code(settings.as_dict()),
     }
+    class_maps = [source.class_map for source in settings.data.sources().values() if source.class_map is not None]
+    if class_maps:
+        key["class_maps"] = [str(content_digest(name)) for name in class_maps]
     return Path(settings.paths.cache).expanduser() / "fingerprints" / f"{hashed(key)[:24]}.json"

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from musicreclass.classifiers.base import Classifier
 from musicreclass.config.check import compose
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import CLIPS, TrainSettings
+from musicreclass.config.settings import CLIPS, OF_COMBINATION, TrainSettings
 from musicreclass.config.tree import Tree
+from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.runs.folder import Run
@@ -90,7 +91,7 @@ def evaluate(
         raise RunError(line, "no_data", folder)
     settings = settings_to_score(run, overrides or [], config_dir)
     features = {"features": settings.features, **settings.features.sources()}
-    targets = {"data": settings.data.target, **{key: section.target for key, section in features.items()}}
+    targets = {key: section.target for key, section in {**settings.data.sources(), **features}.items()}
     check_targets(folder, targets, trust)
     check_files(settings, is_trained=True)
     profile = use_machine(for_one_process(settings))[1]
@@ -129,8 +130,7 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
     if data_overrides:
         config = with_other_data(config, data_overrides, config_dir)
     config["paths"] = {**config["paths"], "cache": cache}
-    if "store" in config["data"]:
-        config["data"] = {**config["data"], "store": cache}
+    config["data"] = with_store(config["data"], cache)
     for key, values in locations.items():
         section_of(config, key).update(values)
     try:
@@ -140,6 +140,12 @@ def settings_to_score(run: Run, overrides: list[str], config_dir: str | None) ->
         raise RunError(line, "unusable_config", run.folder) from error
     assert isinstance(settings, TrainSettings)
     return settings
+
+
+def with_store(data: dict[str, Any], cache: str) -> dict[str, Any]:
+    """A section of data with the store of this machine, in its parts too."""
+    parts = {"parts": {k: with_store(v, cache) for k, v in parts.items()}} if (parts := parts_of(data)) else {}
+    return {**data, **({"store": cache} if "store" in data else {}), **parts}
 
 
 def local_cache(overrides: list[str]) -> str:
@@ -165,7 +171,7 @@ def split_locations(config: dict[str, Any], overrides: list[str]) -> tuple[dict[
 
 
 def parts_of(features: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The joined sources of features; empty if there is one source, or none."""
+    """The joined sources of features, or the combined datasets; empty if there is one source, or none."""
     parts = features.get("parts")
     return {name: part for name, part in parts.items() if isinstance(part, dict)} if isinstance(parts, dict) else {}
 
@@ -203,8 +209,12 @@ def check_classes(classifier: Classifier, data: TrackData) -> None:
     unknown = sorted(set(data.classes) - set(classifier.card.classes))
     if unknown:
         classes = ", ".join(classifier.card.classes)
-        line = f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}"
-        raise DataError(line, "unknown_classes", "data", unknown)
+        name = fitting_class_map(data.classes, classifier.card.classes) if data.class_map is None else ""
+        remedy = f"; data.class_map={name} maps them" if name else ""
+        line = (
+            f"the data has classes that the model does not know: {', '.join(unknown[:5])}; it knows {classes}{remedy}"
+        )
+        raise DataError(line, "unknown_classes", "data", unknown, suggestion=remedy and f"data.class_map={name}")
 
 
 def is_placeholder(data: TrackData, split: str) -> bool:
@@ -273,7 +283,7 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     if "data" not in keys:
         data = config["data"]
         base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in keys]
-        base += [as_override(f"data.{k}", v) for k, v in data.items() if k not in ("_target_", "provides", "split")]
+        base += overrides_of(data)
     try:
         cfg = compose("train", [*base, *overrides], config_dir)
     except ConfigError as error:  # names a model that stands in for the run's
@@ -288,6 +298,24 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
         config = {**config, "features": composed["features"]}
         chosen["features"] = composed["choices"]["features"]
     return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
+
+
+def overrides_of(data: dict[str, Any], prefix: str = "data") -> list[str]:
+    """The settings of data as overrides, without the split; of combined datasets those of each part too, with its split."""
+    parts = parts_of(data)
+    without = (
+        "_target_",
+        "provides",
+        "split",
+        *(("parts",) if parts else ()),
+        *(OF_COMBINATION if prefix != "data" else ()),
+    )
+    overrides = [as_override(f"{prefix}.{name}", value) for name, value in data.items() if name not in without]
+    for name, part in parts.items():
+        key = f"{prefix}.parts.{name}"
+        overrides += [f"data/split@{key}.split={part['split']['protocol']}", *overrides_of(part, key)]
+        overrides += [as_override(f"{key}.split.{k}", v) for k, v in part["split"].items() if k != "protocol"]
+    return overrides
 
 
 def as_override(key: str, value: Any) -> str:

@@ -67,9 +67,12 @@ def check_files(settings: Settings, is_trained: bool = False) -> None:
         WeightsError: for a file of weights.
     """
     check_homes(settings.as_dict())
-    path = settings.data.path if isinstance(settings.data, TableFileSettings) else None
-    if path and not Path(path).expanduser().is_file():
-        raise DatasetNotFoundError(f"data.path={path}: there is no such file", "file_not_found", "data.path", path)
+    for key, source in settings.data.sources().items() if settings.data is not None else ():
+        path = source.path if isinstance(source, TableFileSettings) else None
+        if path and not Path(path).expanduser().is_file():
+            raise DatasetNotFoundError(
+                f"{key}.path={path}: there is no such file", "file_not_found", f"{key}.path", path
+            )
     for name, section in settings.weighted().items():
         weights = None if is_trained and name == "model" else section.checkpoint
         if str(weights).endswith(WEIGHTS_FILES) and not Path(str(weights)).expanduser().is_file():

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from musicreclass.data.leaks import NEAR_COPIES, Protocol, examples, find_leaks, near_copies_line
-from musicreclass.data.names import artist_key
+from musicreclass.data.names import artist_key, vocabulary_form
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData, unify_copies
 from musicreclass.runs.folder import SKETCHES, TRACKS, Run
 from musicreclass.storage.regular import read_regular
-
-NUMBER, CODE = re.compile(r"-?\d+(\.0)?"), re.compile(r".*\d.*")
-TYPICAL = 0.8  # share of the names of a vocabulary that have its form
 
 
 def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
@@ -36,6 +33,7 @@ def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
         trained = tracks[tracks.split != "test"].assign(split="train")
         in_split = (data.tracks.split == split) | (split == "all")
         scored = data.tracks[in_split].assign(split="test")
+        trained, scored = without_dataset(trained), without_dataset(scored)
         both = unify_copies(pd.concat([trained, scored], ignore_index=True))
         protocol = find_leaks(both, data.protocol.split)
         protocol = protocol.with_leaks(shared_ids(trained, scored), "track ids")
@@ -45,10 +43,30 @@ def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
     except (OSError, ValueError, KeyError, AttributeError, IndexError):
         reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
         return Protocol(data.protocol.split, "unknown", [reason])
-    vocabularies = different_vocabularies(trained, scored)
+    pairs = product(by_dataset(trained), by_dataset(scored))
+    vocabularies = list(dict.fromkeys(line for pair in pairs for line in different_vocabularies(*pair)))
     if protocol.leaky == "no" and vocabularies:
         return replace(protocol, leaky="unknown", why=vocabularies)
     return protocol
+
+
+def without_dataset(tracks: pd.DataFrame) -> pd.DataFrame:
+    """Tracks of combined datasets with the ids and groups that they have in their dataset; others unchanged."""
+    if "dataset" not in tracks:
+        return tracks
+    ids, groups = tracks.track_id.copy(), tracks.group.copy()
+    for dataset in tracks.dataset.unique():
+        rows = tracks.dataset == dataset
+        ids[rows] = ids[rows].str.removeprefix(f"{dataset}/")
+        groups[rows] = groups[rows].map(
+            lambda name, prefix=f"{dataset}:": name.removeprefix(prefix), na_action="ignore"
+        )
+    return tracks.assign(track_id=ids, group=groups)
+
+
+def by_dataset(tracks: pd.DataFrame) -> list[pd.DataFrame]:
+    """The tracks of each of combined datasets."""
+    return [rows for _, rows in tracks.groupby("dataset")] if "dataset" in tracks else [tracks]
 
 
 def shared_ids(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:
@@ -87,16 +105,3 @@ def different_vocabularies(trained: pd.DataFrame, scored: pd.DataFrame) -> list[
         f"the artists of the training tracks are {forms[0]} ({examples(sorted(ours), 2)}), those of the scored tracks "
         f"{forms[1]} ({examples(sorted(theirs), 2)}): they cannot be compared"
     ]
-
-
-def vocabulary_form(names: set[str]) -> str | None:
-    """Whether names are numbers, codes that contain digits, or names; None if they are mixed, or there are none."""
-    if not names:
-        return None
-    numbers = sum(bool(NUMBER.fullmatch(name)) for name in names) / len(names)
-    digits = sum(bool(CODE.fullmatch(name)) for name in names) / len(names)
-    if numbers >= TYPICAL:
-        return "numbers"
-    if digits >= TYPICAL:
-        return "codes"
-    return "names" if digits <= 1 - TYPICAL else None

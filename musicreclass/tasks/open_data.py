@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicreclass.config.settings import DataSettings, FeatureSettings, Settings, TrainSettings
+from musicreclass.config.settings import CombinedSettings, DataSettings, FeatureSettings, Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
+from musicreclass.data.class_map import read_class_map
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.opening import with_features
@@ -70,30 +71,40 @@ def code_of(target: str) -> str:
     return hashed(code) if code else ""
 
 
-def create(settings: DataSettings) -> TrackData:
-    """The source of tracks that `data._target_` names.
+def create(settings: DataSettings, key: str = "data") -> TrackData:
+    """The source of tracks that `_target_` names; of combined datasets with its parts.
+
+    Args:
+        settings: of the source.
+        key: of the settings, for messages.
 
     Raises:
         ConfigError: if it cannot be imported, is no source of tracks, or does not take its arguments.
     """
     target = str(settings.target)
     source = import_class(
-        target, "data._target_", lambda kind: issubclass(kind, TrackData), "must be a subclass of TrackData"
+        target, f"{key}._target_", lambda kind: issubclass(kind, TrackData), "must be a subclass of TrackData"
     )
     provides: Any = getattr(source, "provides", ())  # of a subclass, possibly a property
     if isinstance(provides, tuple) and provides and not set(settings.provides or ()) <= set(provides):
         base = next(kind.__name__ for kind in source.__mro__[1:] if kind.__module__.startswith("musicreclass."))
         claimed, provided = (f"[{', '.join(names)}]" for names in (settings.provides, provides))
-        line = f"data.provides={claimed}: {target} is a {base}, which provides {provided}"
+        line = f"{key}.provides={claimed}: {target} is a {base}, which provides {provided}"
         raise ConfigError(
-            [Problem(line, "input_mismatch", "data.provides", settings.provides, f"provides: {provided}")]
+            [Problem(line, "input_mismatch", f"{key}.provides", settings.provides, f"provides: {provided}")]
         )
-    arguments = settings.arguments("provides")
-    check_arguments(source, arguments, "data", keys=DataSettings.about)
+    arguments = settings.arguments("provides", "class_map")
+    check_arguments(source, arguments, key, keys=DataSettings.about)
+    if isinstance(settings, CombinedSettings):
+        parts = {name: part for name, part in settings.sources().items() if part is not settings}
+        arguments["parts"] = {name.rpartition(".")[2]: create(part, name) for name, part in parts.items()}
     try:
-        return source(**arguments)
+        created = source(**arguments)
     except TypeError as error:
-        raise rejected_call(error, source, "data") from error
+        raise rejected_call(error, source, key) from error
+    if settings.class_map is not None:
+        created.class_map = read_class_map(settings.class_map, key=f"{key}.class_map")
+    return created
 
 
 def open_to_score(folder: Path, settings: Settings, profile: Profile, encoder: str | None = None) -> TrackData:

@@ -99,7 +99,21 @@ def record_predictions(
     predictions.save(tables / f"{name}.parquet")
     figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
     save_figure(figure, figures / f"confusion_matrix_{name}.png")
-    return score(predictions), figure
+    return {**score(predictions), **score_by_dataset(predictions, tracks)}, figure
+
+
+def score_by_dataset(predictions: Predictions, tracks: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy and number of tracks of each of combined datasets, under `by_dataset`; empty for a single dataset."""
+    if "dataset" not in tracks:
+        return {}
+    dataset = predictions.table.track_id.map(tracks.set_index("track_id").dataset)
+    correct = predictions.table.assign(correct=predictions.probabilities().argmax(1) == predictions.y_true()).correct
+    by_dataset = correct.groupby(dataset).agg(["mean", "size"])
+    return {
+        "by_dataset": {
+            name: {"accuracy": float(row["mean"]), "n": int(row["size"])} for name, row in by_dataset.iterrows()
+        }
+    }
 
 
 def log_scoring(run: Run, predictions: Predictions, tracks: pd.DataFrame, name: str, outputs: Path) -> None:

@@ -73,6 +73,7 @@ class FMAAudio(AudioData):
             split_name="official",
             folders=[*folders, *(d for folder in folders for d in sorted(folder.iterdir()) if d.is_dir())],
             sources=[tracks_csv, *{folder.parent for folder in folders}],
+            artist_names=available.artist_name.tolist(),
             dropped={"without a label": int(unlabelled.sum()), "without a clip": without_clip},
         )
 

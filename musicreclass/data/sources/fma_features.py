@@ -92,6 +92,7 @@ class FMAFeatures(TableSource):
             columns=[features.columns[i] for i in columns],
             metadata={"split": tracks.split, "group": tracks.artist, "album": tracks.album},
             split_name="official",
+            artist_names=tracks.artist_name,
             dropped=dropped,
             notes=notes,
         )

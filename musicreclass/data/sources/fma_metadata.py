@@ -17,7 +17,7 @@ from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
 
 SUBSETS = ("small", "medium", "large", "full")  # each includes those before it
-VERSION = 1  # of the entries in the store
+VERSION = 2  # of the entries in the store
 METADATA_FOLDERS = ("Misc/fma_metadata", "fma_metadata", ".", "FMA/Misc/fma_metadata", "FMA/fma_metadata")
 URL = "https://os.unil.cloud.switch.ch/fma/fma_metadata.zip"
 UNPACK_AGAIN = f"unpack {URL} again"
@@ -64,7 +64,7 @@ def in_subset(subset: pd.Series[str], name: str, exact: bool) -> pd.Series[bool]
 
 
 def load_tracks(path: Path, store: Store) -> pd.DataFrame:
-    """subset, split, genre, artist and album from tracks.csv, indexed by track id; None if unknown. Cached in the store."""
+    """subset, split, genre, artist, album and artist_name from tracks.csv, indexed by track id; None if unknown. Cached in the store."""
 
     def build(folder: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pandas(read_tracks(path)), folder / "tracks.parquet")
@@ -109,7 +109,9 @@ def read_tracks(path: Path) -> pd.DataFrame:
     for column, fallback in (("artist", "artist_name"), ("album", "album_title")):
         candidates = [frame[name] for name in (column, fallback) if name in frame]
         frame[column] = candidates[0] if candidates else None
-    return frame[["subset", "split", "genre", "artist", "album"]]
+    if "artist_name" not in frame:
+        frame["artist_name"] = None
+    return frame[["subset", "split", "genre", "artist", "album", "artist_name"]]
 
 
 def read_csv_header(path: Path, rows: int) -> tuple[list[tuple[str, ...]], int]:

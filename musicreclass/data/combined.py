@@ -1,0 +1,320 @@
+"""Several datasets as one: their tracks with the name of the dataset before each id, and leaks looked for across them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.data.class_map import fitting_class_map
+from musicreclass.data.leaks import Protocol, examples, find_leaks, splits_of_unknown_artists
+from musicreclass.data.names import artist_key, class_key, class_names, vocabulary_form
+from musicreclass.data.recordings import METADATA, AudioData, Recordings
+from musicreclass.data.splits import assign_splits, group_of
+from musicreclass.data.table_source import FeatureTable, TableSource
+from musicreclass.data.tracks import TrackData, duplicate_ids, some, to_text
+from musicreclass.errors import DataError
+
+PARTS = "parts"  # the protocol that uses each part's split
+ONE_DATASET = "classes of one dataset"  # a caution
+TABLE_METADATA = ("split", "group", "album", "duration")
+VOCABULARIES = ("group", "album")  # columns in which the numbers of a dataset mean nothing in another
+
+
+def split_id(track_id: str) -> tuple[str, str]:
+    """The dataset of a track of combined datasets, and its id there."""
+    dataset, _, without = track_id.partition("/")
+    return dataset, without
+
+
+class Combination(TrackData):
+    """What combined recordings and combined tables have in common.
+
+    Attributes:
+        parts: the datasets by name.
+        split_names: the protocol name of each part's own split.
+        incomparable: why artists cannot be compared across datasets, one line for each pair of which that is so.
+    """
+
+    parts: Mapping[str, TrackData]
+
+    def _set_parts(self, parts: Mapping[str, TrackData], kind: type[TrackData]) -> None:
+        """Take the parts.
+
+        Raises:
+            DataError: if there is none, or one is of another kind.
+        """
+        wrong = [name for name, part in parts.items() if not isinstance(part, kind)] if parts else ["none"]
+        if wrong:
+            line = f"data.parts: must be datasets that provide a {kind.provides[0]}, not {some(wrong)}"
+            raise DataError(line, "input_mismatch", "data.parts", wrong)
+        self.parts = parts
+        self.split_names: dict[str, str] = {}
+        self.incomparable: list[str] = []
+
+    def prepare_data(self) -> None:
+        """Prepare each part."""
+        for part in self.parts.values():
+            part.prepare_data()
+
+    def datasets(self) -> set[str]:
+        """Those of all parts."""
+        return set().union(*(part.datasets() for part in self.parts.values()))
+
+    def source(self) -> str:
+        """The names of the parts' sources."""
+        return ", ".join(name for part in self.parts.values() if (name := part.source()))
+
+    def _take_over(self, targets: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+        """Check the classes of the parts that were read, and take over what these say about themselves.
+
+        Args:
+            targets: the classes of each part's rows.
+
+        Returns:
+            numbers of tracks that were left out, by part and reason, and notes.
+        """
+        self._check_classes({name: class_names(to_text(target))[0] for name, target in targets.items()})
+        parts = self.parts.items()
+        self.incomplete = "; ".join(f"{name}: {part.incomplete}" for name, part in parts if part.incomplete)
+        for name, part in parts:
+            self.cautions |= {mark: f"{name}: {text}" for mark, text in part.cautions.items()}
+        dropped = {f"{reason} ({name})": count for name, part in parts for reason, count in part.dropped.items()}
+        return dropped, [f"{name}: {note}" for name, part in parts for note in part.notes]
+
+    def _check_classes(self, targets: dict[str, pd.Series[Any]]) -> None:
+        """Reject a part without a class map that has classes of its own and lacks those of the others.
+
+        Raises:
+            DataError: if there is one.
+        """
+        if self.class_map is not None:
+            return
+        classes = {name: {class_key(c): c for c in target.dropna().unique()} for name, target in targets.items()}
+        for name, labels in classes.items():
+            others = {key: c for other, theirs in classes.items() if other != name for key, c in theirs.items()}
+            extra, missing = (
+                sorted(labels[k] for k in labels.keys() - others),
+                sorted(others[k] for k in others.keys() - labels),
+            )
+            if self.parts[name].class_map is not None or not extra or not missing:
+                continue
+            raise DataError(
+                f"data=[{','.join(classes)}]: {name} has the classes {some(extra, 6)}, which the others do not have, and lacks "
+                f"{some(missing, 6)}: {self._remedy(classes)}",
+                kind="different_classes",
+                key=f"data.parts.{name}.class_map",
+                value=extra,
+                suggestion=self._fitting(classes) or f"data.parts.{name}.class_map=FILE",
+            )
+
+    def _remedy(self, classes: dict[str, dict[Any, str]]) -> str:
+        override = self._fitting(classes)
+        return f"set {override}" if override else "name their classes alike with data.parts.NAME.class_map=FILE"
+
+    def _fitting(self, classes: dict[str, dict[Any, str]]) -> str:
+        """The override that names a class map of this project that makes the classes agree; empty if there is none."""
+        for name, labels in classes.items():
+            others = [c for other, theirs in classes.items() if other != name for c in theirs.values()]
+            if self.parts[name].class_map is None and (name_of_map := fitting_class_map([*labels.values()], others)):
+                return f"data.parts.{name}.class_map={name_of_map}"
+        return ""
+
+    def _metadata(
+        self, parts: Mapping[str, Recordings | FeatureTable], columns: tuple[str, ...]
+    ) -> dict[str, list[Any]]:
+        """The columns of the Tracks table that any part has, with None where a part has none.
+
+        Numbers and codes of artists and albums get the name of their dataset, since they mean nothing in another. Artists that are
+        numbered and have names too (`artist_names`) get the name if another dataset has that artist.
+        """
+        values = {
+            name: {c: to_text(part.metadata.get(c), index=range(len(part.track_id))) for c in columns}
+            for name, part in parts.items()
+        }
+        names = {name: to_text(parts[name].artist_names, index=range(len(parts[name].track_id))) for name in parts}
+        artists = {
+            name: names[name].where(names[name].notna(), columns_of["group"]) for name, columns_of in values.items()
+        }
+        keys = {name: set(series.dropna().map(artist_key).dropna()) for name, series in artists.items()}
+        forms = {name: vocabulary_form(artist_keys) for name, artist_keys in keys.items()}
+        self.incomparable = [
+            f"the artists of {a} are {forms[a]}, those of {b} {forms[b]}: they cannot be compared"
+            for a, b in combinations(forms, 2)
+            if None not in (forms[a], forms[b]) and {forms[a], forms[b]} != {"names"}
+        ]
+        for name, columns_of in values.items():
+            for column in VOCABULARIES:
+                if vocabulary_form(set(columns_of[column].dropna())) != "names":
+                    columns_of[column] = columns_of[column].map(lambda v, name=name: f"{name}:{v}", na_action="ignore")
+            others = set().union(*(artist_keys for other, artist_keys in keys.items() if other != name))
+            shared = names[name].map(lambda v, others=others: artist_key(v) in others, na_action="ignore").eq(True)
+            columns_of["group"] = columns_of["group"].where(~shared, names[name])
+        combined = {c: pd.concat([columns_of[c] for columns_of in values.values()]).tolist() for c in columns}
+        return {c: column for c, column in combined.items() if any(v is not None for v in column)}
+
+    def _set_tracks(self, tracks: pd.DataFrame, split_name: str = PARTS) -> None:
+        """As of every source; each track is marked with its dataset, and classes of one dataset with a caution."""
+        super()._set_tracks(tracks.assign(dataset=[split_id(track_id)[0] for track_id in tracks.track_id]), split_name)
+        per_class = self.tracks.groupby("target").dataset.agg(["nunique", "first"])
+        single = per_class[per_class["nunique"] == 1]
+        if self.tracks.dataset.nunique() > 1 and len(single):
+            shown = some([f"{name} ({dataset})" for name, dataset in single["first"].items()], 6)
+            text = f"{len(single)} of {len(per_class)} classes are in one dataset only: {shown}; the sound of the dataset tells them"
+            self._add_caution(ONE_DATASET, text)
+
+    def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:
+        """Each part's own split, as if it were used alone, or one split of all tracks."""
+        if self.split.protocol not in ("auto", PARTS):
+            return assign_splits(tracks, self.split, split_name)
+        splits = pd.Series("", index=tracks.index, dtype=object)
+        for name, rows in tracks.groupby("dataset", sort=False):
+            part, split_name_of_part = self.parts[str(name)], self.split_names[str(name)]
+            renamed = rows.assign(track_id=[split_id(track_id)[1] for track_id in rows.track_id])
+            protocol, splits[rows.index] = assign_splits(renamed, part.split, split_name_of_part)
+            self.split_names[str(name)] = protocol
+        return PARTS, splits
+
+    def _find_leaks(self, tracks: pd.DataFrame, name: str) -> Protocol:
+        """The leaks within and across the parts; a part's limit of unknown artists applies to its own tracks."""
+        shown = name
+        if name == PARTS:
+            shown = " + ".join(f"{part} {protocol}" for part, protocol in self.split_names.items())
+        protocol = find_leaks(tracks, shown, max_unknown=1.0)
+        if protocol.leaky != "no":
+            return protocol
+        why = []
+        unknown = group_of(tracks).isna()
+        for part, rows in tracks.groupby("dataset", sort=False):
+            limit = self.parts[str(part)].max_unknown_artists
+            if doubtful := splits_of_unknown_artists(rows, unknown[rows.index], limit):
+                why.append(
+                    f"{part}: too many tracks of unknown artist: {', '.join(doubtful)}; at most {100 * limit:g} % may be"
+                )
+        why += self.incomparable
+        return replace(protocol, leaky="unknown", why=[*protocol.why, *why]) if why else protocol
+
+
+class CombinedAudio(Combination, AudioData):
+    """The recordings of several sources. See docs/datasets.md.
+
+    Args:
+        split: `parts`, `grouped` or `random`.
+        parts: the sources by name; their own settings of recordings are not used.
+        options: as in `AudioData`.
+    """
+
+    def __init__(self, split: dict[str, Any], parts: Mapping[str, AudioData], **options: Any) -> None:
+        super().__init__(split, **options)
+        self._set_parts(parts, AudioData)
+
+    def find(self) -> Recordings:
+        """The recordings of all parts.
+
+        Raises:
+            DataError: if the classes of the parts differ.
+        """
+        recordings_of: dict[str, Recordings] = {}
+        for name, part in self.parts.items():
+            assert isinstance(part, AudioData)
+            part.needs = self.needs
+            recordings_of[name] = part.read_recordings()
+        self.split_names = {name: recordings.split_name for name, recordings in recordings_of.items()}
+        dropped, notes = self._take_over({name: recordings.target for name, recordings in recordings_of.items()})
+        sources = [recordings.sources for recordings in recordings_of.values()]
+        return Recordings(
+            paths=[path for recordings in recordings_of.values() for path in recordings.paths],
+            track_id=[
+                f"{name}/{track_id}" for name, recordings in recordings_of.items() for track_id in recordings.track_id
+            ],
+            target=[target for recordings in recordings_of.values() for target in recordings.target],
+            metadata=self._metadata(recordings_of, METADATA),
+            split_name=PARTS,
+            folders=[folder for recordings in recordings_of.values() for folder in recordings.folders],
+            sources=None if None in sources else [file for files in sources for file in files or ()],
+            dropped=dropped,
+            notes=notes,
+        )
+
+
+class CombinedTable(Combination, TableSource):
+    """Several tables with the same columns. See docs/datasets.md.
+
+    Args:
+        split: `parts`, `grouped` or `random`.
+        parts: the tables by name, each with its own columns to ignore.
+        policies: as in `TableSource`; `on_missing` and `min_class_tracks` of the parts are not used.
+    """
+
+    def __init__(self, split: dict[str, Any], parts: Mapping[str, TableSource], **policies: Any) -> None:
+        super().__init__(split, **policies)
+        self._set_parts(parts, TableSource)
+
+    def setup(self, stage: str | None = None) -> None:
+        """As of every table; keeps the marks of features that were pretrained on the tracks."""
+        super().setup(stage)
+        overlaps = [line for part in self.parts.values() for line in getattr(part, "overlaps", [])]
+        self.protocol = replace(self.protocol, pretraining_overlap=list(dict.fromkeys(overlaps)))
+
+    def files(self) -> list[Path]:
+        """The files of all parts; empty if those of one are not known."""
+        files = [part.files() for part in self.parts.values()]
+        return [file for part in files for file in part] if all(files) else []
+
+    def read(self) -> FeatureTable:
+        """The rows of all parts.
+
+        Raises:
+            DataError: if the columns or the classes of the parts differ.
+        """
+        tables: dict[str, FeatureTable] = {}
+        for name, part in self.parts.items():
+            assert isinstance(part, TableSource)
+            part.needs = self.needs
+            tables[name] = table = part.read_table()
+            ids = to_text(table.track_id)
+            if not table.segments and ids.duplicated().any():
+                raise duplicate_ids(ids[ids.duplicated()])
+            kept = [column for column in part.keep_columns if column not in self.keep_columns]
+            self.keep_columns += kept
+        columns = next(iter(tables.values())).columns
+        order = {name: self._order(name, table.columns, columns) for name, table in tables.items()}
+        self.split_names = {name: table.split_name for name, table in tables.items()}
+        dropped, notes = self._take_over({name: table.target for name, table in tables.items()})
+        has_checksums = all(table.metadata.get("checksum") is not None for table in tables.values())
+        return FeatureTable(
+            track_id=[f"{name}/{track_id}" for name, table in tables.items() for track_id in to_text(table.track_id)],
+            target=[target for table in tables.values() for target in to_text(table.target)],
+            x=np.concatenate([table.x[:, order[name]] for name, table in tables.items()]),
+            columns=columns,
+            metadata=self._metadata(tables, (*TABLE_METADATA, *(("checksum",) if has_checksums else ()))),
+            split_name=PARTS,
+            segments=any(table.segments for table in tables.values()),
+            dropped=dropped,
+            notes=notes,
+        )
+
+    def _order(self, name: str, columns: list[str], expected: list[str]) -> list[int]:
+        """The positions of the expected columns in a part's table.
+
+        Raises:
+            DataError: if the columns differ.
+        """
+        extra, missing = sorted({*columns} - {*expected}), sorted({*expected} - {*columns})
+        if not extra and not missing:
+            return [columns.index(column) for column in expected]
+        first = next(iter(self.parts))
+        differences = [f"{name} also has {examples(extra)}"] if extra else []
+        differences += [f"{name} lacks {examples(missing)}"] if missing else []
+        raise DataError(
+            f"data=[{','.join(self.parts)}]: the features of {first} and {name} differ ({len(expected)} and {len(columns)}): "
+            f"{', '.join(differences)}; leave out the others with data.parts.NAME.ignore_columns=[...]",
+            kind="different_columns",
+            key=f"data.parts.{name}.ignore_columns",
+            value=extra or missing,
+        )
