@@ -63,14 +63,18 @@ def open_classifier(names: list[str], overrides: list[str], args: argparse.Names
             if args.precision is not None:
                 line = f"--precision: {names[0]} has no validation tracks, so no threshold can be chosen; use a run"
                 raise UserError(line, "no_validation", "precision")
+            if args.class_map is not None:
+                line = f"--class-map: {names[0]} maps tags to genres in conf/tagger/; edit a copy of that file instead"
+                raise UserError(line, "invalid_arguments", "class_map")
             return open_tagger(names[0], args.top_k, overrides, args.config_dir)
     folders = [Path(name) for name in names]
     for folder in folders:
         Run.open(folder)  # a wrong path is reported before anything heavy is imported
     from musicreclass.tasks.file_classifier import open_file_classifier
 
+    trust, calibrated = tuple(args.trust), not args.uncalibrated
     return open_file_classifier(
-        folders, not args.uncalibrated, args.precision, args.top_k, tuple(args.trust), overrides
+        folders, calibrated, args.precision, args.top_k, trust, overrides, args.class_map, args.config_dir
     )
 
 
@@ -104,6 +108,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=float,
         metavar="P",
         help="label only as many files that a share of P is right on the validation tracks; others are unknown",
+    )
+    parser.add_argument(
+        "--class-map", metavar="NAME|FILE", help="map the classes, as gtzan_to_fma; see conf/class_map/"
     )
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
     parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from musicreclass.config.messages import brief
+from musicreclass.data.class_map import ClassMap
 from musicreclass.errors import DataError, UserError
 from musicreclass.evaluation.calibration import apply_temperature
 from musicreclass.prediction.file_model import FileModel
@@ -19,6 +20,7 @@ from musicreclass.prediction.readers import Reader
 from musicreclass.prediction.reading import Reading, read_all
 
 BATCH = 8  # recordings per call of a model, at most
+LEFT_OUT = "most probably of a class that the class map leaves out"
 BATCH_SECONDS = 2.0  # after which a smaller batch is labelled
 
 
@@ -31,6 +33,7 @@ class FileClassifier:
         combine: the probabilities of all models (m, n, C) as (n, C).
         temperature: of the combined probabilities; 1 leaves them as they are.
         decision: from probabilities to a label.
+        class_map: from the classes of the models to those of the labels; None if they are the same.
         promise: what the threshold of the decision promises, as a line.
         cautions: what limits the labels, a line each.
         signature: equal for classifiers that give equal labels.
@@ -41,6 +44,7 @@ class FileClassifier:
     combine: Callable[[np.ndarray], np.ndarray]
     temperature: float
     decision: Decision
+    class_map: ClassMap | None = None
     promise: str = ""
     cautions: tuple[str, ...] = ()
     signature: str = ""
@@ -116,11 +120,16 @@ class FileClassifier:
             {key: embedders[key].finish(value) if key in embedders else value for key, value in reading.values.items()}
             for reading in batch
         ]
-        stack, reasons = [], []
+        classes, stack, reasons = self.models[0].classifier.card.classes, [], []
         for model in self.models:
             inputs = model.inputs(read)
-            order = [model.classifier.card.classes.index(name) for name in self.classes]
+            order = [model.classifier.card.classes.index(name) for name in classes]
             stack.append(model.predict_proba(inputs)[:, order])
             reasons.append(model.unlike(inputs))
         probability = apply_temperature(self.combine(np.stack(stack)), self.temperature)
-        return probability, [most_say(of_one) for of_one in zip(*reasons, strict=True)]
+        unlike = [most_say(of_one) for of_one in zip(*reasons, strict=True)]
+        if self.class_map is None:
+            return probability, unlike
+        mapped, _, rest = self.class_map.map_probabilities(probability, classes)
+        is_left_out = rest > mapped.max(axis=1)
+        return mapped, [r or (LEFT_OUT if out else None) for r, out in zip(unlike, is_left_out, strict=True)]

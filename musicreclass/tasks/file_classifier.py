@@ -14,6 +14,7 @@ import pandas as pd
 
 from musicreclass.classifiers.base import Classifier
 from musicreclass.config.settings import TrainSettings
+from musicreclass.data.class_map import ClassMap, read_class_map
 from musicreclass.data.crops import EvenCrops
 from musicreclass.errors import RunError
 from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
@@ -46,6 +47,8 @@ def open_file_classifier(
     top_k: int = 3,
     trust: tuple[str, ...] = (),
     overrides: Sequence[str] = (),
+    class_map: str | None = None,
+    config_dir: str | None = None,
 ) -> FileClassifier:
     """Open one or several finished runs to label recordings.
 
@@ -57,6 +60,8 @@ def open_file_classifier(
         top_k: classes that a label lists.
         trust: your own modules that the models need.
         overrides: `paths.cache=DIR`, or where the weights of encoders are now.
+        class_map: name or file of a map from the classes of the runs to those of the labels.
+        config_dir: your own configuration folder, which may have class maps.
 
     Raises:
         RunError: if a run is not finished, cannot be read, or cannot label recordings; if the classes differ; or if no
@@ -75,15 +80,24 @@ def open_file_classifier(
     uncalibrated = ""
     if calibrated and fitted is None:
         uncalibrated = NO_VALIDATION if valid is None else why_uncalibrated(valid)
-    chosen = None if precision is None else threshold_for(runs, valid, temperature, precision)
+    mapping = None if class_map is None else read_class_map(class_map, config_dir, "--class-map")
+    labels = list(classes) if mapping is None else mapped_classes(mapping, classes)
+    chosen = None if precision is None else threshold_for(runs, valid, temperature, precision, mapping)
     threshold = 0.0 if chosen is None or chosen.value is None else chosen.value
     models, workers = [model for several in opened for model in several], cores()[0]
-    settings = {"calibrated": calibrated, "temperature": temperature, "threshold": threshold, "top_k": top_k}
+    settings: dict[str, object] = {
+        "calibrated": calibrated,
+        "temperature": temperature,
+        "threshold": threshold,
+        "top_k": top_k,
+    }
+    settings |= {"class_map": None if mapping is None else mapping.classes}
     return FileClassifier(
         models=models,
         combine=combine,
         temperature=temperature,
-        decision=Decision(list(classes), top_k, threshold),
+        decision=Decision(labels, top_k, threshold),
+        class_map=mapping,
         promise="" if chosen is None else promise(chosen),
         cautions=tuple(line for run in runs for line in cautions(run, uncalibrated)),
         signature=signature(runs, settings),
@@ -183,6 +197,11 @@ def check_same_classes(first: Run, run: Run, classes: list[str], others: list[st
     if different:
         line = f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them)"
         raise RunError(line, "other_classes", run.folder, different)
+
+
+def mapped_classes(class_map: ClassMap, classes: Sequence[str]) -> list[str]:
+    """The classes that a map gives some classes, sorted."""
+    return sorted({target for target in class_map.targets_of(classes) if target is not None})
 
 
 def mean(stack: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.class_map import ClassMap
 from musicreclass.errors import RunError
 from musicreclass.evaluation.calibration import calibrated
 from musicreclass.evaluation.coverage import Threshold, confidence_threshold
@@ -30,7 +31,9 @@ def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
     return Predictions(pd.concat([labels, pd.DataFrame(average, first.index, columns)], axis=1).reset_index())
 
 
-def threshold_for(runs: list[Run], valid: Predictions | None, temperature: float, precision: float) -> Threshold:
+def threshold_for(
+    runs: list[Run], valid: Predictions | None, temperature: float, precision: float, class_map: ClassMap | None
+) -> Threshold:
     """The threshold on confidences that promises a precision.
 
     Raises:
@@ -40,11 +43,22 @@ def threshold_for(runs: list[Run], valid: Predictions | None, temperature: float
     if valid is None:
         reason = f"no threshold can be chosen: {NO_VALIDATION}"
         raise RunError(f"--precision {precision}: {folder}: {reason}", "no_validation", folder)
-    chosen = confidence_threshold(calibrated(valid, temperature), precision)
+    predictions = calibrated(valid, temperature)
+    chosen = confidence_threshold(predictions if class_map is None else mapped(predictions, class_map), precision)
     if chosen.value is None:
         line = f"--precision {precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
         raise RunError(line, "precision_not_reached", folder, precision)
     return chosen
+
+
+def mapped(predictions: Predictions, class_map: ClassMap) -> Predictions:
+    """Predictions of the target classes of a map, without the tracks that it leaves out."""
+    probability, names, _ = class_map.map_probabilities(predictions.probabilities(), predictions.classes)
+    labels = predictions.table[["track_id", "group"]].assign(target=class_map.map_targets(predictions.table.target))
+    columns = pd.DataFrame(probability, labels.index, [PREFIX + name for name in names])
+    return Predictions(
+        pd.concat([labels[labels.columns], columns], axis=1)[labels.target.notna()].reset_index(drop=True)
+    )
 
 
 def promise(chosen: Threshold) -> str:

@@ -282,3 +282,16 @@ def test_a_stopped_process_loses_no_finished_row(trained, here, sent):
     assert sorted(table.path) == sorted(str(here / "songs" / f"{i}.wav") for i in range(60)), started
     assert f"{len(done)} files had a row that is up to date" in result.stdout
     assert [path.name for path in here.glob(".genres*")] == []
+
+
+def test_a_class_map_sums_probabilities(run, trained, library, here):
+    (here / "map.yaml").write_text("blues: Roots\njazz: Roots\nrock: null\n")
+    result = run("predict", trained["features"], "--input", library, "--output", "g.parquet", "--class-map", "map.yaml")
+    assert result.code == 0, result.err
+    table = pd.read_parquet("g.parquet")
+    names = table.path.map(lambda path: Path(path).parts[-3])
+    plain = mrc.predict(trained["features"], library)
+    np.testing.assert_allclose(table["p/Roots"], plain["p/blues"] + plain["p/jazz"], atol=1e-6)
+    assert set(table.genre) == {"Roots", "unknown"}
+    assert (table.genre == "unknown").sum() >= (names == "rock").sum() - 2
+    assert run("predict", trained["features"], "--input", library, "--output", "h.csv", "--class-map", "nomap").code == 2
