@@ -18,6 +18,8 @@ from musicreclass.config.targets import check_arguments, dotted_name, import_cla
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
+STATISTICS_COLUMNS = 64  # features whose statistics are computed together, which limits the memory for copies
+
 
 def make_network(card: ModelCard) -> nn.Sequential:
     """Preprocessing, if the model has any, and the network with fresh weights.
@@ -115,10 +117,12 @@ def fit_standardize(front: nn.Module, x: np.ndarray) -> None:
     from musicreclass.classifiers.estimator import preprocessing_steps
 
     assert isinstance(front, Standardize)
-    steps = Pipeline(preprocessing_steps(scale=True)).fit(x)
-    front.fill.copy_(torch.from_numpy(steps["impute"].statistics_))
-    front.mean.copy_(torch.from_numpy(steps["scale"].mean_))
-    front.scale.copy_(torch.from_numpy(steps["scale"].scale_))
+    for first in range(0, x.shape[1], STATISTICS_COLUMNS):
+        columns = slice(first, first + STATISTICS_COLUMNS)
+        steps = Pipeline(preprocessing_steps(scale=True)).fit(np.ascontiguousarray(x[:, columns]))
+        front.fill[columns] = torch.from_numpy(steps["impute"].statistics_)
+        front.mean[columns] = torch.from_numpy(steps["scale"].mean_)
+        front.scale[columns] = torch.from_numpy(steps["scale"].scale_)
 
 
 def _config_error(message: str, kind: str, key: str, value: Any = None) -> ConfigError:

@@ -27,8 +27,11 @@ def training_ranges(x: np.ndarray) -> Ranges:
     Returns:
         `low` and `high` of each column, None without any value; and `varies`: whether the middle 80 % of its values differ.
     """
-    finite = np.isfinite(x)
-    low, high = np.where(finite, x, np.inf).min(0), np.where(finite, x, -np.inf).max(0)
+    low, high = np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
+    for rows in np.array_split(x, max(1, len(x) // SAMPLE)):  # limits the memory for copies
+        finite = np.isfinite(rows)
+        low = np.minimum(low, np.where(finite, rows, np.inf).min(0, initial=np.inf))
+        high = np.maximum(high, np.where(finite, rows, -np.inf).max(0, initial=-np.inf))
     sample = x[:: max(1, len(x) // SAMPLE)]
     inner = [np.nanquantile(column, (0.1, 0.9)) if np.isfinite(column).any() else (0, 0) for column in sample.T]
     limits = [[float(v) if np.isfinite(v) else None for v in values] for values in (low, high)]

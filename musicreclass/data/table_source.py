@@ -164,7 +164,7 @@ class TableSource(TableData):
         table.target, notes = class_names(to_text(table.target))
         self.notes += notes
         usable = self._usable_rows(table)
-        self.x = np.ascontiguousarray(table.x[usable], dtype=np.float32)
+        self.x = np.ascontiguousarray(table.x if usable.all() else table.x[usable], dtype=np.float32)
         ids = to_text(table.track_id)[usable]
         self.row_track, names = pd.factorize(ids)
         if not table.segments and len(names) < len(ids):

@@ -95,7 +95,7 @@ class TableFile(TableSource):
         return FeatureTable(
             track_id=frame[self.id_column],
             target=frame[self.label_column].where(frame[self.label_column].notna(), None),
-            x=np.array(x),
+            x=x if x.flags.writeable else x.copy(),
             columns=[str(c) for c in features],
             left_out=left_out,
             metadata={name: frame[column] for name, column in metadata.items() if column is not None},
@@ -220,4 +220,5 @@ def as_frame(table: pyarrow.Table, names: set[str | None]) -> pd.DataFrame:
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.float64()))
         elif pyarrow.types.is_null(field.type):  # no row has a value
             table = table.set_column(i, field.name, table.column(i).cast(pyarrow.float32()))
-    return table.to_pandas(ignore_metadata=True)
+    # each Arrow column is freed as soon as it is converted
+    return table.to_pandas(ignore_metadata=True, split_blocks=True, self_destruct=True)
