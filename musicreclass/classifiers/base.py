@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.classifiers.model_folder import ModelCard, write_checksums
+from musicreclass.classifiers.novelty import Novelty
 from musicreclass.classifiers.training_ranges import check_ranges
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -51,10 +52,12 @@ class Classifier(ABC):
     Attributes:
         card: what the model is.
         fit_summary: what a fit reports, such as the best epoch and the number of epochs.
+        novelty: detects rows unlike the training tracks; None if that was not fitted.
     """
 
     card: ModelCard
     fit_summary: dict[str, Any]
+    novelty: Novelty | None = None
 
     @abstractmethod
     def fit(self, data: TrackData, work: Workspace) -> None:
@@ -88,10 +91,38 @@ class Classifier(ABC):
                 notices.warning("musicreclass: %s", line)
         return array
 
+    def describe(self, x: np.ndarray) -> np.ndarray:
+        """What novelty is measured on, (n, D) float32: the features of a table."""
+        return x
+
+    @property
+    def description_width(self) -> int:
+        """D of `describe`."""
+        return len(self.card.columns)
+
+    def descriptions(self, data: TrackData, split: str) -> np.ndarray:
+        """Descriptions (n, D) of the tracks of a split, or of a part of them."""
+        assert isinstance(data, TableData)
+        return data.arrays(split)[1]
+
+    def fit_novelty(self, data: TrackData) -> None:
+        """Learn what training tracks are like; the threshold is chosen on the validation tracks."""
+        self.novelty = Novelty.fit(self.descriptions(data, "train"), self.descriptions(data, "valid"))
+
+    def unlike(self, x: np.ndarray) -> list[str | None]:
+        """Why each row is unlike the training tracks, so that its class is unknown; None if it is not.
+
+        Args:
+            x: as in `predict_proba`.
+        """
+        return [None] * len(x) if self.novelty is None else self.novelty.reasons(self.describe(x))
+
     def save(self, folder: Path) -> None:
         """Write all that prediction needs into an empty folder: meta.json, the files of the model, and their checksums."""
         self.card.save(folder)
         self.write(folder)
+        if self.novelty is not None:
+            self.novelty.save(folder)
         write_checksums(folder)
 
     @abstractmethod

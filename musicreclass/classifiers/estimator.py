@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from joblib import parallel_config
 
 from musicreclass.classifiers.base import Classifier, Workspace
 from musicreclass.classifiers.class_weights import balanced_weights
-from musicreclass.classifiers.model_folder import ModelCard, reading
+from musicreclass.classifiers.model_folder import ModelCard, check_archive, reading
 from musicreclass.classifiers.tree_check import check_estimator
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
@@ -104,18 +103,6 @@ class EstimatorClassifier(Classifier):
             if len(set(numbers)) != len(numbers):
                 raise ValueError("a class number is repeated")
         self.pipeline = load_skops(folder / "pipeline.skops", trust)
-
-
-def check_archive(path: Path) -> None:
-    """Make sure that the entries of a skops file are stored as they are: compressed ones could expand without limit.
-
-    Raises:
-        ValueError: if one is compressed.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{entry.filename} is compressed")
 
 
 def preprocessing_steps(scale: bool) -> list[tuple[str, Any]]:

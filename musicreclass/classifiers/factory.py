@@ -17,6 +17,8 @@ from musicreclass.classifiers.estimator_check import check_boosting, check_param
 from musicreclass.classifiers.model_folder import CARD, ModelCard, read_card, reading, verify_checksums
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.network_builder import check_network_arguments
+from musicreclass.classifiers.novelty import FILE as NOVELTY
+from musicreclass.classifiers.novelty import Novelty
 from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
@@ -239,4 +241,9 @@ def load(folder: Path, trust: tuple[str, ...] = ()) -> Classifier:
     for module in trust:
         allow_import(module)
     with reading(folder / CARD):
-        return CLASSES[card.kind].load(folder, card, trust)
+        classifier = CLASSES[card.kind].load(folder, card, trust)
+    classifier.novelty = Novelty.load(folder)
+    if classifier.novelty is not None:
+        with reading(folder / NOVELTY):
+            classifier.novelty.check_width(classifier.description_width)
+    return classifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -127,6 +128,18 @@ def reading(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).split())[:160]
         line = f"{path}: not a readable part of a model ({type(error).__name__}: {reason})"
         raise RunError(line, "damaged_model", path) from error
+
+
+def check_archive(path: Path) -> None:
+    """Make sure that the entries of a ZIP archive (skops, npz) are stored as they are: compressed ones could expand without limit.
+
+    Raises:
+        ValueError: if one is compressed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
 
 
 def write_checksums(folder: Path) -> None:

@@ -21,6 +21,7 @@ from musicreclass.classifiers.network_builder import (
     sizes_of,
 )
 from musicreclass.classifiers.network_trial import try_network
+from musicreclass.classifiers.novelty import is_silent
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.settings import CLIPS
 from musicreclass.data.recordings import AudioData
@@ -29,7 +30,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust_remedy
 from musicreclass.evaluation.predictions import Predictions
-from musicreclass.models.frontend import LogMel, int16_to_float
+from musicreclass.models.frontend import ClipDescription, LogMel, int16_to_float
 from musicreclass.models.weights.torch_files import check_pickle
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
 from musicreclass.training.trainer import FitSettings, NetworkTrainer
@@ -37,6 +38,8 @@ from musicreclass.training.trainer import FitSettings, NetworkTrainer
 PACKAGED = "musicreclass.models."  # networks of these modules load without --trust
 PREDICTION_ROWS, PREDICTION_CLIPS = 4096, 64  # per forward pass
 STATISTICS_TRACKS = 1024  # training tracks that the log-mel is standardised over, at most
+DESCRIBED_TRACKS = 256  # of each split, whose clips are described to detect novelty
+SILENT = "silent (the peak is below -80 dB)"
 SHOWN_CLIPS = 8  # training clips in the figure of a run
 log = logging.getLogger("musicreclass")
 
@@ -166,6 +169,35 @@ class NetworkClassifier(Classifier):
         loading = LoaderSettings() if self.settings is None else self.settings.loader_settings()
         probabilities = [self.predict_proba(x.numpy()) for x, _, _ in data.scoring_loader(split, loading)]
         return Predictions.of(ids, np.concatenate(probabilities), self.card.classes, data.labels())
+
+    @property
+    def description_width(self) -> int:
+        """See `Classifier`."""
+        return super().description_width if self.card.input == "table" else ClipDescription.width
+
+    @torch.inference_mode()
+    def describe(self, x: np.ndarray) -> np.ndarray:
+        """See `Classifier`; clips are described by their spectrum, see `ClipDescription`."""
+        return (
+            super().describe(x)
+            if self.card.input == "table"
+            else ClipDescription(self.card.sample_rate)(torch.from_numpy(x)).numpy()
+        )
+
+    def descriptions(self, data: TrackData, split: str) -> np.ndarray:
+        """See `Classifier`; of clips for at most `DESCRIBED_TRACKS` tracks."""
+        if not isinstance(data, AudioData):
+            return super().descriptions(data, split)
+        loading = LoaderSettings() if self.settings is None else self.settings.loader_settings()
+        batches = data.scoring_loader(split, loading, limit=DESCRIBED_TRACKS)
+        return np.concatenate([self.describe(x.numpy()) for x, _, _ in batches])
+
+    def unlike(self, x: np.ndarray) -> list[str | None]:
+        """See `Classifier`; silence is always unlike the training tracks."""
+        reasons = super().unlike(x)
+        if self.card.input == "table":
+            return reasons
+        return [SILENT if silent else reason for silent, reason in zip(is_silent(x), reasons, strict=True)]
 
     def write(self, folder: Path) -> None:
         """Write the weights, those of the preprocessing included, as tensors."""

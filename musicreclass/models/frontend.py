@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+FRAME_SECONDS = 0.05  # of a description
 MIN_POWER = 1e-10  # -100 dB
 CPU_CHUNK = 8  # waveforms per call on a CPU; larger calls spend most of their time allocating memory
 
@@ -117,6 +119,41 @@ class LogMel(nn.Module):
         deviation = (squares / frames - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 1e-3, deviation, 1.0))  # constant bands are not scaled
+
+
+class ClipDescription(nn.Module):
+    """What the clips of a track sound like: statistics of mel bands in dB, and how fast the loudness varies.
+
+    By band: mean, standard deviation, 10 and 90 % quantile, and flux (mean change per frame). Then the spectrum of the mean over
+    bands, which peaks at 3 to 6 Hz for speech.
+
+    Args:
+        sample_rate: of the clips, Hz.
+
+    Shape:
+        (B, n) or (B, crops, n), int16 or float32 in [-1, 1], to (B, width) float32.
+    """
+
+    bands, rates = 32, 8
+    width = 5 * bands + rates
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        n_fft = 2 ** max(8, round(math.log2(sample_rate * FRAME_SECONDS)))
+        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 2, self.bands)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Clips to descriptions."""
+        clips = int16_to_float(x if x.ndim == 3 else x.unsqueeze(1))
+        decibels = self.log_mel.decibels(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        ordered = decibels.transpose(1, 2).flatten(2).sort(dim=2).values
+        low, high = (ordered[..., round(q * (ordered.shape[2] - 1))] for q in (0.1, 0.9))
+        flux = decibels.diff(dim=3, prepend=decibels[..., :1]).abs().mean((1, 3))
+        loudness = decibels.mean(2)
+        power = torch.fft.rfft(loudness - loudness.mean(2, keepdim=True), dim=2).abs().square() / loudness.shape[2]
+        rates = nn.functional.adaptive_avg_pool1d(power, self.rates).mean(1)
+        by_band = [decibels.mean((1, 3)), decibels.std((1, 3), correction=0), low, high, flux]
+        return torch.cat([*by_band, 10 * torch.log10(rates + MIN_POWER)], dim=1)
 
 
 def int16_to_float(x: torch.Tensor) -> torch.Tensor:

@@ -98,6 +98,8 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
     if isinstance(plan.data, TableData):
         plan.classifier.card.ranges = training_ranges(plan.data.arrays("train")[1])
+    with plan.stopwatch.phase("novelty"):
+        plan.classifier.fit_novelty(plan.data)
     plan.run.save_model(plan.classifier)
     plan.run.save_tracks(plan.data.tracks)
     if isinstance(plan.data, TableData) and plan.data.sketches is not None:
@@ -139,6 +141,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
         "profile": plan.profile.as_dict(),
         "monitor": monitor.summary(),
         "pretrained": pretrained(plan),
+        "novelty": None if plan.classifier.novelty is None else plan.classifier.novelty.as_dict(),
     }
     run.write("provenance.json", provenance(plan.stopwatch.seconds, notes))
 
