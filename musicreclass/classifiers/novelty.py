@@ -17,7 +17,7 @@ TRAINING_ROWS, MAX_WIDTH, WIDE_ROWS = (
     1000,
     1000,
 )  # training rows, at most; of tables with more columns than MAX_WIDTH
-VALIDATION_ROWS = 5000  # at most
+VALIDATION_ROWS = 2000  # at most
 MAX_COMPONENTS = 256
 STORED_ROWS, NEIGHBOURS = 1000, 3
 QUANTILE = 0.9
