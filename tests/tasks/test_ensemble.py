@@ -389,7 +389,7 @@ def test_a_member_with_damaged_predictions_is_named(here):
 def test_an_ensemble_without_models_cannot_label(here):
     runs = [make_run(here / "outputs", name, model=name, groups=20) for name in ("mlp", "cnn")]
     built = mrc.ensemble(runs)
-    assert built.metrics["ensemble"]["method"] == "mean"
+    assert built.metrics["ensemble"]["method"] == "greedy"
     with pytest.raises(RunError) as caught:
         built.predict_proba(np.zeros((1, 3)))
     assert caught.value.kind == "no_model"
