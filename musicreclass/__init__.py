@@ -353,7 +353,7 @@ def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = F
 
 def ensemble(
     runs: Sequence[Run | str | Path],
-    method: str = "mean",
+    method: str = "greedy",
     output: str | Path | None = None,
     trust: str | Sequence[str] = (),
 ) -> Run:

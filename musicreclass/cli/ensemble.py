@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run, scored on validation")
     parser.add_argument(
         "--method",
-        default="mean",
+        default="greedy",
         choices=METHODS,
-        help="mean (default): of the probabilities, fits nothing | weighted: mean with fitted weights | greedy: selection with "
+        help="mean: of the probabilities, fits nothing | weighted: mean with fitted weights | greedy (default): selection with "
         "replacement (Caruana et al. 2004) | stacking: logistic regression on log-probabilities",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder to write")

@@ -83,6 +83,8 @@ def evaluate(
     if run.combination is not None:
         log_folder = outputs or folder.parent
         with run.claimed():
+            if not overrides and split in run.metrics:  # scored by another process meanwhile
+                return Scored(run, split, already=True)
             members = [evaluate(m.folder, split, overrides, config_dir, trust, log_folder) for m in run.members]
             name, is_score = score_ensemble(run, split, [(scored.run, scored.name) for scored in members], log_folder)
         return Scored(run, name, is_score=is_score)

@@ -18,7 +18,7 @@ from musicreclass.errors import RunError
 from musicreclass.evaluation.combining import quality
 from musicreclass.evaluation.predictions import PREFIX, Predictions
 from musicreclass.runs.folder import TRACKS, Run
-from musicreclass.runs.member_files import member_files
+from musicreclass.runs.member_files import member_files, refuse_link
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.regular import read_regular
 
@@ -138,9 +138,11 @@ def checked_predictions(run: Run, name: str) -> Predictions:
     """The predictions of a member, sorted by track id.
 
     Raises:
-        RunError: if they are missing or damaged.
+        RunError: if they are missing or damaged, or a link.
     """
     path = run.folder / "predictions" / f"{name}.parquet"
+    for part in (path.parent, path):
+        refuse_link(part)
     table = run.predictions(name).table
     table = table.assign(track_id=table.track_id.astype(str)).sort_values("track_id", kind="stable", ignore_index=True)
     predictions = Predictions(table)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import musicreclass as mrc
+from musicreclass.cli.ensemble import METHODS as OPTIONS
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.combining import METHODS, cross_fit
 from musicreclass.evaluation.predictions import PREFIX
@@ -281,6 +282,7 @@ def test_validation_tracks_of_one_artist_are_refused(here):
 
 
 def test_an_unknown_method_is_refused(here):
+    assert METHODS == OPTIONS
     with pytest.raises(UserError) as caught:
         ensemble([], "median")
     assert (caught.value.kind, caught.value.key) == ("invalid_value", "method")
@@ -350,6 +352,15 @@ def test_links_in_an_ensemble_are_not_followed(runs, here):
         assert caught.value.kind == "link_in_run"
 
 
+def test_links_to_predictions_in_an_ensemble_are_not_followed(runs, run, here):
+    path = ensemble(runs, output=here / "e").run.folder / "members" / "0" / "predictions"
+    shutil.move(path, here / "outside")
+    path.symlink_to(here / "outside")
+    result = run("evaluate", "e", "--split", "test")
+    assert result.code == 2
+    assert result.problems[0].kind == "link_in_run"
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 1, "method": "mean"}', '{"format": 9}', "[" * 10**5, "version https://git-lfs"]
 )
@@ -389,7 +400,7 @@ def test_a_member_with_damaged_predictions_is_named(here):
 def test_an_ensemble_without_models_cannot_label(here):
     runs = [make_run(here / "outputs", name, model=name, groups=20) for name in ("mlp", "cnn")]
     built = mrc.ensemble(runs)
-    assert built.metrics["ensemble"]["method"] == "mean"
+    assert built.metrics["ensemble"]["method"] == "greedy"
     with pytest.raises(RunError) as caught:
         built.predict_proba(np.zeros((1, 3)))
     assert caught.value.kind == "no_model"
