@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["Run", "__version__", "compare", "evaluate", "import_weights", "load", "train"]
+__all__ = ["Run", "__version__", "compare", "evaluate", "export", "import_weights", "load", "train"]
 
 
 def __dir__() -> list[str]:
@@ -220,6 +220,38 @@ def evaluate(
     if not scored.is_score:
         return {}
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
+
+
+def export(
+    run: Run | str | Path,
+    output: str | Path | None = None,
+    format: str = "onnx",
+    force: bool = False,
+    trust: str | Sequence[str] = (),
+) -> Path:
+    """Write the model of a finished run as an ONNX file, with its preprocessing. Needs the extra `export`.
+
+    Args:
+        run: the run or its folder.
+        output: the file; by default model/model.onnx in the run folder.
+        format: `onnx`.
+        force: whether to replace a file that is not an exported model.
+        trust: your own modules that the model needs, besides those that `run` trusts.
+
+    Returns:
+        the file. Its probabilities were compared with the run's.
+
+    Raises:
+        UserError: if a package is missing, or the model cannot be exported.
+    """
+    from musicreclass.errors import UserError
+    from musicreclass.tasks.export import export as export_run
+    from musicreclass.tasks.python_arguments import as_list
+
+    if format != "onnx":
+        raise UserError(f"format={format}: is not supported; use onnx", "invalid_value", "format", format, "onnx")
+    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
+    return export_run(folder, None if output is None else Path(output), force, (*trusted, *as_list(trust))).file
 
 
 def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
