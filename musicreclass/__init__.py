@@ -243,6 +243,10 @@ def export(
 
     Raises:
         UserError: if a package is missing, or the model cannot be exported.
+
+    Example:
+        >>> mrc.export("outputs/RUN", "model.onnx")  # doctest: +SKIP
+        PosixPath('model.onnx')
     """
     from musicreclass.errors import UserError
     from musicreclass.tasks.export import export as export_run
@@ -258,7 +262,7 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
     """Turn the weights of a genre classifier that was trained elsewhere into a run folder. No code from the file is executed.
 
     Args:
-        file: an MLP over the 518 features, or a CNN over the waveform; docs/import.md describes both.
+        file: an MLP over the 518 features, or a CNN over the waveform; docs/import_and_export.md describes both.
         output: the run folder; by default one below `outputs`.
 
     Returns:
@@ -266,6 +270,10 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
 
     Raises:
         UserError: for a file that cannot be used, or a folder that contains something else.
+
+    Example:
+        >>> mrc.import_weights("best_model.pth").classes[:2]  # doctest: +SKIP
+        ['Blues', 'Classical']
     """
     from musicreclass.tasks.import_weights import import_weights as import_file
 

@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> int:
         metavar="FILE",
         help="an MLP over the 518 features (model, scaler_mean, scaler_scale, genres) or a CNN (model_state_dict, label_encoder)",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder; default: outputs/imported-NAME-HASH")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the run folder; default: outputs/imported-NAME-HASH"
+    )
     args = parser.parse_args(arguments)
     from musicreclass.tasks.import_weights import import_weights, reason
 

@@ -78,7 +78,12 @@ class LibrosaMel(nn.Module):
         In float64: bins of -80 dB next to loud ones hold the rounding errors of a transform in float32.
         """
         spectrum = torch.stft(
-            x.double(), self.n_fft, self.hop_length, window=self.window.double(), pad_mode="constant", return_complex=True
+            x.double(),
+            self.n_fft,
+            self.hop_length,
+            window=self.window.double(),
+            pad_mode="constant",
+            return_complex=True,
         )
         return (spectrum.real.square() + spectrum.imag.square()).float()
 

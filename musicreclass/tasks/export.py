@@ -13,15 +13,16 @@ import numpy as np
 
 from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.model_folder import ModelCard
-from musicreclass.classifiers.onnx_model import OnnxModel, require_packages, to_onnx
+from musicreclass.classifiers.network import NetworkClassifier
+from musicreclass.classifiers.onnx_model import TOLERANCE, OnnxModel, require_packages, run_onnx, to_onnx
 from musicreclass.data.audio.decoding import DECODED, decode
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.errors import RunError, UserError
+from musicreclass.models.frontend import Standardize
 from musicreclass.runs.folder import Run
 from musicreclass.storage.atomic import replacing
 from musicreclass.version import __version__
 
-TOLERANCE = 1e-4  # of probabilities
 ROWS, CLIPS = 200, 4  # that are compared
 MISSING = 0.02  # share of the compared features
 MAX_FILES = 2000  # of the data's folder that are looked through for recordings
@@ -59,7 +60,9 @@ def export(folder: Path, output: Path | None = None, force: bool = False, trust:
     """
     run = Run.open(folder)
     if run.state != "done":
-        raise RunError(f"{folder}: the run is {run.state}; only finished runs can be exported", "unfinished_run", folder)
+        raise RunError(
+            f"{folder}: the run is {run.state}; only finished runs can be exported", "unfinished_run", folder
+        )
     if members := sorted(path for path in (folder / "members").glob("*") if path.is_dir()):
         line = f"{folder}: an ensemble of {len(members)} models; export each: musicreclass export {members[0]}"
         raise RunError(line, "ensemble", folder, len(members))
@@ -103,7 +106,9 @@ def check_target(file: Path, force: bool) -> None:
             written = onnx.load(str(file), load_external_data=False)
             if any(entry.key == WRITER for entry in written.metadata_props):
                 return
-        raise UserError(f"{file}: exists, and is not an exported model; choose another name, or add --force", "exists", file)
+        raise UserError(
+            f"{file}: exists, and is not an exported model; choose another name, or add --force", "exists", file
+        )
 
 
 def metadata(run: Run, card: ModelCard, model: OnnxModel) -> dict[str, str]:
@@ -121,12 +126,21 @@ def metadata(run: Run, card: ModelCard, model: OnnxModel) -> dict[str, str]:
     }
     if card.input == "table":
         features = run.config.get("features")
-        values |= {"columns": card.columns, "features": features if isinstance(features, dict) and features.get("_target_") else None}
+        values |= {
+            "columns": card.columns,
+            "features": features if isinstance(features, dict) and features.get("_target_") else None,
+        }
         values["preprocessing"] = "included: medians or means for NaN, and scaling where the model has it"
     else:
         values |= {"sample_rate": card.sample_rate, "clip_seconds": card.clip_seconds, "any_length": model.any_length}
-        values |= {"eval_crops": card.eval_crops, "eval_crop_position": card.eval_crop_position, "frontend": card.frontend}
-        values["preprocessing"] = "included; the input is mono float32 in [-1, 1]; average the probabilities of a track's clips"
+        values |= {
+            "eval_crops": card.eval_crops,
+            "eval_crop_position": card.eval_crop_position,
+            "frontend": card.frontend,
+        }
+        values["preprocessing"] = (
+            "included; the input is mono float32 in [-1, 1]; average the probabilities of a track's clips"
+        )
     calibration = metrics.get("calibration")
     if isinstance(calibration, dict) and "temperature" in calibration:
         values["temperature"] = calibration["temperature"]
@@ -144,7 +158,9 @@ def notes_of(run: Run, model: OnnxModel, card: ModelCard) -> list[str]:
     features = run.config.get("features")
     if card.input == "table" and isinstance(features, dict) and features.get("_target_"):
         name = run.config["choices"].get("features", features["_target_"])
-        notes.append(f"the input is the {len(card.columns)} columns of features={name}, which the file does not compute")
+        notes.append(
+            f"the input is the {len(card.columns)} columns of features={name}, which the file does not compute"
+        )
     if card.input == "waveform" and not model.any_length:
         notes.append(f"clips must have {round(card.clip_seconds * card.sample_rate):,} samples")
     if untrained := [name for name in card.classes if name not in model.classes]:
@@ -154,27 +170,21 @@ def notes_of(run: Run, model: OnnxModel, card: ModelCard) -> list[str]:
 
 def compare(run: Run, classifier: Classifier, model: OnnxModel, content: bytes) -> tuple[float, str]:
     """The largest difference between the file's probabilities, of ONNX Runtime, and the run's; and on what they were compared."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (name,) = (node.name for node in session.get_inputs())
-    batches, compared = examples(run, classifier.card, model)
+    batches, compared = examples(run, classifier, model)
     columns = [classifier.card.classes.index(label) for label in model.classes]
     differences = []
     for x in batches:
-        (probability,) = session.run(["probabilities"], {name: x})
+        probability = run_onnx(content, x)
         differences.append(float(np.abs(probability - classifier.predict_proba(x)[:, columns]).max()))
     return float(np.max(differences)), compared
 
 
-def examples(run: Run, card: ModelCard, model: OnnxModel) -> tuple[list[np.ndarray], str]:
+def examples(run: Run, classifier: Classifier, model: OnnxModel) -> tuple[list[np.ndarray], str]:
     """Inputs to compare on, in batches of several sizes, and what they are."""
-    random = np.random.default_rng(0)
+    card, random = classifier.card, np.random.default_rng(0)
     if card.input == "table":
-        x = random_features(card, random, spread=scales(card))
-        return [x[:1], x[1:]], f"{len(x)} random rows {'within the training ranges' if card.ranges else ''}, some values NaN".replace("  ", " ")
+        x = random_features(random, *limits(classifier))
+        return [x[:1], x[1:]], f"{len(x)} random rows within the training ranges, with NaN"
     samples = round(card.clip_seconds * card.sample_rate)
     clips = list(islice(real_clips(run, card, samples), CLIPS))
     compared = f"{len(clips)} clips of the run's data"
@@ -186,19 +196,22 @@ def examples(run: Run, card: ModelCard, model: OnnxModel) -> tuple[list[np.ndarr
     return [x[:1], x, *([x[:2, : samples // 2]] if model.any_length else [])], compared
 
 
-def random_features(card: ModelCard, random: np.random.Generator, spread: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def random_features(random: np.random.Generator, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Random features between two limits per column, a few of them NaN, (ROWS, F) float32."""
-    low, high = spread
-    x = random.uniform(low, high, (ROWS, len(card.columns))).astype(np.float32)
+    x = random.uniform(low, high, (ROWS, len(low))).astype(np.float32)
     x[random.random(x.shape) < MISSING] = np.nan
     return x
 
 
-def scales(card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
-    """The limits of each column in training; -1 and 1 where they are unknown."""
-    limits = {name: np.array((card.ranges or {}).get(name) or [None] * len(card.columns), float) for name in ("low", "high")}
-    low, high = np.nan_to_num(limits["low"], nan=-1.0), np.nan_to_num(limits["high"], nan=1.0)
-    return np.minimum(low, high), np.maximum(low, high)
+def limits(classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
+    """The limits of each column in training, (F,); three standard deviations around the mean where only these are known."""
+    ranges, count = classifier.card.ranges or {}, len(classifier.card.columns)
+    low, high = (np.array(ranges.get(name, [None] * count), np.float64) for name in ("low", "high"))
+    mean, scale = np.zeros(count), np.ones(count)
+    if isinstance(classifier, NetworkClassifier) and isinstance(front := classifier.network[0], Standardize):
+        mean, scale = front.mean.double().numpy(), front.scale.double().numpy()
+    unknown = np.isnan(low) | np.isnan(high)
+    return np.where(unknown, mean - 3 * scale, low), np.where(unknown, mean + 3 * scale, high)
 
 
 def real_clips(run: Run, card: ModelCard, samples: int) -> Iterator[np.ndarray]:

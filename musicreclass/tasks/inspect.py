@@ -116,7 +116,9 @@ def inspect_file(path: Path) -> Inspection:
     tensors = dict(flatten_tensors(checkpoint))
     modules = [module_cells(name, members) for name, members in tensors_by_module(tensors).items()]
     name, count, _, values, size = module_cells("all", list(tensors.values()))
-    return Inspection(properties, [*modules, (name, count, "", values, size)], checkpoint_uses(path, checkpoint, tensors))
+    return Inspection(
+        properties, [*modules, (name, count, "", values, size)], checkpoint_uses(path, checkpoint, tensors)
+    )
 
 
 def load_safely(path: Path) -> Any:

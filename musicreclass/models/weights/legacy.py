@@ -117,7 +117,9 @@ def cnn_tensors(path: Path, state: dict[str, Any], classes: int) -> Tensors:
     Raises:
         WeightsError: if they are of another network, or of another number of classes.
     """
-    names = [name.removesuffix(".weight") for name in state if name.startswith("classifier.") and name.endswith("weight")]
+    names = [
+        name.removesuffix(".weight") for name in state if name.startswith("classifier.") and name.endswith("weight")
+    ]
     last = names[0] if len(names) == 1 else "classifier"
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, inputs, outputs in zip(CONVOLUTIONS, (1, *CHANNELS), CHANNELS, strict=False):

@@ -57,7 +57,9 @@ def load_checkpoint(path: Path, with_arrays: bool = False) -> Any:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})", "unreadable", path) from error
     reject_placeholders(path, start)
     if with_arrays and OLD_FORMAT in start:
-        message = f"{path}: arrays in a file of PyTorch before version 1.6 are not read; save it again with a newer version"
+        message = (
+            f"{path}: arrays in a file of PyTorch before version 1.6 are not read; save it again with a newer version"
+        )
         raise WeightsError(message, "unsupported_format", path)
     try:
         if path.suffix == ".safetensors":
@@ -73,9 +75,13 @@ def load_checkpoint(path: Path, with_arrays: bool = False) -> Any:
         return content
     except Exception as error:
         raise_if_not_content(path, error)
-        objects = [error.name] if isinstance(error, ForeignObjectError) else [] if with_arrays else foreign_objects(path)
+        objects = (
+            [error.name] if isinstance(error, ForeignObjectError) else [] if with_arrays else foreign_objects(path)
+        )
         if objects:
-            what, remedy = ("tensors", "only its state_dict") if not with_arrays else ("tensors and arrays", "it without them")
+            what, remedy = (
+                ("tensors", "only its state_dict") if not with_arrays else ("tensors and arrays", "it without them")
+            )
             raise WeightsError(
                 f"{path}: contains objects other than {what} ({', '.join(objects[:3])}), which are not loaded; save {remedy}"
                 " where it was created, and use that file",
