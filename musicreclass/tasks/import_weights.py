@@ -15,9 +15,8 @@ from musicreclass.errors import RunError
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.models.frontend import Standardize
 from musicreclass.models.weights.legacy import LegacyWeights, read_legacy
-from musicreclass.models.weights.torch_files import raise_if_not_content
 from musicreclass.runs.code_version import code_version
-from musicreclass.runs.folder import Run
+from musicreclass.runs.folder import Run, is_disk_full
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.atomic import replacing
@@ -80,9 +79,10 @@ def import_weights(file: Path, output: Path | None = None) -> Imported:
     except OSError as error:
         line = f"{folder}: the run folder cannot be written ({error.strerror or error})"
         raise RunError(line, "unwritable", folder) from error
-    except RuntimeError as error:  # of torch, on a full disk
-        raise_if_not_content(file, error)
-        raise
+    except RuntimeError as error:
+        if not is_disk_full(error, folder.parent):
+            raise
+        raise RunError(f"{folder}: the disk is full; free some space", "no_space", folder) from error
     return Imported(Run.open(folder), weights)
 
 

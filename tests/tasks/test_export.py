@@ -110,11 +110,11 @@ def test_openjmla_end_to_end(onnx):
 
 def test_what_is_not_exported_is_one_line(run, here, table, onnx, monkeypatch):
     folder = mrc.train([*table_overrides(table), "model=logreg", "run_dir=r", "logger=none"]).folder
-    monkeypatch.setattr("musicreclass.tasks.export.TOLERANCE", -1.0)
-    result = run("export", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("musicreclass.tasks.export.TOLERANCE", -1.0)
+        result = run("export", folder)
     assert (result.code, result.problems[0].kind, len(result.lines)) == (2, "no_parity", 1)
     assert not (folder / "model/model.onnx").exists()
-    monkeypatch.undo()
     (here / "mine.onnx").write_text("keep")
     result = run("export", folder, "--output", here / "mine.onnx")
     assert (result.code, result.problems[0].kind) == (2, "exists")
