@@ -1,6 +1,6 @@
 """How often `predict musicnn` is right, on GTZAN's clips of the genres that it has.
 
-    python -m benchmarks.tagger GTZAN_FOLDER [paths.models=DIR]
+python -m benchmarks.tagger GTZAN_FOLDER [paths.models=DIR]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main(root: str, overrides: list[str]) -> None:
     confidence, correct = probability.max(1), probability.argmax(1) == predictions.y_true()
     for threshold in (0.3, 0.5, 0.7):
         chosen = confidence >= threshold
-        print(f"  confidence >= {threshold}: {100 * chosen.mean():3.0f} % of the clips, {100 * correct[chosen].mean():.0f} % right")
+        print(
+            f"  confidence >= {threshold}: {100 * chosen.mean():3.0f} % of the clips, {100 * correct[chosen].mean():.0f} % right"
+        )
 
 
 if __name__ == "__main__":

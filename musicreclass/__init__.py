@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "ensemble",
     "evaluate",
+    "export",
     "file_classifier",
     "import_weights",
     "load",
@@ -241,6 +242,42 @@ def evaluate(
     return dict(metrics.get(scored.name) or metrics["elsewhere"][scored.name])
 
 
+def export(
+    run: Run | str | Path,
+    output: str | Path | None = None,
+    format: str = "onnx",
+    force: bool = False,
+    trust: str | Sequence[str] = (),
+) -> Path:
+    """Write the model of a finished run as an ONNX file, with its preprocessing. Needs the extra `export`.
+
+    Args:
+        run: the run or its folder.
+        output: the file; by default model/model.onnx in the run folder.
+        format: `onnx`.
+        force: whether to replace a file that is not an exported model.
+        trust: your own modules that the model needs, besides those that `run` trusts.
+
+    Returns:
+        the file. Its probabilities were compared with the run's.
+
+    Raises:
+        UserError: if a package is missing, or the model cannot be exported.
+
+    Example:
+        >>> mrc.export("outputs/RUN", "model.onnx")  # doctest: +SKIP
+        PosixPath('model.onnx')
+    """
+    from musicreclass.errors import UserError
+    from musicreclass.tasks.export import export as export_run
+    from musicreclass.tasks.python_arguments import as_list
+
+    if format != "onnx":
+        raise UserError(f"format={format}: is not supported; use onnx", "invalid_value", "format", format, "onnx")
+    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
+    return export_run(folder, None if output is None else Path(output), force, (*trusted, *as_list(trust))).file
+
+
 def file_classifier(
     run: Run | str | Path | Sequence[Run | str | Path],
     calibrated: bool = True,
@@ -310,7 +347,7 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
     """Turn the weights of a genre classifier that was trained elsewhere into a run folder. No code from the file is executed.
 
     Args:
-        file: an MLP over the 518 features, or a CNN over the waveform; docs/import.md describes both.
+        file: an MLP over the 518 features, or a CNN over the waveform; docs/import_and_export.md describes both.
         output: the run folder; by default one below `outputs`.
 
     Returns:
@@ -318,6 +355,10 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
 
     Raises:
         UserError: for a file that cannot be used, or a folder that contains something else.
+
+    Example:
+        >>> mrc.import_weights("best_model.pth").classes[:2]  # doctest: +SKIP
+        ['Blues', 'Classical']
     """
     from musicreclass.tasks.import_weights import import_weights as import_file
 

@@ -44,7 +44,13 @@ def mlp_content(seed: int = 0, features: int = 518) -> tuple[UsersMLP, dict[str,
     torch.manual_seed(seed)
     random, network = np.random.default_rng(seed), UsersMLP(features)
     mean, scale = random.normal(size=features) * 100, random.uniform(0.5, 30, features)
-    content = {"scaler_mean": mean, "scaler_scale": scale, "genres": list(FMA), "epoch": 12, "accuracy": np.float64(0.7709)}
+    content = {
+        "scaler_mean": mean,
+        "scaler_scale": scale,
+        "genres": list(FMA),
+        "epoch": 12,
+        "accuracy": np.float64(0.7709),
+    }
     return network.eval(), {"model": network.state_dict(), **content}
 
 
@@ -57,7 +63,12 @@ def cnn_content(seed: int = 0) -> tuple[UsersCNN, dict[str, Any]]:
             network(-80 * torch.rand(4, 1, 128, 64))
         network.classifier.weight.mul_(5)
     encoder = LabelEncoder().fit(GTZAN)
-    return network.eval(), {"model_state_dict": network.state_dict(), "label_encoder": encoder, "accuracy": 0.81, "epoch": 3}
+    return network.eval(), {
+        "model_state_dict": network.state_dict(),
+        "label_encoder": encoder,
+        "accuracy": 0.81,
+        "epoch": 3,
+    }
 
 
 def save(path: Path, content: Any, protocol: int = 2) -> Path:

@@ -24,6 +24,7 @@ TASKS = (
     "monitor",
     "tensorboard",
     "import",
+    "export",
 )  # a module of this package each
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
@@ -42,6 +43,7 @@ Reproducible, leak-checked music genre classification.
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
   import FILE                  turn weights that were trained elsewhere into a run folder
+  export RUN [--output FILE]   write the model of a run as an ONNX file
 
   musicreclass train model=xgboost                      on the synthetic demo data
   musicreclass train data=table data.path=features.csv

@@ -87,7 +87,7 @@ class LogMel(nn.Module):
 
     def decibels(self, x: torch.Tensor) -> torch.Tensor:
         """Waveforms (B, n) to mel power in dB, (B, n_mels, frames), float32."""
-        in_one_call = x.device.type != "cpu" or len(x) <= CPU_CHUNK or torch.compiler.is_compiling()
+        in_one_call = torch.compiler.is_compiling() or x.device.type != "cpu" or len(x) <= CPU_CHUNK
         with torch.autocast(x.device.type, enabled=False):
             if in_one_call:
                 power = self.mel(x.float())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from musicreclass.classifiers.model_folder import ModelCard
@@ -14,10 +13,10 @@ from musicreclass.config.check import train_settings
 from musicreclass.config.settings import CLIPS, TRAINING
 from musicreclass.errors import RunError
 from musicreclass.features.fma518.columns import COLUMNS
+from musicreclass.models.frontend import Standardize
 from musicreclass.models.weights.legacy import LegacyWeights, read_legacy
-from musicreclass.models.weights.torch_files import raise_if_not_content
 from musicreclass.runs.code_version import code_version
-from musicreclass.runs.folder import Run
+from musicreclass.runs.folder import Run, is_disk_full
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.atomic import replacing
@@ -29,7 +28,7 @@ NO_DATA = "unknown"  # in place of the root of the training data
 DROPOUT = 0.3  # without effect on predictions; the files do not contain it
 TARGETS = {"mlp": "musicreclass.models.mlp.MLP", "cnn": "musicreclass.models.legacy_cnn.LegacyCNN"}
 CHOICES = ("data", "data/split", "features", "model")  # the groups of the configuration that apply
-CNN_CLIPS = {"sample_rate": 22050, "clip_seconds": 30.0, "eval_crops": 1, "eval_crop_position": "start"}
+SAMPLE_RATE, CLIP_SECONDS, CROPS, POSITION = 22050, 30.0, 1, "start"  # of the CNN's input
 
 
 class Imported(NamedTuple):
@@ -80,9 +79,10 @@ def import_weights(file: Path, output: Path | None = None) -> Imported:
     except OSError as error:
         line = f"{folder}: the run folder cannot be written ({error.strerror or error})"
         raise RunError(line, "unwritable", folder) from error
-    except RuntimeError as error:  # of torch, on a full disk
-        raise_if_not_content(file, error)
-        raise
+    except RuntimeError as error:
+        if not is_disk_full(error, folder.parent):
+            raise
+        raise RunError(f"{folder}: the disk is full; free some space", "no_space", folder) from error
     return Imported(Run.open(folder), weights)
 
 
@@ -117,11 +117,17 @@ def run_config(weights: LegacyWeights) -> dict[str, Any]:
     if weights.network == "mlp":
         overrides = ["features=fma518", "model=mlp", f"model.dropout={DROPOUT}"]
     else:
-        overrides = ["model=cnn", *(f"data.{name}={value}" for name, value in CNN_CLIPS.items())]
+        overrides = [
+            "model=cnn",
+            *(
+                f"data.{name}={value}"
+                for name, value in zip(CLIPS, (SAMPLE_RATE, CLIP_SECONDS, CROPS, POSITION), strict=True)
+            ),
+        ]
     config = train_settings(["data=folder", f"data.root={NO_DATA}", *overrides]).as_dict()
     choices = {group: option for group, option in config["choices"].items() if group in CHOICES}
     if weights.network == "cnn":
-        arguments = {"sample_rate": CNN_CLIPS["sample_rate"], "frontend": None, "bias": has_bias(weights)}
+        arguments = {"sample_rate": SAMPLE_RATE, "frontend": None, "bias": has_bias(weights)}
         config["model"] = {"_target_": TARGETS["cnn"], "input": "waveform", **arguments}
         choices["model"] = "legacy_cnn"
     unknown = (*TRAINING, "augmentation", "class_weight", "logger")
@@ -143,15 +149,15 @@ def make_classifier(weights: LegacyWeights) -> NetworkClassifier:
         card.ranges = {"low": [*unknown], "high": [*unknown], "varies": (weights.scale != 1).tolist()}
     else:
         card.input, card.arguments, card.scale = "waveform", {"bias": has_bias(weights)}, False
-        card.sample_rate, card.clip_seconds, card.eval_crops, card.eval_crop_position = (
-            CNN_CLIPS[name] for name in CLIPS
-        )  # type: ignore[assignment]
+        card.sample_rate, card.clip_seconds = SAMPLE_RATE, CLIP_SECONDS
+        card.eval_crops, card.eval_crop_position = CROPS, POSITION
     classifier = NetworkClassifier(card)
     front, network = classifier.network
     network.load_state_dict({**network.state_dict(), **weights.tensors})
-    if weights.network == "mlp":
-        for buffer, values in ((front.fill, weights.mean), (front.mean, weights.mean), (front.scale, weights.scale)):
-            buffer.copy_(torch.from_numpy(np.asarray(values)))
+    if isinstance(front, Standardize):
+        front.fill.copy_(torch.from_numpy(weights.mean))
+        front.mean.copy_(torch.from_numpy(weights.mean))
+        front.scale.copy_(torch.from_numpy(weights.scale))
     classifier.network.eval()
     return classifier
 

@@ -61,7 +61,9 @@ def test_the_mlp_reads_the_518_features_of_recordings(run, here):
     from musicreclass.features.fma518.extraction import extract_file
 
     x = np.stack([extract_file(path) for path in paths]).astype(np.float64)
-    reference = softmax(network(torch.from_numpy(((x - content["scaler_mean"]) / content["scaler_scale"]).astype(np.float32))))
+    reference = softmax(
+        network(torch.from_numpy(((x - content["scaler_mean"]) / content["scaler_scale"]).astype(np.float32)))
+    )
     predicted = frame.set_index(frame.track_id.map(lambda name: Path(name).stem)).sort_index()
     assert np.abs(predicted[[f"p/{name}" for name in FMA]].to_numpy() - reference).max() < 1e-3
     (name,) = json.loads((here / "mlp/metrics.json").read_text())["elsewhere"]
@@ -118,13 +120,15 @@ def test_the_cnn_on_real_recordings(here, real_data, name):
 
 def test_variants_of_the_cnn_are_read(here):
     """A last layer within a Sequential, convolutions without bias, and weights without the counters of batches."""
-    network, content = cnn_content()
+    _, content = cnn_content()
     state = {name: value for name, value in content["model_state_dict"].items() if "num_batches" not in name}
     x = np.random.default_rng(0).normal(size=(2, 30_000)).astype(np.float32)
     expected = mrc.import_weights(save(here / "a.pth", content), here / "a").predict_proba(x)
     content["model_state_dict"] = {name.replace("classifier.", "classifier.1."): value for name, value in state.items()}
     assert np.array_equal(mrc.import_weights(save(here / "b.pth", content), here / "b").predict_proba(x), expected)
-    without_bias = {n: v for n, v in state.items() if not (n.endswith(".bias") and n.split(".")[1] in ("0", "5", "10", "15"))}
+    without_bias = {
+        n: v for n, v in state.items() if not (n.endswith(".bias") and n.split(".")[1] in ("0", "5", "10", "15"))
+    }
     content["model_state_dict"] = without_bias
     assert mrc.import_weights(save(here / "c.pth", content), here / "c").predict_proba(x).shape == (2, 10)
 

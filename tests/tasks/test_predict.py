@@ -294,4 +294,6 @@ def test_a_class_map_sums_probabilities(run, trained, library, here):
     np.testing.assert_allclose(table["p/Roots"], plain["p/blues"] + plain["p/jazz"], atol=1e-6)
     assert set(table.genre) == {"Roots", "unknown"}
     assert (table.genre == "unknown").sum() >= (names == "rock").sum() - 2
-    assert run("predict", trained["features"], "--input", library, "--output", "h.csv", "--class-map", "nomap").code == 2
+    assert (
+        run("predict", trained["features"], "--input", library, "--output", "h.csv", "--class-map", "nomap").code == 2
+    )

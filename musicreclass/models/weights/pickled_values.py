@@ -12,7 +12,7 @@ import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -352,4 +352,4 @@ def rebuild_tensor(storage: torch.Tensor, offset: int, size: tuple[int, ...], st
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and last >= len(as_type(storage, torch.Tensor)):
         raise ValueError("a tensor that is larger than its data")
-    return cast(torch.Tensor, storage.as_strided(size, stride, offset))
+    return storage.as_strided(size, stride, offset)
