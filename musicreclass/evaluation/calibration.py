@@ -119,7 +119,7 @@ def calibrate(predictions: Predictions) -> dict[str, Any] | None:
         predictions: of the validation split.
 
     Returns:
-        `temperature`, fitted on all tracks; `ece_before`, `ece_after`, `log_loss_before` and `log_loss_after`, where a track's
+        `temperature`, fitted on all tracks, or 1 if that of the other folds does not lower the log loss of a fold; `ece_before`, `ece_after`, `log_loss_before` and `log_loss_after`, where a track's
         probabilities "after" have the temperature of the other `folds`; `n`, and `over`, what the folds consist of, such as
         `12 groups`. None if tracks are too few, see `why_uncalibrated`.
     """
@@ -131,9 +131,12 @@ def calibrate(predictions: Predictions) -> dict[str, Any] | None:
     for held_out in np.unique(fold):
         rows = fold == held_out
         after[rows] = apply_temperature(before[rows], fit_temperature(before[~rows], y_true[~rows]))
+    temperature = fit_temperature(before, y_true)
+    if log_loss(after, y_true) >= log_loss(before, y_true):
+        temperature, after = 1.0, before
     correct = before.argmax(axis=1) == y_true
     return {
-        "temperature": fit_temperature(before, y_true),
+        "temperature": temperature,
         "ece_before": calibration_error(before.max(axis=1), correct),
         "ece_after": calibration_error(after.max(axis=1), correct),
         "log_loss_before": log_loss(before, y_true),

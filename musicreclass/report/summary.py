@@ -134,6 +134,8 @@ def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
 def calibration_line(calibration: dict[str, Any]) -> str:
     """How far confidences are from accuracies, before and after the temperature is applied."""
     before, after = (f"{100 * calibration[f'ece_{when}']:.1f}" for when in ("before", "after"))
+    if calibration["temperature"] == 1:
+        return f"calibration error {before} %; no temperature lowers the log loss of held-out folds\n"
     return f"calibration error {before} %, {after} % with temperature {calibration['temperature']:.2f}\n"
 
 

@@ -36,7 +36,7 @@ from musicreclass.tasks.members import (
     with_other_test_tracks,
     with_probabilities,
 )
-from musicreclass.tasks.score import record_predictions
+from musicreclass.tasks.score import calibration_of, record_predictions
 from musicreclass.version import __version__
 
 DEFAULT = "greedy"  # leaves out members that are much worse than the others, which a plain mean does not survive
@@ -188,6 +188,7 @@ def build(plan: Plan) -> None:
         )
         comparison = compare_members(plan, combination, stack, cross_fitted, best, groups)
     metrics = {"valid": scores, "classes": valid.classes, "protocol": protocol.as_dict(), "ensemble": comparison}
+    metrics |= calibration_of(run)
     run.write("metrics.json", metrics)
     parameters = {**hyperparameters(run.settings), "leaky": protocol.leaky}
     Curves(run.folder, tensorboard=True).finish(parameters, final_results(metrics), {"confusion_matrix/valid": figure})
