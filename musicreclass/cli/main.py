@@ -18,6 +18,7 @@ TASKS = (
     "prepare",
     "evaluate",
     "predict",
+    "review",
     "compare",
     "ensemble",
     "inspect",
@@ -37,6 +38,7 @@ Reproducible, leak-checked music genre classification.
   prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
   evaluate RUN [--split test]  score a finished run on another split or on other data
   predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
+  review genres.csv            a page to check labels by ear: --output review.html
   compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
   ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used

@@ -28,11 +28,13 @@ def main(arguments: list[str]) -> int:
         raise UserError(line, "invalid_value", "precision", args.precision)
     if args.top_k < 1:
         raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
+    from musicreclass.data.corrections import read_corrections
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
     check_suffix(args.output)
     paths, notes = find_recordings(args.input)
+    corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
     names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
     classifier = open_classifier(names, overrides, args)
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
         say(line, error=True)
     if classifier.promise:
         say(classifier.promise)
-    labelled = predict(classifier, paths, args.output, args.force)
+    labelled = predict(classifier, paths, args.output, args.force, corrections)
     show(genre_table(labelled))
     for line in [*facts(labelled), *notes]:
         say(line)
@@ -114,6 +116,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
     parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")
+    parser.add_argument(
+        "--corrections", type=Path, metavar="FILE", help="labels that were checked, as review exports them"
+    )
     parser.add_argument("--force", action="store_true", help="label all files again")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="MODULE", help="a module of your own that a model needs"
@@ -139,6 +144,8 @@ def genre_table(labelled: Labelled) -> Table:
 def facts(labelled: Labelled) -> list[str]:
     """What is worth knowing besides the genres, a line each."""
     lines = [f"unknown: {count} {reason}" for reason, count in labelled.reasons.most_common()]
+    if labelled.corrected:
+        lines.append(f"{labelled.corrected} genres were checked by a person")
     if labelled.before:
         lines.append(f"{labelled.before} files had a row that is up to date")
     if labelled.errors:

@@ -228,6 +228,10 @@ class GenreFoldersSettings(DataSettings):
     group_by: Literal["auto", "folder", "tag", "none"] = setting(
         "source of the artist: folder (below the genre's) | tag (of the file) | none; auto: folder, else tag"
     )
+    corrections: Text | None = setting(
+        "CSV file of checked labels, as `musicreclass review` exports it; they replace the folders' names", signed=False
+    )
+    only_corrected: bool = setting("leave out files without a checked label", default=False, signed=False)
 
 
 class DataParts(Section):

@@ -45,6 +45,7 @@ class Label:
             "genre": self.genre,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
             "top_predictions": top,
+            "checked": "",
             "reason": self.reason,
             "duration": None if self.duration is None else round(self.duration, 2),
             "processing_time": round(self.seconds, 3),

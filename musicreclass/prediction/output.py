@@ -10,7 +10,7 @@ import csv
 import errno
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from musicreclass.storage.locks import describe_owner, locked
 from musicreclass.storage.versions import FileVersion
 
 FORMATS = (".csv", ".jsonl", ".parquet")
-FIELDS = ("path", "genre", "confidence", "reason", "duration", "processing_time", "error")
+FIELDS = ("path", "genre", "confidence", "checked", "reason", "duration", "processing_time", "error")
 VERSION = ("size", "modified", "run")  # of the file and of the classifier, to know whether a row is up to date
 REQUIRED = ("path", "genre", "confidence", *VERSION)
 
@@ -106,6 +106,13 @@ class LabelTable:
         if time.monotonic() - self._saved > SAVE_INTERVAL:
             self.save()
 
+    def correct(self, corrections: Mapping[Path, str]) -> int:
+        """Set the genres that a person has checked; returns how many rows have one."""
+        rows = [(self.rows[str(path)], genre) for path, genre in corrections.items() if str(path) in self.rows]
+        for row, genre in rows:
+            row |= {"genre": genre, "checked": "yes", "reason": ""}
+        return len(rows)
+
     def extra(self, path: str) -> Row:
         """The values of columns that a user has added."""
         known = (*FIELDS, *VERSION, "top_predictions", "probabilities")
@@ -138,15 +145,19 @@ class LabelTable:
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error
 
 
-def check_suffix(path: Path) -> None:
-    """Make sure that the format of an output file is known.
+def check_suffix(path: Path, option: str = "--output") -> None:
+    """Make sure that the format of a table of labels is known.
+
+    Args:
+        path: of the table.
+        option: that names it, for messages.
 
     Raises:
         UserError: if it is not.
     """
     if path.suffix.lower() not in FORMATS:
-        line = f"--output {path}: must end with one of {', '.join(FORMATS)}"
-        raise UserError(line, "invalid_value", "output", str(path))
+        line = f"{option} {path}: must end with one of {', '.join(FORMATS)}"
+        raise UserError(line, "invalid_value", option.lstrip("-"), str(path))
 
 
 def read_table(path: Path) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ class Labelled:
         output: the file.
         total: recordings in the input.
         before: how many of them had a row that is up to date.
+        corrected: rows whose genre a person has checked.
         genres: number of labels of each genre, `unknown` included.
         reasons: number of unknown labels by reason, without its figures.
         errors: files that could not be used, with the reason.
@@ -39,12 +40,19 @@ class Labelled:
     output: Path
     total: int = 0
     before: int = 0
+    corrected: int = 0
     genres: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def predict(classifier: FileClassifier, paths: Sequence[Path], output: Path, force: bool = False) -> Labelled:
+def predict(
+    classifier: FileClassifier,
+    paths: Sequence[Path],
+    output: Path,
+    force: bool = False,
+    corrections: Mapping[Path, str] | None = None,
+) -> Labelled:
     """Label recordings and write a table. Files whose row is up to date are skipped.
 
     Args:
@@ -52,6 +60,7 @@ def predict(classifier: FileClassifier, paths: Sequence[Path], output: Path, for
         paths: of the recordings, as `find_recordings` returns them.
         output: `.csv`, `.jsonl` or `.parquet`.
         force: label all files again.
+        corrections: genres that a person has checked, by absolute path; they replace those of the classifier.
 
     Returns:
         what the table says of the recordings.
@@ -68,6 +77,7 @@ def predict(classifier: FileClassifier, paths: Sequence[Path], output: Path, for
                 remaining = [path for path in paths if force or not table.is_current(path)]
                 result.before = len(paths) - len(remaining)
                 label_all(classifier, remaining, table)
+                result.corrected = table.correct(corrections or {})
         except KeyboardInterrupt:
             raise (Terminated if signals else Stopped)("goes on with the remaining files") from None
     for path in paths:

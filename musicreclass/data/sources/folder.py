@@ -13,6 +13,7 @@ import soundfile
 from musicreclass.data.audio.content import ffmpeg_format
 from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
 from musicreclass.data.audio.tags import read_artist
+from musicreclass.data.corrections import read_corrections
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
@@ -57,15 +58,32 @@ class GenreFolders(AudioData):
     Args:
         root: the folder that contains one folder per genre.
         split: `folders`, if `train`, `valid` and `test` are the folders on top, `grouped` by artist, or `random`.
+        corrections: a CSV file of checked labels, as `musicreclass review` exports it. They replace the folders' names, also of
+            files in no genre folder.
+        only_corrected: whether files without a checked label are left out, as in a library whose folders are no genres.
         group_by: source of the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist tag
             of the file; `auto`, the folder if there is one, else the tag; `none`.
         options: as in `AudioData`.
     """
 
-    def __init__(self, root: str | None, split: dict[str, Any], group_by: str = "auto", **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | None,
+        split: dict[str, Any],
+        group_by: str = "auto",
+        corrections: str | None = None,
+        only_corrected: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(split, **options)
         self.root = root
         self.group_by = group_by
+        self.corrections = None if corrections is None else Path(corrections).expanduser()
+        self.only_corrected = only_corrected
+        if only_corrected and corrections is None:
+            raise DataError(
+                "data.only_corrected=true: data.corrections=FILE is missing", "missing_value", "data.corrections"
+            )
 
     def find(self) -> Recordings:
         """All recordings below the genre folders.
@@ -106,6 +124,17 @@ class GenreFolders(AudioData):
             if len(paths) == before:
                 name = genre.relative_to(root).as_posix()
                 empty.append(name if is_utf8(name) else ascii(name))
+        notes = [*_folder_notes(genres, empty, numbered), *left_out.notes()]
+        if self.corrections is not None:
+            checked = read_corrections(self.corrections, "data.corrections")
+            kept, extra = self._apply(root, checked, paths, targets)
+            notes += [f"{len(checked)} checked labels, of which {len(kept) + len(extra)} are of files below {root}"]
+            if self.only_corrected:
+                paths, targets = [paths[i] for i in kept], [targets[i] for i in kept]
+                groups, splits = [groups[i] for i in kept], [splits[i] for i in kept]
+            paths, targets = [*paths, *extra], [*targets, *(checked[path.absolute()] for path in extra)]
+            groups += [self._artist(path, root, set(), left_out.tags) for path in extra]
+            splits += [None] * len(extra)
         if not paths:
             raise DatasetNotFoundError(
                 f"{root}: no recordings; it must contain a folder for each genre, with {', '.join(SUFFIXES)} files",
@@ -121,10 +150,27 @@ class GenreFolders(AudioData):
             metadata={"group": groups, **({"split": splits} if has_splits else {})},
             split_name="folders" if has_splits else "column",
             folders=folders,
-            sources=None if left_out.refused else [],  # what such a folder contains may become readable
+            # what a folder that may not be read contains may become readable
+            sources=None if left_out.refused else [*([self.corrections] if self.corrections is not None else [])],
             dropped=left_out.dropped(),
-            notes=[*_folder_notes(genres, empty, numbered), *left_out.notes()],
+            notes=notes,
         )
+
+    @staticmethod
+    def _apply(
+        root: Path, checked: dict[Path, str], paths: list[Path], targets: list[str]
+    ) -> tuple[list[int], list[Path]]:
+        """Replace the targets of files with a checked label.
+
+        Returns:
+            the indices of these files, and the files with a checked label that are below the root in no genre folder.
+        """
+        index = {path.absolute(): i for i, path in enumerate(paths)}
+        for path in checked.keys() & index:
+            targets[index[path]] = checked[path]
+        top = root.absolute()
+        others = [path for path in checked if path not in index and path.is_relative_to(top) and path.is_file()]
+        return sorted(index[path] for path in checked.keys() & index), [root / path.relative_to(top) for path in others]
 
     def _check_genres(self, root: Path, genres: list[GenreFolder], paths: list[Path], targets: list[str]) -> None:
         """Reject a single genre, and caution if the genres seem to be something else."""
