@@ -287,8 +287,7 @@ class CombinedTable(Combination, TableSource):
             ids = to_text(table.track_id)
             if not table.segments and ids.duplicated().any():
                 raise duplicate_ids(ids[ids.duplicated()])
-            kept = [column for column in part.keep_columns if column not in self.keep_columns]
-            self.keep_columns += kept
+            self.keep_columns += [column for column in part.keep_columns if column not in self.keep_columns]
         columns = next(iter(tables.values())).columns
         order = {name: self._order(name, table.columns, columns) for name, table in tables.items()}
         self.split_names = {name: table.split_name for name, table in tables.items()}
