@@ -452,7 +452,7 @@ def test_a_path_with_a_comma_is_one_problem():
     assert (problem.key, '"a,b.csv"' in problem.message) == ("data.path", True)
 
 
-@pytest.mark.parametrize("choice", ["data=[gtzan,fma_audio]", "data=gtzan,fma_audio", "data=gtzam"])
+@pytest.mark.parametrize("choice", ["data=[gtzan,demo]", "data=gtzan,fma_audio", "data=gtzam"])
 def test_settings_of_a_group_without_an_option_are_not_checked(choice):
     """They would be compared with the default option, which was not chosen."""
     with pytest.raises(ConfigError) as caught:

@@ -206,9 +206,11 @@ def test_a_run_records_its_datasets_and_is_found_again(run, here, shelves):
     assert run("evaluate", "run", "--split", "train", "--trust", "shelf_source").code == 0
 
 
-def test_the_order_of_settings_of_a_part_is_that_of_the_combination(run, here, shelves):
+def test_settings_of_recordings_are_common_and_others_are_the_parts(run, here, shelves):
     result = run("train", "--config-dir", "mine", *shelves, *SMALL, "data.parts.folder.clip_seconds=3")
     assert (result.code, result.problems[0].suggestion) == (2, "data.clip_seconds")
+    result = run("train", "--config-dir", "mine", *shelves, *SMALL, "data.group_by=none")
+    assert (result.code, result.problems[0].suggestion) == (2, "data.parts.folder.group_by")
     settings = train_settings([*shelves, *SMALL, "data.min_seconds=0.7"], "mine")
     assert {part.min_seconds for part in settings.data.sources().values()} == {0.7}
 
