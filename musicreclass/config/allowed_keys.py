@@ -6,6 +6,7 @@ A key is allowed if the chosen YAML files set it, or if the `_target_` of its se
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -92,6 +93,14 @@ class AllowedKeys:
             hint = f"use {synonym}" + (f" ({difference})" if difference else "")
             return Problem(f"{as_written or key}: no such key; {hint}", "unknown_key", key, None, synonym)
         names = self.names(key)
+        in_parts = [
+            path
+            for path, _ in leaves(self.cfg)
+            if parent == "data" and re.fullmatch(rf"data\.parts\.\w+\.{re.escape(name)}", path)
+        ]
+        if in_parts:
+            line = f"{as_written or key}: each of the combined datasets has its own: {', '.join(in_parts)}"
+            return Problem(line, "unknown_key", key, None, in_parts[0])
         in_sections = [path for path, _ in leaves(self.cfg) if path.rpartition(".")[2] == key]
         without_section = in_sections[0] if len(in_sections) == 1 else ""
         hint = f"did you mean {without_section}?" if without_section else nearest(key, names)

@@ -71,13 +71,12 @@ def combined_data(tree: Tree, names: list[str]) -> dict[str, Any]:
     base = BASES[str(provides(tree, names[0]))]
     parts = {}
     for name in names:
-        file = tree.read(f"data/{name}")
-        keys = {*file, *(tree.read("data/_audio") if "_audio" in (file.get("defaults") or []) else ())}
+        keys = tree.read_with_bases("data", name)
         parts[name] = {key: f"${{data.{key}}}" for key in OF_COMBINATION if key in keys}
     return {"defaults": [base, *({f"/data@parts.{name}": name} for name in names), "_self_"], "parts": parts}
 
 
 def provides(tree: Tree, name: str) -> str | None:
     """What a dataset provides, `waveform` or `table`, as its file says; None if it says nothing or both."""
-    values = tree.read(f"data/{name}").get("provides")
+    values = tree.read_with_bases("data", name).get("provides")
     return values[0] if isinstance(values, list) and len(values) == 1 and values[0] in BASES else None

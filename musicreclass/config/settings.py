@@ -253,8 +253,8 @@ class CombinedSettings(DataSettings):
     def signed(self) -> dict[str, Any]:
         """The signed values of the combination, and those of each part that are not the combination's."""
         parts = {key.rpartition(".")[2]: part.signed() for key, part in self.sources().items() if part is not self}
-        own = {name: {k: v for k, v in part.items() if k not in OF_COMBINATION} for name, part in parts.items()}
-        return {**super().signed(), "parts": own}
+        signed = {name: {k: v for k, v in part.items() if k not in OF_COMBINATION} for name, part in parts.items()}
+        return {**super().signed(), "parts": signed}
 
 
 class FrontendSettings(Section):

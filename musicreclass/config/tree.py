@@ -77,6 +77,15 @@ class Tree:
             raise ConfigError([Problem(message, "unreadable", str(file))]) from error
         return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
+    def read_with_bases(self, group: str, option: str) -> dict[str, Any]:
+        """The settings in the file of an option and in the options of the same group that its defaults list names, such as `_audio`."""
+        settings: dict[str, Any] = {}
+        file = self.read(f"{group}/{option}")
+        defaults = file.get("defaults") or []
+        for base in [entry for entry in defaults if isinstance(entry, str) and entry not in ("_self_", option)]:
+            settings |= self.read_with_bases(group, base)
+        return {**settings, **file}
+
     def _defaults(self, name: str) -> list[tuple[str, Any]]:
         """The groups with their options in the defaults list of a file."""
         entries = self.read(name).get("defaults") or []

@@ -32,6 +32,13 @@ def split_id(track_id: str) -> tuple[str, str]:
     return dataset, without
 
 
+def are_incomparable(form: str | None, other: str | None, shared: set[str]) -> bool:
+    """Whether the artists of two datasets cannot be compared, given the forms of both (`vocabulary_form`) and what they share."""
+    if form is None or other is None:
+        return False
+    return form != other or form == "numbers" or (form == "codes" and not shared)
+
+
 class Combination(TrackData):
     """What combined recordings and combined tables have in common.
 
@@ -130,7 +137,7 @@ class Combination(TrackData):
     ) -> dict[str, list[Any]]:
         """The columns of the Tracks table that any part has, with None where a part has none.
 
-        Numbers and codes of artists and albums get the name of their dataset, since they mean nothing in another. Artists that are
+        Numbers of artists and albums get the name of their dataset, since they mean nothing in another. Artists that are
         numbered and have names too (`artist_names`) get the name if another dataset has that artist.
         """
         values = {
@@ -146,11 +153,11 @@ class Combination(TrackData):
         self.incomparable = [
             f"the artists of {a} are {forms[a]}, those of {b} {forms[b]}: they cannot be compared"
             for a, b in combinations(forms, 2)
-            if None not in (forms[a], forms[b]) and {forms[a], forms[b]} != {"names"}
+            if are_incomparable(forms[a], forms[b], keys[a] & keys[b])
         ]
         for name, columns_of in values.items():
             for column in VOCABULARIES:
-                if vocabulary_form(set(columns_of[column].dropna())) != "names":
+                if vocabulary_form(set(columns_of[column].dropna())) == "numbers":
                     columns_of[column] = columns_of[column].map(lambda v, name=name: f"{name}:{v}", na_action="ignore")
             others = set().union(*(artist_keys for other, artist_keys in keys.items() if other != name))
             shared = names[name].map(lambda v, others=others: artist_key(v) in others, na_action="ignore").eq(True)
@@ -222,7 +229,7 @@ class CombinedAudio(Combination, AudioData):
         recordings_of: dict[str, Recordings] = {}
         for name, part in self.parts.items():
             assert isinstance(part, AudioData)
-            part.needs = self.needs
+            part.needs = ()  # a part may have a single class
             recordings_of[name] = part.read_recordings()
         self.split_names = {name: recordings.split_name for name, recordings in recordings_of.items()}
         dropped, notes = self._take_over({name: recordings.target for name, recordings in recordings_of.items()})
@@ -275,13 +282,12 @@ class CombinedTable(Combination, TableSource):
         tables: dict[str, FeatureTable] = {}
         for name, part in self.parts.items():
             assert isinstance(part, TableSource)
-            part.needs = self.needs
+            part.needs = ()  # a part may have a single class
             tables[name] = table = part.read_table()
             ids = to_text(table.track_id)
             if not table.segments and ids.duplicated().any():
                 raise duplicate_ids(ids[ids.duplicated()])
-            kept = [column for column in part.keep_columns if column not in self.keep_columns]
-            self.keep_columns += kept
+            self.keep_columns += [column for column in part.keep_columns if column not in self.keep_columns]
         columns = next(iter(tables.values())).columns
         order = {name: self._order(name, table.columns, columns) for name, table in tables.items()}
         self.split_names = {name: table.split_name for name, table in tables.items()}

@@ -290,8 +290,8 @@ class TrackData(LightningDataModule, ABC):
         return find_leaks(tracks, name, self.max_unknown_artists)
 
     def datasets(self) -> set[str]:
-        """The published datasets of the tracks; empty if there are none."""
-        return {self.dataset} - {""}
+        """The published datasets of the tracks; of others, an empty name."""
+        return {self.dataset}
 
     def _mapped(self, target: Any, track_id: Any) -> tuple[list[Any], np.ndarray]:
         """The targets that the class map gives, and which rows it leaves out, bool (n,); these are counted by class.

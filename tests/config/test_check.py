@@ -21,7 +21,10 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "trainer.max_epoch=3": ("unknown_key", "trainer.max_epoch", "trainer.max_epochs"),
     "trainer.accumulate_grad_batches=4": ("unknown_key", "trainer.accumulate_grad_batches", "hardware.micro_batch"),
     "epochs=4": ("unknown_key", "epochs", "trainer.max_epochs"),
-    "data=[gtzan,demo]": ("several_options", "data", ""),
+    "data=[gtzan,demo]": ("input_mismatch", "data", ""),
+    "data=[gtzan,gtzna]": ("unknown_option", "data", "gtzan"),
+    "data=[gtzan,gtzan]": ("repeated_option", "data", ""),
+    "model=[mlp,svm]": ("several_options", "model", ""),
     "trainer.max_epochs=ten": ("invalid_value", "trainer.max_epochs", ""),
     "trainer.max_epochs=0": ("invalid_value", "trainer.max_epochs", ""),
     "trainer.batch_size=true": ("invalid_value", "trainer.batch_size", ""),
@@ -449,7 +452,7 @@ def test_a_path_with_a_comma_is_one_problem():
     assert (problem.key, '"a,b.csv"' in problem.message) == ("data.path", True)
 
 
-@pytest.mark.parametrize("choice", ["data=[gtzan,fma_audio]", "data=gtzan,fma_audio", "data=gtzam"])
+@pytest.mark.parametrize("choice", ["data=[gtzan,demo]", "data=gtzan,fma_audio", "data=gtzam"])
 def test_settings_of_a_group_without_an_option_are_not_checked(choice):
     """They would be compared with the default option, which was not chosen."""
     with pytest.raises(ConfigError) as caught:

@@ -255,3 +255,13 @@ def test_real_features(run, here, real_data, model, min_accuracy):
     (why,) = finished.metrics["protocol"]["why"]
     assert "1990" in why
     assert finished.provenance["dropped"]["without a single finite feature"] == 10
+
+
+def test_artists_have_their_names_where_the_file_has_them(metadata, tmp_path):
+    without = FMAFeatures(str(tmp_path / "FMA"), {"protocol": "official"}, str(tmp_path / "c")).read()
+    assert set(without.artist_names) == {None}
+    frame = pd.read_csv(metadata / "tracks.csv", header=[0, 1], index_col=0)
+    frame["artist", "name"] = "artist " + frame["artist", "id"].astype(str)
+    frame.to_csv(metadata / "tracks.csv")
+    table = FMAFeatures(str(tmp_path / "FMA"), {"protocol": "official"}, str(tmp_path / "c")).read()
+    assert list(table.artist_names) == [f"artist {number}" for number in table.metadata["group"]]
