@@ -19,6 +19,8 @@ const genreOf = (file) => isDone(file) ? corrections[file[PATH]] : file[GENRE];
 
 const accepted = (file) => genreOf(file) === page.unknown && file[TOP].length ? file[TOP][0][0] : genreOf(file);
 
+const certainty = (file) => (file[CONFIDENCE] ?? 2) - (file[GENRE] === page.unknown ? 1 : 0); // unknown files come first
+
 function add(parent, name, text, attributes = {}) {
   const child = document.createElement(name);
   if (text !== undefined) child.textContent = text;
@@ -34,9 +36,9 @@ function save() {
 
 function orders() {
   return {
-    uncertain: (a, b) => (a[CONFIDENCE] ?? 2) - (b[CONFIDENCE] ?? 2),
+    uncertain: (a, b) => certainty(a) - certainty(b),
     certain: (a, b) => (b[CONFIDENCE] ?? -1) - (a[CONFIDENCE] ?? -1),
-    surprising: (a, b) => b[SURPRISE] - a[SURPRISE] || (a[CONFIDENCE] ?? 2) - (b[CONFIDENCE] ?? 2),
+    surprising: (a, b) => b[SURPRISE] - a[SURPRISE] || certainty(a) - certainty(b),
     path: (a, b) => a[PATH] < b[PATH] ? -1 : 1,
   };
 }
@@ -193,7 +195,7 @@ async function importCorrections(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches?.("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   const buttons = [...element("choices").querySelectorAll("button")], number = Number(event.key);
   const actions = {
     ArrowRight: () => open(Math.min(current + 1, selected.length - 1)), ArrowLeft: () => open(Math.max(current - 1, 0)),

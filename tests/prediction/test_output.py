@@ -203,8 +203,8 @@ def test_lines_of_json_have_the_documented_fields(tmp_path, songs):
     fill(path, songs[:1])
     (line,) = path.read_text().splitlines()
     row = json.loads(line)
-    assert list(row)[:8] == [
-        "path", "genre", "confidence", "top_predictions", "reason", "duration", "processing_time", "error",
+    assert list(row)[:9] == [
+        "path", "genre", "confidence", "top_predictions", "checked", "reason", "duration", "processing_time", "error",
     ]  # fmt: skip
 
 

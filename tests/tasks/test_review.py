@@ -1,0 +1,194 @@
+"""The review page, operated in a browser; its corrections change a table of labels and what a run is trained on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import musicreclass as mrc
+from musicreclass.data.corrections import read_corrections
+from musicreclass.errors import ConfigError, DataError
+from musicreclass.library.review import render_review, surprise
+from musicreclass.prediction.output import LabelTable
+from tests.browser import browser, programs
+from tests.library import TONES, write_tone
+from tests.prediction.test_output import CLASSES, label
+
+needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
+
+
+def write_table(folder: Path, name: str = "genres.csv") -> Path:
+    """Labels of five files: two certain, one uncertain, one unknown, one with an error."""
+    table = LabelTable(folder / name, "run-1", CLASSES)
+    songs = folder / "music" / "album"
+    with table.opened():
+        for song, probability, unlike in (
+            ("a.wav", (0.1, 0.85, 0.05), None),
+            ('b\'s "song" #1 <i>.wav', (0.2, 0.75, 0.05), None),
+            ("c 周.wav", (0.45, 0.4, 0.15), "unlike the training tracks"),
+            ("d.wav", (0.9, 0.05, 0.05), None),
+            ("e.wav", (0.1, 0.7, 0.2), None),
+        ):
+            write_tone(songs / song, 440, 0)
+            table.add(label(songs / song, probability, unlike), table.version(songs / song))
+        from musicreclass.prediction.labels import bad_file
+
+        table.add(bad_file(str(songs / "f.wav"), "not audio", 0.0), {})
+    return table.path
+
+
+def test_a_label_surprises_if_it_differs_from_its_folder():
+    def row(path, genre, confidence=0.8):
+        return {"path": path, "genre": genre, "confidence": confidence}
+
+    rows = [row(f"/m/album/{i}.mp3", "jazz") for i in range(4)] + [row("/m/album/x.mp3", "rock", 0.9)]
+    rows += [row("/m/rock/y.mp3", "jazz", 0.7), row("/m/other/z.mp3", "rock"), row("/m/album/u.mp3", "unknown")]
+    values = surprise(rows)
+    assert values == pytest.approx([0, 0, 0, 0, 0.9, 0.7, 0, 0])
+
+
+def test_the_page_executes_nothing_of_a_name(tmp_path):
+    rows = [{"path": "/m/</script><script>alert(1)</script>.mp3", "genre": "<b>", "confidence": 0.5}]
+    html = render_review(rows, tmp_path / "<img src=x>.csv", tmp_path / "review.html")
+    assert "<script>alert" not in html
+    assert "<img" not in html
+    assert "<b>" not in html
+
+
+@needs_browser
+def test_the_page_is_operated_by_keys(tmp_path, run):
+    table = write_table(tmp_path)
+    assert run("review", table, "--output", tmp_path / "pages" / "review.html").code == 0
+    with browser(tmp_path) as window:
+        window.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+
+        def press(*keys):
+            for key in keys:
+                window.run(
+                    f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: {json.dumps(key)}, bubbles: true}}))"
+                )
+
+        def text(name):
+            return window.run(f"return document.getElementById('{name}').textContent")
+
+        window.open(tmp_path / "pages" / "review.html")
+        assert text("summary").startswith("6 files, 1 with errors; 0 reviewed")
+        assert text("name") == "c 周.wav"  # unknown files come first
+        duration = "return new Promise(done => {const a = document.getElementById('audio'); a.onloadedmetadata = () => done(a.duration);"
+        assert window.run(duration + "a.onerror = () => done('error'); a.load()})") == pytest.approx(1.5, abs=0.01)
+        press("Enter")  # the most probable genre
+        assert text("name") == "e.wav"
+        press("ArrowRight", "2")
+        assert text("summary").endswith("2 reviewed, of which 2 were changed")
+        press("u")
+        assert text("summary").endswith("1 reviewed, of which 1 were changed")
+        press("2")
+        window.run(
+            "document.getElementById('search').value = 'd.wav'; document.getElementById('search').dispatchEvent(new Event('input'))"
+        )
+        assert text("name") == "d.wav"
+        window.open(tmp_path / "pages" / "review.html")  # corrections are kept
+        assert text("summary").endswith("2 reviewed, of which 2 were changed")
+        window.run("document.getElementById('export').click()")
+        exported = tmp_path / "genres-corrections.csv"
+        for _ in range(200):
+            if exported.exists():
+                break
+            time.sleep(0.05)
+        assert window.messages() == []
+    corrections = read_corrections(exported, "--corrections")
+    assert {path.name: genre for path, genre in corrections.items()} == {
+        "c 周.wav": "blues",
+        'b\'s "song" #1 <i>.wav': "blues",
+    }
+
+
+def test_wrong_arguments_are_one_line(run, here):
+    write_table(here)
+    (here / "other.csv").write_text("a,b\n1,2\n")
+    for arguments, kind in (
+        (["none.csv", "--output", "r.html"], "file_not_found"),
+        (["other.csv", "--output", "r.html"], "foreign_output"),
+        (["genres.csv", "--output", "r.txt"], "invalid_value"),
+        (["genres.txt", "--output", "r.html"], "invalid_value"),
+    ):
+        result = run("review", *arguments)
+        assert (result.code, result.problems[0].kind) == (2, kind)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "path,label\na,b\n", "path,genre\na.wav,\n", "path,genre\n,rock\n"],
+    ids=["empty", "column", "genre", "path"],
+)
+def test_invalid_corrections_are_rejected(tmp_path, content):
+    path = tmp_path / "corrections.csv"
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_corrections(path, "--corrections")
+    assert caught.value.kind == "invalid_corrections"
+
+
+@pytest.fixture
+def library(here):
+    """Two genre folders, a folder of an artist, and a song without a folder."""
+    for i in range(6):
+        write_tone(here / "music" / "jazz" / f"{i}.wav", TONES["jazz"], i, seconds=2.2, rate=16000)
+        write_tone(here / "music" / "rock" / f"{i}.wav", TONES["rock"], i + 10, seconds=2.2, rate=16000)
+        write_tone(here / "music" / "Nina" / "album" / f"{i}.wav", TONES["blues"], i + 20, seconds=2.2, rate=16000)
+    write_tone(here / "music" / "loose.wav", TONES["blues"], 40, seconds=2.2, rate=16000)
+    return here / "music"
+
+
+def write_corrections(path: Path, rows: dict[Path, str]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("path", "genre", "predicted"), *((p.absolute(), genre, "x") for p, genre in rows.items())]
+        )
+
+
+def test_training_takes_checked_labels(library, here):
+    checked = {library / "Nina/album" / f"{i}.wav": "blues" for i in range(6)}
+    checked |= {library / "loose.wav": "blues", library / "jazz/0.wav": "rock", here / "elsewhere.wav": "rock"}
+    write_corrections(here / "corrections.csv", checked)
+    data = ["data=folder", f"data.root={library}", "data.corrections=corrections.csv", "data.group_by=none"]
+    data += ["features=fma518", "features.sets=[zcr]", "model=logreg", "logger=none"]
+    run = mrc.train([*data, "run_dir=first"])
+    tracks = pd.read_parquet(run.folder / "tracks.parquet").set_index("track_id").target
+    assert tracks.value_counts().to_dict() == {"rock": 7, "blues": 7, "jazz": 5}
+    assert (tracks["jazz/0.wav"], tracks["loose.wav"]) == ("rock", "blues")
+    assert mrc.train([*data, "run_dir=first"]).folder == run.folder
+    write_corrections(here / "corrections.csv", {**checked, library / "jazz/0.wav": "jazz"})
+    with pytest.raises(Exception, match="run_dir"):  # other labels are other data
+        mrc.train([*data, "run_dir=first"])
+    only = mrc.train([*data, "data.only_corrected=true", "run_dir=second"])
+    assert len(pd.read_parquet(only.folder / "tracks.parquet")) == 8
+    with pytest.raises((ConfigError, DataError)):
+        mrc.train([*data[:2], "data.only_corrected=true", "model=cnn_small"])
+
+
+def test_predict_takes_checked_labels(library, here, run):
+    trained = mrc.train(
+        [
+            "data=folder",
+            f"data.root={library}",
+            "features=fma518",
+            "features.sets=[zcr]",
+            "model=logreg",
+            "data/split=random",
+        ]
+    )
+    write_corrections(here / "corrections.csv", {library / "loose.wav": "soul", library / "jazz/0.wav": "rock"})
+    arguments = ["predict", trained.folder, "--input", library, "--output", "genres.csv"]
+    result = run(*arguments, "--corrections", "corrections.csv")
+    assert result.code == 0, result.err
+    table = pd.read_csv("genres.csv", keep_default_na=False).set_index("path")
+    assert table.genre[str(library / "loose.wav")] == "soul"
+    assert table[table.checked == "yes"].index.tolist() == [str(library / "jazz/0.wav"), str(library / "loose.wav")]
+    assert run(*arguments).code == 0  # unchanged files keep what was checked
+    assert pd.read_csv("genres.csv", keep_default_na=False).set_index("path").equals(table)
