@@ -135,7 +135,8 @@ class Entry:
     @property
     def fold(self) -> int | str | None:
         """The fold, None where the data has none."""
-        fold = self.settings.data.as_dict().get("fold")
+        data = self.settings.data.as_dict()
+        fold = data["split"].get("fold") if data.get("split", {}).get("protocol") == "folds" else data.get("fold")
         return fold if fold is None or isinstance(fold, int) else str(fold)
 
     @property

@@ -34,7 +34,7 @@ from musicreclass.errors import ConfigError, Problem
 
 OVERLAYS = ("experiment", "debug", "search")  # groups with files that only set keys of other groups
 CLASHING = ("data", "model", "features", *OVERLAYS)  # groups with options that may exclude each other
-COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.root", "data.path", "data.subset")  # fmt: skip
+COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.split.fold", "data.split.seed", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
 def compose(task: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:

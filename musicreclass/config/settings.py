@@ -133,7 +133,8 @@ class SplitSettings(Section):
     protocol: Text = setting("auto | random | grouped | a name that the data defines; chosen with data/split=NAME")
     valid: Annotated[float, Gt(0), Le(0.9)] = setting("fraction of tracks in the validation split")
     test: Share = setting("fraction of tracks in the test split")
-    folds: Annotated[int, Ge(3), Le(9)] = setting("number of folds")
+    folds: Annotated[int, Ge(3), Le(100)] = setting("number of folds")
+    fold: Natural = setting("with data/split=folds: test fold; the next fold is used for validation")
     seed: Seed = setting(
         "seed of the split; separate from the run's, so that runs with different seeds use the same split"
     )

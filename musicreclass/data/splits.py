@@ -22,11 +22,12 @@ class Split:
     """A split protocol, as configured in conf/data/split/.
 
     Args:
-        protocol: `auto`, `random`, `grouped`, or the name that the dataset gives to its `split` column, such as `official`.
+        protocol: `auto`, `random`, `grouped`, `folds`, or the name that the dataset gives to its `split` column, such as `official`.
         valid: fraction of tracks for validation.
         test: fraction of tracks for testing; 0 for none.
         seed: of the split, independent of the run's seed.
-        folds: number of folds of `artist_folds`.
+        folds: number of folds of `folds` and `artist_folds`.
+        fold: the test fold of `folds`; the next one is for validation.
     """
 
     protocol: str
@@ -34,6 +35,7 @@ class Split:
     test: float = 0.15
     seed: int = 0
     folds: int = 5
+    fold: int = 0
 
 
 def check_protocol(protocol: str, split_name: str) -> None:
@@ -46,7 +48,7 @@ def check_protocol(protocol: str, split_name: str) -> None:
     Raises:
         DataError: if the data does not have it.
     """
-    available = (split_name, "grouped", "random")
+    available = (split_name, "grouped", "folds", "random")
     if protocol not in ("auto", *available):
         raise DataError(
             f"data/split={protocol}: not a protocol of this data; available: {', '.join(available)}",
@@ -76,6 +78,8 @@ def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column"
         protocol = split_name if has_split.any() else "grouped" if has_group.any() else "random"
     if protocol == split_name:
         return protocol, _from_column(tracks)
+    if protocol == "folds":
+        return protocol, _folds(tracks, split)
     if split.valid + split.test >= 1:
         raise DataError(
             f"data.split.valid={split.valid} and data.split.test={split.test} leave no tracks for training; their sum "
@@ -94,6 +98,27 @@ def assign_splits(tracks: pd.DataFrame, split: Split, split_name: str = "column"
     fixed = _units_without_group(tracks, unit) if protocol == "grouped" else frozenset()
     part = _draw_parts(tracks, unit, fractions, split.seed, fixed=fixed)
     return protocol, part.map(dict(enumerate(SPLITS)))
+
+
+def _folds(tracks: pd.DataFrame, split: Split) -> pd.Series[str]:
+    """Each track's split if one fold is for testing and the next for validation, stratified by class.
+
+    Groups are not divided if any are known; tracks without one are then in training in every fold, as in a grouped split.
+
+    Raises:
+        DataError: if there is no such fold.
+    """
+    if not 0 <= split.fold < split.folds:
+        line = f"data.split.fold={split.fold}: must be from 0 to {split.folds - 1} (data.split.folds={split.folds})"
+        raise DataError(line, "invalid_fold", "data.split.fold", split.fold)
+    grouped = bool(group_of(tracks).notna().any())
+    unit = _units(tracks, grouped)
+    always = np.isin(unit, list(_units_without_group(tracks, unit))) if grouped else np.zeros(len(tracks), bool)
+    part = pd.Series(-1, index=tracks.index)
+    drawn = tracks[~always]
+    part[~always] = _draw_parts(drawn, unit[~always], (1 / split.folds,) * split.folds, split.seed, main_part=None)
+    offset = (part - split.fold) % split.folds
+    return offset.map({0: "test", 1: "valid"}).where(~always).fillna("train")
 
 
 def artist_folds(tracks: pd.DataFrame, folds: int, seed: int) -> pd.Series[int]:

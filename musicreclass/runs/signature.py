@@ -57,6 +57,8 @@ def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
     """The settings that define an experiment, without seed and fold."""
     signed = signed_settings(settings)
     data = {name: value for name, value in signed["data"].items() if name != "fold"}
+    if isinstance(data.get("split"), dict):
+        data["split"] = {name: value for name, value in data["split"].items() if name != "fold"}
     return {**signed, "data": data, "model": without_random_states(signed["model"], settings.seed), "seed": None}
 
 

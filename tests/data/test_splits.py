@@ -6,12 +6,16 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import musicreclass as mrc
 from musicreclass.data.leaks import find_leaks
 from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.tracks import make_tracks
+from musicreclass.errors import DataError
+from tests.conftest import make_frame
 
 TRACKS = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from([None, *"pqrstuvw"]), st.sampled_from([None, None, *"123"])),
@@ -42,6 +46,40 @@ def test_units_are_never_divided(rows, seed, protocol):
     shuffled = tracks.sample(frac=1, random_state=seed)
     again = assign_splits(shuffled.assign(split=None), Split(protocol, seed=seed))[1]
     assert again.sort_index().equals(split)
+
+
+@given(rows=TRACKS, seed=st.integers(0, 5), folds=st.integers(3, 6))
+@settings(max_examples=100)
+def test_each_track_is_tested_in_one_fold_and_validated_in_another(rows, seed, folds):
+    tracks = tracks_of(rows)
+    splits = [assign_splits(tracks, Split("folds", folds=folds, fold=i, seed=seed))[1] for i in range(folds)]
+    table = pd.concat(splits, axis=1)
+    scored = ~(table == "train").all(axis=1)
+    assert ((table == "test").sum(axis=1)[scored] == 1).all()
+    assert ((table == "valid").sum(axis=1)[scored] == 1).all()
+    assert scored.any() or tracks.group.notna().any()
+    for split in splits:
+        frame = tracks.assign(split=split)
+        assert (frame.groupby("checksum").split.nunique() <= 1).all()
+        if tracks.group.notna().any():
+            assert (frame.groupby("group").split.nunique() <= 1).all()
+            assert find_leaks(frame, "folds").leaky != "yes"
+
+
+def test_a_fold_that_does_not_exist_is_rejected():
+    with pytest.raises(DataError) as caught:
+        assign_splits(tracks_of([("a", None, None)] * 9), Split("folds", folds=3, fold=3))
+    assert (caught.value.kind, caught.value.key) == ("invalid_fold", "data.split.fold")
+
+
+def test_folds_are_pooled_by_compare(run, here):
+    make_frame(groups=5).to_csv("features.csv", index=False)
+    data = ["data=table", "data.path=features.csv", "data.group_column=artist", "data/split=folds", "data.split.folds=3"]
+    result = run("train", "-m", *data, "data.split.fold=0,1,2", "model=logreg", "evaluate=[test]", "logger=none")
+    assert result.code == 0, result.err
+    (row,) = mrc.compare("outputs").to_dict("records")
+    assert row["folds"] == "0 1 2"
+    assert 90 in row.values()
 
 
 @given(

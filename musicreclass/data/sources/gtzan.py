@@ -31,6 +31,7 @@ FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?
 # The index names no artist for 81 of the 1000 clips, up to 12.8 % of a split of the fault-filtered lists. The artists of these
 # clips could not be identified by listeners; the lists were made so that no artist is repeated, as far as is known.
 MAX_UNKNOWN_ARTISTS = 0.15
+MAX_FOLDS = 9
 PROTOCOLS = ("fault_filtered", "artist_folds")
 
 
@@ -63,6 +64,13 @@ def gtzan_splits(tracks: list[str], protocol: str, fold: int, folds: int, seed: 
                 kind="invalid_fold",
                 key="data.fold",
                 value=fold,
+            )
+        if folds > MAX_FOLDS:
+            raise DataError(
+                f"data.split.folds={folds}: at most {MAX_FOLDS} for artist_folds, since blues has {MAX_FOLDS} artists",
+                kind="invalid_fold",
+                key="data.split.folds",
+                value=folds,
             )
         dataset = make_tracks(index.index, index.index.str.split(".").str[0], group=index.artist)
         offset = (artist_folds(dataset, folds, seed) - fold) % folds
