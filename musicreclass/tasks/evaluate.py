@@ -18,6 +18,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
+from musicreclass.report.model_card import write_model_card
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import section_of
 from musicreclass.tasks.ensemble_scores import score_ensemble
@@ -112,6 +113,7 @@ def evaluate(
             )
         if data.fingerprint() == identity.fingerprint and split != "all":
             score_split(run, classifier, data, split, outputs)
+            write_model_card(run)
             return Scored(run, split)
         if is_placeholder(data, split):
             return Scored(run, predict_only(run, classifier, data, split), is_score=False)

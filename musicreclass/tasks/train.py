@@ -14,6 +14,7 @@ from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.history import Curves
+from musicreclass.report.model_card import write_model_card
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, section_of, signed_settings
@@ -144,6 +145,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
         "novelty": None if plan.classifier.novelty is None else plan.classifier.novelty.as_dict(),
     }
     run.write("provenance.json", provenance(plan.stopwatch.seconds, notes))
+    write_model_card(run)
 
 
 def score_missing(plan: RunPlan) -> None:
@@ -153,6 +155,7 @@ def score_missing(plan: RunPlan) -> None:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))
         for split in missing:
             score_split(plan.run, classifier, plan.data, split, outputs_of(plan))
+        write_model_card(plan.run)
 
 
 def outputs_of(plan: RunPlan) -> Path:

@@ -1,0 +1,25 @@
+"""The model card says what metrics.json says, and follows later scorings."""
+
+from __future__ import annotations
+
+from tests.conftest import only_run, table_overrides
+
+
+def test_the_card_follows_the_scores(run, table, here):
+    assert run("train", "model=logreg", *table_overrides(table)).code == 0
+    folder = only_run(here)
+    card = (folder / "model" / "README.md").read_text()
+    assert "Test was not scored." in card
+    assert "| valid |" in card
+    assert "Classes: blues, jazz, rock." in card
+    assert run("evaluate", folder, "--split", "test").code == 0
+    card = (folder / "model" / "README.md").read_text()
+    assert "| test |" in card
+    assert run("predict", folder, "--input", here, "--output", "g.csv").code == 2  # its columns are not those of recordings
+
+
+def test_the_card_of_a_run_with_hostile_names_is_plain_text(run, table, here):
+    text = table.read_text().replace("blues", "bl\x1b[31mues")
+    table.write_text(text)
+    assert run("train", "model=logreg", *table_overrides(table)).code == 0
+    assert "\x1b" not in (only_run(here) / "model" / "README.md").read_text()
