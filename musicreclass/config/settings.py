@@ -550,6 +550,9 @@ class TrainerSettings(EncoderSettings):
         "metric that selects the best epoch and controls early stopping and scheduler=plateau"
     )
     label_smoothing: Annotated[float, Ge(0), Le(1)] = setting("label smoothing, applied to the training loss only")
+    focal_gamma: Annotated[float, Ge(0), Le(10)] | None = setting(
+        "focal loss with this gamma, such as 2, in training; null: cross-entropy"
+    )
     gradient_clip_norm: Positive | None = setting("maximum gradient norm; null: no clipping")
 
     @property

@@ -20,6 +20,7 @@ from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.training.distributed import global_rank, shard, sum_gradients
 from musicreclass.training.epoch_metrics import EpochMetrics
+from musicreclass.training.loss import summed_loss
 from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
@@ -39,6 +40,7 @@ class TrainingPlan:
         mode: whether that metric is to decrease (`min`) or increase (`max`).
         class_weight: weights of the loss (C,), or None.
         label_smoothing: of the training loss; validation loss has none.
+        focal_gamma: of the focal loss, for training only; None for cross-entropy.
         gradient_clip_norm: largest norm of the gradient, or None.
         clip_samples: samples per clip, for networks over waveforms.
     """
@@ -52,6 +54,7 @@ class TrainingPlan:
     mode: str = "min"
     class_weight: torch.Tensor | None = None
     label_smoothing: float = 0.0
+    focal_gamma: float | None = None
     gradient_clip_norm: float | None = None
     clip_samples: int = 0
 
@@ -200,8 +203,7 @@ class GenreModule(LightningModule):
             x = self.augment.spectrogram(x, keys)
         logits = self.network(x)
         weight: Any = self.class_weight
-        smoothing = self.plan.label_smoothing
-        return F.cross_entropy(logits, target, weight, reduction="sum", label_smoothing=smoothing), logits
+        return summed_loss(logits, target, weight, self.plan.label_smoothing, self.plan.focal_gamma), logits
 
     @torch.no_grad()
     def augment_batch(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -68,6 +68,7 @@ class FitSettings:
             monitor=trainer.monitor,
             mode="min" if trainer.monitor.endswith("loss") else "max",
             label_smoothing=trainer.label_smoothing,
+            focal_gamma=trainer.focal_gamma,
             gradient_clip_norm=trainer.gradient_clip_norm,
             clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
         )

@@ -74,7 +74,13 @@ def test_a_fold_that_does_not_exist_is_rejected():
 
 def test_folds_are_pooled_by_compare(run, here):
     make_frame(groups=5).to_csv("features.csv", index=False)
-    data = ["data=table", "data.path=features.csv", "data.group_column=artist", "data/split=folds", "data.split.folds=3"]
+    data = [
+        "data=table",
+        "data.path=features.csv",
+        "data.group_column=artist",
+        "data/split=folds",
+        "data.split.folds=3",
+    ]
     result = run("train", "-m", *data, "data.split.fold=0,1,2", "model=logreg", "evaluate=[test]", "logger=none")
     assert result.code == 0, result.err
     (row,) = mrc.compare("outputs").to_dict("records")
