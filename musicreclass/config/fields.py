@@ -50,12 +50,19 @@ def ordered(low: float, high: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value is repeated")
+    return values
+
+
 def _nonzero(value: int) -> int:
     if value == 0:
         raise ValueError("0")
     return value
 
 
+distinct = AfterValidator(_distinct)
 nonzero = AfterValidator(_nonzero)
 LARGEST = 2**31 - 1  # what the counters of every library hold
 Auto = Literal["auto"]

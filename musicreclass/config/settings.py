@@ -23,6 +23,7 @@ from musicreclass.config.fields import (
     Seed,
     Text,
     Threads,
+    distinct,
     nonzero,
     ordered,
     setting,
@@ -39,7 +40,7 @@ Crops = Annotated[int, Ge(1), Le(10_000)]
 Width = Annotated[int, Ge(1), Le(65_536)]
 Rate = Annotated[float, Gt(0), Le(1000)]
 Jobs = Annotated[int, Ge(-1024), Le(1024), nonzero, Rule("a whole number from -1024 to 1024, not 0")]
-SplitNames = Annotated[list[SplitName], MinLen(1), Rule("a non-empty list of train, valid, test")]
+SplitNames = Annotated[list[SplitName], MinLen(1), distinct, Rule("a non-empty list of train, valid, test, each once")]
 Gain = Annotated[list[float], Len(2, 2), ordered(-120, 120), Rule("[lowest, highest] in dB, within -120 and 120")]
 Tempo = Annotated[list[float], Len(2, 2), ordered(0.25, 4), Rule("[slowest, fastest], within 0.25 and 4")]
 Shift = Annotated[list[float], Len(2, 2), ordered(-24, 24), Rule("[lowest, highest] in semitones, within -24 and 24")]

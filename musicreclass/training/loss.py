@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-
 MIN_REST = 1e-6  # of 1 - p, whose powers below 1 have no finite gradient at 0
 
 
