@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from musicreclass.features.extractors import Extractor
-from musicreclass.prediction.reading import FEW, Reading, read_all
 from musicreclass.prediction.readers import FeatureReader
+from musicreclass.prediction.reading import FEW, Reading, read_all
 from musicreclass.storage.store import Store
 from tests.sounds import music, write
 
