@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
+    args.output = args.output.expanduser()
     check_suffix(args.output)
     paths, notes = find_recordings(args.input)
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]

@@ -83,7 +83,7 @@ class LabelTable:
                 finally:
                     self._journal.close()
                     self.save()
-                self.journal_path.unlink()
+                    self.journal_path.unlink()
 
     def is_current(self, path: Path) -> bool:
         """Whether the row of a file is up to date: it has no error, and neither the file nor the classifier has changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -130,18 +132,32 @@ class ProcessPool:
     def submit(self, path: Path) -> Future[Reading]:
         """See `Pool`."""
         try:
-            return self.processes(self.workers).submit(self.read, path)
+            return self.start(self.workers, path)
         except BrokenProcessPool:  # an idle process was killed
-            return self.processes(self.workers).submit(self.read, path)
+            return self.start(self.workers, path)
 
     def read_alone(self, path: Path) -> Reading:
         """See `Pool`; a crash is the error of the recording."""
         started = time.monotonic()
         try:
-            return self.processes(1).submit(self.read, path).result()
+            return self.start(1, path).result()
         except BrokenProcessPool:
             line = f"{path}: cannot be read (the process that read it crashed, or was killed for lack of memory)"
             return Reading(path, {}, None, time.monotonic() - started, line)
+
+    def start(self, workers: int, path: Path) -> Future[Reading]:
+        """Start to read a recording in one of some processes.
+
+        New processes inherit a mask without SIGINT: Ctrl-C in a terminal reaches them too, and only this process must handle it.
+        """
+        executor = self.processes(workers)
+        resource_tracker.ensure_running()  # otherwise the first process starts it, which would unblock SIGINT
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            reading: Future[Reading] = executor.submit(self.read, path)
+            return reading
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     @staticmethod
     def processes(workers: int) -> Any:

@@ -258,23 +258,25 @@ COMMAND = [sys.executable, "-m", "musicreclass", "predict"]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])  # a terminal sends Ctrl-C to the whole group
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_process_loses_no_finished_row(trained, here, sent):
+def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     songs = here / "songs"
     for i in range(60):
         write_tone(songs / f"{i}.wav", 300 + 30 * i, i, seconds=20, rate=RATE)
     arguments = [*COMMAND, str(trained["features"]), "--input", "songs", "--output", "genres.csv"]
     environment = {**os.environ, "MUSICRECLASS_CACHE": str(here / "cache")}
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     journal = here / ".genres.csv.rows"
     wait_until(lambda: (journal.exists() and journal.read_bytes().count(b"\n") >= 3) or process.poll() is not None)
-    process.send_signal(sent)
+    send(process.pid, sent)
     _, err = process.communicate()
     assert process.returncode == (-9 if sent == signal.SIGKILL else 128 + sent), err
     assert len(err.splitlines()) <= 3
     done = {json.loads(line)["path"] for line in journal.read_bytes().splitlines()} if journal.exists() else set()
     if sent != signal.SIGKILL:
         done = set(pd.read_csv("genres.csv").path)
+        assert not journal.exists()
     assert 3 <= len(done) < 60
     started = time.time()
     result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
