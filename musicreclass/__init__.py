@@ -12,7 +12,7 @@ The Python API does what the command line does, with the same overrides and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -304,11 +304,11 @@ def file_classifier(
         'ambient'
     """
     from musicreclass.tasks.file_classifier import open_file_classifier
-    from musicreclass.tasks.python_arguments import as_list
+    from musicreclass.tasks.python_arguments import as_list, as_paths
 
-    runs = [run] if isinstance(run, (Run, str, Path)) else list(run)
+    runs = list(run) if isinstance(run, Iterable) and not isinstance(run, (str, Path)) else [run]
     trusted = [name for one in runs if isinstance(one, Run) for name in one._trust]
-    folders = [one.folder if isinstance(one, Run) else Path(one) for one in runs]
+    folders = as_paths([one.folder if isinstance(one, Run) else one for one in runs], "run")
     return open_file_classifier(folders, calibrated, precision, trust=(*trusted, *as_list(trust)))
 
 
@@ -338,9 +338,10 @@ def predict(
         ['path', 'genre', 'confidence']
     """
     from musicreclass.tasks.predict import label_frame
+    from musicreclass.tasks.python_arguments import as_paths
 
-    given = [paths] if isinstance(paths, (str, Path)) else paths
-    return label_frame(file_classifier(run, calibrated, precision, trust), [Path(path) for path in given])
+    files = as_paths(paths, "paths")
+    return label_frame(file_classifier(run, calibrated, precision, trust), files)
 
 
 def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
@@ -419,9 +420,10 @@ def ensemble(
         'greedy'
     """
     from musicreclass.tasks.ensemble import ensemble as build_ensemble
-    from musicreclass.tasks.python_arguments import as_list
+    from musicreclass.tasks.python_arguments import as_list, as_paths
 
-    trusted = [module for run in runs if isinstance(run, Run) for module in run._trust]
-    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    members = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, (str, Path)) else [runs]
+    trusted = [module for run in members if isinstance(run, Run) for module in run._trust]
+    folders = as_paths([run.folder if isinstance(run, Run) else run for run in members], "runs")
     built = build_ensemble(folders, method, None if output is None else Path(output))
     return Run(built.run.folder, trust=[*trusted, *as_list(trust)])

@@ -25,6 +25,7 @@ SHRINKAGE = 0.03  # of the mean variance, added to the variance of each componen
 MAX_MISSING = 0.5  # share of missing features, unless training tracks miss more
 SILENCE = 1e-4  # peak of silence, full scale is 1: -80 dB
 CHUNK = 2048  # rows per step
+ROUNDING = 1e-4  # of distances, relative: their last digits depend on the number of rows that are computed together
 LIMIT = 10.0  # of standardised values; those of features with long tails would hide all others
 
 
@@ -137,13 +138,13 @@ class Novelty:
 
     def reasons(self, x: np.ndarray) -> list[str | None]:
         """Why each row (n, D) is unlike the training rows; None if it is not."""
-        within = f"{1 - self.rejected:.0%} of validation tracks are within {self.threshold:.1f}".replace("%", " %")
+        within = f"{1 - self.rejected:.0%} of validation tracks are within {self.threshold:.2f}".replace("%", " %")
         absent = np.isnan(x).mean(1)
         return [
             f"{round(share * x.shape[1])} of {x.shape[1]} features are missing"
             if share > self.missing
-            else f"unlike the training tracks (distance {distance:.1f}, {within})"
-            if distance > self.threshold
+            else f"unlike the training tracks (distance {distance:.2f}, {within})"
+            if distance > self.threshold * (1 + ROUNDING)
             else None
             for share, distance in zip(absent, self.distance(x), strict=True)
         ]

@@ -23,7 +23,7 @@ SHOWN = 5  # errors that are named
 def main(arguments: list[str]) -> int:
     """`musicreclass predict RUN [RUN ...] --input DIR_OR_FILES --output genres.csv`."""
     args = parse(arguments)
-    if not 0 < (args.precision or 0.5) < 1:
+    if args.precision is not None and not 0 < args.precision < 1:
         line = f"--precision {args.precision}: must be between 0 and 1, as 0.9"
         raise UserError(line, "invalid_value", "precision", args.precision)
     if args.top_k < 1:
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
+    args.output = args.output.expanduser()
     check_suffix(args.output)
     paths, notes = find_recordings(args.input)
     corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")

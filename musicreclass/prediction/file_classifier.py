@@ -66,12 +66,12 @@ class FileClassifier:
         Raises:
             DataError: if the file cannot be used.
         """
-        (label,) = self.label([Path(path)])
+        (label,) = self.label([Path(path).expanduser()])
         if label.error:
             raise DataError(label.error, "bad_file", path)
         return np.array(label.probabilities)
 
-    def label(self, paths: Sequence[Path]) -> Generator[Label, None, None]:
+    def label(self, paths: Sequence[str | Path]) -> Generator[Label, None, None]:
         """Label recordings, in order of completion; a file that cannot be used gets a label with its error.
 
         Args:
@@ -79,7 +79,7 @@ class FileClassifier:
         """
         batch: list[Reading] = []
         began = time.monotonic()
-        with closing(read_all(list(self.readers.values()), paths, self.workers)) as readings:
+        with closing(read_all(list(self.readers.values()), [Path(path) for path in paths], self.workers)) as readings:
             for reading in readings:
                 if reading.error:
                     yield bad_file(str(reading.path), reading.error, reading.seconds)

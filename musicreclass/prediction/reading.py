@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from musicreclass.config.messages import brief
 from musicreclass.config.working_directory import allow_import
@@ -47,45 +50,139 @@ class Reading:
 def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Generator[Reading, None, None]:
     """Read recordings in parallel, in order of completion; at most `AHEAD` per worker wait for the caller.
 
+    A recording whose process crashes, or is killed for lack of memory, gets a reading with an error.
+
     Args:
         readers: what to read of each.
         paths: of the files.
         workers: threads or processes.
     """
-    with reading_pool(readers, len(paths), workers) as (pool, read):
-        pending: set[Future[Reading]] = set()
+    with reading_pool(readers, len(paths), workers) as pool:
+        pending: dict[Future[Reading], Path] = {}
         try:
             for path in paths:
-                pending.add(pool.submit(read, path))
+                pending[pool.submit(path)] = path
                 if len(pending) >= AHEAD * workers:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
+                    yield from collect(pool, pending)
             while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
+                yield from collect(pool, pending)
         finally:
             for future in pending:
                 future.cancel()
 
 
-@contextmanager
-def reading_pool(
-    readers: list[Reader], count: int, workers: int
-) -> Iterator[tuple[Executor, Callable[[Path], Reading]]]:
-    """Threads or processes that read, and the function of a path that they call; extractors use processes if that pays."""
-    extractors = [reader.extractor for reader in readers if isinstance(reader, FeatureReader)]
-    if not extractors or count <= FEW or workers == 1:
-        with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
-            yield threads, partial(read_file, readers)
-        return
-    from joblib.externals.loky import get_reusable_executor
+def collect(pool: Pool, pending: dict[Future[Reading], Path]) -> Iterator[Reading]:
+    """Wait for at least one recording and take what is finished out of `pending`.
 
-    modules = tuple({type(extractor).__module__ for extractor in extractors})
-    processes = get_reusable_executor(workers)
+    After a crash, which ends all processes, the recordings in work are read again one by one, to find the one that causes it.
+    """
+    interrupted = []
+    finished = wait(pending, return_when=FIRST_COMPLETED).done
+    while finished:
+        for future in finished:
+            path = pending.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):
+                interrupted.append(path)
+            else:
+                yield future.result()
+        finished = wait(pending).done if interrupted else set()
+    for path in interrupted:
+        yield pool.read_alone(path)
+
+
+class Pool(Protocol):
+    """Reads recordings in parallel."""
+
+    def submit(self, path: Path) -> Future[Reading]:
+        """Start to read a recording."""
+
+    def read_alone(self, path: Path) -> Reading:
+        """Read a recording while no other is read."""
+
+
+class ThreadPool:
+    """Reads recordings in threads.
+
+    Args:
+        readers: what to read of each.
+        threads: that read.
+    """
+
+    def __init__(self, readers: Sequence[Reader], threads: ThreadPoolExecutor) -> None:
+        self.threads, self.read_alone = threads, partial(read_file, readers)
+
+    def submit(self, path: Path) -> Future[Reading]:
+        """See `Pool`."""
+        return self.threads.submit(self.read_alone, path)
+
+
+class ProcessPool:
+    """Reads recordings in processes, which are started again after a crash.
+
+    Args:
+        readers: what to read of each.
+        workers: number of processes.
+    """
+
+    def __init__(self, readers: Sequence[Reader], workers: int) -> None:
+        modules = tuple({type(reader.extractor).__module__ for reader in readers if isinstance(reader, FeatureReader)})
+        self.read = partial(read_file_in_process, pickle.dumps(readers), modules)
+        self.workers = workers
+
+    def submit(self, path: Path) -> Future[Reading]:
+        """See `Pool`."""
+        try:
+            return self.start(self.workers, path)
+        except BrokenProcessPool:  # an idle process was killed
+            return self.start(self.workers, path)
+
+    def read_alone(self, path: Path) -> Reading:
+        """See `Pool`; a crash is the error of the recording."""
+        started = time.monotonic()
+        try:
+            return self.start(1, path).result()
+        except BrokenProcessPool:
+            line = f"{path}: cannot be read (the process that read it crashed, or was killed for lack of memory)"
+            return Reading(path, {}, None, time.monotonic() - started, line)
+
+    def start(self, workers: int, path: Path) -> Future[Reading]:
+        """Start to read a recording in one of some processes.
+
+        New processes inherit a mask without SIGINT: Ctrl-C in a terminal reaches them too, and only this process must handle it.
+        """
+        executor = self.processes(workers)
+        resource_tracker.ensure_running()  # otherwise the first process starts it, which would unblock SIGINT
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            reading: Future[Reading] = executor.submit(self.read, path)
+            return reading
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    @staticmethod
+    def processes(workers: int) -> Any:
+        """The running processes, or new ones if these have crashed or their number differs."""
+        from joblib.externals.loky import get_reusable_executor
+
+        return get_reusable_executor(workers)
+
+    def close(self) -> None:
+        """End all processes."""
+        self.processes(self.workers).shutdown(kill_workers=True)
+
+
+@contextmanager
+def reading_pool(readers: list[Reader], count: int, workers: int) -> Iterator[Pool]:
+    """Threads or processes that read; extractors use processes if that pays."""
+    if not any(isinstance(reader, FeatureReader) for reader in readers) or count <= FEW or workers == 1:
+        with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
+            yield ThreadPool(readers, threads)
+        return
+    processes = ProcessPool(readers, workers)
     try:
-        yield processes, partial(read_file_in_process, pickle.dumps(readers), modules)
+        yield processes
     finally:
-        processes.shutdown(kill_workers=True)
+        processes.close()
 
 
 def read_file(readers: Sequence[Reader], path: Path) -> Reading:
@@ -105,7 +202,7 @@ def read_file(readers: Sequence[Reader], path: Path) -> Reading:
         return Reading(path, {}, None, time.monotonic() - started, message)
     except UserError as error:
         return Reading(path, {}, None, time.monotonic() - started, str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library that an extractor calls may exit
         message = f"{path}: cannot be read ({type(error).__name__}: {brief(error)})"
         return Reading(path, {}, None, time.monotonic() - started, message)
     return Reading(path, values, duration, time.monotonic() - started)

@@ -16,7 +16,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.class_map import ClassMap, read_class_map
 from musicreclass.data.crops import EvenCrops
-from musicreclass.errors import RunError
+from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
@@ -67,7 +67,11 @@ def open_file_classifier(
         RunError: if a run is not finished, cannot be read, or cannot label recordings; if the classes differ; or if no
             threshold reaches the precision.
         WeightsError: if the weights of an encoder are missing or have changed.
+        UserError: if the precision is not between 0 and 1.
     """
+    if precision is not None and not (isinstance(precision, (int, float)) and 0 < precision < 1):
+        line = f"precision={precision}: must be between 0 and 1, as 0.9"
+        raise UserError(line, "invalid_value", "precision", precision)
     runs = [Run.open(folder) for folder in folders]
     opened = [open_models(run, trust, list(overrides)) for run in runs]
     classes = opened[0][0].classifier.card.classes

@@ -102,7 +102,10 @@ def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFr
         by_path = {label.path: label for label in labels}
     ordered = [by_path[str(path)] for path in paths]
     columns = ("path", "genre", "confidence", "reason", "duration", "error")
-    table = pd.DataFrame([{name: getattr(label, name) for name in columns} for label in ordered], columns=[*columns])
+    rows = [[getattr(label, name) for name in columns] for label in ordered]
+    table = pd.DataFrame(
+        rows, columns=[*columns], dtype=object
+    )  # pandas' own texts cannot have names that are not UTF-8
     missing = (math.nan,) * len(classifier.classes)
     probabilities = np.array([label.probabilities or missing for label in ordered])
     names = [PREFIX + name for name in classifier.classes]
@@ -133,7 +136,7 @@ def find_recordings(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
     skipped = Skipped()
     inputs = [Path(os.path.abspath(path.expanduser())) for path in inputs]
     for path in inputs:
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, also for a name that is too long
             for _, files in walk(path, skipped):
                 paths |= dict.fromkeys(files)
         elif os.path.lexists(path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from musicreclass.config.messages import suggestion
 from musicreclass.errors import ConfigError, Problem, RunError, UserError
@@ -14,6 +16,26 @@ SCORED = ("train", "valid", "test", "all")  # what `evaluate` scores
 def as_list(value: str | Iterable[str]) -> list[str]:
     """A list of texts; a single text is a list of one."""
     return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def as_paths(value: Any, name: str) -> list[Path]:
+    """A list of paths; a single path is a list of one. `~` is the home folder.
+
+    Args:
+        value: one path or several, as text or `Path`.
+        name: of the argument.
+
+    Raises:
+        UserError: for anything else, and if there are none.
+    """
+    items = (
+        [value] if isinstance(value, (str, os.PathLike)) else list(value) if isinstance(value, Iterable) else [value]
+    )
+    for item in items or [value]:
+        if not isinstance(item, (str, os.PathLike)) or not str(item) or "\0" in str(item):
+            line = f"{name}={item!r:.100}: must be a path, or several"
+            raise UserError(line, "invalid_value", name, repr(item)[:100])
+    return [Path(item).expanduser() for item in items]
 
 
 def check_flags(overrides: Sequence[str]) -> None:

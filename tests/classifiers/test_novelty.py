@@ -165,6 +165,18 @@ def test_saving_changes_nothing(tmp_path):
     assert json.dumps(again.as_dict())
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 20])
+def test_the_validation_row_that_sets_the_threshold_is_like_the_training_rows(tmp_path, count):
+    """Also after saving in single precision, and if it is computed alone."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(60 + count, 200)).astype(np.float32)
+        Novelty.fit(x[:60], x[60:]).save(tmp_path)
+        novelty = Novelty.load(tmp_path)
+        assert novelty is not None
+        assert [novelty.reasons(row[None]) for row in x[60:]] == [[None]] * count
+
+
 def speech(rng: np.random.Generator, seconds: float, rate: int) -> np.ndarray:
     """Syllables of vowels (pulses through three formants) and noise, with pauses."""
     parts: list[np.ndarray] = []

@@ -24,14 +24,18 @@ import numpy as np
 import pytest
 
 import musicreclass.tasks.compare
+import musicreclass.tasks.ensemble
 import musicreclass.tasks.evaluate
+import musicreclass.tasks.file_classifier
 import musicreclass.tasks.find_or_train
 import musicreclass.tasks.inspect
+import musicreclass.tasks.predict
 import musicreclass.tasks.tensorboard  # imported before the forks
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
 from tests.conftest import make_frame, sum_again
 from tests.hostile.child import Ended, fork
+from tests.sounds import music, write
 
 pytestmark = pytest.mark.slow
 Damage = Callable[[Path], None]
@@ -342,7 +346,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def commands(run: Path) -> dict[str, Callable[[], int]]:
+def commands(run: Path, other: Path) -> dict[str, Callable[[], int]]:
     """Every task that reads a run."""
 
     def link() -> int:
@@ -357,6 +361,9 @@ def commands(run: Path) -> dict[str, Callable[[], int]]:
         "compare": lambda: cli.main(["compare", str(run), "--output", "page.html"]),
         "evaluate": lambda: cli.main(["evaluate", str(run), "--split", "test"]),
         "tensorboard": link,
+        "predict": lambda: cli.main(["predict", str(run), "--input", "song.wav", "--output", "genres.csv"]),
+        "ensemble": lambda: cli.main(["ensemble", str(run), str(other), "--output", "ensemble"]),
+        "export": lambda: cli.main(["export", str(run), "--output", "model.onnx"]),
     }
 
 
@@ -389,12 +396,13 @@ def test_a_foreign_run_folder(name, runs, tmp_path, monkeypatch):
     run, folder = tmp_path / "run", tmp_path / "work"
     shutil.copytree(runs / model, run)
     folder.mkdir()
+    write(folder / "song.wav", music(1.5, 16000), 16000)
     outside(run).mkdir()
     (outside(run) / "x").write_text("a person's")
     damage(run)
     before, table = contents(outside(run)), contents(runs)
     problems = []
-    for task, command in commands(run).items():
+    for task, command in commands(run, runs / model).items():
         try:
             problems += faults(name, fork(command, folder), refused, task)
         except AssertionError as error:

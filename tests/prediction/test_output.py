@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,15 @@ def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error
 
 def read_rows(path: Path) -> list[dict]:
     table = LabelTable(path, "", CLASSES)
-    return output.READERS[table.path.suffix](path)
+    return output.READERS[table.format](path)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_a_name_that_is_not_utf8_is_kept(tmp_path, suffix):
     path, name = tmp_path / f"genres{suffix}", b"/m/caf\xe9.wav".decode("utf-8", "surrogateescape")
-    fill(path, [Path(name)])
-    assert read_rows(path)[0]["path"] == name
+    for _ in range(2):
+        fill(path, [Path(name), Path(r"/m/caf\xe9.wav")])
+        assert {row["path"] for row in read_rows(path)} == {name, r"/m/caf\xe9.wav"}
 
 
 def test_a_changed_file_another_run_and_an_error_are_labelled_again(tmp_path, songs):
@@ -129,6 +131,49 @@ def test_a_spreadsheet_may_save_the_table(tmp_path, songs):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("name", ["genre_mine", "confidence_x", "genre_7", "genre_", "mood"])
+def test_a_column_of_any_name_may_be_added(tmp_path, songs, suffix, name):
+    path = tmp_path / f"genres{suffix}"
+    fill(path, songs[:2])
+    if suffix == ".jsonl":
+        rows = [{**json.loads(line), name: "mine"} for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif suffix == ".csv":
+        pd.read_csv(path).assign(**{name: "mine"}).to_csv(path, index=False)
+    else:
+        pd.read_parquet(path).assign(**{name: "mine"}).to_parquet(path)
+    fill(path, songs[1:3])
+    rows = {row["path"]: row for row in read_rows(path)}
+    assert [rows[str(song)].get(name) or "" for song in songs[:3]] == ["mine", "mine", ""]
+    assert [len(row["top_predictions"]) for row in rows.values()] == [2, 2, 2]
+
+
+def test_parquet_keeps_the_order_and_types_of_columns(tmp_path, songs):
+    path = tmp_path / "genres.parquet"
+    fill(path, songs[:2])
+    first = pd.read_parquet(path)
+    first.assign(rating=[3, 4], listened=[True, False], tags=[["a", "b"], ["c"]]).to_parquet(path)
+    fill(path, songs[:2])
+    second = pd.read_parquet(path)
+    assert [name for name in second if name in first] == list(first)
+    assert second.rating.tolist() == [3, 4]
+    assert second.listened.tolist() == [True, False]
+    assert [list(tags) for tags in second.tags] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_link_is_followed(tmp_path, songs, suffix):
+    path, target = tmp_path / f"genres{suffix}", tmp_path / "elsewhere" / "table"
+    target.parent.mkdir()
+    path.symlink_to(target)
+    fill(path, songs[:1])
+    fill(path, songs[1:2])
+    assert path.is_symlink()
+    assert len(output.READERS[suffix](target)) == 2
+    assert [p.name for p in target.parent.iterdir()] == ["table"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_rows_of_a_killed_process_are_read_from_the_journal(tmp_path, songs, suffix):
     path = tmp_path / f"genres{suffix}"
     fill(path, songs[:1])
@@ -156,6 +201,12 @@ def test_rows_of_a_killed_process_are_read_from_the_journal(tmp_path, songs, suf
     [
         ("genres.csv", b"a,b\n1,2\n"),
         ("genres.csv", b"\x00\xff\xfe"),
+        ("genres.csv", b"path;genre;confidence;size;modified;run\r\n/m/a.wav;jazz;0,9;5;7;run-1\r\n"),
+        ("genres.csv", b"path,genre,confidence,size,modified,run\n/m/a.wav,jazz,0.9,5,7,run-1,more\n"),
+        ("genres.csv", b"path,genre,confidence,size,modified,run\n/m/a.wav,jazz,0.9,inf,7,run-1\n"),
+        ("genres.jsonl", b'{"path": 5, "genre": "a", "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
+        ("genres.jsonl", b'{"path": "a", "genre": [1], "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
+        ("genres.jsonl", b'{"path": "a"'),
         ("genres.jsonl", b"[1, 2]\n"),
         ("genres.jsonl", b"{}\n"),
         ("genres.parquet", b"PAR1"),
@@ -168,6 +219,16 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path, name, content):
         pass
     assert caught.value.kind == "foreign_output"
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_replaced(tmp_path, suffix, make):
+    path = tmp_path / f"genres{suffix}"
+    make(path)
+    with pytest.raises(DataError) as caught, table_at(path).opened():
+        pass
+    assert caught.value.kind == "foreign_output"
 
 
 def test_another_suffix_is_rejected(tmp_path):
@@ -195,7 +256,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path, songs, monkeypatch):
     assert path.read_bytes() == before
     monkeypatch.undo()
     fill(path, [])
-    assert {row["path"] for row in read_table(path)} == {str(songs[0]), str(songs[1])}
+    assert {row["path"] for row in read_table(path, path.suffix)} == {str(songs[0]), str(songs[1])}
 
 
 def test_lines_of_json_have_the_documented_fields(tmp_path, songs):

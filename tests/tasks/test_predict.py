@@ -184,7 +184,7 @@ def test_invalid_arguments_are_one_line(run, trained, here, library):
     (here / "empty").mkdir()
     cases = {
         ("output",): [features, "--input", song, "--output", "genres.txt"],
-        ("precision",): [features, "--input", song, "--output", "g.csv", "--precision", "1.5"],
+        ("precision",): [features, "--input", song, "--output", "g.csv", "--precision", "0"],
         ("top_k",): [features, "--input", song, "--output", "g.csv", "--top-k", "0"],
         (str(here / "none"),): [features, "--input", "none", "--output", "g.csv"],
         (str(here / "empty"),): [features, "--input", "empty", "--output", "g.csv"],
@@ -196,6 +196,39 @@ def test_invalid_arguments_are_one_line(run, trained, here, library):
         assert [problem.key for problem in result.problems] == list(keys)
         assert len(result.err.splitlines()) == 1
         assert not Path("g.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "run": [None, 5, [], "", [None], b"x", "a\0b"],
+        "paths": [None, 5, [], "", [None], [["x"]], b"x", "a\0b", iter(())],
+        "precision": [0, 1, -1, 2, float("nan"), "0.9", True],
+    }.items(),
+)
+def test_wrong_arguments_in_python_are_named(trained, library, name, values):
+    for value in values:
+        with pytest.raises(UserError) as caught:
+            mrc.predict(**{"run": trained["features"], "paths": library, name: value})
+        assert (caught.value.kind, caught.value.key) == ("invalid_value", name), value
+    for runs in (None, 5, [], [None]):
+        with pytest.raises(UserError) as caught:
+            mrc.ensemble(runs)
+        assert caught.value.key == "runs"
+
+
+def test_python_takes_iterators_relative_paths_and_any_name(trained, library, here):
+    song = library / "rock/artist 0/0.wav"
+    for name in ("a.wav", b"caf\xe9.wav".decode("utf-8", "surrogateescape")):
+        shutil.copy(song, here / name)
+    labels = mrc.predict(iter([trained["features"]]), (name for name in (str(here), "a.wav")))
+    assert sorted(labels.path) == sorted(str(path) for path in here.iterdir())
+    assert labels.error.tolist() == ["", ""]
+    (label,) = mrc.file_classifier(trained["features"]).label(["a.wav"])
+    assert label.confidence == pytest.approx(labels.confidence[0])
+    with pytest.raises(DataError) as caught:
+        mrc.predict(trained["features"], "x" * 5000)
+    assert caught.value.kind == "file_not_found"
 
 
 def test_a_run_over_other_columns_says_that_they_cannot_be_computed(run, table, trained, library):
@@ -258,23 +291,25 @@ COMMAND = [sys.executable, "-m", "musicreclass", "predict"]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])  # a terminal sends Ctrl-C to the whole group
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_process_loses_no_finished_row(trained, here, sent):
+def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     songs = here / "songs"
     for i in range(60):
         write_tone(songs / f"{i}.wav", 300 + 30 * i, i, seconds=20, rate=RATE)
     arguments = [*COMMAND, str(trained["features"]), "--input", "songs", "--output", "genres.csv"]
     environment = {**os.environ, "MUSICRECLASS_CACHE": str(here / "cache")}
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     journal = here / ".genres.csv.rows"
     wait_until(lambda: (journal.exists() and journal.read_bytes().count(b"\n") >= 3) or process.poll() is not None)
-    process.send_signal(sent)
+    send(process.pid, sent)
     _, err = process.communicate()
     assert process.returncode == (-9 if sent == signal.SIGKILL else 128 + sent), err
     assert len(err.splitlines()) <= 3
     done = {json.loads(line)["path"] for line in journal.read_bytes().splitlines()} if journal.exists() else set()
     if sent != signal.SIGKILL:
         done = set(pd.read_csv("genres.csv").path)
+        assert not journal.exists()
     assert 3 <= len(done) < 60
     started = time.time()
     result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
