@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
@@ -28,8 +29,13 @@ from musicreclass.features.parts import Part, Rejected, save_vectors
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 ALONE_SECONDS = 1800.0  # of audio that one process extracts before others have started, in about 8 s
+CPU = torch.device("cpu")
 CHUNK = 16  # recordings per process and chunk with a back end that returns results only together
+Jobs = dict[int, tuple[Path, FileVersion | None]]  # the path and version of each row's file
 Outcome = np.ndarray | tuple[str, str] | UserError  # the vector; the reason and detail of a bad file; any other error
+
+
+T = TypeVar("T")
 
 
 class Extractor(ABC):
@@ -55,6 +61,19 @@ class Extractor(ABC):
             BadAudioError: if the recording cannot be used; it is counted as a bad file.
         """
 
+    def extract_all(
+        self, jobs: Jobs, workers: int, seconds: float, device: torch.device
+    ) -> Generator[tuple[int, Outcome], None, None]:
+        """Extract the features of recordings; yields each row with its outcome, in order of completion.
+
+        Args:
+            jobs: the recordings.
+            workers: processes or threads at once.
+            seconds: of audio in all; up to `ALONE_SECONDS` are extracted in this process.
+            device: of the hardware profile, for extractors that can use it.
+        """
+        return in_processes(self, jobs, 1 if seconds <= ALONE_SECONDS else workers)
+
 
 class ExtractorPart(Part):
     """The features of an extractor.
@@ -62,12 +81,13 @@ class ExtractorPart(Part):
     Args:
         extractor: computes them.
         code: a hash of the user's code that the extractor consists of; empty for one of this package.
+        device: for extractors that can use it; never part of the key.
     """
 
     kind = "features"
 
-    def __init__(self, extractor: Extractor, code: str = "") -> None:
-        self.extractor, self.code = extractor, code
+    def __init__(self, extractor: Extractor, code: str = "", device: torch.device = CPU) -> None:
+        self.extractor, self.code, self.device = extractor, code, device
         self.files: list[Path] = []
         self.columns, self.overlaps = list(extractor.columns), extractor.overlaps
 
@@ -89,8 +109,8 @@ class ExtractorPart(Part):
         rejected: Rejected = {}
         name = type(self.extractor).__name__
         message = f"{name}: {len(self.columns)} features of {len(rows):,} recordings, once: stored in {folder}"
-        is_short = float(source.tracks.duration[rows].sum()) <= ALONE_SECONDS
-        outcomes = in_processes(self.extractor, jobs, 1 if is_short else source.workers)
+        seconds = float(source.tracks.duration[rows].sum())
+        outcomes = self.extractor.extract_all(jobs, source.workers, seconds, self.device)
         with show_progress(message, len(rows)) as advance, closing(outcomes):
             for row, outcome in outcomes:
                 if isinstance(outcome, UserError):
@@ -115,9 +135,7 @@ class ExtractorPart(Part):
         return vector[None]
 
 
-def in_processes(
-    extractor: Extractor, jobs: dict[int, tuple[Path, FileVersion | None]], workers: int
-) -> Generator[tuple[int, Outcome], None, None]:
+def in_processes(extractor: Extractor, jobs: Jobs, workers: int) -> Generator[tuple[int, Outcome], None, None]:
     """Extract the features of recordings in parallel; yields each row with its outcome, in order of completion.
 
     Matrix products use one thread, since their last bits depend on the number of threads.
@@ -134,7 +152,7 @@ def in_processes(
         register_ray()
     in_this_process = backend in ("threading", "sequential")
     if in_this_process:
-        calls = [delayed(outcome_of)(extractor, row, *job) for row, job in jobs.items()]
+        calls = [delayed(outcome_of)(extractor.extract, row, *job) for row, job in jobs.items()]
     else:
         pickled, module = pickle.dumps(extractor), type(extractor).__module__
         calls = [delayed(outcome_in_worker)(pickled, module, row, *job) for row, job in jobs.items()]
@@ -173,14 +191,16 @@ def outcome_in_worker(
 ) -> tuple[int, Outcome]:
     """As `outcome_of`, in a process that does nothing else."""
     limit_blas()
-    return outcome_of(unpickled(extractor, module), row, path, version)
+    return outcome_of(unpickled(extractor, module).extract, row, path, version)
 
 
-def outcome_of(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:
+def outcome_of(
+    extract: Callable[[Path], T], row: int, path: Path, version: FileVersion | None
+) -> tuple[int, T | tuple[str, str] | UserError]:
     """The outcome of one recording; errors are returned, so that each back end passes them on unchanged."""
-    outcome: Outcome
+    outcome: T | tuple[str, str] | UserError
     try:
-        outcome = extract_unchanged(extractor, path, version)
+        outcome = extract_unchanged(extract, path, version)
     except UserError as error:
         outcome = error
     except Exception as error:
@@ -189,7 +209,7 @@ def outcome_of(extractor: Extractor, row: int, path: Path, version: FileVersion 
     return row, outcome
 
 
-def extract_unchanged(extractor: Extractor, path: Path, version: FileVersion | None) -> np.ndarray | tuple[str, str]:
+def extract_unchanged(extract: Callable[[Path], T], path: Path, version: FileVersion | None) -> T | tuple[str, str]:
     """The features of a recording, or why it is a bad file.
 
     Raises:
@@ -197,7 +217,7 @@ def extract_unchanged(extractor: Extractor, path: Path, version: FileVersion | N
     """
     raise_if_changed(path, version)
     try:
-        vector = extractor.extract(path)
+        vector = extract(path)
     except BadAudioError as error:
         raise_if_transient(error)
         raise_if_changed(path, version)
