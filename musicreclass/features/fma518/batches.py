@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ import torch
 from musicreclass.data.audio.decoding import NativeAudio
 from musicreclass.data.parallel import in_parallel
 from musicreclass.errors import DataError
-from musicreclass.features.extractors import Jobs, Outcome, outcome_of
 from musicreclass.features.fma518.extraction import KEPT_SECONDS, extract_file, raise_if_unsuitable
 from musicreclass.features.fma518.torch_series import extract_batch
+from musicreclass.features.workers import Jobs, Results, outcome_of
 
-BATCH_SAMPLES = 8 * 30 * 44100  # need up to about 1 GiB on the device
-WAITING_SAMPLES = 8 * BATCH_SAMPLES  # decoded samples that wait for others of their length, 340 MB
+BATCH_SAMPLES = 16 * 30 * 44100  # need up to about 1 GiB on the device
+WAITING_SAMPLES = 4 * BATCH_SAMPLES  # decoded samples that wait for others of their length, 340 MB
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,7 @@ class Recording:
     rate: int
 
 
-def in_batches(
-    jobs: Jobs, workers: int, device: torch.device, sets: tuple[str, ...]
-) -> Generator[tuple[int, Outcome], None, None]:
+def in_batches(jobs: Jobs, workers: int, device: torch.device, sets: tuple[str, ...]) -> Results:
     """Extract the features of recordings; yields each row with its outcome.
 
     Args:
@@ -72,9 +69,7 @@ def decoded_or_long(path: Path, sets: tuple[str, ...]) -> Recording | np.ndarray
         return Recording(path, np.concatenate(list(audio.blocks())), audio.rate)
 
 
-def outcomes_of(
-    group: dict[int, Recording], device: torch.device, sets: tuple[str, ...]
-) -> Generator[tuple[int, Outcome], None, None]:
+def outcomes_of(group: dict[int, Recording], device: torch.device, sets: tuple[str, ...]) -> Results:
     """The outcomes of recordings of one rate and length; in halves where the device's memory does not suffice."""
     rows, recordings = list(group), list(group.values())
     try:

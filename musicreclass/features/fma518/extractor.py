@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from musicreclass.data.sources.fma_columns import SERIES
-from musicreclass.features.extractors import Extractor, Jobs, Outcome
+from musicreclass.features.extractors import Extractor
 from musicreclass.features.fma518.columns import column_names
 from musicreclass.features.fma518.extraction import VERSION, Backend, checked_sets, extract_file
+from musicreclass.features.workers import Jobs, Results
 
 
 class FMA518(Extractor):
@@ -33,9 +33,7 @@ class FMA518(Extractor):
         """The features of a file."""
         return extract_file(path, self.backend, self.sets)
 
-    def extract_all(
-        self, jobs: Jobs, workers: int, seconds: float, device: torch.device
-    ) -> Generator[tuple[int, Outcome], None, None]:
+    def extract_all(self, jobs: Jobs, workers: int, seconds: float, device: torch.device) -> Results:
         """See `Extractor`."""
         if self.backend != "torch":
             return super().extract_all(jobs, workers, seconds, device)

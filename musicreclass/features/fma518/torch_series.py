@@ -49,7 +49,7 @@ def extract_batch(
     """The features of clips of one length, float32 (clips, 518); fewer for fewer sets.
 
     Args:
-        waveforms: mono, float32 (clips, samples) in [-1, 1]; a clip of 30 s at 44.1 kHz needs about 150 MiB on the device.
+        waveforms: mono, float32 (clips, samples) in [-1, 1]; a clip of 30 s at 44.1 kHz needs about 64 MiB (on the CPU).
         rate: samples per second; at least `constant_q.MIN_RATE`.
         device: CPU or CUDA.
         sets: the feature sets to compute, in the published order.
