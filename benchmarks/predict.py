@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 
 import musicreclass as mrc
-from musicreclass.features.extractors import in_processes
 from musicreclass.features.fma518.extractor import FMA518
+from musicreclass.features.workers import in_processes
 from musicreclass.storage.versions import FileVersion
 
 RATE, SECONDS, ROUNDS, GENRES = 44100, 30, 3, {"low": 150, "middle": 600, "high": 2400}

@@ -385,7 +385,9 @@ class FeatureSettings(Weighted):
 class FMA518Settings(FeatureSettings):
     """The 518 features of FMA."""
 
-    backend: Literal["fast", "reference"] = setting("fast | reference: computed by librosa, several times slower")
+    backend: Literal["fast", "reference", "torch"] = setting(
+        "fast | torch: in batches, for a GPU | reference: computed by librosa, several times slower"
+    )
     sets: Annotated[list[Text], MinLen(1)] | None = setting("feature sets, as [mfcc,spectral_contrast]; null: all")
     parallel: Literal["loky", "threading", "ray"] = setting(
         "joblib's back end: loky (processes) | threading | ray (a cluster)", signed=False

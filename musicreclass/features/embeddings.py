@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.errors import DataError
 from musicreclass.features.parts import Part, Rejected, save_vectors
-from musicreclass.hardware.profile import AUTOCAST
+from musicreclass.hardware.profile import AUTOCAST, without_tf32
 from musicreclass.models.encoder import Encoder
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.versions import raise_if_changed
@@ -158,17 +157,3 @@ class EncoderPart(Part):
                     key=source.tracks.path[row],
                 )
             save_vectors(folder, source.tracks.checksum[row], embeddings.float().numpy())
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """Multiply float32 exactly on CUDA GPUs, whatever the hardware profile has set."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Generator
 from contextlib import closing
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-from threadpoolctl import threadpool_limits
+import torch
 
-from musicreclass.config.messages import brief
-from musicreclass.config.working_directory import allow_import
 from musicreclass.data.audio import decoding
-from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import show_progress
 from musicreclass.data.recordings import AudioData
-from musicreclass.data.waveform_store import raise_if_transient
 from musicreclass.errors import DataError, UserError
 from musicreclass.features.parts import Part, Rejected, save_vectors
-from musicreclass.storage.versions import FileVersion, raise_if_changed
+from musicreclass.features.workers import Jobs, Results, in_processes
 
 ALONE_SECONDS = 1800.0  # of audio that one process extracts before others have started, in about 8 s
-CHUNK = 16  # recordings per process and chunk with a back end that returns results only together
-Outcome = np.ndarray | tuple[str, str] | UserError  # the vector; the reason and detail of a bad file; any other error
+CPU = torch.device("cpu")
 
 
 class Extractor(ABC):
@@ -55,6 +45,17 @@ class Extractor(ABC):
             BadAudioError: if the recording cannot be used; it is counted as a bad file.
         """
 
+    def extract_all(self, jobs: Jobs, workers: int, seconds: float, device: torch.device) -> Results:
+        """Extract the features of recordings; yields each row with its outcome, in order of completion.
+
+        Args:
+            jobs: the recordings.
+            workers: processes or threads at once.
+            seconds: of audio in all; up to `ALONE_SECONDS` are extracted in this process.
+            device: of the hardware profile, for extractors that can use it.
+        """
+        return in_processes(self, jobs, 1 if seconds <= ALONE_SECONDS else workers)
+
 
 class ExtractorPart(Part):
     """The features of an extractor.
@@ -62,12 +63,13 @@ class ExtractorPart(Part):
     Args:
         extractor: computes them.
         code: a hash of the user's code that the extractor consists of; empty for one of this package.
+        device: for extractors that can use it; never part of the key.
     """
 
     kind = "features"
 
-    def __init__(self, extractor: Extractor, code: str = "") -> None:
-        self.extractor, self.code = extractor, code
+    def __init__(self, extractor: Extractor, code: str = "", device: torch.device = CPU) -> None:
+        self.extractor, self.code, self.device = extractor, code, device
         self.files: list[Path] = []
         self.columns, self.overlaps = list(extractor.columns), extractor.overlaps
 
@@ -89,8 +91,8 @@ class ExtractorPart(Part):
         rejected: Rejected = {}
         name = type(self.extractor).__name__
         message = f"{name}: {len(self.columns)} features of {len(rows):,} recordings, once: stored in {folder}"
-        is_short = float(source.tracks.duration[rows].sum()) <= ALONE_SECONDS
-        outcomes = in_processes(self.extractor, jobs, 1 if is_short else source.workers)
+        seconds = float(source.tracks.duration[rows].sum())
+        outcomes = self.extractor.extract_all(jobs, source.workers, seconds, self.device)
         with show_progress(message, len(rows)) as advance, closing(outcomes):
             for row, outcome in outcomes:
                 if isinstance(outcome, UserError):
@@ -113,94 +115,3 @@ class ExtractorPart(Part):
             line = f"{path}: the extractor returned {vector.shape} values, possibly NaN; {len(self.columns)} finite values are needed"
             raise DataError(line, "invalid_features", path)
         return vector[None]
-
-
-def in_processes(
-    extractor: Extractor, jobs: dict[int, tuple[Path, FileVersion | None]], workers: int
-) -> Generator[tuple[int, Outcome], None, None]:
-    """Extract the features of recordings in parallel; yields each row with its outcome, in order of completion.
-
-    Matrix products use one thread, since their last bits depend on the number of threads.
-
-    Args:
-        extractor: with the back end of joblib to use.
-        jobs: the path and version of each row's file.
-        workers: processes or threads at once.
-    """
-    backend = "sequential" if workers == 1 else extractor.parallel
-    if backend == "ray":
-        from ray.util.joblib import register_ray  # type: ignore[import-not-found, unused-ignore]
-
-        register_ray()
-    in_this_process = backend in ("threading", "sequential")
-    if in_this_process:
-        calls = [delayed(outcome_of)(extractor, row, *job) for row, job in jobs.items()]
-    else:
-        pickled, module = pickle.dumps(extractor), type(extractor).__module__
-        calls = [delayed(outcome_in_worker)(pickled, module, row, *job) for row, job in jobs.items()]
-    parallel = partial(Parallel, n_jobs=min(workers, max(1, len(calls))), backend=backend, batch_size=1)
-    if in_this_process:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield from parallel(return_as="generator_unordered")(calls)
-        return
-    if backend == "loky":
-        try:
-            yield from parallel(return_as="generator_unordered")(calls)
-        finally:
-            get_reusable_executor().shutdown(kill_workers=True)  # training needs their memory
-        return
-    with parallel() as pool:
-        size = CHUNK * pool.n_jobs
-        for start in range(0, len(calls), size):
-            yield from pool(calls[start : start + size])
-
-
-@cache
-def limit_blas() -> None:
-    """Use one thread for each matrix product in this process from now on."""
-    threadpool_limits(limits=1, user_api="blas")
-
-
-@cache
-def unpickled(extractor: bytes, module: str) -> Extractor:
-    """An extractor in another process, also one of a module in the working directory."""
-    allow_import(module.partition(".")[0])
-    return pickle.loads(extractor)
-
-
-def outcome_in_worker(
-    extractor: bytes, module: str, row: int, path: Path, version: FileVersion | None
-) -> tuple[int, Outcome]:
-    """As `outcome_of`, in a process that does nothing else."""
-    limit_blas()
-    return outcome_of(unpickled(extractor, module), row, path, version)
-
-
-def outcome_of(extractor: Extractor, row: int, path: Path, version: FileVersion | None) -> tuple[int, Outcome]:
-    """The outcome of one recording; errors are returned, so that each back end passes them on unchanged."""
-    outcome: Outcome
-    try:
-        outcome = extract_unchanged(extractor, path, version)
-    except UserError as error:
-        outcome = error
-    except Exception as error:
-        line = f"{path}: the extractor failed ({type(error).__name__}: {brief(error)})"
-        outcome = DataError(line, "extractor_failed", path)
-    return row, outcome
-
-
-def extract_unchanged(extractor: Extractor, path: Path, version: FileVersion | None) -> np.ndarray | tuple[str, str]:
-    """The features of a recording, or why it is a bad file.
-
-    Raises:
-        DataError: if the file has changed since it was found, or became unavailable.
-    """
-    raise_if_changed(path, version)
-    try:
-        vector = extractor.extract(path)
-    except BadAudioError as error:
-        raise_if_transient(error)
-        raise_if_changed(path, version)
-        return error.reason, error.detail
-    raise_if_changed(path, version)
-    return vector

@@ -87,7 +87,7 @@ def create_part(key: str, settings: FeatureSettings, profile: Profile, code: str
         if arguments.get("parallel") == "ray" and not is_installed("ray"):
             line = f"{key}.parallel=ray: ray is not installed: pip install ray"
             raise ConfigError([Problem(line, "missing_plugin", f"{key}.parallel", "ray", "pip install ray")])
-        return ExtractorPart(build(), code)
+        return ExtractorPart(build(), code, profile.device)
     weights = [path] if (path := settings.weights_file()) else []
     return EncoderPart(build, weights, profile.device, settings.precision, settings.batch_size, code)
 

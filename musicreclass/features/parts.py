@@ -13,7 +13,8 @@ import numpy as np
 from musicreclass.data.recordings import AudioData
 from musicreclass.storage.atomic import replacing
 
-Rejected = dict[int, tuple[str, str]]  # row of a recording that cannot be used -> reason, detail
+Rejection = tuple[str, str]  # reason and detail
+Rejected = dict[int, Rejection]  # by row of the recording that cannot be used
 
 
 class Part(ABC):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,3 +93,17 @@ class Profile:
 def gib(size: int) -> str:
     """Bytes as text."""
     return f"{size / 2**30:.1f} GiB"
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Multiply float32 exactly on CUDA GPUs, whatever the hardware profile has set."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed

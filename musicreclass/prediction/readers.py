@@ -15,9 +15,10 @@ import torch
 from musicreclass.data.audio import decoding
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.crops import EvenCrops
-from musicreclass.features.embeddings import EncoderPart, without_tf32
+from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import Extractor
 from musicreclass.features.parts import load_mean, save_vectors
+from musicreclass.hardware.profile import without_tf32
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.store import Store, sha256
 

@@ -21,7 +21,7 @@ from musicreclass.data.audio import decoding
 from musicreclass.data.audio.ffmpeg import converted_once
 from musicreclass.data.audio.header import REMEDIES, BadAudioError
 from musicreclass.errors import UserError
-from musicreclass.features.extractors import limit_blas
+from musicreclass.features.workers import limit_blas
 from musicreclass.prediction.readers import FeatureReader, Reader, Shared
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 

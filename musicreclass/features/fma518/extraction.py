@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from musicreclass.features.fma518.statistics import summarise
 VERSION = 1  # of the values; part of the key of everything stored from them
 KEPT_SECONDS = 600  # a longer file is decoded twice instead of being kept in memory
 
-Backend = Literal["fast", "reference"]
+Backend = Literal["fast", "reference", "torch"]
 Sets = Iterable[str]
 
 
@@ -32,7 +32,7 @@ def extract(
     Args:
         waveform: samples at the recording's own rate, float in [-1, 1]: mono (n,), or (channels, n), which are averaged.
         sample_rate: samples per second.
-        backend: `fast`, or `reference` by librosa.
+        backend: `fast`; `reference` by librosa; or `torch`, which pays off on a GPU (`torch_series.extract_batch`): here on the CPU.
         sets: the feature sets to compute, such as `mfcc`; all by default.
 
     Returns:
@@ -48,15 +48,20 @@ def extract(
     sets = checked_sets(sets)
     if backend == "reference":
         return vector(reference.compute_series(audio, sample_rate, sets))
+    if backend == "torch":
+        from musicreclass.features.fma518.torch_series import extract_batch
+
+        return extract_batch(audio[None], sample_rate, "cpu", sets)[0]
     if backend != "fast":
-        raise ValueError(f"backend={backend!r}: must be 'fast' or 'reference'")
+        raise ValueError(f"backend={backend!r}: must be one of {', '.join(get_args(Backend))}")
     return vector(fast.compute_series(partial(fast.blocks_of, audio), sample_rate, sets))
 
 
 def extract_file(path: str | Path, backend: Backend = "fast", sets: Sets = tuple(SERIES)) -> np.ndarray:
     """The 518 features of a recording, from its mean over the channels at the file's own rate.
 
-    With `fast`, memory does not depend on the recording's length beyond 40 MB an hour.
+    With `fast`, memory does not depend on the recording's length beyond 40 MB an hour. `fast` also computes recordings of more than
+    `KEPT_SECONDS` in place of `torch`.
 
     Args:
         path: of the file.
@@ -68,14 +73,11 @@ def extract_file(path: str | Path, backend: Backend = "fast", sets: Sets = tuple
     """
     path = Path(path)
     with NativeAudio.open(path) as audio:
-        if problem := requirement(audio.frames, audio.rate):
-            raise BadAudioError(
-                path, "too short" if audio.frames < MIN_SECONDS * audio.rate else "not supported", problem
-            )
+        raise_if_unsuitable(audio)
         blocks: Callable[[], Iterable[np.ndarray]] = audio.blocks
         if backend == "reference" or audio.frames <= KEPT_SECONDS * audio.rate:
             in_memory = list(audio.blocks())
-            if backend == "reference":
+            if backend != "fast":
                 return extract(np.concatenate(in_memory), audio.rate, backend, sets)
             blocks = partial(iter, in_memory)
         return vector(fast.compute_series(blocks, audio.rate, checked_sets(sets)))
@@ -93,6 +95,13 @@ def requirement(samples: int, rate: int) -> str:
     if samples < MIN_SECONDS * rate:
         return f"a length of {samples / rate:.1f} s; at least {MIN_SECONDS} s are needed"
     return ""
+
+
+def raise_if_unsuitable(audio: NativeAudio) -> None:
+    """Raise BadAudioError for a recording that is too short, or whose sample rate is too low."""
+    if problem := requirement(audio.frames, audio.rate):
+        reason = "too short" if audio.frames < MIN_SECONDS * audio.rate else "not supported"
+        raise BadAudioError(audio.path, reason, problem)
 
 
 def as_mono(waveform: np.ndarray) -> np.ndarray:
