@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from musicreclass.errors import DataError
-from musicreclass.library.journal import DONE, Journal, Step
-from musicreclass.library.plan import OWN_FILES, Change, Plan
+from musicreclass.library.journal import DONE, PROBE, Journal, Step
+from musicreclass.library.plan import Change, Plan
 from musicreclass.library.recovery import resolve
 from musicreclass.library.transfer import Version, copy_verified, move, place, sync_folder, version_of
 from musicreclass.storage.store import DISK_FULL, room
@@ -51,14 +51,14 @@ def raise_if_no_room(plan: Plan, root: Path) -> None:
 
 def needs_portable_names(root: Path) -> bool:
     """Whether the file system of a folder rejects names that Linux allows, as exFAT does."""
-    probe = root / f"{OWN_FILES}probe:?"
+    probe = root / PROBE
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
-    except FileExistsError:
-        pass
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except OSError as error:
         return error.errno == errno.EINVAL
-    probe.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
     return False
 
 

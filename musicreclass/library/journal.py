@@ -17,6 +17,7 @@ from musicreclass.errors import DataError, notices
 from musicreclass.storage.regular import open_regular
 
 NAME = ".musicreclass-organize.jsonl"  # in the target folder
+PROBE = ".musicreclass-probe:?"  # a name that exFAT does not allow
 BESIDE = ".{}.organize.jsonl"  # next to a table of labels, for tags that are written in place
 ACTIONS = ("folder", "link", "copy", "move", "tag", "playlist")
 BEGUN, DONE, VOID, UNDONE = "begun", "done", "void", "undone"

@@ -230,8 +230,10 @@ class Planner:
         return target
 
     def _is_free(self, target: Path, source: Path) -> bool:
-        """Whether a target does not exist, or is to be made from this source."""
-        return fold(target.name) not in self._names(target.parent) or self.claimed.get(target) == source
+        """Whether a target does not exist, or is made from this source."""
+        if fold(target.name) not in self._names(target.parent) or self.claimed.get(target) == source:
+            return True
+        return self._location(source) == target or self._holds(target, source, self.mode)
 
     def _keep(self, target: Path, source: Path, action: str) -> Path:
         """Note that a file is at its target already."""

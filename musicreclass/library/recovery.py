@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicreclass.errors import DataError, notices
-from musicreclass.library.journal import BEGUN, DONE, UNDONE, VOID, Journal, Step
+from musicreclass.library.journal import BEGUN, DONE, PROBE, UNDONE, VOID, Journal, Step
 from musicreclass.library.tag_files import resolve_restored, restore_tag
 from musicreclass.library.transfer import Version, digest, is_version, move, same_content, sync_folder, version_of
 from musicreclass.storage.store import DISK_FULL
@@ -50,8 +50,9 @@ def resolve(journal: Journal, step: Step) -> None:
     if "undoing" in step.details:
         (resolve_restored if step.action == "tag" else resolve_undo)(journal, step)
         return
-    with suppress(FileNotFoundError, NotADirectoryError):
-        step.scratch.unlink(missing_ok=True)
+    if step.action in ("copy", "move", "tag"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            step.scratch.unlink(missing_ok=True)
     carried_out = RESULTS[step.action](step)
     versions = {str(step.target): version_of(step.target, *carried_out)} if carried_out is not None else {}
     details: Version = {"sha256": carried_out[0]} if step.action == "copy" and carried_out else {}
@@ -127,6 +128,8 @@ def undo(journal: Journal) -> Undone:
     Raises:
         DataError: if the disk is full or the journal cannot be written; the same command continues.
     """
+    with suppress(OSError):
+        journal.path.with_name(PROBE).unlink(missing_ok=True)  # of a killed process
     settle(journal)
     result = Undone()
     for step in reversed(journal.steps):
