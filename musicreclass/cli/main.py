@@ -21,6 +21,7 @@ TASKS = (
     "review",
     "compare",
     "ensemble",
+    "organize",
     "inspect",
     "monitor",
     "tensorboard",
@@ -41,6 +42,7 @@ Reproducible, leak-checked music genre classification.
   review genres.csv            a page to check labels by ear: --output review.html
   compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
   ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
+  organize genres.csv          genre folders, playlists and tags from labels, with undo; --mode link|copy|move --to DIR
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
   monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names

@@ -1,0 +1,138 @@
+"""`musicreclass organize`: genre folders, playlists and tags from a table of labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicreclass.cli.options import Options
+from musicreclass.cli.terminal import say, show
+from musicreclass.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from musicreclass.library.recovery import Undone
+    from musicreclass.tasks.organize import Options as Choices
+    from musicreclass.tasks.organize import Organized
+
+SHOWN = 10  # files that are named for each fact
+VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
+
+
+def main(arguments: list[str]) -> int:
+    """`musicreclass organize genres.csv --mode link|copy|move --to DIR`."""
+    args = parse(arguments)
+    if args.undo:
+        return run_undo(args)
+    if args.table is None:
+        raise UserError("organize: needs the table that predict wrote, as genres.csv", "missing_value", "table")
+    from musicreclass.tasks.organize import Options as Choices
+    from musicreclass.tasks.organize import organize
+
+    options = Choices(args.mode, args.to, args.yes, not args.skip_unknown, args.playlists, args.tags)
+    result = organize(args.table, options)
+    show(genre_table(result))
+    for line in summary(result, options):
+        say(line)
+    return 0
+
+
+def run_undo(args: argparse.Namespace) -> int:
+    """Undo; the exit code is 1 if something was left.
+
+    Raises:
+        UserError: for arguments that do not fit.
+    """
+    from musicreclass.tasks.organize import undo_organize
+
+    if (args.table is None) == (args.to is None) or args.mode or args.tags or args.playlists:
+        line = "organize: --undo takes --to DIR, or the table whose recordings were tagged in place, and nothing else"
+        raise UserError(line, "invalid_arguments", "undo")
+    result = undo_organize(args.table, args.to)
+    for line in undo_summary(result):
+        say(line)
+    return 1 if result.left else 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = Options(
+        "musicreclass organize",
+        description="Sort recordings into genre folders by a table of labels, and write playlists and genre tags. Nothing is "
+        "overwritten, every change is recorded in a journal, the same command continues where a stopped one ended, and --undo "
+        "restores what was before.",
+    )
+    parser.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="the output of predict: genres.csv")
+    parser.add_argument(
+        "--mode",
+        choices=("link", "copy", "move"),
+        help="symbolic links, verified copies, or moves; a move only shows what it would do without --yes",
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder of the genre folders")
+    parser.add_argument("--yes", action="store_true", help="move files, or change tags of the recordings themselves")
+    parser.add_argument("--skip-unknown", action="store_true", help="leave out recordings of unknown genre")
+    parser.add_argument("--playlists", type=Path, metavar="DIR", help="write a playlist (M3U8) for each genre")
+    parser.add_argument(
+        "--tags",
+        action="store_true",
+        help="write the genre tag: into the copied or moved files, or without --mode into the recordings themselves; needs "
+        "mutagen (GPL): pip install 'musicreclass[tags]'",
+    )
+    parser.add_argument(
+        "--undo", action="store_true", help="undo all in --to DIR; or, with TABLE, all tags written in place"
+    )
+    return parser.parse_args(arguments)
+
+
+def genre_table(result: Organized) -> Table:
+    """How many recordings each genre has."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("genre")
+    table.add_column("files", justify="right")
+    for genre, count in result.plan.genres.most_common():
+        table.add_row(genre, f"{count:,}")
+    return table
+
+
+def summary(result: Organized, options: Choices) -> list[str]:
+    """What was done, a line each."""
+    plan, lines = result.plan, []
+    if options.mode is not None:
+        if options.is_dry:
+            lines += listed("would be moved", [f"{c.source} -> {c.target}" for c in plan.changes])
+            lines.append(f"space needed: {plan.bytes_needed / 2**20:,.1f} MiB")
+        else:
+            lines.append(f"{result.changed} files {VERBS[options.mode]} to {options.root}")
+        if plan.present:
+            lines.append(f"{plan.present} recordings were there already")
+        lines += listed("get another name", [f"{c.source} -> {c.target.name}" for c in plan.renamed])
+        lines += [f"{name}: the folder of {', '.join(genres)}" for name, genres in plan.merged.items()]
+    if options.tags and not (options.is_dry and options.mode):
+        lines.append(f"{result.tagged} tags {'would be checked' if options.is_dry else 'written'}")
+    if options.playlists and not options.is_dry:
+        lines.append(f"{options.playlists}: {result.playlists} playlists")
+    lines += listed("skipped", [f"{path}: {reason}" for path, reason in plan.skipped])
+    if result.errors:
+        lines.append(f"{result.errors} rows have no genre")
+    if options.is_dry:
+        lines.append("nothing was changed; add --yes to do it")
+    return lines
+
+
+def undo_summary(result: Undone) -> list[str]:
+    """What was undone, a line each."""
+    lines = [f"undone: {count} {action}" for action, count in sorted(result.counts.items())]
+    return [*lines, *listed("left as they are", [f"{path}: {reason}" for path, reason in result.left])]
+
+
+def listed(heading: str, items: list[str]) -> list[str]:
+    """A heading with a count, and the first items."""
+    if not items:
+        return []
+    more = [f"  ... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [f"{heading}: {len(items)} files", *(f"  {item}" for item in items[:SHOWN]), *more]

@@ -1,0 +1,313 @@
+"""The organize task: genre folders, playlists and genre tags from a table of labels, and their undo."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicreclass.data.parallel import show_progress
+from musicreclass.errors import DataError, Stopped, Terminated, UserError
+from musicreclass.library.carry_out import carry_out, needs_portable_names, note_failure, raise_if_no_room, reporting
+from musicreclass.library.journal import BESIDE, DONE, NAME, Journal, Step, journal_at
+from musicreclass.library.plan import Plan, Planner, Row, checked_file, labelled_rows, make_plan
+from musicreclass.library.playlists import write_playlists
+from musicreclass.library.recovery import Undone, resolve, settle, undo
+from musicreclass.library.tag_files import write_tag
+from musicreclass.library.tags import TagError, require_mutagen
+from musicreclass.library.transfer import is_version
+from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.prediction.output import FORMATS, JOURNAL, read_journal, read_table
+from musicreclass.runs.signals import stoppable
+
+MODES = ("link", "copy", "move")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do.
+
+    Attributes:
+        mode: `link`, `copy` or `move`; None without a target folder.
+        root: the target folder.
+        confirmed: whether the user's recordings may be changed; otherwise a move and tags in place are only planned.
+        with_unknown: whether recordings of unknown genre get a folder and a playlist too.
+        playlists: the folder of the playlists.
+        tags: whether to write genre tags: into the copied or moved files, or in place without a target folder.
+    """
+
+    mode: str | None = None
+    root: Path | None = None
+    confirmed: bool = False
+    with_unknown: bool = True
+    playlists: Path | None = None
+    tags: bool = False
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is written."""
+        return not self.confirmed and (self.mode == "move" or (self.tags and self.mode is None))
+
+
+@dataclass
+class Organized:
+    """What was done, or would be.
+
+    Attributes:
+        plan: the changes.
+        changed: files that were linked, copied or moved, companions included.
+        tagged: files whose genre tag was written; with a dry run, those that would be checked.
+        playlists: number of playlists.
+        errors: rows without a genre.
+    """
+
+    plan: Plan
+    changed: int = 0
+    tagged: int = 0
+    playlists: int = 0
+    errors: int = 0
+
+
+def organize(table: Path, options: Options) -> Organized:
+    """Organize the recordings of a table of labels. The same command continues and changes only what is not done yet.
+
+    Args:
+        table: that `predict` wrote.
+        options: what to do.
+
+    Raises:
+        UserError: for options that do not fit, a table that cannot be read, or a target that cannot be written.
+        Stopped: after Ctrl-C or SIGTERM.
+    """
+    check(options)
+    rows = read_rows(table)
+    if options.playlists is not None and not options.playlists.parent.is_dir():
+        line = f"--playlists {options.playlists}: {options.playlists.parent} is no folder"
+        raise DataError(line, "missing_folder", options.playlists)
+    with stoppable() as signals:
+        try:
+            work = organize_in_place if options.root is None else organize_into
+            result = work(table, rows, options)
+        except KeyboardInterrupt:
+            raise (Terminated if signals else Stopped)("continues") from None
+    result.errors = len(rows) - len(labelled_rows(rows))
+    return result
+
+
+def check(options: Options) -> None:
+    """Check that options fit together.
+
+    Raises:
+        UserError: if not.
+    """
+    if (options.mode is None) != (options.root is None):
+        line = "organize: --mode link|copy|move and --to DIR belong together"
+        raise UserError(line, "invalid_arguments", "mode" if options.mode is None else "to")
+    if options.mode is None and options.playlists is None and not options.tags:
+        raise UserError("organize: nothing to do; add --mode and --to, --playlists or --tags", "missing_value", "mode")
+    if options.tags and options.mode == "link":
+        line = "--tags: would change the files that the links lead to; use --mode copy, or --tags alone"
+        raise UserError(line, "invalid_arguments", "tags")
+    if options.tags:
+        require_mutagen()
+
+
+def read_rows(table: Path) -> list[Row]:
+    """The rows of a table, those of a `predict` that was not finished included.
+
+    Raises:
+        DataError: if there is no such table.
+    """
+    if not table.is_file():
+        raise DataError(f"{table}: no such file", "file_not_found", table)
+    if table.suffix.lower() not in FORMATS:
+        line = f"{table}: is no table of labels, which ends in {', '.join(FORMATS)}"
+        raise DataError(line, "unsupported_format", table)
+    rows = [*read_table(table), *read_journal(table.with_name(JOURNAL.format(table.name)))]
+    return list({row["path"]: row for row in rows}.values())
+
+
+def journal_beside(table: Path) -> Path:
+    """The journal of tags that are written in place."""
+    table = Path(os.path.abspath(table))
+    return table.with_name(BESIDE.format(table.name))
+
+
+def organize_into(table: Path, rows: Sequence[Row], options: Options) -> Organized:
+    """Link, copy or move recordings into genre folders."""
+    assert options.root is not None
+    assert options.mode is not None
+    root = options.root.resolve()
+    beside = Journal(journal_beside(table))  # knows which files have new tags
+    if options.is_dry:
+        journal = Journal(root / NAME)
+        return Organized(planned(rows, root, options, [journal, beside]))
+    is_new = make_root(root)
+    with reporting(root), journal_at(root / NAME) as journal:
+        if is_new:
+            step = Step("folder", root)
+            journal.begin(step)
+            resolve(journal, step)
+        settle(journal)
+        plan = planned(rows, root, options, [journal, beside], needs_portable_names(root))
+        raise_if_no_room(plan, root)
+        result = Organized(plan)
+        with show_progress(f"organizing {len(plan.changes):,} files", len(plan.changes)) as advance:
+            result.changed = carry_out(plan, journal, options.mode, root, advance)
+        located = [(path, row) for path, row in plan.located if os.path.lexists(path)]
+        if options.tags:
+            result.tagged = tag_all(located, journal, plan)
+        finish_playlists(located, options, result, journal)
+    return result
+
+
+def make_root(root: Path) -> bool:
+    """Create the target folder; return whether it did not exist.
+
+    Raises:
+        DataError: if that is not possible.
+    """
+    if root.is_dir():
+        return False
+    if os.path.lexists(root) or not root.parent.is_dir():
+        missing = root if os.path.lexists(root) else root.parent
+        raise DataError(f"--to {root}: {missing} is no folder", "missing_folder", root)
+    with reporting(root):
+        root.mkdir()
+    return True
+
+
+def planned(rows: Sequence[Row], root: Path, options: Options, journals: list[Journal], portable: bool = False) -> Plan:
+    """The plan for a target folder.
+
+    Raises:
+        DataError: if the folder was organized in another mode.
+    """
+    mode = journals[0].mode()
+    if mode not in (None, options.mode):
+        line = (
+            f"{root}: was organized with --mode {mode}; undo that first (--undo --to {root}), or choose another folder"
+        )
+        raise DataError(line, "other_mode", root, mode)
+    assert options.mode is not None
+    return make_plan(rows, Planner(root, options.mode, journals, portable), options.with_unknown)
+
+
+def organize_in_place(table: Path, rows: Sequence[Row], options: Options) -> Organized:
+    """Write tags and playlists of recordings where they are."""
+    path = journal_beside(table)
+    if options.tags and not options.is_dry:
+        with reporting(path), journal_at(path) as journal:
+            settle(journal)
+            result = Organized(located_in_place(rows, options, [journal]))
+            result.tagged = tag_all(result.plan.located, journal, result.plan)
+    else:
+        result = Organized(located_in_place(rows, options, [Journal(path)]))
+        result.tagged = len(taggable(result.plan)) if options.tags else 0
+    if not options.is_dry:
+        finish_playlists(result.plan.located, options, result, None)
+    return result
+
+
+def located_in_place(rows: Sequence[Row], options: Options, journals: list[Journal]) -> Plan:
+    """The recordings that can be used, where they are."""
+    plan = Plan()
+    for row in labelled_rows(rows):
+        if row["genre"] == UNKNOWN and not options.with_unknown:
+            continue
+        path, status, reason = checked_file(row, journals)
+        if reason or status is None:
+            plan.skipped.append((path, reason))
+        else:
+            plan.located.append((path, row))
+            plan.genres[row["genre"]] += 1
+    return plan
+
+
+def taggable(plan: Plan) -> list[tuple[Path, Row]]:
+    """The recordings that get a genre tag."""
+    return [(path, row) for path, row in plan.located if row["genre"] != UNKNOWN]
+
+
+def tag_all(located: Sequence[tuple[Path, Row]], journal: Journal, plan: Plan) -> int:
+    """Write the genre tags of recordings; those that cannot be tagged are added to the skipped ones.
+
+    Returns:
+        the number of files that were changed.
+    """
+    finished = {step.target: step.details["genre"] for step in journal.active("tag")}
+    changed = 0
+    pending = [(path, row) for path, row in located if row["genre"] != UNKNOWN]
+    with show_progress(f"writing tags of {len(pending):,} files", len(pending)) as advance:
+        for path, row in pending:
+            genre, version = row["genre"], journal.versions.get(str(path))
+            if finished.get(path) != genre or version is None or not is_version(path, version, read=False):
+                changed += tag_one(path, genre, journal, plan)
+            advance(1)
+    return changed
+
+
+def tag_one(path: Path, genre: str, journal: Journal, plan: Plan) -> bool:
+    """Write the genre tag of a recording; return whether it was changed."""
+    if path.is_symlink():
+        plan.skipped.append((path, "no tag: it is a link"))
+        return False
+    steps = len(journal.steps)
+    try:
+        return write_tag(journal, path, "".join(c if c.isprintable() else "_" for c in genre))
+    except TagError as error:
+        plan.skipped.append((path, f"no tag: {error}"))
+    except OSError as error:
+        journal.raise_if_gone()
+        for step in journal.steps[steps:]:
+            resolve(journal, step)
+            if step.state == DONE:
+                return True
+        note_failure(error, journal, plan, path)
+    return False
+
+
+def finish_playlists(
+    located: Sequence[tuple[Path, Row]], options: Options, result: Organized, journal: Journal | None
+) -> None:
+    """Write the playlists."""
+    if options.playlists is not None:
+        with reporting(options.playlists):
+            folder = Path(os.path.abspath(options.playlists))
+            result.playlists, skipped = write_playlists(folder, located, journal)
+            result.plan.skipped += skipped
+
+
+def undo_organize(table: Path | None = None, root: Path | None = None) -> Undone:
+    """Undo all that `organize` did in a target folder, or all tags that it wrote in place.
+
+    Args:
+        table: whose recordings were tagged in place.
+        root: the target folder.
+
+    Raises:
+        DataError: if there is nothing to undo.
+    """
+    path = journal_beside(table) if root is None and table is not None else Path(root or ".").resolve() / NAME
+    if not path.is_file():
+        line = f"{path.parent if root else table}: there is nothing to undo ({path.name} does not exist)"
+        raise DataError(line, "nothing_to_undo", path)
+    with stoppable() as signals:
+        try:
+            with reporting(path), journal_at(path) as journal:
+                owned = [step.target for step in journal.active("folder") if step.target == path.parent]
+                result = undo(journal)
+        except KeyboardInterrupt:
+            raise (Terminated if signals else Stopped)("continues") from None
+    for folder in owned:
+        with suppress(OSError):
+            folder.rmdir()
+    return result
+
+
+def reasons(plan: Plan) -> Counter[str]:
+    """Number of skipped files by reason."""
+    return Counter(reason for _, reason in plan.skipped)
