@@ -38,10 +38,10 @@ def speech(rng: np.random.Generator, n: int) -> np.ndarray:
     while sum(map(len, parts)) < n:
         length, kind = int(RATE * rng.uniform(0.08, 0.25)), rng.random()
         pitch = np.full(length, rng.uniform(85, 220) / RATE)
-        sound = 0.1 * rng.normal(size=length) if kind < 0.3 else np.diff(np.floor(np.cumsum(pitch)), prepend=0)
+        samples = 0.1 * rng.normal(size=length) if kind < 0.3 else np.diff(np.floor(np.cumsum(pitch)), prepend=0)
         for formant in (rng.uniform(300, 750), rng.uniform(900, 2200), 2500) if kind >= 0.3 else ():
-            sound = lfilter([0.1], [1, -2 * 0.97 * np.cos(2 * np.pi * formant / RATE), 0.97**2], sound)
-        parts.append(np.zeros(length) if kind < 0.15 else np.hanning(length) * sound / (np.abs(sound).max() + 1e-9))
+            samples = lfilter([0.1], [1, -2 * 0.97 * np.cos(2 * np.pi * formant / RATE), 0.97**2], samples)
+        parts.append(np.zeros(length) if kind < 0.15 else np.hanning(length) * samples / (np.abs(samples).max() + 1e-9))
     return 0.5 * np.concatenate(parts)[:n]
 
 
@@ -111,14 +111,14 @@ def measure(features: str, root: Path, sounds: Path) -> None:
         for genre in range(len(data.classes)):
             partial = Novelty.fit(x[train & (y != genre)], x[(fold == valid) & (y != genre)])
             distance = partial.distance(x)
-            new, known = (y == genre) & (fold == test), (y != genre) & (fold == test)
+            new, others = (y == genre) & (fold == test), (y != genre) & (fold == test)
             if new.any():
-                left_out.append([(distance[new] > partial.threshold).mean(), (distance[known] > partial.threshold).mean()])  # fmt: skip
+                left_out.append([(distance[new] > partial.threshold).mean(), (distance[others] > partial.threshold).mean()])  # fmt: skip
     print(f"{features}, logistic regression, {len(ids)} tracks of {len(set(groups))} artists, {FOLDS} folds")
     print("  " + "   ".join(f"{name} {100 * np.mean(values):.1f} %" for name, values in rows.items()))
     for i, name in ((0, "uncalibrated"), (1, "calibrated")):
         curves = [coverage_curve(fold_results[i]) for fold_results in tested]
-        at = [np.mean([c.accuracy[np.searchsorted(c.coverage, share)] for c in curves]) for share in (0.25, 0.5, 0.75, 1)]  # fmt: skip
+        at = [np.mean([c.accuracy[np.searchsorted(c.coverage, fraction)] for c in curves]) for fraction in (0.25, 0.5, 0.75, 1)]  # fmt: skip
         print(f"  {name:13} accuracy at 25, 50, 75, 100 % coverage: {', '.join(f'{100 * a:.1f}' for a in at)}   "
               f"area {np.mean([c.area for c in curves]):.3f}")  # fmt: skip
     for precision in (0.6, 0.8, 0.9):
@@ -129,13 +129,13 @@ def measure(features: str, root: Path, sounds: Path) -> None:
             keep = probability.max(1) >= (np.inf if value is None else value)
             labelled += int(keep.sum())
             right += int((probability.argmax(1) == scored.y_true())[keep].sum())
-        share = f"{100 * right / labelled:.1f} % right" if labelled else "none"
+        fraction = f"{100 * right / labelled:.1f} % right" if labelled else "none"
         print(f"  promised {precision:.0%}: a threshold in {sum(v is not None for v in thresholds)} of {FOLDS} folds, "
-              f"coverage of test {100 * labelled / len(ids):.1f} %, {share}")  # fmt: skip
+              f"coverage of test {100 * labelled / len(ids):.1f} %, {fraction}")  # fmt: skip
     names = ["test tracks (false alarms)", *other.classes]
     print("  rejected: " + ", ".join(f"{n} {100 * r:.0f} %" for n, r in zip(names, np.mean(rejected, 0), strict=True)))
-    new, known = np.mean(left_out, 0)
-    print(f"  rejected of a genre left out {100 * new:.0f} %, of the other genres {100 * known:.0f} %", flush=True)
+    new, others = np.mean(left_out, 0)
+    print(f"  rejected of a genre left out {100 * new:.0f} %, of the other genres {100 * others:.0f} %", flush=True)
 
 
 def main() -> None:

@@ -76,10 +76,10 @@ class Novelty:
         """
         train = spaced(train, TRAINING_ROWS if train.shape[1] <= MAX_WIDTH else WIDE_ROWS).astype(np.float64)
         train[~np.isfinite(train)] = np.nan
-        known = np.isfinite(train)
-        count = np.maximum(known.sum(0), 1)
-        mean = np.where(known, train, 0).sum(0) / count
-        deviation = np.sqrt((np.where(known, train - mean, 0) ** 2).sum(0) / count)
+        finite = np.isfinite(train)
+        count = np.maximum(finite.sum(0), 1)
+        mean = np.where(finite, train, 0).sum(0) / count
+        deviation = np.sqrt((np.where(finite, train - mean, 0) ** 2).sum(0) / count)
         scale = np.where(
             deviation > 1e-6 * np.maximum(1, np.abs(mean)), deviation, np.maximum(1e-3, 0.1 * np.abs(mean))
         )
@@ -99,7 +99,7 @@ class Novelty:
         }
         fields |= {"weight": 1 / (variance + floor), "units": np.ones(2)}
         fields = {name: value.astype(np.float32) for name, value in fields.items()}
-        missing = max(MAX_MISSING, float((~known).mean(1).max()))
+        missing = max(MAX_MISSING, float((~finite).mean(1).max()))
         fields |= {"rest": 1 / (unexplained + floor), "missing": missing}
         fitted = cls(**fields, threshold=np.inf, validation=0, rejected=0.0)
         distances = fitted.distances(spaced(valid, VALIDATION_ROWS))
@@ -141,12 +141,12 @@ class Novelty:
         within = f"{1 - self.rejected:.0%} of validation tracks are within {self.threshold:.2f}".replace("%", " %")
         absent = np.isnan(x).mean(1)
         return [
-            f"{round(share * x.shape[1])} of {x.shape[1]} features are missing"
-            if share > self.missing
+            f"{round(fraction * x.shape[1])} of {x.shape[1]} features are missing"
+            if fraction > self.missing
             else f"unlike the training tracks (distance {distance:.2f}, {within})"
             if distance > self.threshold * (1 + ROUNDING)
             else None
-            for share, distance in zip(absent, self.distance(x), strict=True)
+            for fraction, distance in zip(absent, self.distance(x), strict=True)
         ]
 
     def check_width(self, width: int) -> None:

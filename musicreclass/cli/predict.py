@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         say(classifier.promise)
     labelled = predict(classifier, paths, args.output, args.force, corrections)
     show(genre_table(labelled))
-    for line in [*facts(labelled), *notes]:
+    for line in [*details(labelled), *notes]:
         say(line)
     say(f"{args.output}: {labelled.total} rows")
     return 0
@@ -142,7 +142,7 @@ def genre_table(labelled: Labelled) -> Table:
     return table
 
 
-def facts(labelled: Labelled) -> list[str]:
+def details(labelled: Labelled) -> list[str]:
     """What is worth knowing besides the genres, a line each."""
     lines = [f"unknown: {count} {reason}" for reason, count in labelled.reasons.most_common()]
     if labelled.corrected:

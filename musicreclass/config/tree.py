@@ -13,10 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from musicreclass.config import hydra_adapter
-from musicreclass.config.class_maps import FOLDER, located_class_maps
+from musicreclass.config.class_maps import FOLDER as CLASS_MAPS
+from musicreclass.config.class_maps import located_class_maps
 from musicreclass.config.locations import CONF
 from musicreclass.config.messages import one_line
 from musicreclass.errors import ConfigError, Problem
+
+TAGGERS = "tagger"  # folder of the taggers that predict takes in place of a run
+NO_GROUPS = (".", CLASS_MAPS, TAGGERS)  # folders of files that are no options of Hydra
 
 
 class Tree:
@@ -44,7 +48,7 @@ class Tree:
             for file in root.rglob("*.yaml"):
                 group = file.parent.relative_to(root).as_posix()
                 is_base = file.stem.startswith("_")  # shared bases of the other options
-                if group not in (".", FOLDER) and not is_base and file.is_file():
+                if group not in NO_GROUPS and not is_base and file.is_file():
                     groups.setdefault(group, set()).add(file.stem)
         return {group: sorted(options) for group, options in sorted(groups.items())}
 
@@ -76,6 +80,10 @@ class Tree:
             message = reason if reason.startswith(f"{file}, line ") else f"{file}: cannot be read: {reason}"
             raise ConfigError([Problem(message, "unreadable", str(file))]) from error
         return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder that is no group, sorted."""
+        return sorted({file.stem for root in self.roots for file in (root / folder).glob("*.yaml") if file.is_file()})
 
     def read_with_bases(self, group: str, option: str) -> dict[str, Any]:
         """The settings in the file of an option and in the options of the same group that its defaults list names, such as `_audio`."""

@@ -106,8 +106,8 @@ def confidence_threshold(predictions: Predictions, precision: float) -> Threshol
     y_true, y_pred = predictions.y_true()[labelled], predictions.probabilities().argmax(axis=1)[labelled]
     interval = None
     if labelled.sum() > 1:
-        kept = [group for group, keep in zip(groups, labelled, strict=True) if keep]
-        low, high = bootstrap_interval(y_true, y_pred, kept, len(predictions.classes))["accuracy"]
+        labelled_groups = [group for group, keep in zip(groups, labelled, strict=True) if keep]
+        low, high = bootstrap_interval(y_true, y_pred, labelled_groups, len(predictions.classes))["accuracy"]
         interval = (low, high)
     return Threshold(
         precision=precision,
@@ -148,12 +148,12 @@ def lowest_threshold(
     """
     order = np.argsort(-confidence, kind="stable")
     confidence, correct, cluster = confidence[order], correct[order], cluster[order]
-    passed = None
+    lowest = None
     for size in candidate_sizes(confidence, precision):
         if precision_bound(correct[:size], cluster[:size]) < precision:
             break
-        passed = float(confidence[size - 1])
-    return passed
+        lowest = float(confidence[size - 1])
+    return lowest
 
 
 def candidate_sizes(confidence: np.ndarray, precision: float) -> Iterator[int]:
@@ -199,13 +199,13 @@ def precision_bound(correct: np.ndarray, cluster: np.ndarray) -> float:
     if not wrong:
         trials = count**2 / float((sizes**2).sum())
     else:
-        share = wrong / count
-        residuals = np.bincount(codes, ~correct - share)
+        errors = wrong / count
+        residuals = np.bincount(codes, ~correct - errors)
         between = float((residuals**2).sum()) * len(sizes) / (len(sizes) - 1)
-        within = count * share * (1 - share) * count / (count - 1)
+        within = count * errors * (1 - errors) * count / (count - 1)
         trials = count / max(1.0, between / within)
-    share = wrong / count
-    return float(beta.ppf(1 - ASSURANCE, trials * (1 - share), trials * share + 1))
+    errors = wrong / count
+    return float(beta.ppf(1 - ASSURANCE, trials * (1 - errors), trials * errors + 1))
 
 
 def why_unreachable(n: int, clusters: int, precision: float) -> str:

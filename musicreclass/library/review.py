@@ -77,8 +77,8 @@ def surprise(rows: list[Row]) -> list[float]:
             continue
         (other, count), total = counts.most_common(1)[0], counts.total()
         differs = other != genre and total > MIN_SIBLINGS
-        share = count / (total - 1) if differs else 0.0
+        fraction = count / (total - 1) if differs else 0.0
         parts = {part.casefold() for part in Path(folder).parts[-2:]}
         named = float(bool(parts & names) and genre.casefold() not in parts)
-        values.append(row["confidence"] * max(share, named))
+        values.append(row["confidence"] * max(fraction, named))
     return values

@@ -108,9 +108,9 @@ class FileClassifier:
                 message = f"{batch[0].path}: cannot be labelled ({type(error).__name__}: {brief(error)})"
                 yield bad_file(str(batch[0].path), message, batch[0].seconds)
             return
-        share = (time.monotonic() - started) / len(batch)
+        each = (time.monotonic() - started) / len(batch)
         for row, reading in enumerate(batch):
-            path, seconds = str(reading.path), reading.seconds + share
+            path, seconds = str(reading.path), reading.seconds + each
             yield self.decision.label(path, probability[row], unlike[row], reading.duration, seconds)
 
     def compute(self, batch: Sequence[Reading]) -> tuple[np.ndarray, list[str | None]]:

@@ -95,5 +95,5 @@ def bad_file(path: str, error: str, seconds: float) -> Label:
 
 def most_say(reasons: Sequence[str | None]) -> str | None:
     """The first reason of several models, if more than half of them give one."""
-    given = [reason for reason in reasons if reason]
-    return given[0] if 2 * len(given) > len(reasons) else None
+    stated = [reason for reason in reasons if reason]
+    return stated[0] if 2 * len(stated) > len(reasons) else None

@@ -122,8 +122,8 @@ class LabelTable:
 
     def extra(self, path: str) -> Row:
         """The values of columns that a user has added."""
-        known = (*FIELDS, *VERSION, *NESTED)
-        return {name: value for name, value in self.rows.get(path, {}).items() if name not in known}
+        columns = (*FIELDS, *VERSION, *NESTED)
+        return {name: value for name, value in self.rows.get(path, {}).items() if name not in columns}
 
     def save(self) -> None:
         """Replace the file by all rows, sorted by path."""

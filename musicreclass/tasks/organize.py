@@ -126,7 +126,7 @@ def read_rows(table: Path) -> list[Row]:
     if table.suffix.lower() not in FORMATS:
         line = f"{table}: is no table of labels, which ends in {', '.join(FORMATS)}"
         raise DataError(line, "unsupported_format", table)
-    rows = [*read_table(table), *read_journal(table.with_name(JOURNAL.format(table.name)))]
+    rows = [*read_table(table, table.suffix.lower()), *read_journal(table.with_name(JOURNAL.format(table.name)))]
     return list({row["path"]: row for row in rows}.values())
 
 

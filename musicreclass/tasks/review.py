@@ -30,7 +30,7 @@ def review(table: Path, output: Path) -> int:
         raise DataError(line, "file_not_found", table)
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: must end with .html", "invalid_value", "output", str(output))
-    rows = read_table(table)
+    rows = read_table(table, table.suffix.lower())
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, render_review(rows, table, output))
     return len(rows)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from musicreclass.config.check import compose, settings_of
-from musicreclass.config.tree import Tree
+from musicreclass.config.tree import TAGGERS, Tree
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.opening import create_part
@@ -24,8 +24,6 @@ from musicreclass.prediction.tags import TagClassifier
 from musicreclass.storage.store import Store
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import code_of
-
-GROUP = "tagger"
 
 
 class Tagger(BaseModel):
@@ -45,7 +43,7 @@ class Tagger(BaseModel):
 
 def tagger_names(config_dir: str | None = None) -> list[str]:
     """The taggers that can be named in place of a run."""
-    return Tree(config_dir).groups.get(GROUP, [])
+    return Tree(config_dir).names(TAGGERS)
 
 
 def open_tagger(
@@ -85,7 +83,7 @@ def open_tagger(
     except ValueError as error:
         raise ConfigError([Problem(f"{file}: {error}", "invalid_value", str(file))]) from error
     content = json.dumps([tagger.model_dump(), [reader.key for reader in readers], top_k], sort_keys=True)
-    known = "; ".join(dict.fromkeys(f"{overlap['what']} ({overlap['dataset']})" for overlap in overlaps))
+    overlap_text = "; ".join(dict.fromkeys(f"{overlap['what']} ({overlap['dataset']})" for overlap in overlaps))
     return FileClassifier(
         models=[FileModel(name, classifier, readers, embedders)],
         combine=lambda stack: stack[0],
@@ -93,7 +91,7 @@ def open_tagger(
         decision=Decision(list(tagger.genres), top_k),
         cautions=(
             f"{name}: confidences are not calibrated, since no labelled tracks are involved; docs/predict.md has the accuracy",
-            *([f"{name}: pretraining overlap: {known}"] if known else []),
+            *([f"{name}: pretraining overlap: {overlap_text}"] if overlap_text else []),
         ),
         signature=f"run-{hashlib.sha256(content.encode()).hexdigest()[:12]}",
         workers=cores()[0],
@@ -106,8 +104,8 @@ def read_tagger(name: str, config_dir: str | None) -> tuple[Tagger, str]:
     Raises:
         ConfigError: if the file is invalid.
     """
-    file = f"{GROUP}/{name}.yaml"
-    content: dict[str, Any] = Tree(config_dir).read(f"{GROUP}/{name}")
+    file = f"{TAGGERS}/{name}.yaml"
+    content: dict[str, Any] = Tree(config_dir).read(f"{TAGGERS}/{name}")
     try:
         return TypeAdapter(Tagger).validate_python(content), file
     except ValidationError as error:

@@ -30,8 +30,8 @@ def summed_loss(
     if not focal_gamma:
         return F.cross_entropy(logits, target, weight, reduction="sum", label_smoothing=label_smoothing)
     classes = logits.shape[1]
-    share = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
-    share = share * (1 - label_smoothing) + label_smoothing / classes
+    probability = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
+    probability = probability * (1 - label_smoothing) + label_smoothing / classes
     logarithm = F.log_softmax(logits, 1)
-    terms = -share * logarithm * (1 - logarithm.exp()).clamp(min=MIN_REST) ** focal_gamma
+    terms = -probability * logarithm * (1 - logarithm.exp()).clamp(min=MIN_REST) ** focal_gamma
     return (terms if weight is None else terms * weight).sum()

@@ -144,8 +144,8 @@ def test_a_damaged_file_is_reported_in_one_line(run, table, here, how):
         np.savez(path, another=np.zeros(3), **{name: np.float32(value) for name, value in novelty.__dict__.items()})
     else:
         damaged(novelty)[how].save(model)
-    for summed in (False, True):
-        if summed:
+    for several in (False, True):
+        if several:
             sum_again(model)
         with pytest.raises(RunError) as caught:
             load(model)
@@ -182,14 +182,14 @@ def speech(rng: np.random.Generator, seconds: float, rate: int) -> np.ndarray:
     parts: list[np.ndarray] = []
     while sum(map(len, parts)) < seconds * rate:
         n, kind = int(rate * rng.uniform(0.08, 0.25)), rng.random()
-        sound = (
+        samples = (
             rng.normal(size=n) * 0.1
             if kind < 0.3
             else np.diff(np.floor(np.cumsum(np.full(n, rng.uniform(85, 220) / rate))), prepend=0)
         )
         for formant in (rng.uniform(300, 750), rng.uniform(900, 2200), 2500) if kind >= 0.3 else ():
-            sound = lfilter([0.1], [1, -2 * 0.97 * np.cos(2 * np.pi * formant / rate), 0.97**2], sound)
-        parts.append(np.zeros(n) if kind < 0.15 else np.hanning(n) * sound / (np.abs(sound).max() + 1e-9))
+            samples = lfilter([0.1], [1, -2 * 0.97 * np.cos(2 * np.pi * formant / rate), 0.97**2], samples)
+        parts.append(np.zeros(n) if kind < 0.15 else np.hanning(n) * samples / (np.abs(samples).max() + 1e-9))
     return 0.5 * np.concatenate(parts)[: int(seconds * rate)]  # fmt: skip
 
 

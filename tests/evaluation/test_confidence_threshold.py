@@ -64,11 +64,11 @@ def test_the_promise_is_kept_in_90_percent_of_validation_splits(n, groups, preci
 def test_the_promise_is_kept_by_a_model_with_meaningless_confidences(n, precision):
     """Its accuracy is just below the promise at each threshold, so that each threshold breaks it."""
     rng = np.random.default_rng(0)
-    found = 0
+    promises = 0
     for seed in range(300):
         confidence, _, group = simulated(n, 0, seed)
-        found += lowest_threshold(confidence, rng.random(n) < precision - 0.001, group, precision) is not None
-    assert found <= 0.1 * 300 + 3 * np.sqrt(300 * 0.09)
+        promises += lowest_threshold(confidence, rng.random(n) < precision - 0.001, group, precision) is not None
+    assert promises <= 0.1 * 300 + 3 * np.sqrt(300 * 0.09)
 
 
 def test_many_tracks_are_labelled_almost_as_the_true_precision_allows():

@@ -83,7 +83,7 @@ def test_an_ensemble_is_a_run(runs, run, here, method):
     assert table.filter(regex="^p/").to_numpy() == pytest.approx(expected)
     metrics = loaded.metrics
     assert metrics["valid"]["accuracy"] == pytest.approx((expected.argmax(1) == y_true).mean())
-    assert set(metrics) == {"valid", "classes", "protocol", "ensemble"}
+    assert set(metrics) == {"valid", "classes", "protocol", "ensemble", "calibration"}
     assert metrics["protocol"]["leaky"] == "no"
     assert metrics["ensemble"]["difference"]["accuracy"]["difference"] == pytest.approx(
         metrics["valid"]["accuracy"] - metrics["ensemble"]["best_member"]["accuracy"]

@@ -44,7 +44,13 @@ def properties(onnx: object, file: Path) -> dict[str, str]:
 def test_models_of_tables(run, here, table, onnx, model):
     folder = mrc.train([*table_overrides(table), f"model={model}", "run_dir=r", "logger=none"]).folder
     run_folder = Run.open(folder)
-    run_folder.write("metrics.json", {**run_folder.metrics, "calibration": {"temperature": 1.7}})
+    calibration = {
+        **dict.fromkeys(("ece_before", "ece_after", "log_loss_before", "log_loss_after"), 0.1),
+        "n": 18,
+        "folds": 5,
+    }
+    calibration |= {"temperature": 1.7, "over": "18 tracks"}
+    run_folder.write("metrics.json", {**run_folder.metrics, "calibration": calibration})
     result = run("export", folder)
     assert result.code == 0, result.err
     assert str(folder / "model/model.onnx") in result.out

@@ -115,9 +115,9 @@ def test_calibration_changes_confidences_and_no_label(trained, library):
 
 
 @pytest.fixture
-def mixed(library: Path, tmp_path: Path) -> Path:
+def messy(library: Path, tmp_path: Path) -> Path:
     """Good, bad and oddly named files."""
-    folder = tmp_path / "mixed"
+    folder = tmp_path / "messy"
     good = library / "jazz/artist 0/0.wav"
     names = ("周杰伦 - 晴天.wav", " two  spaces .wav", "line\nbreak.wav", "Twin.wav", "twin.wav", "deep/er/song.wav",
              "=1+1.wav", "quote\".wav")  # fmt: skip
@@ -137,30 +137,30 @@ def mixed(library: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["features", "crops", "encoder"])
-def test_bad_files_get_a_row_and_stop_nothing(run, trained, mixed, kind):
+def test_bad_files_get_a_row_and_stop_nothing(run, trained, messy, kind):
     trust = [part for module in TRUST for part in ("--trust", module)]
-    before = {path: path.lstat().st_mtime_ns for path in mixed.rglob("*")}
-    result = run("predict", trained[kind], "--input", mixed, "--output", "genres.csv", *trust)
+    before = {path: path.lstat().st_mtime_ns for path in messy.rglob("*")}
+    result = run("predict", trained[kind], "--input", messy, "--output", "genres.csv", *trust)
     assert result.code == 0, result.err
     table = pd.read_csv("genres.csv", keep_default_na=False).set_index("path")
     bad = {"text.mp3", "empty.flac", "cut.wav", "short.wav", "pipe.wav", "gone.wav"}
-    rows = {os.path.relpath(path, mixed): row for path, row in table.iterrows()}
+    rows = {os.path.relpath(path, messy): row for path, row in table.iterrows()}
     assert len(rows) == 14
     assert {name for name, row in rows.items() if row.error} == bad
     assert all(row.genre == "" and name in row.error for name, row in rows.items() if row.error)
     assert all(row.genre for row in rows.values() if not row.error)
-    assert {path: path.lstat().st_mtime_ns for path in mixed.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in messy.rglob("*")} == before
     assert "notes" not in result.out
     assert ".docx" in result.out
 
 
-def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, mixed):
-    arguments = ["predict", trained["features"], "--input", mixed, "--output", "genres.jsonl"]
+def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, messy):
+    arguments = ["predict", trained["features"], "--input", messy, "--output", "genres.jsonl"]
     assert run(*arguments).code == 0
     first = {row["path"]: row for row in map(json.loads, Path("genres.jsonl").read_text().splitlines())}
-    write(mixed / "new.wav", music(2.5, RATE), RATE)
-    write(mixed / "twin.wav", music(2.5, RATE, seed=1), RATE)
-    write(mixed / "short.wav", music(2.5, RATE, seed=2), RATE)
+    write(messy / "new.wav", music(2.5, RATE), RATE)
+    write(messy / "twin.wav", music(2.5, RATE, seed=1), RATE)
+    write(messy / "short.wav", music(2.5, RATE, seed=2), RATE)
     assert run(*arguments).code == 0
     second = {row["path"]: row for row in map(json.loads, Path("genres.jsonl").read_text().splitlines())}
     changed = {Path(p).name for p in second if second[p] != first.get(p) and not second[p]["error"]}

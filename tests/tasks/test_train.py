@@ -26,7 +26,7 @@ def test_files_of_a_run_folder(run, table, here):
     assert files == {
         "config.yaml", "identity.json", "provenance.json", "status.json", "metrics.json", "run.log", "history.csv",
         "predictions/valid.parquet", "predictions/test.parquet", "tracks.parquet", "sketches.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "model/meta.json", "model/weights.pt", "model/SHA256SUMS",
+        "model/meta.json", "model/weights.pt", "model/SHA256SUMS", "model/novelty.npz", "model/README.md",
         "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
     }  # fmt: skip
     assert len(list((folder / "tensorboard").glob("*tfevents*"))) == 1

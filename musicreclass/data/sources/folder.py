@@ -127,11 +127,13 @@ class GenreFolders(AudioData):
         notes = [*_folder_notes(genres, empty, numbered), *left_out.notes()]
         if self.corrections is not None:
             checked = read_corrections(self.corrections, "data.corrections")
-            kept, extra = self._apply(root, checked, paths, targets)
-            notes += [f"{len(checked)} checked labels, of which {len(kept) + len(extra)} are of files below {root}"]
+            corrected, extra = self._apply(root, checked, paths, targets)
+            notes += [
+                f"{len(checked)} checked labels, of which {len(corrected) + len(extra)} are of files below {root}"
+            ]
             if self.only_corrected:
-                paths, targets = [paths[i] for i in kept], [targets[i] for i in kept]
-                groups, splits = [groups[i] for i in kept], [splits[i] for i in kept]
+                paths, targets = [paths[i] for i in corrected], [targets[i] for i in corrected]
+                groups, splits = [groups[i] for i in corrected], [splits[i] for i in corrected]
             paths, targets = [*paths, *extra], [*targets, *(checked[path.absolute()] for path in extra)]
             groups += [self._artist(path, root, set(), left_out.tags) for path in extra]
             splits += [None] * len(extra)

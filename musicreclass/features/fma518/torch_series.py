@@ -222,13 +222,13 @@ def reduced(signal: Tensor, factor: int) -> Tensor:
 
     In blocks, since rounding errors of one transform of all samples would fill silent parts.
     """
-    half, wanted = TAPS_PER_STEP * factor // 2, -(-signal.shape[1] // factor)
+    half, length = TAPS_PER_STEP * factor // 2, -(-signal.shape[1] // factor)
     size, step = 16 * half, 14 * half
-    blocks = -(-wanted * factor // step)
+    blocks = -(-length * factor // step)
     padded = pad(signal, (half, blocks * step + half - signal.shape[1])).unfold(1, size, step)
     spectra = torch.fft.rfft(padded)[..., : size // factor // 2 + 1] * on(signal, response(factor, size))
     inner = torch.fft.irfft(spectra, size // factor)[..., half // factor : (half + step) // factor]
-    return inner.flatten(1)[:, :wanted]
+    return inner.flatten(1)[:, :length]
 
 
 @lru_cache(maxsize=4)
