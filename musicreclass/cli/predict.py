@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
     if classifier.promise:
         say(classifier.promise)
     labelled = predict(classifier, paths, args.output, args.force)
-    show(genre_table(labelled))
+    if labelled.genres:
+        show(genre_table(labelled))
     for line in [*facts(labelled), *notes]:
         say(line)
     say(f"{args.output}: {labelled.total} rows")
