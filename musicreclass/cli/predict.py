@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     if classifier.promise:
         say(classifier.promise)
     labelled = predict(classifier, paths, args.output, args.force, corrections)
-    show(genre_table(labelled))
+    if labelled.genres:
+        show(genre_table(labelled))
     for line in [*details(labelled), *notes]:
         say(line)
     say(f"{args.output}: {labelled.total} rows")
