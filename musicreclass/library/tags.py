@@ -102,20 +102,17 @@ class Tags:
     def others(self) -> Any:
         """All tags but the genre, pictures included, as values that can be compared."""
         tags = self.file.tags
-        if tags is None:
-            return {}
         if self.is_id3:
             frames = {
                 key: [repr(getattr(frame, spec.name, None)) for spec in frame._framespec if spec.name != "encoding"]
-                for key, frame in tags.items()
+                for key, frame in (tags or {}).items()
                 if frame.FrameID not in ("TCON", "TCO")
             }
-            return {**frames, "": sorted(map(bytes, tags.unknown_frames))}
-        skipped = MP4_GENRE if self.kind == "MP4" else "genre"
+            return {**frames, "": [] if tags is None else sorted(map(bytes, tags.unknown_frames))}
         if self.kind == "MP4":
-            return {key: repr(value) for key, value in tags.items() if key != skipped}
+            return {key: repr(value) for key, value in (tags or {}).items() if key != MP4_GENRE}
         pictures = [picture.write() for picture in getattr(self.file, "pictures", [])]
-        return [sorted((k.lower(), v) for k, v in tags if k.lower() != skipped), getattr(tags, "vendor", ""), pictures]
+        return [sorted((key.lower(), value) for key, value in tags or [] if key.lower() != "genre"), pictures]
 
     def write_genre(self, values: list[str]) -> None:
         """Write the genre tag into the file; no values remove it.
