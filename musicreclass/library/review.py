@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from musicreclass.errors import printable
+from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
-from musicreclass.prediction.output import Row
 
 TEMPLATES = Path(__file__).parent
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts

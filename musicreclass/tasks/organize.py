@@ -19,8 +19,9 @@ from musicreclass.library.recovery import Undone, resolve, settle, undo
 from musicreclass.library.tag_files import write_tag
 from musicreclass.library.tags import TagError, require_mutagen
 from musicreclass.library.transfer import is_version
+from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import UNKNOWN
-from musicreclass.prediction.output import FORMATS, JOURNAL, read_journal, read_table
+from musicreclass.prediction.output import JOURNAL, read_journal, read_table
 from musicreclass.runs.signals import stoppable
 
 MODES = ("link", "copy", "move")

@@ -18,8 +18,9 @@ from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped, Terminated
 from musicreclass.evaluation.predictions import PREFIX
 from musicreclass.prediction.file_classifier import FileClassifier
+from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
-from musicreclass.prediction.output import LabelTable, Row
+from musicreclass.prediction.output import LabelTable
 from musicreclass.runs.signals import stoppable
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from musicreclass.prediction.output import write_csv
+from musicreclass.prediction.formats import write_csv
 from musicreclass.tasks.organize import Options, Organized, organize
 
 

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicreclass.errors import DataError, UserError
-from musicreclass.prediction import output
+from musicreclass.prediction import formats
+from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import Decision, bad_file
-from musicreclass.prediction.output import FORMATS, LabelTable, read_table
+from musicreclass.prediction.output import LabelTable, read_table
 
 CLASSES = ["blues", "jazz", "rock"]
 DECISION = Decision(CLASSES, top_k=2, threshold=0.5)
@@ -78,7 +79,7 @@ def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error
 
 def read_rows(path: Path) -> list[dict]:
     table = LabelTable(path, "", CLASSES)
-    return output.READERS[table.format](path)
+    return formats.READERS[table.format](path)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -169,7 +170,7 @@ def test_a_link_is_followed(tmp_path, songs, suffix):
     fill(path, songs[:1])
     fill(path, songs[1:2])
     assert path.is_symlink()
-    assert len(output.READERS[suffix](target)) == 2
+    assert len(formats.READERS[suffix](target)) == 2
     assert [p.name for p in target.parent.iterdir()] == ["table"]
 
 
@@ -249,7 +250,7 @@ def test_a_full_disk_is_one_line_and_loses_no_row(tmp_path, songs, monkeypatch):
     opened = table.opened()
     opened.__enter__()
     table.add(label(songs[1]), table.version(songs[1]))
-    monkeypatch.setitem(output.WRITERS, ".csv", full)
+    monkeypatch.setitem(formats.WRITERS, ".csv", full)
     with pytest.raises(DataError) as caught:
         opened.__exit__(None, None, None)
     assert caught.value.kind == "no_space"

@@ -1,0 +1,175 @@
+"""The formats of the table of labels: CSV, lines of JSON and Parquet, which contain the same rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+FIELDS = ("path", "genre", "confidence", "checked", "reason", "duration", "processing_time", "error")
+VERSION = ("size", "modified", "run")  # of the file and of the classifier, to know whether a row is up to date
+REQUIRED = ("path", "genre", "confidence", *VERSION)
+NESTED = ("top_predictions", "probabilities")  # are columns of their own in tables
+TEXTS = ("path", "genre", "reason", "error", "run")
+NUMBERS = ("confidence", "duration", "processing_time", *VERSION[:2])
+PATH_BYTES = "path_bytes"
+Row = dict[str, Any]
+
+
+class NotLabelsError(ValueError):
+    """Why a file is not a table of labels."""
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Make sure that a table has the columns of a table of labels.
+
+    Raises:
+        NotLabelsError: for the first one that is missing.
+    """
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        raise NotLabelsError(f"no column {missing[0]}")
+
+
+def check_row(row: Row) -> None:
+    """Make sure that a row has values of the types that `LabelTable` relies on.
+
+    Raises:
+        NotLabelsError: if it does not.
+    """
+    if not row["path"] or not all(isinstance(row.get(name, ""), str) for name in TEXTS):
+        raise NotLabelsError(f"{', '.join(TEXTS)} must be text, and path must not be empty")
+    if not all({"genre", "confidence"} <= top.keys() for top in row.get("top_predictions") or []):
+        raise NotLabelsError("top_predictions must have genre and confidence")
+
+
+def write_csv(path: Path, rows: list[Row]) -> None:
+    """Write rows as CSV in UTF-8; names that are not UTF-8 keep their bytes."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, columns_of(rows))
+        writer.writeheader()
+        writer.writerows(flat(row) for row in rows)
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """The columns of a flat table in the order for a reader: labels, details, what a user has added, probabilities."""
+    longest = max((len(row.get("top_predictions") or []) for row in rows), default=0)
+    top = [f"{name}_{k}" for k in range(1, longest + 1) for name in ("genre", "confidence")]
+    names = dict.fromkeys([*FIELDS[:3], *top, *FIELDS[3:], *VERSION])
+    names |= dict.fromkeys(name for row in rows for name in flat(row) if not name.startswith("p/"))
+    return list(names | dict.fromkeys(name for row in rows for name in flat(row)))
+
+
+def flat(row: Row) -> Row:
+    """A row with a column for each of the most probable classes (`genre_1`, `confidence_1`, ...) and each probability (`p/<class>`)."""
+    fields = {name: value for name, value in row.items() if name not in NESTED}
+    for k, top in enumerate(row.get("top_predictions") or [], start=1):
+        fields |= {f"genre_{k}": top["genre"], f"confidence_{k}": top["confidence"]}
+    return fields | {f"p/{name}": value for name, value in (row.get("probabilities") or {}).items()}
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Read what `write_csv` wrote, also after a spreadsheet has saved it."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or REQUIRED
+        if len(names) == 1:
+            raise NotLabelsError("columns must be separated by commas")
+        check_columns(names)
+        return [from_csv(row) for row in reader if row["path"]]
+
+
+def from_csv(fields: dict[str, str]) -> Row:
+    """A row of CSV with numbers and the list of top classes."""
+    if None in fields:
+        raise NotLabelsError("a row has more values than there are columns")
+    row: Row = {}
+    for name, text in fields.items():
+        if name in NESTED:
+            continue  # a column of this name would be lost in the other formats
+        if name in NUMBERS:
+            row[name] = (int(float(text)) if name in VERSION else float(text)) if text else None
+        else:
+            row[name] = text or ""
+    return with_top(row)
+
+
+def with_top(row: Row) -> Row:
+    """A row with the list of top classes in place of their columns."""
+    rest = dict(row)
+    top: list[Row] = []
+    for k in takewhile(lambda k: f"genre_{k}" in row and f"confidence_{k}" in row, count(1)):
+        genre, confidence = rest.pop(f"genre_{k}"), rest.pop(f"confidence_{k}")
+        if genre and confidence not in (None, ""):
+            top.append({"genre": genre, "confidence": float(confidence)})
+    return {**rest, "top_predictions": top}
+
+
+def write_jsonl(path: Path, rows: list[Row]) -> None:
+    """Write a line of JSON per row."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False)
+            file.write((json.dumps(row) if has_surrogates(text) else text) + "\n")
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a name is not UTF-8."""
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """Read what `write_jsonl` wrote."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is no object")
+    for row in rows:
+        check_columns(row)
+    return rows
+
+
+def write_parquet(path: Path, rows: list[Row]) -> None:
+    """Write rows as Parquet, with a column `p/<class>` per class.
+
+    Bytes of names that are not UTF-8 become `\\xNN`; the column `path_bytes`, which then exists, has these names.
+    """
+    frame = pd.DataFrame([with_bytes(flat(row)) for row in rows], columns=columns_of(rows) if not rows else None)
+    ordered = [name for name in columns_of(rows) if name in frame]
+    frame[[*ordered, *(name for name in frame if name not in ordered)]].to_parquet(path, index=False)
+
+
+def with_bytes(row: Row) -> Row:
+    """A row for Parquet, which stores texts in UTF-8."""
+    if not has_surrogates(row["path"] + row.get("error", "")):
+        return row
+    texts = {name: os.fsencode(row[name]).decode("utf-8", "backslashreplace") for name in ("path", "error")}
+    return {**row, **texts, PATH_BYTES: os.fsencode(row["path"])}
+
+
+def read_parquet(path: Path) -> list[Row]:
+    """Read what `write_parquet` wrote."""
+    frame = pd.read_parquet(path).astype(object)
+    check_columns(frame.columns)
+    rows: list[Row] = []
+    for fields in frame.where(frame.notna(), None).to_dict("records"):
+        row: Row = {str(name): value for name, value in fields.items() if not str(name).startswith("p/")}
+        if name := row.pop(PATH_BYTES, None):
+            row["path"] = os.fsdecode(name)
+        row |= {name: row.get(name) or "" for name in TEXTS}
+        for name in NUMBERS:
+            value = row.get(name)
+            row[name] = None if value is None else int(value) if name in VERSION else float(value)
+        chances = {str(k)[2:]: float(v) for k, v in fields.items() if str(k).startswith("p/") and v is not None}
+        rows.append({**with_top(row), "probabilities": chances})
+    return rows
+
+
+READERS = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
+WRITERS = {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}
