@@ -1,4 +1,5 @@
-"""The 518 features of a clip: the fast back end against librosa, per length, on one core and two; decoding; peak memory of an hour.
+"""The 518 features of a clip: the fast back end against librosa, per length, on one core and two; decoding; whole tracks; an hour's
+peak memory; torch.
 
 Seconds are CPU time of one thread where one core is meant, so that other work on the machine counts less. Clips are FMA's
 MP3s if MUSICRECLASS_TEST_DATA names a folder with them, otherwise made-up noise and tones. Essentia's MusicExtractor runs in the
@@ -12,7 +13,6 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[name] = "1"
 
-import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
@@ -20,24 +20,32 @@ import textwrap  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
+import torch  # noqa: E402
+from joblib import Parallel, delayed  # noqa: E402
 
 from musicreclass.data.audio.decoding import NativeAudio  # noqa: E402
 from musicreclass.features.fma518.extraction import extract, extract_file  # noqa: E402
+from musicreclass.features.fma518.torch_series import extract_batch  # noqa: E402
 
 ROUNDS = 9
 RATE = 44100
+TRACK_SECONDS = 279  # FMA's mean
 
-HOUR = """
-    import resource, sys, time
-    from musicreclass.features.fma518.extraction import extract_file
+ALONE = """
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from musicreclass.features.fma518.extraction import extract, extract_file
+    extract(np.random.default_rng(0).standard_normal(3 * 44100), 44100)  # loads compiled code
     start = time.process_time()
     extract_file(sys.argv[1])
-    print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    seconds = time.process_time() - start
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(seconds, int(status["VmHWM"].split()[0]) / 1024)  # ru_maxrss would include that of the parent before exec
 """
 
 
@@ -80,41 +88,78 @@ def compare(name: str, pairs: list[tuple[np.ndarray, int]]) -> None:
     )
 
 
-def two_cores(path: Path) -> None:
-    """Print the wall time of several files on one thread and on two."""
-    ratios = []
-    for _ in range(5):
-        seconds = []
-        for threads in (1, 2):
+def seconds_of_file(path: Path) -> float:
+    """CPU time of a file in this process."""
+    return cpu_seconds(lambda: extract_file(path))
+
+
+def two_cores(paths: list[Path]) -> None:
+    """Print how much faster two processes are than one: measured, and from the CPU time, as if both cores were free."""
+    walls, times = [], []
+    for workers in (1, 2):
+        pool = Parallel(workers, "loky", batch_size=1)
+        with pool:
+            pool(delayed(seconds_of_file)(path) for path in paths * 2)  # starts processes, loads compiled code
             start = time.perf_counter()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(extract_file, [path] * 8))
-            seconds.append(time.perf_counter() - start)
-        ratios.append(seconds[0] / seconds[1])
-    print(f"  8 files, two threads                 {statistics.median(ratios):.2f} x as fast as one")
+            times.append(sum(pool(delayed(seconds_of_file)(path) for path in paths * 12)))
+            walls.append(time.perf_counter() - start)
+    print(
+        f"  {12 * len(paths)} files, two processes           {walls[0] / walls[1]:.2f} x as fast as one; "
+        f"on two free cores {2 * times[0] / times[1]:.2f} x"
+    )
 
 
-def hour(folder: Path) -> None:
-    """Print CPU time and peak memory of a file of a minute and of one of an hour."""
+def alone(path: Path, name: str, length: float) -> None:
+    """Print CPU time and peak memory of a process that does nothing but one file."""
+    command = [sys.executable, "-c", textwrap.dedent(ALONE), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, mib = map(float, done.stdout.split())
+    print(
+        f"  {name:<36} {seconds:6.2f} s, {1000 * seconds / length:.2f} ms per second of audio   peak memory {mib:.0f} MiB"
+    )
+
+
+def long_files(folder: Path, files: list[Path]) -> None:
+    """Print CPU time and peak memory of a minute, an hour, and a track of FMA's mean length."""
+    minute = made_up(60)
     for minutes in (1, 60):
         path = folder / f"{minutes}.wav"
         with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
             for _ in range(minutes):
-                file.write(made_up(60))
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(HOUR), str(path)], capture_output=True, text=True, check=True
-        )
-        seconds, mib = map(float, done.stdout.split())
-        print(f"  {minutes:>2} min at 44.1 kHz, whole process     {seconds:6.1f} s   peak memory {mib:.0f} MiB")
+                file.write(minute)
+        alone(path, f"{minutes} min, WAV, 44.1 kHz", 60 * minutes)
+    stereo = soundfile.read(files[0], always_2d=True)[0]
+    track = np.resize(stereo, (TRACK_SECONDS * RATE, stereo.shape[1]))
+    soundfile.write(folder / "track.mp3", track, RATE, format="MP3")
+    alone(folder / "track.mp3", f"{TRACK_SECONDS} s, MP3 of {stereo.shape[1]} channels, 44.1 kHz", TRACK_SECONDS)
 
 
-def essentia(paths: list[Path]) -> None:
+def by_torch() -> None:
+    """Print the time of the torch back end, on one thread and on a GPU."""
+    torch.set_num_threads(1)
+    batch = np.stack([made_up(30)] * 8)
+    extract_batch(batch[:1], RATE)
+    seconds = [cpu_seconds(lambda: extract_batch(batch, RATE)) / len(batch) for _ in range(3)]
+    print(f"  torch on one CPU thread, per clip    {np.median(seconds):.3f} s")
+    if not torch.cuda.is_available():
+        print("  torch on a GPU                       not run: no GPU available")
+        return
+    extract_batch(batch, RATE, "cuda")
+    start = time.perf_counter()
+    for _ in range(20):
+        extract_batch(batch, RATE, "cuda")
+    print(f"  torch on a GPU, decoded clips        {20 * len(batch) / (time.perf_counter() - start):.0f} clips/s")
+
+
+def against_essentia(paths: list[Path]) -> None:
     """Print Essentia's time beside ours, decoding included, if it is installed."""
     try:
+        import essentia as package
         from essentia.standard import MusicExtractor
     except ImportError:
         print("  Essentia's MusicExtractor            not run: its wheel is not installed")
         return
+    package.log.infoActive = False
     extractor = MusicExtractor()
     rows = np.array(
         [[cpu_seconds(lambda p=p: extractor(str(p))), cpu_seconds(lambda p=p: extract_file(p))] for p in paths]
@@ -144,9 +189,11 @@ def main() -> None:
         print(
             f"  decoding                             {100 * np.median(np.array(decode) / total):.0f} % of a file's CPU time"
         )
-        two_cores(files[0])
-        essentia(files)
-        hour(folder)
+        print(f"  from the file                        {1000 * np.median(total) / 30:.2f} ms per second of audio")
+        two_cores(files)
+        against_essentia(files)
+        long_files(folder, files)
+    by_torch()
 
 
 if __name__ == "__main__":

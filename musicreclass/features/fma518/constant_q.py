@@ -88,7 +88,7 @@ class ConstantQ:
 
     def result(self) -> np.ndarray:
         """|CQT| of the whole signal, float32 (84, frames), after the last block."""
-        octaves = [np.concatenate(parts) for parts in self.parts]
+        octaves = [np.concatenate(self.parts.pop(0)) for _ in range(OCTAVES)]  # frees the parts
         frames = min(map(len, octaves))
         return np.concatenate([octave[:frames] for octave in reversed(octaves)], axis=1).T
 

@@ -1,4 +1,4 @@
-"""The 518 features several times faster than by librosa, in memory that does not grow with the recording's samples.
+"""The 518 features several times faster than by librosa, without the samples of long recordings in memory.
 
 Equal to `reference` up to float32 rounding: the same steps, with one spectrogram for all features, compiled loops, and a
 cheaper product for the constant-Q transform. The recording is read twice, since both chroma transforms depend on tunings that are
@@ -45,15 +45,16 @@ def compute_series(
     for block in read():
         first.push(block)
     first.push(np.empty(0, np.float32), last=True)
+    cqt_tuning = None if first.cqt_tuning is None else first.cqt_tuning.estimate()
+    stft_tuning = None if first.stft_tuning is None else first.stft_tuning.estimate()
     series = first.series()
-    if first.stft_tuning is not None:
-        tuning = first.stft_tuning.estimate()
+    if stft_tuning is not None:
         power = first.power if first.power is not None else read_power(read())
-        chroma = np.concatenate([chroma_of(part, tuning) for part in power]).T
+        chroma = np.concatenate([chroma_of(part, stft_tuning) for part in power]).T
         series["chroma_stft"] = librosa.util.normalize(chroma, norm=np.inf, axis=0)
-    if first.cqt_tuning is not None:
+    if cqt_tuning is not None:
         first.power = None
-        series |= constant_q_series(constant_q(read(), rate, first.cqt_tuning.estimate()))
+        series |= constant_q_series(constant_q(read(), rate, cqt_tuning))
     return {name: series[name] for name in SERIES if name in sets}
 
 

@@ -63,8 +63,9 @@ class Tuning:
         self.heights.append(height[:n].copy())
 
     def estimate(self) -> float:
-        """The deviation from 440 Hz as a fraction of a semitone; 0 without a peak."""
+        """The deviation from 440 Hz as a fraction of a semitone; 0 without a peak. Forgets the peaks."""
         pitch, height = np.concatenate(self.pitches), np.concatenate(self.heights)
+        self.pitches, self.heights = [], []
         if not len(pitch):
             return 0.0
         return float(librosa.pitch_tuning(pitch[height >= np.median(height)]))
@@ -136,10 +137,11 @@ class Spectrum:
             self._describe(self.framer.finish(), cut_end=True)
 
     def series(self) -> dict[str, np.ndarray]:
-        """The series of the whole signal by feature set, each (size, frames), after the last block."""
-        series = {name: np.concatenate(parts).T for name, parts in self.parts.items()}
-        if "mel" in series:
-            series["mfcc"] = mel_cepstrum(series.pop("mel"))
+        """The series of the whole signal by feature set, each (size, frames), after the last block; what they need is freed."""
+        mel = self.parts.pop("mel", None)
+        series = {"mfcc": mel_cepstrum(mel)} if mel else {}
+        del mel
+        series |= {name: np.concatenate(self.parts.pop(name)).T for name in list(self.parts)}
         if "peaks" in series:
             series["spectral_contrast"] = decibels(series.pop("peaks")) - decibels(series.pop("valleys"))
         if "shape" in series:
@@ -210,15 +212,17 @@ def chroma_of(power: np.ndarray, tuning: float) -> np.ndarray:
     return power @ chroma_filters(tuning)
 
 
-def decibels(power: np.ndarray) -> np.ndarray:
-    """As `librosa.power_to_db`."""
+def decibels(power: np.ndarray, loudest: np.ndarray | None = None) -> np.ndarray:
+    """As `librosa.power_to_db`; `loudest` is the maximum of the whole signal if this is a part of it."""
     levels = 10 * np.log10(np.maximum(power, FLOOR))
-    return np.maximum(levels, levels.max() - DYNAMIC_RANGE)
+    top = levels.max() if loudest is None else 10 * np.log10(np.maximum(loudest, FLOOR))
+    return np.maximum(levels, top - DYNAMIC_RANGE)
 
 
-def mel_cepstrum(mel: np.ndarray) -> np.ndarray:
-    """20 MFCCs of a mel power spectrogram (128, frames)."""
-    return scipy.fft.dct(decibels(mel), axis=0, norm="ortho")[:20]
+def mel_cepstrum(mel: list[np.ndarray]) -> np.ndarray:
+    """20 MFCCs, (20, frames), of a mel power spectrogram in parts (n, 128)."""
+    loudest = max(part.max() for part in mel)
+    return np.concatenate([scipy.fft.dct(decibels(part, loudest).T, axis=0, norm="ortho")[:20] for part in mel], axis=1)
 
 
 @lru_cache(maxsize=1)
