@@ -287,7 +287,7 @@ def file_classifier(
     """Open a finished run to label recordings one by one; `predict` labels many.
 
     Args:
-        run: the run or its folder; the probabilities of several runs are averaged.
+        run: the run or its folder; the probabilities of several runs are averaged. Or `musicnn`, which needs no training.
         calibrated: whether the probabilities are calibrated on the validation tracks.
         precision: the share of labels that should be right, as on the validation tracks; others become `unknown`.
         trust: your own modules that the model needs, besides those that `run` trusts.
@@ -307,6 +307,11 @@ def file_classifier(
     from musicreclass.tasks.python_arguments import as_list, as_paths
 
     runs = list(run) if isinstance(run, Iterable) and not isinstance(run, (str, Path)) else [run]
+    if isinstance(run, str) and run.isidentifier() and not Path(run).exists():
+        from musicreclass.tasks.tagger import open_tagger, tagger_names
+
+        if run in tagger_names():
+            return open_tagger(run)
     trusted = [name for one in runs if isinstance(one, Run) for name in one._trust]
     folders = as_paths([one.folder if isinstance(one, Run) else one for one in runs], "run")
     return open_file_classifier(folders, calibrated, precision, trust=(*trusted, *as_list(trust)))

@@ -149,8 +149,8 @@ def details(labelled: Labelled) -> list[str]:
     if labelled.corrected:
         lines.append(f"{labelled.corrected} genres were checked by a person")
     if labelled.before:
-        lines.append(f"{labelled.before} files had a row that is up to date")
+        lines.append(f"rows that were up to date: {labelled.before}")
     if labelled.errors:
-        lines.append(f"{len(labelled.errors)} files could not be used; their rows have the error")
+        lines.append(f"files that could not be used, with the error in their rows: {len(labelled.errors)}")
         lines += [f"  {error}" for error in list(labelled.errors.values())[:SHOWN]]
     return lines

@@ -166,7 +166,7 @@ def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, 
     changed = {Path(p).name for p in second if second[p] != first.get(p) and not second[p]["error"]}
     assert changed == {"new.wav", "twin.wav", "short.wav"}
     assert len(second) == 15
-    assert "9 files had a row that is up to date" not in run(*arguments).out  # all good ones have
+    assert "rows that were up to date: 9" not in run(*arguments).out  # all good ones have
     assert run(*arguments, "--force").code == 0
 
 
@@ -315,7 +315,7 @@ def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
     table = pd.read_csv("genres.csv", keep_default_na=False)
     assert sorted(table.path) == sorted(str(here / "songs" / f"{i}.wav") for i in range(60)), started
-    assert f"{len(done)} files had a row that is up to date" in result.stdout
+    assert f"rows that were up to date: {len(done)}" in result.stdout
     assert [path.name for path in here.glob(".genres*")] == []
 
 
