@@ -18,8 +18,15 @@ from tests.conftest import only_run, table_overrides
 NAMES = [name for name in mrc.__all__ if name != "__version__"]
 
 
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    """A working directory in which each example finds the runs of others."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.mark.parametrize("test", doctest.DocTestFinder().find(mrc), ids=lambda test: test.name)
-def test_examples_run(here, test):
+def test_examples_run(examples, monkeypatch, test):
+    monkeypatch.chdir(examples)
     if not test.examples:
         pytest.skip("no example")
     test.globs = {"mrc": mrc}

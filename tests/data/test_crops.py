@@ -17,8 +17,10 @@ from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
 from tests.library import RATE, SMALL, batches, opened, same, write_tone
 
+SLOW = {"openjmla": pytest.mark.slow}
 
-@pytest.mark.parametrize("model", LISTENERS)
+
+@pytest.mark.parametrize("model", [pytest.param(name, marks=SLOW.get(name, ())) for name in LISTENERS])
 def test_contract(model, library, here):
     """The contract of tests/classifiers/test_contract.py, for models that take a waveform."""
     small = ["model.checkpoint=random", "model.window_seconds=0.32"] if model == "openjmla" else ["model.channels=4"]

@@ -174,6 +174,7 @@ def test_false_positive_rate_is_about_5_percent(few_replicates, clusters, size, 
         assert 0.015 <= rate <= 0.08  # 300 pairs: 5 % +- 2.5
 
 
+@pytest.mark.slow
 def test_ignoring_groups_increases_the_false_positive_rate(few_replicates):
     assert detection_rate(150, 40, 5, 1, 0, ignore_groups=True)[0] > 0.12
 

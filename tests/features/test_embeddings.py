@@ -91,6 +91,7 @@ def test_stored_embeddings_equal_the_encoder_in_the_loop(runs):
         assert torch.allclose(w, table_head[name.replace("1.head.", "1.")], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.7, 1.5])  # repeated to fill a window, and truncated
 def test_clips_shorter_or_longer_than_a_window_are_equal_too(run, here, seconds):
     music = library(here / "music", tracks=4, seconds=seconds)
@@ -137,6 +138,7 @@ def test_a_loaded_transfer_model_needs_no_checkpoint(run, here, tmp_path_factory
     assert "test" in Run.open(here / "r").metrics
 
 
+@pytest.mark.slow
 def test_embeddings_are_computed_once_for_all_table_models(run, here, monkeypatch):
     monkeypatch.setenv("MUSICRECLASS_CACHE", str(here / "cache"))
     music = library(here / "music", tracks=8)
@@ -183,6 +185,7 @@ def test_an_interrupted_computation_is_resumed(run, here, monkeypatch):
     assert first.items() <= vectors.items()
 
 
+@pytest.mark.slow
 def test_weights_are_identified_by_content_not_by_path(run, here):
 
     from musicreclass.config.check import train_settings
@@ -325,6 +328,7 @@ def test_inspect_loads_no_foreign_objects(run, here):
     assert not list(here.glob("**/executed"))
 
 
+@pytest.mark.slow
 def test_a_replaced_encoder_is_rejected_and_a_moved_one_accepted(run, here):
     music, other = library(here / "music"), library(here / "other", tracks=3)
     tensors = OpenJMLAEncoder.from_checkpoint("random").state_dict()
@@ -345,6 +349,7 @@ def test_a_replaced_encoder_is_rejected_and_a_moved_one_accepted(run, here):
     assert "features.pooling" in run("evaluate", "r", "features.pooling=cls").err
 
 
+@pytest.mark.slow
 def test_damaged_embeddings_are_computed_again(run, here, monkeypatch):
     monkeypatch.setenv("MUSICRECLASS_CACHE", str(here / "cache"))
     music = library(here / "music", tracks=5, classes=("one", "two"))

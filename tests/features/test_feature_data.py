@@ -281,6 +281,7 @@ def test_a_join_from_the_command_line(run, here, music):
     assert set(pd.read_csv("c.csv")["setting features"]) == {"zcr+fma518", "zcr+fma518+rmse"}
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_parts_with_their_join(run, here, music):
     folder = here / "mine/features"
     folder.mkdir(parents=True)

@@ -102,6 +102,7 @@ def test_every_step_may_fail(tmp_path, mode, how):
     check_every(tmp_path / "base", mode, how, stride=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", FULL])
 def test_every_step_of_an_undo_may_fail(tmp_path, mode, how):
     base = tmp_path / "base"

@@ -63,6 +63,7 @@ def read(paths: list[Path], tmp_path: Path, workers: int) -> dict[str, Reading]:
     return {reading.path.stem: reading for reading in readings}
 
 
+@pytest.mark.slow
 def test_a_crash_is_the_error_of_one_recording(tmp_path, songs):
     readings = read(songs, tmp_path, workers=2)
     assert set(readings) == {path.stem for path in songs}

@@ -61,6 +61,7 @@ def test_no_check_without_a_pruner(tmp_path):
     assert PruningCheck.load(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_search_with_pruning_is_reproduced(run, table, here):
     first = run("train", *search(table))
     assert first.code == 0, first.err

@@ -162,6 +162,7 @@ def test_metrics_json_is_strict_json(run, table, here):
     json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_the_kaggle_table_trains_every_model(run, real_data, here):
     kaggle = real_data / "GTZAN" / "Data" / "features_30_sec.csv"
     for model in MODELS:

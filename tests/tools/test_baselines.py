@@ -98,6 +98,7 @@ def test_experiments_with_data_are_recorded_and_others_skipped_with_a_line(proje
     assert (project / "experiments" / "README.md").read_text() == page
 
 
+@pytest.mark.slow
 def test_seeds_are_one_row(project):
     assert command.main(["fma_medium_mlp"]) == 0
     result = recorded(project, "fma_medium_mlp")["test"]
@@ -106,6 +107,7 @@ def test_seeds_are_one_row(project):
     assert "seed=1,2`" in (project / "experiments" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_partial_data_is_skipped_or_listed_separately_and_never_replaces_complete_data(project, capfd):
     change_sizes(project, test=290)
     assert command.main(["fma_medium_svm"]) == 0  # test is incomplete, validation is complete
@@ -132,6 +134,7 @@ def test_partial_data_is_skipped_or_listed_separately_and_never_replaces_complet
     assert " n = " not in line
 
 
+@pytest.mark.slow
 def test_the_leaky_experiment_is_listed_with_the_honest_one(project, capfd, monkeypatch):
     rows = [(i, split, ("small", "medium")[i % 2], genre, 1000 + i // 6, 500 + i // 6)
             for i, (*_, split, genre) in enumerate(splits_and_genres(180))]  # fmt: skip
@@ -170,6 +173,7 @@ def test_missing_data_is_reported_in_one_line(project, monkeypatch, capfd):
     assert recorded(project, "fma_medium_svm") is None
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_the_others_continue(project, monkeypatch, capfd):
     train = command.train
     monkeypatch.setattr(command, "train", lambda overrides: (1, "boom") if "seed=0" in overrides else train(overrides))
