@@ -237,3 +237,16 @@ def test_recordings_that_are_in_their_folder_stay(here):
     assert undo_organize(root=here).left == []
     table.unlink()
     assert snapshot(here) == before
+
+
+def test_every_command_of_the_page_runs(run, songs, here):
+    """The commands of docs/organize.md, in order, except those that need mutagen."""
+    page = (Path(__file__).parents[2] / "docs/organize.md").read_text(encoding="utf-8")
+    commands = [line.partition("#")[0].split()[1:] for line in page.splitlines() if line.startswith("musicreclass ")]
+    assert len(commands) == 8
+    before = {name: value for name, value in snapshot(here).items() if name.startswith("music")}
+    for arguments in commands:
+        if "--tags" in arguments or arguments[1:] == ["genres.csv", "--undo"]:
+            continue
+        assert run(*arguments).code == 0, arguments
+    assert {name: value for name, value in snapshot(here).items() if name.startswith("music")} == before
