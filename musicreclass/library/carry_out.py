@@ -12,7 +12,7 @@ from musicreclass.errors import DataError
 from musicreclass.library.journal import DONE, PROBE, Journal, Step
 from musicreclass.library.plan import Change, Plan
 from musicreclass.library.recovery import resolve
-from musicreclass.library.transfer import Version, copy_verified, move, move_into_place, sync_folder, version_of
+from musicreclass.library.transfer import Version, copy_verified, move, rename_new, sync_folder, version_of
 from musicreclass.storage.store import DISK_FULL, room
 
 LINKS_AT_ONCE = 256  # whose records are written to the disk together
@@ -154,7 +154,7 @@ def perform(step: Step, journal: Journal, plan: Plan) -> bool:
             os.symlink(step.details["link"], step.target)
         elif step.action == "copy":
             sha256 = copy_verified(step.source, step.scratch)
-            move_into_place(step.scratch, step.target)
+            rename_new(step.scratch, step.target)
         else:
             sha256 = move(step.source, step.target, step.scratch)
         version = version_of(step.target, sha256)

@@ -137,7 +137,7 @@ def copy_attributes(status: os.stat_result, source: Path, target: Path) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def move_into_place(source: Path, target: Path) -> None:
+def rename_new(source: Path, target: Path) -> None:
     """Rename a file or link within a file system; never overwrites.
 
     Raises:
@@ -181,7 +181,7 @@ def move(source: Path, target: Path, scratch: Path) -> str:
         OSError: if it cannot be moved; then the source is unchanged and there is no target.
     """
     try:
-        move_into_place(source, target)
+        rename_new(source, target)
         return ""
     except OSError as error:
         if error.errno != errno.EXDEV:
@@ -190,7 +190,7 @@ def move(source: Path, target: Path, scratch: Path) -> str:
         raise OSError(errno.EXDEV, "a link cannot be moved to another file system", str(source))
     before = source.lstat()
     sha256 = copy_verified(source, scratch)
-    move_into_place(scratch, target)
+    rename_new(scratch, target)
     try:
         now = source.lstat()
         if (now.st_size, now.st_mtime_ns, now.st_ino) != (before.st_size, before.st_mtime_ns, before.st_ino):

@@ -85,7 +85,8 @@ def organize(table: Path, options: Options) -> Organized:
     """
     check(options)
     rows = read_rows(table)
-    if options.playlists is not None and not options.playlists.parent.is_dir():
+    is_below = options.root is not None and options.playlists is not None and options.playlists.parent == options.root
+    if options.playlists is not None and not is_below and not options.playlists.parent.is_dir():
         line = f"--playlists {options.playlists}: {options.playlists.parent} is no folder"
         raise DataError(line, "missing_folder", options.playlists)
     with stoppable() as signals:
