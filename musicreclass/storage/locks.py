@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -101,6 +102,7 @@ class Lock:
             return False
         finally:
             scratch.unlink(missing_ok=True)
+        self._remove_leftovers()
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat of {self.path.name}")
         self._thread.start()
@@ -173,6 +175,16 @@ class Lock:
         except (ValueError, RecursionError):  # cut short by a crash of the system
             return {}, touched
         return (owner if isinstance(owner, dict) else {}), touched
+
+    def _remove_leftovers(self) -> None:
+        """Remove the scratch files of processes that were killed while they took this lock."""
+        scratch = re.compile(rf"{re.escape(self.path.name)}\.[0-9a-f]{{32}}")
+        with suppress(OSError):
+            for path in [path for path in self.path.parent.iterdir() if scratch.fullmatch(path.name)]:
+                with suppress(OSError, ValueError):
+                    owner = json.loads(read_regular_text(path))
+                    if isinstance(owner, dict) and is_running(owner) is False:
+                        path.unlink()
 
     def _is_owner(self) -> bool:
         owner, _ = self._read()

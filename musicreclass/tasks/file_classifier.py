@@ -73,6 +73,10 @@ def open_file_classifier(
         line = f"precision={precision}: must be between 0 and 1, as 0.9"
         raise UserError(line, "invalid_value", "precision", precision)
     runs = [Run.open(folder) for folder in folders]
+    ensembles = [run.folder for run in runs if run.combination is not None]
+    if ensembles and len(runs) > 1:
+        line = f"{ensembles[0]}: an ensemble is not averaged with other runs; name it alone, or make an ensemble of all members"
+        raise RunError(line, "ensemble_among_runs", ensembles[0])
     opened = [open_models(run, trust, list(overrides)) for run in runs]
     classes = opened[0][0].classifier.card.classes
     for run, models in zip(runs, opened, strict=True):

@@ -181,3 +181,16 @@ def test_a_full_disk_leaves_nothing(path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             Lock(path).try_acquire()
     assert list(path.parent.iterdir()) == []
+
+
+def test_the_scratch_file_of_a_killed_process_is_removed(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    ended = {**Lock(tmp_path / "x").owner, "pid": child.pid, "started": "1"}
+    leftover, foreign = tmp_path / f"x.{'a' * 32}", tmp_path / f"x.{'b' * 32}"
+    leftover.write_text(json.dumps(ended))
+    foreign.write_text(json.dumps({**ended, "host": "elsewhere"}))
+    (tmp_path / "x.notes").write_text("")
+    with locked(tmp_path / "x"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [foreign.name, "x.notes"]

@@ -18,9 +18,11 @@ import soundfile
 import torch
 
 import musicreclass as mrc
+from musicreclass.cli import main as cli
 from musicreclass.errors import DataError, RunError, UserError
 from musicreclass.models.encoder import Encoder
 from tests.conftest import wait_until
+from tests.failpoints import Failpoint, run_in_fork
 from tests.library import SMALL, TONES, write_tone
 from tests.sounds import music, write
 
@@ -50,11 +52,11 @@ class Bands(Encoder):
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three genres of eight tones of two artists each."""
+    """Three genres of eight tones of four artists each."""
     folder = tmp_path_factory.mktemp("library")
     for genre, frequency in TONES.items():
         for i in range(8):
-            write_tone(folder / genre / f"artist {i % 4}" / f"{i}.wav", frequency, i, seconds=2.3, rate=RATE)
+            write_tone(folder / genre / f"{genre} artist {i % 4}" / f"{i}.wav", frequency, i, seconds=2.3, rate=RATE)
     return folder
 
 
@@ -96,7 +98,7 @@ def test_probabilities_equal_those_of_the_run(trained, library, kind):
 
 
 def test_runs_are_averaged_and_layers_are_usable_alone(trained, library):
-    path = library / "jazz/artist 0/0.wav"
+    path = library / "jazz/jazz artist 0/0.wav"
     runs = [trained["features"], trained["crops"]]
     single = [mrc.file_classifier(run, calibrated=False).predict_proba(path) for run in runs]
     both = mrc.file_classifier(runs, calibrated=False)
@@ -118,7 +120,7 @@ def test_calibration_changes_confidences_and_no_label(trained, library):
 def messy(library: Path, tmp_path: Path) -> Path:
     """Good, bad and oddly named files."""
     folder = tmp_path / "messy"
-    good = library / "jazz/artist 0/0.wav"
+    good = library / "jazz/jazz artist 0/0.wav"
     names = ("周杰伦 - 晴天.wav", " two  spaces .wav", "line\nbreak.wav", "Twin.wav", "twin.wav", "deep/er/song.wav",
              "=1+1.wav", "quote\".wav")  # fmt: skip
     for name in names:
@@ -171,7 +173,7 @@ def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, 
 
 
 def test_files_may_be_named_one_by_one(run, trained, library):
-    song = library / "rock/artist 0/0.wav"
+    song = library / "rock/rock artist 0/0.wav"
     result = run("predict", trained["features"], "--input", song, song, library / "rock", "--output", "genres.parquet")
     assert result.code == 0, result.err
     table = pd.read_parquet("genres.parquet")
@@ -218,7 +220,7 @@ def test_wrong_arguments_in_python_are_named(trained, library, name, values):
 
 
 def test_python_takes_iterators_relative_paths_and_any_name(trained, library, here):
-    song = library / "rock/artist 0/0.wav"
+    song = library / "rock/rock artist 0/0.wav"
     for name in ("a.wav", b"caf\xe9.wav".decode("utf-8", "surrogateescape")):
         shutil.copy(song, here / name)
     labels = mrc.predict(iter([trained["features"]]), (name for name in (str(here), "a.wav")))
@@ -332,3 +334,50 @@ def test_a_class_map_sums_probabilities(run, trained, library, here):
     assert (
         run("predict", trained["features"], "--input", library, "--output", "h.csv", "--class-map", "nomap").code == 2
     )
+
+
+def test_an_ensemble_and_its_copy_label_as_its_members(trained, library, tmp_path):
+    """Of a table model and a network over crops; the folder may be moved."""
+    runs = [trained["features"], trained["crops"], trained["mlp"]]
+    ensemble = mrc.ensemble(runs, "mean", output=tmp_path / "ensemble")
+    moved = tmp_path / "moved"
+    shutil.copytree(ensemble.folder, moved)
+    single = [mrc.predict(run, library, calibrated=False) for run in runs]
+    names = ["p/blues", "p/jazz", "p/rock"]
+    expected = np.mean([table[names].to_numpy() for table in single], axis=0)
+    np.testing.assert_allclose(mrc.predict(moved, library, calibrated=False)[names], expected, atol=1e-6)
+    with pytest.raises(RunError):
+        mrc.predict([moved, trained["crops"]], library)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "full"])
+def test_a_failure_at_any_write_is_recovered_from(trained, library, here, how):
+    import musicreclass.tasks.predict  # noqa: F401  (imported once, before the forks)
+
+    songs = sorted((library / "jazz").rglob("*.wav"))[:4]
+    run = ["predict", str(trained["features"]), f"paths.cache={here}/cache", "--input", *map(str, songs), "--output"]
+
+    def work(output: str, at: int, count: Path | None = None) -> int:
+        failpoint = Failpoint(here, at, how)
+        sys.addaudithook(failpoint)
+        code = cli.main([*run, output])
+        if count is not None:
+            count.write_text(str(failpoint.count))
+        return code
+
+    assert run_in_fork(lambda: work("whole.csv", -1, here / "count"), here / "log") == 0
+    expected = pd.read_csv("whole.csv")
+    writes = int((here / "count").read_text())
+    assert writes > 5
+    for at in range(writes):
+        output = f"{at}/genres.csv"
+        first = run_in_fork(lambda at=at, output=output: work(output, at), here / "log")
+        log = (here / "log").read_text()
+        assert "Traceback" not in log, log
+        assert first in ((0, 9) if how == "kill" else (0, 2)), log
+        assert run_in_fork(lambda output=output: work(output, -1), here / "log") == 0, (here / "log").read_text()
+        table = pd.read_csv(output)
+        columns = ["path", "genre", "confidence", "size", "run"]
+        pd.testing.assert_frame_equal(table[columns], expected[columns])
+        assert [path.name for path in (here / str(at)).iterdir()] == ["genres.csv"]
