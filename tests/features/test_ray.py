@@ -36,7 +36,7 @@ class Slow(FMA518):
         self.folder, self.deaths = Path(folder), deaths
 
     def extract(self, path):
-        if path.name == "5.wav" and len(list(self.folder.glob("died-*"))) < self.deaths:
+        if path.parts[-2:] == ("jazz", "5.wav") and len(list(self.folder.glob("died-*"))) < self.deaths:
             (self.folder / f"died-{time.time_ns()}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         (self.folder / f"started-{path.parent.name}-{path.name}-{time.time_ns()}").touch()

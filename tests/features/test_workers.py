@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Deadly(Extractor):
         self.deaths, self.folder = deaths, folder
 
     def extract(self, path):
-        if path.name == "5.wav":
+        if path.parts[-2:] == ("jazz", "5.wav"):  # one file, so that two processes never count one death
             deaths = len(list(Path(self.folder).glob("died-*")))
             if deaths < self.deaths:
                 Path(self.folder, f"died-{deaths}").touch()
@@ -68,6 +69,8 @@ def test_a_recording_that_always_kills_its_process_is_one_error(here, extract):
     with pytest.raises(DataError) as caught:
         extract(100)
     assert caught.value.kind == "worker_died"
-    assert Path(caught.value.key).name == "5.wav"
     assert len(list(here.glob("died-*"))) == 4
-    assert len(written_at(here / "cache/vectors", "*.npy")) > 4  # the finished ones are stored
+    stored = {Path(name).stem for name in written_at(here / "cache/vectors", "*.npy")}
+    assert stored  # what was finished
+    assert sha256(Path(caught.value.key).read_bytes()).hexdigest() not in stored
+    assert sha256((here / "music/jazz/5.wav").read_bytes()).hexdigest() not in stored
