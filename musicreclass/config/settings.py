@@ -114,17 +114,26 @@ class Target(Section):
 
 
 class Weighted(Target):
-    """Settings of a class that may load pretrained weights."""
+    """Settings of a class that may load pretrained weights.
 
+    Attributes:
+        names_folder: whether `checkpoint` is a folder.
+    """
+
+    names_folder: ClassVar[bool] = False
     checkpoint: Text | None = setting("file or name of the pretrained weights; random: untrained weights")
 
-    def weights_file(self) -> Path | None:
-        """The file that `checkpoint` names, if it exists; None for the name of a published network, or `random`."""
+    def weights_files(self) -> list[Path]:
+        """The file that `checkpoint` names, or the files of the folder; none for a published network's name, or `random`."""
         name: Any = self.checkpoint  # a user's class may take anything
-        if not isinstance(name, str) or not ("/" in name or Path(name).suffix):
-            return None
+        if not isinstance(name, str) or not (self.names_folder or "/" in name or Path(name).suffix):
+            return []
         path = Path(name).expanduser()
-        return path if path.is_file() else None
+        if self.names_folder:
+            return sorted(
+                file for pattern in ("*.json", "*.safetensors") for file in path.glob(pattern) if file.is_file()
+            )
+        return [path] if path.is_file() else []
 
 
 class SplitSettings(Section):
@@ -424,6 +433,16 @@ class MusiCNNEncoderSettings(FeatureSettings):
     wheel: str | None = setting("wheel with the weights, for prepare without internet access", signed=False)
 
 
+class HuggingFaceEncoderSettings(FeatureSettings):
+    """An audio encoder of transformers."""
+
+    names_folder = True
+    layer: Literal["last", "all"] | Natural = setting(
+        "layer that provides the vectors: last | 0 (input of the first block), 1, ... | all"
+    )
+    window_seconds: Positive | None = setting("length of a window in seconds; null: as the checkpoint's front end")
+
+
 class OpenJMLAEncoderSettings(FeatureSettings):
     """OpenJMLA's encoder."""
 
@@ -647,6 +666,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.features.feature_data.FeatureData": JoinedSettings,
     "musicreclass.features.fma518.extractor.FMA518": FMA518Settings,
     "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,
+    "musicreclass.models.huggingface.HuggingFaceEncoder": HuggingFaceEncoderSettings,
     "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint": OpenJMLAEncoderSettings,
     "sklearn.calibration.CalibratedClassifierCV": CalibratedSettings,
     "xgboost.XGBClassifier": XGBoostSettings,
