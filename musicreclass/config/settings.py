@@ -307,6 +307,13 @@ class MLPSettings(ModelSettings):
     )
 
 
+class LayerProbeSettings(ModelSettings):
+    """A mix of an encoder's layers with a head."""
+
+    hidden: Annotated[int, Ge(0), Le(65_536)] = setting("units of the head's hidden layer; 0: linear head")
+    dropout: Probability = setting("dropout in the head")
+
+
 class CNNSettings(ModelSettings):
     """The residual network over the log-mel."""
 
@@ -660,6 +667,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.combined.CombinedAudio": CombinedSettings,
     "musicreclass.data.combined.CombinedTable": CombinedSettings,
     "musicreclass.models.mlp.MLP": MLPSettings,
+    "musicreclass.models.layer_probe.LayerProbe": LayerProbeSettings,
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
