@@ -26,7 +26,7 @@ def songs(here: Path) -> Path:
         path.write_bytes(name.encode() * 100)
         rows.append(row(path, genre))
     rows.append(row(here / "music/none.wav", "", error="no such file"))
-    from musicreclass.prediction.output import write_csv
+    from musicreclass.prediction.formats import write_csv
 
     write_csv(here / "genres.csv", rows)
     return here / "genres.csv"
