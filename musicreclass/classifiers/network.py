@@ -15,10 +15,10 @@ from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.classifiers.network_builder import (
     fit_standardize,
+    given_arguments,
     is_plain,
     make_augmentation,
     make_network,
-    sizes_of,
 )
 from musicreclass.classifiers.network_trial import try_network
 from musicreclass.classifiers.novelty import is_silent
@@ -240,7 +240,7 @@ def check_size(card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
         ValueError: if it is larger.
     """
     with torch.device("meta"):  # without memory
-        network = instantiate({"_target_": card.target, **card.arguments}, **sizes_of(card))
+        network = instantiate({"_target_": card.target, **card.arguments}, **given_arguments(card))
     size, stored = (sum(value.numel() for value in state.values()) for state in (network.state_dict(), weights))
     if size > stored:
         raise ValueError(f"the network has {size:,} values, and the file {stored:,}")

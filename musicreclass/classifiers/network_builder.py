@@ -14,7 +14,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
 from musicreclass.config.settings import AugmentationSettings, ModelSettings
-from musicreclass.config.targets import check_arguments, dotted_name, import_class, rejected_call
+from musicreclass.config.targets import check_arguments, dotted_name, import_class, import_target, rejected_call
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize
 
@@ -32,11 +32,11 @@ def make_network(card: ModelCard) -> nn.Sequential:
     rule = "must be a subclass of nn.Module"
     network_class = import_class(card.target, "model._target_", lambda kind: issubclass(kind, nn.Module), rule)
     try:
-        network = instantiate({"_target_": card.target, **card.arguments}, **sizes_of(card))
+        network = instantiate({"_target_": card.target, **card.arguments}, **given_arguments(card))
     except UserError:
         raise
     except Exception as error:
-        raise rejected_call(error, network_class, "model", sizes_of(card)) from error
+        raise rejected_call(error, network_class, "model", given_arguments(card)) from error
     rate = getattr(getattr(network, "encoder", network), "sample_rate", None)
     if card.input == "waveform" and isinstance(rate, int) and card.sample_rate not in (None, rate):
         message = f"data.sample_rate={card.sample_rate}: the network takes {rate} Hz: model.sample_rate={rate}"
@@ -44,10 +44,14 @@ def make_network(card: ModelCard) -> nn.Sequential:
     return nn.Sequential(make_front(card), network)
 
 
-def sizes_of(card: ModelCard) -> dict[str, int]:
-    """The arguments that a network receives from the data."""
-    sizes = {"num_classes": card.logits}
-    return {**sizes, "in_features": len(card.columns)} if card.input == "table" else sizes
+def given_arguments(card: ModelCard) -> dict[str, Any]:
+    """The arguments that a network receives from the data; `columns` only if the class has `takes_columns`."""
+    arguments: dict[str, Any] = {"num_classes": card.logits}
+    if card.input == "table":
+        arguments["in_features"] = len(card.columns)
+        if getattr(import_target(card.target), "takes_columns", False):
+            arguments["columns"] = card.columns
+    return arguments
 
 
 def check_network_arguments(network: type[nn.Module], card: ModelCard) -> None:
@@ -56,7 +60,7 @@ def check_network_arguments(network: type[nn.Module], card: ModelCard) -> None:
     Raises:
         ConfigError: if one does not exist, is missing or has another type, or if the class does not take what it receives.
     """
-    sizes = sizes_of(card)
+    sizes = given_arguments(card)
     rule = "networks over a table receive in_features and num_classes, networks over audio num_classes"
     parameters = inspect.signature(network).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

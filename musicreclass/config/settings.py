@@ -115,17 +115,26 @@ class Target(Section):
 
 
 class Weighted(Target):
-    """Settings of a class that may load pretrained weights."""
+    """Settings of a class that may load pretrained weights.
 
+    Attributes:
+        names_folder: whether `checkpoint` is a folder.
+    """
+
+    names_folder: ClassVar[bool] = False
     checkpoint: Text | None = setting("file or name of the pretrained weights; random: untrained weights")
 
-    def weights_file(self) -> Path | None:
-        """The file that `checkpoint` names, if it exists; None for the name of a published network, or `random`."""
+    def weights_files(self) -> list[Path]:
+        """The file that `checkpoint` names, or the files of the folder; none for a published network's name, or `random`."""
         name: Any = self.checkpoint  # a user's class may take anything
-        if not isinstance(name, str) or not ("/" in name or Path(name).suffix):
-            return None
+        if not isinstance(name, str) or not (self.names_folder or "/" in name or Path(name).suffix):
+            return []
         path = Path(name).expanduser()
-        return path if path.is_file() else None
+        if self.names_folder:
+            return sorted(
+                file for pattern in ("*.json", "*.safetensors") for file in path.glob(pattern) if file.is_file()
+            )
+        return [path] if path.is_file() else []
 
 
 class SplitSettings(Section):
@@ -300,6 +309,13 @@ class MLPSettings(ModelSettings):
     )
 
 
+class LayerProbeSettings(ModelSettings):
+    """A mix of an encoder's layers with a head."""
+
+    hidden: Annotated[int, Ge(0), Le(65_536)] = setting("units of the head's hidden layer; 0: linear head")
+    dropout: Probability = setting("dropout in the head")
+
+
 class CNNSettings(ModelSettings):
     """The residual network over the log-mel."""
 
@@ -426,6 +442,16 @@ class MusiCNNEncoderSettings(FeatureSettings):
 
     layer: Text = setting("layer that provides the vectors")
     wheel: str | None = setting("wheel with the weights, for prepare without internet access", signed=False)
+
+
+class HuggingFaceEncoderSettings(FeatureSettings):
+    """An audio encoder of transformers."""
+
+    names_folder = True
+    layer: Literal["last", "all"] | Natural = setting(
+        "layer that provides the vectors: last | 0 (input of the first block), 1, ... | all"
+    )
+    window_seconds: Positive | None = setting("length of a window in seconds; null: as the checkpoint's front end")
 
 
 class OpenJMLAEncoderSettings(FeatureSettings):
@@ -648,12 +674,14 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.combined.CombinedAudio": CombinedSettings,
     "musicreclass.data.combined.CombinedTable": CombinedSettings,
     "musicreclass.models.mlp.MLP": MLPSettings,
+    "musicreclass.models.layer_probe.LayerProbe": LayerProbeSettings,
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
     "musicreclass.features.feature_data.FeatureData": JoinedSettings,
     "musicreclass.features.fma518.extractor.FMA518": FMA518Settings,
     "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,
+    "musicreclass.models.huggingface.HuggingFaceEncoder": HuggingFaceEncoderSettings,
     "musicreclass.models.openjmla.OpenJMLAEncoder.from_checkpoint": OpenJMLAEncoderSettings,
     "sklearn.calibration.CalibratedClassifierCV": CalibratedSettings,
     "xgboost.XGBClassifier": XGBoostSettings,

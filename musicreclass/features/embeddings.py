@@ -16,9 +16,9 @@ from musicreclass.data.audio import decoding
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recordings import AudioData
 from musicreclass.errors import DataError
-from musicreclass.features.parts import Part, Rejected, save_vectors
+from musicreclass.features.parts import Part, Rejected, Slot, save_vectors
 from musicreclass.hardware.profile import AUTOCAST, without_tf32
-from musicreclass.models.encoder import Encoder
+from musicreclass.models.encoder import ALL_LAYERS, Encoder, LayeredEncoder
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.versions import raise_if_changed
 
@@ -74,13 +74,44 @@ class EncoderPart(Part):
 
     @cached_property
     def _fingerprint(self) -> str:  # reads all weights
-        fingerprint = self.encoder.fingerprint()
+        return self._with_code(self.encoder.fingerprint())
+
+    def _with_code(self, fingerprint: str) -> str:
         return hashlib.sha256(f"{fingerprint}\0{self.code}".encode()).hexdigest() if self.code else fingerprint
 
     def key(self) -> str:
         """A hash of the fingerprint, the precision and the version of the decoder."""
-        parts = (self.fingerprint(), self.precision, decoding.VERSION)
+        return self._key(self.fingerprint())
+
+    def _key(self, fingerprint: str) -> str:
+        parts = (fingerprint, self.precision, decoding.VERSION)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
+
+    @cached_property
+    def layer_slots(self) -> dict[str, Slot]:
+        """What one pass computes: a slot for each layer, in order; one without a name if the encoder has no layers."""
+        encoder = self.encoder
+        if not isinstance(encoder, LayeredEncoder):
+            return {"": Slot(self.key(), len(self.columns))}
+        return {
+            name: Slot(self._key(self._with_code(encoder.fingerprint_of(name))), len(columns))
+            for name, columns in encoder.layers.items()
+        }
+
+    def slots(self) -> list[Slot]:
+        """The slots of the selected layers."""
+        return [self.layer_slots[name] for name in self._selected]
+
+    @cached_property
+    def _selected(self) -> list[str]:
+        layer = getattr(self.encoder, "layer", "") if "" not in self.layer_slots else ""
+        return list(self.layer_slots) if layer == ALL_LAYERS else [layer]
+
+    def shared_key(self) -> str:
+        """A hash of the slots of all layers."""
+        if len(self.layer_slots) < 2:
+            return ""
+        return hashlib.sha256("\0".join(slot.key for slot in self.layer_slots.values()).encode()).hexdigest()[:24]
 
     @torch.inference_mode()
     def compute(self, source: AudioData, rows: list[int], folder: Path) -> Rejected:
@@ -91,7 +122,8 @@ class EncoderPart(Part):
         self.encoder.to(self.device).eval()
         batch: list[tuple[int, torch.Tensor]] = []
         decoded = in_parallel(lambda row: self.waveform(source, row), rows, source.workers)
-        message = f"embedding {len(rows):,} recordings on {self.device}, once: stored in {folder}"
+        stored_in = folder if len(self.layer_slots) == 1 else folder.parent
+        message = f"embedding {len(rows):,} recordings on {self.device}, once: stored in {stored_in}"
         exact = without_tf32() if self.precision == "32-true" else nullcontext()
         with exact, show_progress(message, len(rows)) as advance, closing(decoded):
             for row, samples in decoded:
@@ -136,24 +168,37 @@ class EncoderPart(Part):
         return samples
 
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
-        """The embeddings of windows on the CPU, (windows, D)."""
+        """The embeddings of windows on the CPU, (windows, D), where D counts the columns of all layers."""
+        encoder = self.encoder
         with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
-            return torch.cat([self.encoder.embed(part) for part in windows.split(self.windows_per_batch)]).cpu()
+            parts = windows.split(self.windows_per_batch)
+            if isinstance(encoder, LayeredEncoder):
+                return torch.cat([torch.cat(encoder.embed_layers(part), 1) for part in parts]).cpu()
+            return torch.cat([encoder.embed(part) for part in parts]).cpu()
+
+    def by_slot(self, vectors: np.ndarray) -> dict[Slot, np.ndarray]:
+        """What `embed` returned, (..., D), for each slot."""
+        slots = list(self.layer_slots.values())
+        ends = np.cumsum([slot.columns for slot in slots])[:-1]
+        return dict(zip(slots, np.split(vectors, ends, axis=-1), strict=True))
 
     def save(self, source: AudioData, tracks: list[tuple[int, torch.Tensor]], folder: Path) -> None:
-        """Embed the windows of some tracks, and write the embeddings of each track.
+        """Embed the windows of some tracks, and write the embeddings of each track; of several layers their means only.
 
         Raises:
             DataError: if embeddings are not finite or have another size than the encoder states.
         """
-        vectors = self.embed(torch.cat([w for _, w in tracks]))
+        vectors, size = self.embed(torch.cat([w for _, w in tracks])), sum(s.columns for s in self.layer_slots.values())
         for (row, _), embeddings in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
-            if embeddings.shape[1] != len(self.columns) or not embeddings.isfinite().all():
+            if embeddings.shape[1] != size or not embeddings.isfinite().all():
                 raise DataError(
-                    f"{source.tracks.path[row]}: expected {len(self.columns)} finite values per window, but the encoder returned "
+                    f"{source.tracks.path[row]}: expected {size} finite values per window, but the encoder returned "
                     f"{embeddings.shape[1]}, which may contain NaN: the weights may be damaged, or the precision too low "
                     f"(features.precision={self.precision})",
                     kind="invalid_embeddings",
                     key=source.tracks.path[row],
                 )
-            save_vectors(folder, source.tracks.checksum[row], embeddings.float().numpy())
+            values = embeddings.float().numpy()
+            means = values if len(self.layer_slots) == 1 else values.mean(0, keepdims=True)
+            for slot, part in self.by_slot(means).items():
+                save_vectors(folder.with_name(slot.key), source.tracks.checksum[row], part)

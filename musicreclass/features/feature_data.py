@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,10 @@ from musicreclass.data.known_datasets import datasets_in
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.errors import DataError
-from musicreclass.features.parts import Part, column_names, joint_fingerprint, load_mean
+from musicreclass.features.parts import Part, column_names, joint_fingerprint, load_means
 from musicreclass.storage.atomic import replacing, write_json
+from musicreclass.storage.locks import locked
+from musicreclass.storage.store import announce_wait
 
 TABLE = "x.npy"
 REJECTED = "bad.json"  # in place of the table: the recordings that a part cannot use, by checksum
@@ -93,6 +96,17 @@ class FeatureData(TableData):
         """As `joint_fingerprint` of the parts."""
         return joint_fingerprint(self.parts)
 
+    @contextmanager
+    def one_pass(self, part: Part) -> Iterator[None]:
+        """Let one process at a time compute features that a pass computes together, such as the layers of an encoder."""
+        if not (shared := part.shared_key()):
+            yield
+            return
+        file = self.source_data.store.root / "vectors" / f"{shared}.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(file, lambda owner: announce_wait(owner, part.kind)):
+            yield
+
     def load_table(self, part: Part) -> np.ndarray | None:
         """The features of a part, (tracks, D) float32, from the store; missing ones are computed.
 
@@ -107,15 +121,16 @@ class FeatureData(TableData):
         tracks = hashlib.sha256("\0".join(checksums).encode()).hexdigest()
 
         def build(folder: Path) -> None:
-            vectors = store.root / "vectors" / key
-            means = [load_mean(vectors, checksum, len(part.columns)) for checksum in checksums]
-            missing = [i for i, mean in enumerate(means) if mean is None]
-            rejected = part.compute(source, missing, vectors) if missing else {}
+            vectors, slots = store.root / "vectors", part.slots()
+            with self.one_pass(part):
+                means = [load_means(vectors, slots, checksum) for checksum in checksums]
+                missing = [i for i, mean in enumerate(means) if mean is None]
+                rejected = part.compute(source, missing, vectors / key) if missing else {}
             if rejected:
                 write_json(folder / REJECTED, {checksums[i]: reason for i, reason in rejected.items()})
                 return
             for i in missing:
-                means[i] = load_mean(vectors, checksums[i], len(part.columns))
+                means[i] = load_means(vectors, slots, checksums[i])
             table = [mean for mean in means if mean is not None]
             if len(table) < len(checksums):
                 raise DataError(

@@ -64,7 +64,7 @@ def create_parts(settings: FeatureSettings, profile: Profile, code_of: Callable[
     for key, section in sections.items():
         part = create_part(key, section, profile, code_of(str(section.target)))
         if len(sections) > 1:
-            part.key()  # reads the weights
+            part.key(), part.slots()  # read the weights
             part.release()
         parts[key.rpartition(".")[2]] = part
     return parts
@@ -88,8 +88,7 @@ def create_part(key: str, settings: FeatureSettings, profile: Profile, code: str
             line = f"{key}.parallel=ray: ray is not installed: pip install ray"
             raise ConfigError([Problem(line, "missing_plugin", f"{key}.parallel", "ray", "pip install ray")])
         return ExtractorPart(build(), code, profile.device)
-    weights = [path] if (path := settings.weights_file()) else []
-    return EncoderPart(build, weights, profile.device, settings.precision, settings.batch_size, code)
+    return EncoderPart(build, settings.weights_files(), profile.device, settings.precision, settings.batch_size, code)
 
 
 def call(create: Callable[..., Any], owner: type, arguments: dict[str, Any], key: str, target: str) -> Any:

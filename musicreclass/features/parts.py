@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,18 @@ from musicreclass.storage.atomic import replacing
 
 Rejection = tuple[str, str]  # reason and detail
 Rejected = dict[int, Rejection]  # by row of the recording that cannot be used
+
+
+class Slot(NamedTuple):
+    """Where the store keeps vectors of recordings.
+
+    Attributes:
+        key: as `Part.key`, 24 hexadecimal digits; names the folder.
+        columns: entries of a vector.
+    """
+
+    key: str
+    columns: int
 
 
 class Part(ABC):
@@ -40,6 +52,14 @@ class Part(ABC):
     def key(self) -> str:
         """A hash of everything that the features depend on besides the recording: 24 hexadecimal digits."""
 
+    def slots(self) -> list[Slot]:
+        """Where the store keeps the features, in the order of `columns`."""
+        return [Slot(self.key(), len(self.columns))]
+
+    def shared_key(self) -> str:
+        """As `key`, but equal for parts that compute each other's features in one pass; empty if there are no others."""
+        return ""
+
     @abstractmethod
     def compute(self, source: AudioData, rows: list[int], folder: Path) -> Rejected:
         """Write the vectors of some tracks, one file each.
@@ -47,7 +67,7 @@ class Part(ABC):
         Args:
             source: set up.
             rows: of its Tracks table.
-            folder: of the files; see `vector_file`.
+            folder: of the files under `key`; see `vector_file`. Those of other slots are beside it.
 
         Returns:
             the rows of recordings that cannot be used, with the reason.
@@ -79,6 +99,18 @@ def save_vectors(folder: Path, checksum: str, vectors: np.ndarray) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as scratch, scratch.open("wb") as out:
         np.save(out, vectors)
+
+
+def load_means(vectors: Path, slots: Iterable[Slot], checksum: str) -> np.ndarray | None:
+    """The mean vector of a recording over all slots, (D,) float32; None if a file is missing or damaged.
+
+    Args:
+        vectors: the folder that contains the folders of all slots.
+        slots: in the order of the columns.
+        checksum: of the recording.
+    """
+    means = [load_mean(vectors / slot.key, checksum, slot.columns) for slot in slots]
+    return None if any(mean is None for mean in means) else np.concatenate([mean for mean in means if mean is not None])
 
 
 def load_mean(folder: Path, checksum: str, columns: int) -> np.ndarray | None:

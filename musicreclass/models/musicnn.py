@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from musicreclass.errors import ConfigError, Problem, WeightsError
-from musicreclass.models.encoder import Encoder
+from musicreclass.models.encoder import ALL_LAYERS, LayeredEncoder
 from musicreclass.models.weights.musicnn import install_weights, read_weights
 from musicreclass.models.weights.musicnn_wheel import CHECKPOINTS
 
@@ -24,7 +24,7 @@ PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP + N_FFT  # samples covered by the frame
 EPSILON = 1e-3  # of batch normalisation
 
 
-class MusiCNNEncoder(Encoder):
+class MusiCNNEncoder(LayeredEncoder):
     """One of the four taggers, with its front end.
 
     A recording is cut into consecutive patches of 187 frames; like in musicnn, a remainder shorter than a patch is dropped. A
@@ -36,7 +36,7 @@ class MusiCNNEncoder(Encoder):
         checkpoint: `MSD_musicnn` or `MSD_vgg`, trained on the Million Song Dataset; `MTT_musicnn` or `MTT_vgg`, on MagnaTagATune.
         layer: `tags`, the probabilities of 50 tags; `embedding`, the last hidden layer (200; not in the vgg networks); `pooled`,
             the input of that layer (1506: maximum and mean over time of each of 753 feature maps, interleaved) or, for vgg, the
-            output of the last pooling layer (256).
+            output of the last pooling layer (256); or `all` of them. One pass computes and stores them all.
         folder: the weights, as installed by `musicreclass prepare features=musicnn`.
         wheel: only used by `musicreclass prepare`: a local copy of musicnn's package, instead of a download from PyPI.
 
@@ -63,11 +63,12 @@ class MusiCNNEncoder(Encoder):
             raise ConfigError([Problem(message, "invalid_value", "features.checkpoint", checkpoint)])
         network_class: type[MusiCNN | VGG] = VGG if checkpoint.endswith("vgg") else MusiCNN
         layer_sizes = network_class.layer_sizes
-        if layer not in layer_sizes:
-            message = f"features.layer={layer}: must be one of {', '.join(layer_sizes)} for checkpoint={checkpoint}"
+        if layer not in (*layer_sizes, ALL_LAYERS):
+            choices = ", ".join((*layer_sizes, ALL_LAYERS))
+            message = f"features.layer={layer}: must be one of {choices} for checkpoint={checkpoint}"
             raise ConfigError([Problem(message, "invalid_value", "features.layer", layer)])
         weights, self.card = read_weights(Path(folder).expanduser(), checkpoint)
-        self.layer, self.overlaps = layer, self.card["overlaps"]
+        self.checkpoint, self.overlaps = checkpoint, self.card["overlaps"]
         self.network = network_class()
         try:
             self.network.load_state_dict(weights)
@@ -78,12 +79,9 @@ class MusiCNNEncoder(Encoder):
             ) from error
         self.mel = mel_spectrogram(sample_rate=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS, center=False)
         self.sample_rate = SAMPLE_RATE
-        names = [f"{layer}_{i}" for i in range(layer_sizes[layer])]
-        self.columns = list(self.card["tags"]) if layer == "tags" else names
-        self.settings: dict[str, Any] = {  # part of the fingerprint: changed text recomputes every embedding
-            "version": VERSION, "checkpoint": checkpoint, "layer": layer, "sample_rate": SAMPLE_RATE, "n_fft": N_FFT,
-            "hop_length": HOP, "n_mels": N_MELS, "frames": PATCH_FRAMES, "edges": "zeros", "short": "repeated", "rest": "left out",
-        }  # fmt: skip
+        self.layers = {name: [f"{name}_{i}" for i in range(size)] for name, size in reversed(layer_sizes.items())}
+        self.layers["tags"] = list(self.card["tags"])
+        self.select(layer)
         self.eval()
 
     @classmethod
@@ -100,13 +98,21 @@ class MusiCNNEncoder(Encoder):
         padded = nn.functional.pad(waveform, (N_FFT // 2, N_FFT // 2))
         return padded.unfold(0, PATCH_SAMPLES, PATCH_STEP)
 
-    def embed(self, windows: torch.Tensor) -> torch.Tensor:
-        """Embed the samples of patches, (B, 48128), as vectors (B, D).
+    def settings_of(self, layer: str) -> dict[str, Any]:
+        """See `LayeredEncoder`. Part of the fingerprint: changed text recomputes every embedding."""
+        return {
+            "version": VERSION, "checkpoint": self.checkpoint, "layer": layer, "sample_rate": SAMPLE_RATE, "n_fft": N_FFT,
+            "hop_length": HOP, "n_mels": N_MELS, "frames": PATCH_FRAMES, "edges": "zeros", "short": "repeated", "rest": "left out",
+        }  # fmt: skip
+
+    def embed_layers(self, windows: torch.Tensor) -> list[torch.Tensor]:
+        """See `LayeredEncoder`; windows are the samples of patches, (B, 48128).
 
         A CPU gets one patch at a time: the activations then fit its cache, which is two to three times as fast as one batch.
         """
         batches = windows.split(1 if windows.device.type == "cpu" else max(1, len(windows)))
-        return torch.cat([self.network(self.patches(batch))[self.layer] for batch in batches]).float()
+        outputs = [self.network(self.patches(batch)) for batch in batches]
+        return [torch.cat([output[name] for output in outputs]).float() for name in self.layers]
 
     def patches(self, windows: torch.Tensor) -> torch.Tensor:
         """Samples (B, 48128) to log-mel patches (B, 187, 96), float32: log10(10000 power + 1)."""

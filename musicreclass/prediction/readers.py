@@ -17,7 +17,7 @@ from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.crops import EvenCrops
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import Extractor
-from musicreclass.features.parts import load_mean, save_vectors
+from musicreclass.features.parts import Slot, load_means, save_vectors
 from musicreclass.hardware.profile import without_tf32
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.store import Store, sha256
@@ -115,7 +115,8 @@ class FeatureReader(Reader):
 
     def read(self, path: Path, shared: Shared) -> np.ndarray:
         """See `Reader`."""
-        stored, checksum = stored_vector(self.store, self.key, path, len(self.extractor.columns), shared)
+        slots = (Slot(self.key, len(self.extractor.columns)),)
+        stored, checksum = stored_vector(self.store, slots, path, shared)
         if stored is not None:
             return stored
         vector = np.asarray(self.extractor.extract(path), np.float32)
@@ -132,20 +133,20 @@ class WaveformReader(Reader):
     Attributes:
         key: of the part.
         sample_rate: of the encoder, Hz.
-        columns: the size of an embedding.
+        slots: as `Part.slots`.
         store: keeps the embeddings.
         min_seconds: as in `CropReader`.
     """
 
     key: str
     sample_rate: int
-    columns: int
+    slots: tuple[Slot, ...]
     store: Store
     min_seconds: float = 1.0
 
     def read(self, path: Path, shared: Shared) -> tuple[str, np.ndarray]:
         """The SHA-256 of the file; and its embedding, float32, or its samples, int16."""
-        stored, checksum = stored_vector(self.store, self.key, path, self.columns, shared)
+        stored, checksum = stored_vector(self.store, self.slots, path, shared)
         if stored is not None:
             return checksum, stored
         if self.sample_rate not in shared:
@@ -184,12 +185,13 @@ class Embedder:
             vectors = self.part.embed(windows).float().numpy()
         if not len(vectors) or not np.isfinite(vectors).all():
             raise ValueError("the encoder returned no vectors, or NaN")
-        mean: np.ndarray = vectors.mean(0)
-        store_vector(self.store, self.part.key(), checksum, mean)
-        return mean
+        means = self.part.by_slot(vectors.mean(0))
+        for slot, mean in means.items():
+            store_vector(self.store, slot.key, checksum, mean)
+        return np.concatenate([means[slot] for slot in self.part.slots()])
 
 
-def stored_vector(store: Store, key: str, path: Path, columns: int, shared: Shared) -> tuple[np.ndarray | None, str]:
+def stored_vector(store: Store, slots: tuple[Slot, ...], path: Path, shared: Shared) -> tuple[np.ndarray | None, str]:
     """The vector of a recording, None if the store lacks it; and the SHA-256 of the file.
 
     Raises:
@@ -201,7 +203,7 @@ def stored_vector(store: Store, key: str, path: Path, columns: int, shared: Shar
         checksum = shared["checksum"]
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error
-    return (load_mean(store.root / "vectors" / key, checksum, columns) if checksum else None), checksum
+    return (load_means(store.root / "vectors", slots, checksum) if checksum else None), checksum
 
 
 def store_vector(store: Store, key: str, checksum: str, vector: np.ndarray) -> None:

@@ -35,9 +35,10 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
     values = {key: getattr(settings, key) for key in sections if key in configured}
     signed = {key: value.signed() if isinstance(value, Section) else value for key, value in values.items()}
     for key, section in settings.weighted().items():
-        if key.partition(".")[0] in signed and (weights := section.weights_file()) is not None:
-            digest = file_digest(weights, Store(Path(settings.paths.cache).expanduser()))
-            section_of(signed, key)["checkpoint"] = digest
+        if key.partition(".")[0] in signed and (files := section.weights_files()):
+            store = Store(Path(settings.paths.cache).expanduser())
+            digests = {file.name: file_digest(file, store) for file in files}
+            section_of(signed, key)["checkpoint"] = hashed(digests) if section.names_folder else digests[files[0].name]
     for key, source in settings.data.sources().items() if "data" in signed else ():
         if source.class_map is None:  # the key is younger than many runs
             section_of(signed, key).pop("class_map", None)
@@ -98,8 +99,8 @@ def located(settings: TrainSettings) -> dict[str, Any]:
                 str(find_class_map(source.class_map).absolute()) if is_path(source.class_map) else source.class_map
             )
     for key, section in settings.weighted().items():
-        if (weights := section.weights_file()) is not None:
-            section_of(config, key)["checkpoint"] = str(weights.absolute())
+        if section.weights_files():
+            section_of(config, key)["checkpoint"] = absolute(str(section.checkpoint))
     for key, features in settings.features.sources().items():
         if isinstance(features.folder, str):
             section_of(config, key)["folder"] = absolute(features.folder)

@@ -141,7 +141,7 @@ def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[
     for part in parts.values():
         key = part.key()
         if isinstance(part, EncoderPart):
-            readers.append(WaveformReader(key, part.sample_rate, len(part.columns), store, seconds))
+            readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store, seconds))
             embedders[key] = Embedder(part, store)
         else:
             assert isinstance(part, ExtractorPart)

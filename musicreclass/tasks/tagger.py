@@ -74,7 +74,7 @@ def open_tagger(
             line = f"{file}: taggers.{source}: must choose an encoder, as features=musicnn"
             raise ConfigError([Problem(line, "invalid_value", f"taggers.{source}")])
         store, key = Store(Path(settings.paths.cache).expanduser()), part.key()
-        readers.append(WaveformReader(key, part.sample_rate, len(part.columns), store))
+        readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store))
         embedders[key] = Embedder(part, store)
         columns += [f"{source}/{column}" for column in part.columns]
         overlaps += part.overlaps

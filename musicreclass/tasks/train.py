@@ -169,8 +169,8 @@ def pretrained(plan: RunPlan) -> dict[str, str]:
     for name, section in plan.settings.weighted().items():
         weights = section.checkpoint
         if weights is not None:
-            is_file = section.weights_file() is not None
-            sources[name] = f"{weights} {section_of(signed, name)['checkpoint']}" if is_file else weights
+            digest = f" {section_of(signed, name)['checkpoint']}" if section.weights_files() else ""
+            sources[name] = f"{weights}{digest}"
     return sources
 
 
