@@ -83,7 +83,10 @@ def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     ):
         assert choice in problem.message
     problem = problem_of("data=demo", "model=listener", config_dir=str(tmp_path))
-    assert (problem.kind, problem.suggestion) == ("input_mismatch", "model=logreg|mlp|random_forest|svm|xgboost")
+    assert (problem.kind, problem.suggestion) == (
+        "input_mismatch",
+        "model=layer_probe|logreg|mlp|random_forest|svm|xgboost",
+    )
     assert problem_of("data=demo", "model=mute", config_dir=str(tmp_path)).kind == "missing_input"
     assert compose("train", ["data=radio", "model=listener"], str(tmp_path)).model.input == "waveform"
 

@@ -188,8 +188,8 @@ def without_tensors(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
-    others = {name: tensor for name, tensor in tensors.items() if ".layers.1." not in name}
-    save_file(others, folder / "model.safetensors", {"format": "pt"})
+    remaining = {name: tensor for name, tensor in tensors.items() if ".layers.1." not in name}
+    save_file(remaining, folder / "model.safetensors", {"format": "pt"})
 
 
 def index_outside(folder: Path) -> None:

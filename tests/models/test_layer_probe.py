@@ -25,8 +25,8 @@ def test_the_mix_equals_one_by_hand() -> None:
         probe.head[0].weight.copy_(torch.tensor([[1.0, -1.0], [0.5, 2.0]]))
         probe.head[0].bias.copy_(torch.tensor([0.25, 0.0]))
     x = torch.tensor([[8.0, 0.0, 4.0, 8.0, 1.6, 3.2]])  # layers [8, 0], [4, 8], [1.6, 3.2]; weights 1/8, 2/8, 5/8
-    combined = [1.0 + 1.0 + 1.0, 0.0 + 2.0 + 2.0]
-    expected = torch.tensor([[combined[0] - combined[1] + 0.25, 0.5 * combined[0] + 2.0 * combined[1]]])
+    mean = [1.0 + 1.0 + 1.0, 0.0 + 2.0 + 2.0]
+    expected = torch.tensor([[mean[0] - mean[1] + 0.25, 0.5 * mean[0] + 2.0 * mean[1]]])
     torch.testing.assert_close(probe(x), expected, atol=1e-6, rtol=1e-6)
 
 
