@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -19,7 +20,9 @@ import torch
 
 import musicreclass as mrc
 from musicreclass.cli import main as cli
+from musicreclass.data.audio import decoding
 from musicreclass.errors import DataError, RunError, UserError
+from musicreclass.features.extractors import Extractor
 from musicreclass.models.encoder import Encoder
 from tests.conftest import wait_until
 from tests.failpoints import Failpoint, run_in_fork
@@ -50,6 +53,21 @@ class Bands(Encoder):
         return torch.log1p(bands.mean(2))
 
 
+class Planted(Extractor):
+    """Loudness; ends or blocks the process for recordings that are named so."""
+
+    def __init__(self) -> None:
+        self.columns, self.settings = ["mean", "deviation"], {"version": 1}
+
+    def extract(self, path: Path) -> np.ndarray:
+        if path.stem == "crash":
+            ctypes.string_at(0)
+        if path.stem == "hang":
+            ctypes.PyDLL(None).sleep(600)  # holds the GIL
+        samples, _ = soundfile.read(path)
+        return np.array([np.abs(samples).mean(), samples.std()])
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three genres of eight tones of four artists each."""
@@ -66,6 +84,7 @@ def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     conf = tmp_path_factory.mktemp("conf")
     (conf / "features").mkdir()
     (conf / "features" / "bands.yaml").write_text(ENCODER)
+    (conf / "features" / "planted.yaml").write_text("_target_: tests.tasks.test_predict.Planted\n")
     outputs = tmp_path_factory.mktemp("outputs")
     data = ["data=folder", f'data.root="{library}"', "logger=none"]
     kinds = {
@@ -74,6 +93,7 @@ def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "crops": [*SMALL, "data.eval_crops=3"],
         "encoder": ["features=bands", "model=logreg"],
         "joined": ["features=[fma518,bands]", "features.parts.fma518.sets=[zcr]", "model=logreg"],
+        "planted": ["features=planted", "model=logreg"],
     }
     runs = {}
     for name, overrides in kinds.items():
@@ -156,6 +176,37 @@ def test_bad_files_get_a_row_and_stop_nothing(run, trained, messy, kind):
     assert ".docx" in result.out
 
 
+@pytest.mark.parametrize("workers", ["1", ""])
+def test_a_crash_and_a_hang_are_rows_with_an_error(run, trained, messy, workers, monkeypatch):
+    if workers:
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    for i, name in enumerate(("crash.wav", "hang.wav", "deep/crash.wav")):  # new content, which is not in the store
+        write(messy / name, music(2.3, RATE, seed=i), RATE)
+    arguments = ("--output", "genres.csv", "--trust", TRUST[0], "--time-limit", "3")
+    result = run("predict", trained["planted"], "--input", messy, *arguments)
+    assert result.code == 0, result.err
+    table = pd.read_csv("genres.csv", keep_default_na=False)
+    errors = {os.path.relpath(path, messy): error for path, error in zip(table.path, table.error, strict=True)}
+    assert len(errors) == 17
+    assert "SIGSEGV" in errors["crash.wav"]
+    assert "SIGSEGV" in errors["deep/crash.wav"]
+    assert "--time-limit" in errors["hang.wav"]
+    assert {name for name, error in errors.items() if not error} == {
+        "周杰伦 - 晴天.wav", " two  spaces .wav", "line\nbreak.wav", "Twin.wav", "twin.wav", "deep/er/song.wav", "=1+1.wav",
+        "quote\".wav", "short.wav",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["crops", "encoder", "features"])
+def test_a_crashing_decoder_is_the_error_of_its_file(trained, library, kind, monkeypatch):
+    crash = library / "jazz/jazz artist 0/0.wav"
+    probe = decoding.probe
+    monkeypatch.setattr(decoding, "probe", lambda path, rate: os.abort() if path == crash else probe(path, rate))
+    table = mrc.predict(trained[kind], [crash, *sorted((library / "rock").rglob("*.wav"))], trust=TRUST)
+    assert "SIGABRT" in table.error[0]
+    assert (table.error[1:] == "").all()
+
+
 def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, messy):
     arguments = ["predict", trained["features"], "--input", messy, "--output", "genres.jsonl"]
     assert run(*arguments).code == 0
@@ -187,6 +238,7 @@ def test_invalid_arguments_are_one_line(run, trained, here, library):
     cases = {
         ("output",): [features, "--input", song, "--output", "genres.txt"],
         ("precision",): [features, "--input", song, "--output", "g.csv", "--precision", "0"],
+        ("time_limit",): [features, "--input", song, "--output", "g.csv", "--time-limit", "0"],
         ("top_k",): [features, "--input", song, "--output", "g.csv", "--top-k", "0"],
         (str(here / "none"),): [features, "--input", "none", "--output", "g.csv"],
         (str(here / "empty"),): [features, "--input", "empty", "--output", "g.csv"],
@@ -294,7 +346,7 @@ COMMAND = [sys.executable, "-m", "musicreclass", "predict"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("send", [os.kill, os.killpg])  # a terminal sends Ctrl-C to the whole group
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     songs = here / "songs"
     for i in range(60):
@@ -307,7 +359,8 @@ def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     send(process.pid, sent)
     _, err = process.communicate()
     assert process.returncode == (-9 if sent == signal.SIGKILL else 128 + sent), err
-    assert len(err.splitlines()) <= 3
+    lines = err.splitlines()[2:]  # after a caution, and that it labels
+    assert len(lines) == (0 if sent == signal.SIGKILL else 1), err
     done = {json.loads(line)["path"] for line in journal.read_bytes().splitlines()} if journal.exists() else set()
     if sent != signal.SIGKILL:
         done = set(pd.read_csv("genres.csv").path)
