@@ -216,7 +216,10 @@ def check_same_classes(first: Run, run: Run, classes: list[str], others: list[st
     """
     different = sorted(set(classes) ^ set(others))
     if different:
-        line = f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them)"
+        line = (
+            f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them); train both on the "
+            "same classes, with data.class_map=NAME where datasets name them differently, or label with one of them"
+        )
         raise RunError(line, "other_classes", run.folder, different)
 
 

@@ -296,6 +296,48 @@ def test_a_run_over_other_columns_says_that_they_cannot_be_computed(run, table, 
     assert result.code == 2
 
 
+def test_a_run_on_some_of_the_518_columns_labels_recordings(run, library, here):
+    """Of several sets, in another order; columns are found by their names."""
+    from musicreclass.features.fma518.columns import column_names
+    from musicreclass.features.fma518.extraction import extract_file
+
+    paths = sorted(library.rglob("*.wav"))
+    sets = ("mfcc", "zcr")
+    table = pd.DataFrame([extract_file(path, "fast", sets) for path in paths], columns=list(column_names(sets)))
+    names = ["zcr_std_01", "mfcc_mean_20", "mfcc_mean_01", "mfcc_max_03"]
+    table = table[names].assign(label=[path.parts[-3] for path in paths], split=["train", "valid", "train", "test"] * 6)
+    table.insert(0, "track_id", [str(i) for i in range(len(paths))])
+    table.to_csv("some.csv", index=False)
+    overrides = ["data=table", "data.path=some.csv", "data.split_column=split", "model=logreg", "run_dir=some"]
+    assert run("train", *overrides).code == 0
+    labels = mrc.predict("some", paths, calibrated=False)
+    assert labels.error.tolist() == [""] * len(paths)
+    expected = mrc.load("some").predict_proba(table[names].to_numpy(np.float32))
+    np.testing.assert_allclose(labels[["p/blues", "p/jazz", "p/rock"]], expected, atol=1e-5)
+
+
+def test_a_run_on_several_datasets_labels_recordings(library, here):
+    for genre, frequency in TONES.items():
+        for i in range(8):
+            path = here / "other" / genre / f"{genre} singer {i % 4}" / f"{i}.wav"
+            write_tone(path, frequency, 100 + i, seconds=2.3, rate=RATE)
+    (here / "mine/data").mkdir(parents=True)
+    (here / "mine/data/shelf.yaml").write_text("defaults:\n  - folder\n  - _self_\n")
+    roots = {"folder": library, "shelf": here / "other"}
+    data = ["data=[folder,shelf]", *(f'data.parts.{name}.root="{root}"' for name, root in roots.items())]
+    for name, overrides in {
+        "features": ["features=fma518", "features.sets=[zcr]", "model=logreg"],
+        "crops": SMALL,
+    }.items():
+        trained = mrc.train([*data, *overrides, "logger=none", f"run_dir={here / name}"], config_dir=here / "mine")
+        expected = trained.predictions("valid")
+        parts = [track_id.partition("/") for track_id in expected.track_id]
+        assert {name for name, _, _ in parts} == set(roots)
+        labels = mrc.predict(trained, [roots[name] / path for name, _, path in parts], calibrated=False)
+        names = [column for column in expected if column.startswith("p/")]
+        np.testing.assert_allclose(labels[names], expected[names], atol=1e-5)
+
+
 def test_an_unfinished_run_and_other_classes_are_rejected(trained, library, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained["features"], other)
