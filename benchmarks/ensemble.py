@@ -1,7 +1,8 @@
 """Ensembles of runs on GTZAN's fault-filtered lists against the best of their members, by nested cross-validation over artists.
 
 `MUSICRECLASS_TEST_DATA=DIR MUSICRECLASS_MODELS=DIR python benchmarks/ensemble.py [RUN ...]`; without runs it trains logistic regression on the
-518 features and, with musicnn's weights, on its embeddings, and XGBoost on the 518 features.
+518 features and, with musicnn's weights, on its embeddings, and XGBoost on the 518 features. With CNN=1 a CNN over log-mels takes the place of
+logistic regression on the 518 features; its training takes 10 to 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -15,13 +16,24 @@ from pathlib import Path
 import musicreclass as mrc
 from musicreclass.evaluation.combining import METHODS
 
+CNN = [
+    "model=cnn",
+    "augmentation=spectrogram",
+    "data.clip_seconds=2",
+    "trainer.max_epochs=40",
+    "trainer.batch_size=32",
+]
+
 
 def train_members(outputs: str) -> list[mrc.Run]:
     """The runs to combine; empty without GTZAN's excerpts."""
     folder = Path(os.environ.get("MUSICRECLASS_TEST_DATA", "")) / "GTZAN_excerpts"
     if not folder.is_dir():
         return []
-    options = [["features=fma518", "model=logreg"], ["features=fma518", "model=xgboost"]]
+    options = [
+        CNN if os.environ.get("CNN") else ["features=fma518", "model=logreg"],
+        ["features=fma518", "model=xgboost"],
+    ]
     models = os.environ.get("MUSICRECLASS_MODELS")
     if models and (Path(models) / "musicnn").is_dir():
         options.append(["features=musicnn", "model=logreg"])

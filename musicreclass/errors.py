@@ -20,7 +20,8 @@ Other kinds name one fault of one module, such as `empty_split`. Notices are lin
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,19 @@ class WeightsError(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user stopped a task with Ctrl-C.
+    """A task was stopped: by the user with Ctrl-C, or by the system, as a cluster does before it moves a job.
 
     Args:
         outcome: what the same command does, for the message.
+        signals: names of the signals received, other than SIGINT.
     """
 
-    def __init__(self, outcome: str = "starts again, since there is no checkpoint yet") -> None:
+    def __init__(
+        self, outcome: str = "starts again, since there is no checkpoint yet", signals: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.outcome = outcome
-
-
-class Terminated(Stopped):
-    """The system asked the process to end, by SIGTERM or SIGHUP, as a cluster does before it moves a job."""
+        self.number = signal.Signals[signals[0]] if signals else signal.SIGINT
 
 
 class RunFailedError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ WRITES = {"open", "os.mkdir", "os.rename", "os.link", "os.truncate"}  # audit ev
 
 
 class Failpoint:
-    """An audit hook that counts writes below a folder, and fails one of them.
+    """An audit hook that counts writes below a folder, by this process and its forks, and fails one of them.
 
     Args:
         below: the folder.
@@ -29,7 +30,13 @@ class Failpoint:
     """
 
     def __init__(self, below: Path, at: int, how: str) -> None:
-        self.below, self.at, self.how, self.count = f"{below}/", at, how, 0
+        self.below, self.at, self.how = f"{below}/", at, how
+        self.shared = memoryview(mmap.mmap(-1, 8)).cast("q")  # with forks
+
+    @property
+    def count(self) -> int:
+        """How many writes there were."""
+        return int(self.shared[0])
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in WRITES or not isinstance(arguments[0], (str, os.PathLike)):
@@ -38,7 +45,7 @@ class Failpoint:
             return
         if not os.path.abspath(arguments[0]).startswith(self.below):
             return
-        self.count += 1
+        self.shared[0] += 1
         if self.count - 1 == self.at:
             if self.how == "kill":
                 os._exit(9)

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         0 for success, 1 for a run that failed, 2 for invalid arguments, configuration or data, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        SIGTERM, 129 after SIGHUP (a closed terminal).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.stdout, sys.stderr = sys.stdout or open_null(), sys.stderr or open_null()  # closed with >&-

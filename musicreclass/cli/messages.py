@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import traceback
 
 from musicreclass.cli.terminal import say
-from musicreclass.errors import ConfigError, RunFailedError, Stopped, Terminated, UserError, notices
+from musicreclass.errors import ConfigError, RunFailedError, Stopped, UserError, notices
 
 LONGEST = 2000  # characters of a message, which repeats what was typed
 
@@ -48,7 +49,7 @@ def report_error(error: Exception) -> int:
 
 
 def report_stop(error: KeyboardInterrupt) -> int:
-    """Print that the task was stopped by Ctrl-C or SIGTERM; return the exit code that shells expect."""
+    """Print that the task was stopped by Ctrl-C, SIGTERM or SIGHUP; return the exit code that shells expect."""
     outcome = error.outcome if isinstance(error, Stopped) else "starts again"
     say(f"musicreclass: stopped; the same command {outcome}", error=True)
-    return 143 if isinstance(error, Terminated) else 130
+    return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,9 @@ def main(arguments: list[str]) -> int:
         raise UserError(line, "invalid_value", "precision", args.precision)
     if args.top_k < 1:
         raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
+    if not 0 < args.time_limit < math.inf:
+        line = f"--time-limit {args.time_limit}: must be a positive number of seconds"
+        raise UserError(line, "invalid_value", "time_limit", args.time_limit)
     from musicreclass.data.corrections import read_corrections
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
@@ -38,7 +43,7 @@ def main(arguments: list[str]) -> int:
     corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
     names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
-    classifier = open_classifier(names, overrides, args)
+    classifier = replace(open_classifier(names, overrides, args), time_limit=args.time_limit)
     from musicreclass.tasks.predict import predict
 
     for line in classifier.cautions:
@@ -120,6 +125,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")
     parser.add_argument(
         "--corrections", type=Path, metavar="FILE", help="labels that were checked, as review exports them"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="a file that takes longer, and longer than twice its duration, gets an error (default: 300)",
     )
     parser.add_argument("--force", action="store_true", help="label all files again")
     parser.add_argument(

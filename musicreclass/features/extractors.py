@@ -37,9 +37,12 @@ class Extractor(ABC):
     overlaps: ClassVar[list[dict[str, str]]] = []
     parallel = "loky"
 
+    def warm_up(self) -> None:  # noqa: B027  (optional)
+        """Load and compile what all recordings need; called before a process is forked, so that the forks have it."""
+
     @abstractmethod
     def extract(self, path: Path) -> np.ndarray:
-        """The features of a recording, (D,), finite; called in several processes at once.
+        """The features of a recording, (D,), finite; called in several processes at once, which `predict` forks: they cannot use CUDA.
 
         Raises:
             BadAudioError: if the recording cannot be used; it is counted as a bad file.

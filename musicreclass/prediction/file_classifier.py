@@ -17,7 +17,7 @@ from musicreclass.evaluation.calibration import apply_temperature
 from musicreclass.prediction.file_model import FileModel
 from musicreclass.prediction.labels import Decision, Label, bad_file, most_say
 from musicreclass.prediction.readers import Reader
-from musicreclass.prediction.reading import Reading, read_all
+from musicreclass.prediction.reading import TIME_LIMIT, Reading, read_all
 
 BATCH = 8  # recordings per call of a model, at most
 LEFT_OUT = "most probably of a class that the class map leaves out"
@@ -37,7 +37,8 @@ class FileClassifier:
         promise: what the threshold of the decision promises, as a line.
         cautions: what limits the labels, a line each.
         signature: equal for classifiers that give equal labels.
-        workers: threads or processes that read.
+        workers: processes that read.
+        time_limit: seconds to read a recording, as `reading.TIME_LIMIT`.
     """
 
     models: Sequence[FileModel]
@@ -49,6 +50,7 @@ class FileClassifier:
     cautions: tuple[str, ...] = ()
     signature: str = ""
     workers: int = 1
+    time_limit: float = TIME_LIMIT
 
     @property
     def classes(self) -> list[str]:
@@ -79,7 +81,8 @@ class FileClassifier:
         """
         batch: list[Reading] = []
         began = time.monotonic()
-        with closing(read_all(list(self.readers.values()), [Path(path) for path in paths], self.workers)) as readings:
+        readers, files = list(self.readers.values()), [Path(path) for path in paths]
+        with closing(read_all(readers, files, self.workers, self.time_limit)) as readings:
             for reading in readings:
                 if reading.error:
                     yield bad_file(str(reading.path), reading.error, reading.seconds)

@@ -37,12 +37,14 @@ class FileModel:
         classifier: fitted, or a mapping of tags.
         readers: what it reads; several for joined features.
         embedders: by the key of the reader, of encoders.
+        columns: positions of the features that the model reads among those of all readers; empty for all.
     """
 
     name: str
     classifier: Labeller
     readers: Sequence[Reader]
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    columns: Sequence[int] = ()
 
     def inputs(self, read: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         """The input of the model for each recording: features (1, D), or crops (1, crops, samples).
@@ -53,7 +55,8 @@ class FileModel:
         if self.classifier.card.input == "waveform":
             (reader,) = self.readers
             return [values[reader.key][None] for values in read]
-        return [np.concatenate([values[r.key] for r in self.readers])[None] for values in read]
+        columns: Any = list(self.columns) or slice(None)
+        return [np.concatenate([values[r.key] for r in self.readers])[None, columns] for values in read]
 
     def predict_proba(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of recordings, (n, C); those of equal shape are computed together."""

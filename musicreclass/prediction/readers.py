@@ -1,4 +1,4 @@
-"""What models read of a recording: crops, or the features of a part. Readers run in worker threads or processes."""
+"""What models read of a recording: crops, or the features of a part. Readers run in worker processes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ Shared = dict[Any, Any]
 
 
 class Reader(ABC):
-    """Reads of a recording what a model needs; can be sent to another process.
+    """Reads of a recording what a model needs.
 
     Attributes:
         key: equal for readers that read the same.
     """
 
     key: str
+
+    def warm_up(self) -> None:  # noqa: B027  (optional)
+        """Prepare what all recordings need; called before processes are forked."""
 
     @abstractmethod
     def read(self, path: Path, shared: Shared) -> Any:
@@ -112,6 +115,10 @@ class FeatureReader(Reader):
     extractor: Extractor
     store: Store
     min_seconds: float = 1.0
+
+    def warm_up(self) -> None:
+        """See `Reader`."""
+        self.extractor.warm_up()
 
     def read(self, path: Path, shared: Shared) -> np.ndarray:
         """See `Reader`."""

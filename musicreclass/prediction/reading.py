@@ -1,33 +1,30 @@
-"""Reads recordings ahead of the models, in threads or processes."""
+"""Reads recordings ahead of the models, in processes."""
 
 from __future__ import annotations
 
-import pickle
 import signal
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from multiprocessing import resource_tracker
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from musicreclass.config.messages import brief
-from musicreclass.config.working_directory import allow_import
-from musicreclass.data.audio import decoding
+from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.ffmpeg import converted_once
 from musicreclass.data.audio.header import REMEDIES, BadAudioError
 from musicreclass.errors import UserError
-from musicreclass.features.workers import limit_blas
-from musicreclass.prediction.readers import FeatureReader, Reader, Shared
+from musicreclass.prediction.reader_process import ReaderDied, ReaderProcess, set_time_limit
+from musicreclass.prediction.readers import Reader, Shared
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 AHEAD = 2  # recordings per worker that are read ahead of the models
-FEW = 24  # recordings that are read by threads: processes take seconds to start
 MILLISECONDS = 1000  # per second: the rate at which durations are rounded
+TIME_LIMIT = 300.0  # seconds in which a recording must be opened, and then read, whatever its duration
+SLOWEST = 2.0  # seconds per second of a longer recording
 
 
 @dataclass
@@ -47,21 +44,27 @@ class Reading:
     error: str = ""
 
 
-def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Generator[Reading, None, None]:
+def read_all(
+    readers: list[Reader], paths: Sequence[Path], workers: int, time_limit: float = TIME_LIMIT
+) -> Generator[Reading, None, None]:
     """Read recordings in parallel, in order of completion; at most `AHEAD` per worker wait for the caller.
 
-    A recording whose process crashes, or is killed for lack of memory, gets a reading with an error.
+    A recording whose process crashes, is killed for lack of memory or exceeds the time limit gets a reading with an error.
 
     Args:
         readers: what to read of each.
         paths: of the files.
-        workers: threads or processes.
+        workers: processes.
+        time_limit: in seconds, as `TIME_LIMIT`.
     """
-    with reading_pool(readers, len(paths), workers) as pool:
+    for reader in readers:
+        reader.warm_up()
+    pool = ReaderPool(partial(read_file, readers, time_limit), time_limit)
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
         pending: dict[Future[Reading], Path] = {}
         try:
             for path in paths:
-                pending[pool.submit(path)] = path
+                pending[threads.submit(pool.read, path)] = path
                 if len(pending) >= AHEAD * workers:
                     yield from collect(pool, pending)
             while pending:
@@ -69,130 +72,106 @@ def read_all(readers: list[Reader], paths: Sequence[Path], workers: int) -> Gene
         finally:
             for future in pending:
                 future.cancel()
+            pool.close()
 
 
-def collect(pool: Pool, pending: dict[Future[Reading], Path]) -> Iterator[Reading]:
+def collect(pool: ReaderPool, pending: dict[Future[Reading], Path]) -> Iterator[Reading]:
     """Wait for at least one recording and take what is finished out of `pending`.
 
-    After a crash, which ends all processes, the recordings in work are read again one by one, to find the one that causes it.
+    A recording whose process was killed, possibly because others needed the memory, is read again while no other is.
     """
-    interrupted = []
+    killed = []
     finished = wait(pending, return_when=FIRST_COMPLETED).done
     while finished:
         for future in finished:
             path = pending.pop(future)
-            if isinstance(future.exception(), BrokenProcessPool):
-                interrupted.append(path)
+            if isinstance(future.exception(), ReaderDied):
+                killed.append(path)
             else:
                 yield future.result()
-        finished = wait(pending).done if interrupted else set()
-    for path in interrupted:
-        yield pool.read_alone(path)
+        finished = wait(pending).done if killed else set()
+    for path in killed:
+        yield pool.read(path, again=True)
 
 
-class Pool(Protocol):
-    """Reads recordings in parallel."""
-
-    def submit(self, path: Path) -> Future[Reading]:
-        """Start to read a recording."""
-
-    def read_alone(self, path: Path) -> Reading:
-        """Read a recording while no other is read."""
-
-
-class ThreadPool:
-    """Reads recordings in threads.
+class ReaderPool:
+    """Processes that read, as many as there are threads in `read` at once; one that ends is replaced.
 
     Args:
-        readers: what to read of each.
-        threads: that read.
+        read_file: what they call with each path.
+        time_limit: for messages.
     """
 
-    def __init__(self, readers: Sequence[Reader], threads: ThreadPoolExecutor) -> None:
-        self.threads, self.read_alone = threads, partial(read_file, readers)
+    def __init__(self, read_file: Callable[[Path], Reading], time_limit: float) -> None:
+        self.read_file, self.time_limit = read_file, time_limit
+        self.lock, self.is_closed = threading.Lock(), False
+        self.running: list[ReaderProcess] = []
+        self.idle: list[ReaderProcess] = []
 
-    def submit(self, path: Path) -> Future[Reading]:
-        """See `Pool`."""
-        return self.threads.submit(self.read_alone, path)
+    def read(self, path: Path, again: bool = False) -> Reading:
+        """Read a recording.
 
+        Args:
+            path: of the file.
+            again: whether its process was killed before, so that this is an error of the recording.
 
-class ProcessPool:
-    """Reads recordings in processes, which are started again after a crash.
-
-    Args:
-        readers: what to read of each.
-        workers: number of processes.
-    """
-
-    def __init__(self, readers: Sequence[Reader], workers: int) -> None:
-        modules = tuple({type(reader.extractor).__module__ for reader in readers if isinstance(reader, FeatureReader)})
-        self.read = partial(read_file_in_process, pickle.dumps(readers), modules)
-        self.workers = workers
-
-    def submit(self, path: Path) -> Future[Reading]:
-        """See `Pool`."""
-        try:
-            return self.start(self.workers, path)
-        except BrokenProcessPool:  # an idle process was killed
-            return self.start(self.workers, path)
-
-    def read_alone(self, path: Path) -> Reading:
-        """See `Pool`; a crash is the error of the recording."""
-        started = time.monotonic()
-        try:
-            return self.start(1, path).result()
-        except BrokenProcessPool:
-            line = f"{path}: cannot be read (the process that read it crashed, or was killed for lack of memory)"
-            return Reading(path, {}, None, time.monotonic() - started, line)
-
-    def start(self, workers: int, path: Path) -> Future[Reading]:
-        """Start to read a recording in one of some processes.
-
-        New processes inherit a mask without SIGINT: Ctrl-C in a terminal reaches them too, and only this process must handle it.
+        Raises:
+            ReaderDied: if the process was killed, or the pool was closed.
         """
-        executor = self.processes(workers)
-        resource_tracker.ensure_running()  # otherwise the first process starts it, which would unblock SIGINT
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        started = time.monotonic()
+        with self.lock:
+            if self.is_closed:
+                raise ReaderDied
+            if not self.idle:
+                self.running.append(ReaderProcess(self.read_file, self.running))
+                self.idle.append(self.running[-1])
+            process = self.idle.pop()
         try:
-            reading: Future[Reading] = executor.submit(self.read, path)
-            return reading
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            reading: Reading = process.read(path)
+        except EOFError:
+            with self.lock:
+                self.running.remove(process)
+            number = process.end()
+            if self.is_closed or (number == signal.SIGKILL and not again):
+                raise ReaderDied from None
+            return Reading(path, {}, None, time.monotonic() - started, self.message(path, number))
+        with self.lock:
+            self.idle.append(process)
+        return reading
 
-    @staticmethod
-    def processes(workers: int) -> Any:
-        """The running processes, or new ones if these have crashed or their number differs."""
-        from joblib.externals.loky import get_reusable_executor
-
-        return get_reusable_executor(workers)
+    def message(self, path: Path, number: int) -> str:
+        """The error of a recording whose process was ended by a signal, or exited (0)."""
+        if number == signal.SIGALRM:
+            return (
+                f"{path}: cannot be read (took more than {self.time_limit:.4g} s, and {SLOWEST:.0f} times its duration; if that "
+                "is too short, set --time-limit)"
+            )
+        if number == signal.SIGKILL:
+            return f"{path}: cannot be read (the process that read it was killed, possibly for lack of memory)"
+        cause = f" by {signal.Signals(number).name}" if number else ""
+        return f"{path}: cannot be read (the process that read it crashed{cause})"
 
     def close(self) -> None:
-        """End all processes."""
-        self.processes(self.workers).shutdown(kill_workers=True)
+        """End all processes; a thread in `read` gets a `ReaderDied`."""
+        with self.lock:
+            self.is_closed = True
+            for process in self.running:
+                process.kill()
+            for process in self.idle:
+                process.end()
 
 
-@contextmanager
-def reading_pool(readers: list[Reader], count: int, workers: int) -> Iterator[Pool]:
-    """Threads or processes that read; extractors use processes if that pays."""
-    if not any(isinstance(reader, FeatureReader) for reader in readers) or count <= FEW or workers == 1:
-        with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
-            yield ThreadPool(readers, threads)
-        return
-    processes = ProcessPool(readers, workers)
-    try:
-        yield processes
-    finally:
-        processes.close()
-
-
-def read_file(readers: Sequence[Reader], path: Path) -> Reading:
-    """Read a recording; what is wrong with the file becomes the error of the reading."""
+def read_file(readers: Sequence[Reader], time_limit: float, path: Path) -> Reading:
+    """Read a recording in a process that does nothing else; what is wrong with the file becomes the error of the reading."""
     started, version = time.monotonic(), FileVersion.of(path)
     values: dict[str, Any] = {}
     shared: Shared = {}
+    is_converted = path.suffix.lower() in ffmpeg.CONVERTED  # as a whole, before the duration is known
     try:
+        set_time_limit(time_limit + (ffmpeg.TIME_LIMIT if is_converted else 0))
         with converted_once(path):
             duration = decoding.probe(path, MILLISECONDS) / MILLISECONDS
+            set_time_limit(max(time_limit, SLOWEST * duration))
             for reader in readers:
                 values[reader.key] = reader.read(path, shared)
         raise_if_changed(path, version, change_time=False)
@@ -205,18 +184,6 @@ def read_file(readers: Sequence[Reader], path: Path) -> Reading:
     except (Exception, SystemExit) as error:  # a library that an extractor calls may exit
         message = f"{path}: cannot be read ({type(error).__name__}: {brief(error)})"
         return Reading(path, {}, None, time.monotonic() - started, message)
+    finally:
+        set_time_limit(0)
     return Reading(path, values, duration, time.monotonic() - started)
-
-
-@cache
-def unpickled(readers: bytes, modules: tuple[str, ...]) -> list[Reader]:
-    """Readers in another process, also those whose extractor is of a module in the working directory."""
-    for module in modules:
-        allow_import(module.partition(".")[0])
-    return pickle.loads(readers)
-
-
-def read_file_in_process(readers: bytes, modules: tuple[str, ...], path: Path) -> Reading:
-    """As `read_file`, in a process that does nothing else."""
-    limit_blas()
-    return read_file(unpickled(readers, modules), path)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from musicreclass.errors import RunError, RunFailedError, Stopped, Terminated, TrialPruned, UserError, notices
+from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, UserError, notices
 from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
@@ -227,8 +227,8 @@ class Run(RunFiles):
             log.info("stopped by %s", sender)
             self._end("interrupted", f"stopped by {sender}")
             resumes = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
-            outcome = ("resumes from the last checkpoint",) if resumes else ()
-            raise (Terminated if signals else Stopped)(*outcome) from None
+            outcome = {"outcome": "resumes from the last checkpoint"} if resumes else {}
+            raise Stopped(**outcome, signals=signals) from None
         except TrialPruned as pruned:
             log.info("%s", pruned)
             self._end("pruned", str(pruned))

@@ -16,10 +16,13 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.config.settings import TrainSettings
 from musicreclass.data.class_map import ClassMap, read_class_map
 from musicreclass.data.crops import EvenCrops
+from musicreclass.data.leaks import examples
+from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
+from musicreclass.features.fma518.columns import column_names as fma518_columns
 from musicreclass.features.fma518.extractor import FMA518
 from musicreclass.features.opening import create_parts
 from musicreclass.features.parts import Part, column_names, joint_fingerprint
@@ -146,30 +149,40 @@ def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[
         else:
             assert isinstance(part, ExtractorPart)
             readers.append(FeatureReader(key, part.extractor, store, seconds))
-    return [FileModel(str(run.folder), classifier, readers, embedders)]
+    return [FileModel(str(run.folder), classifier, readers, embedders, chosen_columns(run, classifier, parts))]
 
 
 def feature_parts(run: Run, settings: TrainSettings, classifier: Classifier, profile: Profile) -> dict[str, Part]:
-    """What computes the features that the model of a run was trained on.
+    """What computes the features that the model of a run was trained on; of a table, the sets of the 518 features that it has.
 
     Raises:
-        RunError: if it was trained on a table whose columns cannot be computed from recordings.
         WeightsError: if the encoder is another one now.
     """
     if settings.features.target is None:
-        parts: dict[str, Part] = {"fma518": ExtractorPart(FMA518())}  # features.csv has the same columns
-    else:
-        parts = create_parts(settings.features, profile, code_of)
-        if run.identity.encoder is not None:
-            check_encoder(settings.features, joint_fingerprint(parts), run.identity.encoder)
-    if column_names(parts) != classifier.card.columns:
-        names = ", ".join(classifier.card.columns[:3])
-        line = (
-            f"{run.folder}: was trained on a table ({names}, ...) whose columns cannot be computed from recordings; train on "
-            "recordings, with features=fma518 or an encoder, or on FMA's 518 columns"
-        )
-        raise RunError(line, "no_features", run.folder)
+        columns = set(classifier.card.columns)
+        sets = [name for name in SERIES if not columns.isdisjoint(fma518_columns([name]))]
+        return {"fma518": ExtractorPart(FMA518(sets=sets or None))}
+    parts = create_parts(settings.features, profile, code_of)
+    if run.identity.encoder is not None:
+        check_encoder(settings.features, joint_fingerprint(parts), run.identity.encoder)
     return parts
+
+
+def chosen_columns(run: Run, classifier: Classifier, parts: dict[str, Part]) -> list[int]:
+    """The positions of the columns that a model reads among those of the parts.
+
+    Raises:
+        RunError: if the run was trained on a table with columns that cannot be computed from recordings.
+    """
+    positions = {name: i for i, name in enumerate(column_names(parts))}
+    missing = [name for name in classifier.card.columns if name not in positions]
+    if missing:
+        line = (
+            f"{run.folder}: was trained on a table with columns that cannot be computed from recordings "
+            f"({examples(missing)}); train on recordings, with features=fma518 or an encoder, or on columns of FMA's 518"
+        )
+        raise RunError(line, "no_features", run.folder, missing)
+    return [positions[name] for name in classifier.card.columns]
 
 
 def crop_reader(run: Run, settings: TrainSettings, classifier: Classifier) -> CropReader:
@@ -203,7 +216,10 @@ def check_same_classes(first: Run, run: Run, classes: list[str], others: list[st
     """
     different = sorted(set(classes) ^ set(others))
     if different:
-        line = f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them)"
+        line = (
+            f"{run.folder}: has other classes than {first.folder} ({different[0]} is only in one of them); train both on the "
+            "same classes, with data.class_map=NAME where datasets name them differently, or label with one of them"
+        )
         raise RunError(line, "other_classes", run.folder, different)
 
 

@@ -179,7 +179,10 @@ def check_same_tables(first_folder: Path, first: Predictions, folder: Path, othe
     if first.classes != other.classes:
         different = sorted(set(first.classes) ^ set(other.classes))
         detail = f"only one of them has {examples(different)}" if different else "their order differs"
-        message = f"{folder}: other classes than {first_folder}: {detail}"
+        message = (
+            f"{folder}: other classes than {first_folder}: {detail}; probabilities are combined class by class: train both "
+            "runs on the same classes, with data.class_map=NAME where datasets name them differently"
+        )
         raise RunError(message, "other_classes", folder, different)
     ids, other_ids = first.table.track_id, other.table.track_id
     different = sorted(set(ids) ^ set(other_ids))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicreclass.data.parallel import show_progress
-from musicreclass.errors import DataError, Stopped, Terminated, UserError
+from musicreclass.errors import DataError, Stopped, UserError
 from musicreclass.library.carry_out import carry_out, needs_portable_names, note_failure, raise_if_no_room, reporting
 from musicreclass.library.journal import BESIDE, DONE, NAME, Journal, Step, journal_at
 from musicreclass.library.plan import Plan, Planner, Row, checked_file, labelled_rows, make_plan
@@ -94,7 +94,7 @@ def organize(table: Path, options: Options) -> Organized:
             work = organize_in_place if options.root is None else organize_into
             result = work(table, rows, options)
         except KeyboardInterrupt:
-            raise (Terminated if signals else Stopped)("continues") from None
+            raise Stopped("continues", signals) from None
     result.errors = len(rows) - len(labelled_rows(rows))
     return result
 
@@ -303,7 +303,7 @@ def undo_organize(table: Path | None = None, root: Path | None = None) -> Undone
                 owned = [step.target for step in journal.active("folder") if step.target == path.parent]
                 result = undo(journal)
         except KeyboardInterrupt:
-            raise (Terminated if signals else Stopped)("continues") from None
+            raise Stopped("continues", signals) from None
     for folder in owned:
         with suppress(OSError):
             folder.rmdir()

@@ -15,7 +15,7 @@ import pandas as pd
 
 from musicreclass.data.audio.search import SUFFIXES, Skipped, walk
 from musicreclass.data.parallel import show_progress
-from musicreclass.errors import DataError, Stopped, Terminated
+from musicreclass.errors import DataError, Stopped
 from musicreclass.evaluation.predictions import PREFIX
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.formats import Row
@@ -68,7 +68,7 @@ def predict(
 
     Raises:
         UserError: if the table cannot be read or written.
-        Stopped: after Ctrl-C or SIGTERM; the rows that exist were written.
+        Stopped: after Ctrl-C, SIGTERM or SIGHUP; the rows that exist were written.
     """
     table = LabelTable(output, classifier.signature, classifier.classes)
     result = Labelled(output, len(paths))
@@ -80,7 +80,7 @@ def predict(
                 label_all(classifier, remaining, table)
                 result.corrected = table.correct(corrections or {})
         except KeyboardInterrupt:
-            raise (Terminated if signals else Stopped)("goes on with the remaining files") from None
+            raise Stopped("labels the remaining files", signals) from None
     for path in paths:
         count(result, table.rows[str(path)])
     return result

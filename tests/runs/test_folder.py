@@ -95,6 +95,7 @@ def test_killed_at_three_random_moments(run, table, here):
 
 @pytest.mark.parametrize(("signal_number", "code", "sender", "epoch"), [
     (signal.SIGTERM, 143, "SIGTERM", 5),
+    (signal.SIGHUP, 129, "SIGHUP", 5),
     (signal.SIGINT, 130, "user", 0),
 ])  # fmt: skip
 def test_a_stopped_run_resumes(signal_number, code, sender, epoch, run, table, here):

@@ -20,7 +20,7 @@ from musicreclass.tasks import ensemble as task
 from musicreclass.tasks.ensemble import ensemble
 from musicreclass.tasks.inspect import inspect_run
 from musicreclass.tasks.tensorboard import Links
-from tests.conftest import sum_again
+from tests.conftest import sum_again, table_overrides
 from tests.run_factory import make_run
 
 MODELS = {
@@ -261,6 +261,21 @@ def test_runs_of_other_tracks_are_refused(here, options, kind):
     with pytest.raises(RunError) as caught:
         ensemble([first, other])
     assert (caught.value.kind, caught.value.key) == (kind, str(other))
+
+
+def test_runs_of_mapped_classes_are_refused_with_the_remedy(run, table):
+    """Of the same tracks, of which one run has mapped the classes; with data.class_map both can be combined."""
+    common = [*table_overrides(table), "evaluate=[valid]", "logger=none"]
+    mapped = [*common, "data.class_map=gtzan_to_fma"]
+    for name, overrides in {"a": common, "b": mapped, "c": [*mapped, "seed=1"]}.items():
+        assert run("train", *overrides, "model=random_forest", "model.n_estimators=5", f"run_dir={name}").code == 0
+    result = run("ensemble", "a", "b", "--output", "e")
+    assert (result.code, result.problems[0].kind) == (2, "other_classes")
+    assert len(result.err.splitlines()) == 1
+    assert "data.class_map" in result.err
+    result = run("ensemble", "a", "b", "--class-map", "gtzan_to_fma")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert run("ensemble", "b", "c", "--output", "e").code == 0
 
 
 def test_other_targets_are_refused(here):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -19,7 +20,9 @@ import torch
 
 import musicreclass as mrc
 from musicreclass.cli import main as cli
+from musicreclass.data.audio import decoding
 from musicreclass.errors import DataError, RunError, UserError
+from musicreclass.features.extractors import Extractor
 from musicreclass.models.encoder import Encoder
 from tests.conftest import wait_until
 from tests.failpoints import Failpoint, run_in_fork
@@ -50,6 +53,21 @@ class Bands(Encoder):
         return torch.log1p(bands.mean(2))
 
 
+class Planted(Extractor):
+    """Loudness; ends or blocks the process for recordings that are named so."""
+
+    def __init__(self) -> None:
+        self.columns, self.settings = ["mean", "deviation"], {"version": 1}
+
+    def extract(self, path: Path) -> np.ndarray:
+        if path.stem == "crash":
+            ctypes.string_at(0)
+        if path.stem == "hang":
+            ctypes.PyDLL(None).sleep(600)  # holds the GIL
+        samples, _ = soundfile.read(path)
+        return np.array([np.abs(samples).mean(), samples.std()])
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three genres of eight tones of four artists each."""
@@ -66,6 +84,7 @@ def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     conf = tmp_path_factory.mktemp("conf")
     (conf / "features").mkdir()
     (conf / "features" / "bands.yaml").write_text(ENCODER)
+    (conf / "features" / "planted.yaml").write_text("_target_: tests.tasks.test_predict.Planted\n")
     outputs = tmp_path_factory.mktemp("outputs")
     data = ["data=folder", f'data.root="{library}"', "logger=none"]
     kinds = {
@@ -74,6 +93,7 @@ def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "crops": [*SMALL, "data.eval_crops=3"],
         "encoder": ["features=bands", "model=logreg"],
         "joined": ["features=[fma518,bands]", "features.parts.fma518.sets=[zcr]", "model=logreg"],
+        "planted": ["features=planted", "model=logreg"],
     }
     runs = {}
     for name, overrides in kinds.items():
@@ -156,6 +176,37 @@ def test_bad_files_get_a_row_and_stop_nothing(run, trained, messy, kind):
     assert ".docx" in result.out
 
 
+@pytest.mark.parametrize("workers", ["1", ""])
+def test_a_crash_and_a_hang_are_rows_with_an_error(run, trained, messy, workers, monkeypatch):
+    if workers:
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    for i, name in enumerate(("crash.wav", "hang.wav", "deep/crash.wav")):  # new content, which is not in the store
+        write(messy / name, music(2.3, RATE, seed=i), RATE)
+    arguments = ("--output", "genres.csv", "--trust", TRUST[0], "--time-limit", "3")
+    result = run("predict", trained["planted"], "--input", messy, *arguments)
+    assert result.code == 0, result.err
+    table = pd.read_csv("genres.csv", keep_default_na=False)
+    errors = {os.path.relpath(path, messy): error for path, error in zip(table.path, table.error, strict=True)}
+    assert len(errors) == 17
+    assert "SIGSEGV" in errors["crash.wav"]
+    assert "SIGSEGV" in errors["deep/crash.wav"]
+    assert "--time-limit" in errors["hang.wav"]
+    assert {name for name, error in errors.items() if not error} == {
+        "周杰伦 - 晴天.wav", " two  spaces .wav", "line\nbreak.wav", "Twin.wav", "twin.wav", "deep/er/song.wav", "=1+1.wav",
+        "quote\".wav", "short.wav",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["crops", "encoder", "features"])
+def test_a_crashing_decoder_is_the_error_of_its_file(trained, library, kind, monkeypatch):
+    crash = library / "jazz/jazz artist 0/0.wav"
+    probe = decoding.probe
+    monkeypatch.setattr(decoding, "probe", lambda path, rate: os.abort() if path == crash else probe(path, rate))
+    table = mrc.predict(trained[kind], [crash, *sorted((library / "rock").rglob("*.wav"))], trust=TRUST)
+    assert "SIGABRT" in table.error[0]
+    assert (table.error[1:] == "").all()
+
+
 def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, messy):
     arguments = ["predict", trained["features"], "--input", messy, "--output", "genres.jsonl"]
     assert run(*arguments).code == 0
@@ -187,6 +238,7 @@ def test_invalid_arguments_are_one_line(run, trained, here, library):
     cases = {
         ("output",): [features, "--input", song, "--output", "genres.txt"],
         ("precision",): [features, "--input", song, "--output", "g.csv", "--precision", "0"],
+        ("time_limit",): [features, "--input", song, "--output", "g.csv", "--time-limit", "0"],
         ("top_k",): [features, "--input", song, "--output", "g.csv", "--top-k", "0"],
         (str(here / "none"),): [features, "--input", "none", "--output", "g.csv"],
         (str(here / "empty"),): [features, "--input", "empty", "--output", "g.csv"],
@@ -244,6 +296,48 @@ def test_a_run_over_other_columns_says_that_they_cannot_be_computed(run, table, 
     assert result.code == 2
 
 
+def test_a_run_on_some_of_the_518_columns_labels_recordings(run, library, here):
+    """Of several sets, in another order; columns are found by their names."""
+    from musicreclass.features.fma518.columns import column_names
+    from musicreclass.features.fma518.extraction import extract_file
+
+    paths = sorted(library.rglob("*.wav"))
+    sets = ("mfcc", "zcr")
+    table = pd.DataFrame([extract_file(path, "fast", sets) for path in paths], columns=list(column_names(sets)))
+    names = ["zcr_std_01", "mfcc_mean_20", "mfcc_mean_01", "mfcc_max_03"]
+    table = table[names].assign(label=[path.parts[-3] for path in paths], split=["train", "valid", "train", "test"] * 6)
+    table.insert(0, "track_id", [str(i) for i in range(len(paths))])
+    table.to_csv("some.csv", index=False)
+    overrides = ["data=table", "data.path=some.csv", "data.split_column=split", "model=logreg", "run_dir=some"]
+    assert run("train", *overrides).code == 0
+    labels = mrc.predict("some", paths, calibrated=False)
+    assert labels.error.tolist() == [""] * len(paths)
+    expected = mrc.load("some").predict_proba(table[names].to_numpy(np.float32))
+    np.testing.assert_allclose(labels[["p/blues", "p/jazz", "p/rock"]], expected, atol=1e-5)
+
+
+def test_a_run_on_several_datasets_labels_recordings(library, here):
+    for genre, frequency in TONES.items():
+        for i in range(8):
+            path = here / "other" / genre / f"{genre} singer {i % 4}" / f"{i}.wav"
+            write_tone(path, frequency, 100 + i, seconds=2.3, rate=RATE)
+    (here / "mine/data").mkdir(parents=True)
+    (here / "mine/data/shelf.yaml").write_text("defaults:\n  - folder\n  - _self_\n")
+    roots = {"folder": library, "shelf": here / "other"}
+    data = ["data=[folder,shelf]", *(f'data.parts.{name}.root="{root}"' for name, root in roots.items())]
+    for name, overrides in {
+        "features": ["features=fma518", "features.sets=[zcr]", "model=logreg"],
+        "crops": SMALL,
+    }.items():
+        trained = mrc.train([*data, *overrides, "logger=none", f"run_dir={here / name}"], config_dir=here / "mine")
+        expected = trained.predictions("valid")
+        parts = [track_id.partition("/") for track_id in expected.track_id]
+        assert {name for name, _, _ in parts} == set(roots)
+        labels = mrc.predict(trained, [roots[name] / path for name, _, path in parts], calibrated=False)
+        names = [column for column in expected if column.startswith("p/")]
+        np.testing.assert_allclose(labels[names], expected[names], atol=1e-5)
+
+
 def test_an_unfinished_run_and_other_classes_are_rejected(trained, library, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained["features"], other)
@@ -294,7 +388,7 @@ COMMAND = [sys.executable, "-m", "musicreclass", "predict"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("send", [os.kill, os.killpg])  # a terminal sends Ctrl-C to the whole group
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     songs = here / "songs"
     for i in range(60):
@@ -307,7 +401,8 @@ def test_a_stopped_process_loses_no_finished_row(trained, here, sent, send):
     send(process.pid, sent)
     _, err = process.communicate()
     assert process.returncode == (-9 if sent == signal.SIGKILL else 128 + sent), err
-    assert len(err.splitlines()) <= 3
+    lines = err.splitlines()[2:]  # after a caution, and that it labels
+    assert len(lines) == (0 if sent == signal.SIGKILL else 1), err
     done = {json.loads(line)["path"] for line in journal.read_bytes().splitlines()} if journal.exists() else set()
     if sent != signal.SIGKILL:
         done = set(pd.read_csv("genres.csv").path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +19,7 @@ from musicreclass.features.fma518.statistics import summarise
 
 VERSION = 1  # of the values; part of the key of everything stored from them
 KEPT_SECONDS = 600  # a longer file is decoded twice instead of being kept in memory
+WARM_UP_RATE = 44100  # Hz
 
 Backend = Literal["fast", "reference", "torch"]
 Sets = Iterable[str]
@@ -81,6 +82,12 @@ def extract_file(path: str | Path, backend: Backend = "fast", sets: Sets = tuple
                 return extract(np.concatenate(in_memory), audio.rate, backend, sets)
             blocks = partial(iter, in_memory)
         return vector(fast.compute_series(blocks, audio.rate, checked_sets(sets)))
+
+
+@cache
+def warm_up(backend: Backend, sets: tuple[str, ...]) -> None:
+    """Extract the features of a tone once, for what later calls reuse."""
+    extract(0.1 * np.sin(np.arange(round(MIN_SECONDS * WARM_UP_RATE), dtype=np.float32)), WARM_UP_RATE, backend, sets)
 
 
 def vector(series: dict[str, np.ndarray]) -> np.ndarray:

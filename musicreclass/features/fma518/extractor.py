@@ -10,7 +10,7 @@ import torch
 from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.features.extractors import Extractor
 from musicreclass.features.fma518.columns import column_names
-from musicreclass.features.fma518.extraction import VERSION, Backend, checked_sets, extract_file
+from musicreclass.features.fma518.extraction import VERSION, Backend, checked_sets, extract_file, warm_up
 from musicreclass.features.workers import Jobs, Results
 
 
@@ -28,6 +28,10 @@ class FMA518(Extractor):
         self.backend, self.parallel = backend, parallel
         self.columns = list(column_names(self.sets))
         self.settings = {"version": VERSION, "backend": backend}
+
+    def warm_up(self) -> None:
+        """Compile the kernels and compute the filter banks of the most frequent sample rate."""
+        warm_up(self.backend, tuple(self.sets))
 
     def extract(self, path: Path) -> np.ndarray:
         """The features of a file."""
