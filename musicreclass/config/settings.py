@@ -235,6 +235,17 @@ class TableFileSettings(DataSettings):
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")
 
 
+class CSVRecordingsSettings(DataSettings):
+    """Recordings that a CSV or Parquet file lists."""
+
+    audio_column: str = setting("column with the paths of the recordings")
+    label_column: str = setting("column with the genres")
+    id_column: str | None = setting("column with the track ids; null: the paths")
+    split_column: str | None = setting("column with the values train, valid, test")
+    group_column: str | None = setting("column with the artists; a grouped split does not divide them")
+    album_column: str | None = setting("column with the albums, which replace unknown artists")
+
+
 class GenreFoldersSettings(DataSettings):
     """A folder for each genre."""
 
@@ -729,6 +740,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.sources.gtzan.GTZAN": GTZANSettings,
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,
     "musicreclass.data.sources.table_file.TableFile": TableFileSettings,
+    "musicreclass.data.sources.csv_recordings.CSVRecordings": CSVRecordingsSettings,
     "musicreclass.data.sources.folder.GenreFolders": GenreFoldersSettings,
     "musicreclass.data.combined.CombinedAudio": CombinedSettings,
     "musicreclass.data.combined.CombinedTable": CombinedSettings,
