@@ -76,7 +76,9 @@ def load_tracks(path: Path, store: Store) -> pd.DataFrame:
     def build(folder: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pandas(read_tracks(path)), folder / "tracks.parquet")
 
-    entry = store.entry("fma-tracks", {"content": file_digest(path, store), "version": VERSION}, build)
+    entry = store.entry(
+        "fma-tracks", {"content": file_digest(path, store), "version": VERSION}, build, source=str(path)
+    )
     return parquet.read_table(entry / "tracks.parquet").to_pandas()
 
 
