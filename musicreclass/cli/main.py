@@ -27,6 +27,7 @@ TASKS = (
     "tensorboard",
     "import",
     "export",
+    "cache",
 )  # a module of this package each
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
@@ -48,6 +49,7 @@ Reproducible, leak-checked music genre classification.
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
   import FILE                  turn weights that were trained elsewhere into a run folder
   export RUN [--output FILE]   write the model of a run as an ONNX file
+  cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
 
   musicreclass train model=xgboost                      on the synthetic demo data
   musicreclass train data=table data.path=features.csv

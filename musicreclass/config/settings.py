@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Len, MinLen, MultipleOf
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from musicreclass.config.fields import (
     Auto,
@@ -46,6 +46,8 @@ Tempo = Annotated[list[float], Len(2, 2), ordered(0.25, 4), Rule("[slowest, fast
 Shift = Annotated[list[float], Len(2, 2), ordered(-24, 24), Rule("[lowest, highest] in semitones, within -24 and 24")]
 Ratio = Annotated[list[float], Len(2, 2), ordered(-60, 120), Rule("[lowest, highest] in dB, within -60 and 120")]
 PitchStep = Annotated[float, Ge(0.5), Le(48), MultipleOf(0.5), Rule("a multiple of 0.5 semitones, at least 0.5")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
+Checksum = Annotated[str, StringConstraints(pattern=r"^(sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 SIGNED = (  # top-level keys that can change a result; no other key is part of a run's signature
     "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
 )  # fmt: skip
@@ -231,6 +233,17 @@ class TableFileSettings(DataSettings):
     label_column: str = setting("column with the genres")
     split_column: str | None = setting("column with the values train, valid, test")
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")
+
+
+class CSVRecordingsSettings(DataSettings):
+    """Recordings that a CSV or Parquet file lists."""
+
+    audio_column: str = setting("column with the paths of the recordings")
+    label_column: str = setting("column with the genres")
+    id_column: str | None = setting("column with the track ids; null: the paths")
+    split_column: str | None = setting("column with the values train, valid, test")
+    group_column: str | None = setting("column with the artists; a grouped split does not divide them")
+    album_column: str | None = setting("column with the albums, which replace unknown artists")
 
 
 class GenreFoldersSettings(DataSettings):
@@ -629,9 +642,66 @@ class Settings(Section):
         return self.model_copy(update=changes)
 
 
+class ArchiveSettings(Section):
+    """A published archive of a dataset."""
+
+    complete = True
+    dataset: Text = setting("name of the dataset's folder")
+    urls: Annotated[list[Url], MinLen(1), Rule("a non-empty list of URLs that start with http:// or https://")] = (
+        setting("the mirrors, in the order in which they are tried")
+    )
+    checksums: Annotated[list[Checksum], MinLen(1), Rule("a list such as [sha1:DIGITS] (sha1, sha256 or md5)")] = (
+        setting("checksums of the archive, any of which it must have")
+    )
+    gigabytes: Positive = setting("approximate size of the archive, in 10^9 bytes")
+    unpacked_gigabytes: Positive = setting("approximate size of its files, in 10^9 bytes")
+    folder: Text = setting("where it is unpacked, below the dataset's folder")
+    contains: Text = setting("the folder that the dataset is read from, below `folder`")
+    inside: Text | None = setting("the name of that folder in the archive, if it is another one", default=None)
+    page: Text = setting("web page of the dataset, for a download by hand")
+
+    @property
+    def file(self) -> str:
+        """The archive's file name."""
+        return self.urls[0].partition("?")[0].rpartition("/")[2]
+
+    @property
+    def bytes(self) -> int:
+        """The approximate size of the archive."""
+        return int(self.gigabytes * 1e9)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """The approximate size of its files."""
+        return int(self.unpacked_gigabytes * 1e9)
+
+
+class Archives(Section):
+    """Archives by name."""
+
+    each = ArchiveSettings
+    model_config = ConfigDict(extra="allow")
+
+    def by_name(self) -> dict[str, ArchiveSettings]:
+        """The settings of each archive."""
+        return dict(self.model_extra or {})
+
+
+class DownloadSettings(Section):
+    """Where published datasets come from."""
+
+    complete = True
+    enabled: bool = setting("false: never download; archives that exist are still unpacked")
+    keep_archives: bool = setting("true: keep a downloaded archive after unpacking it")
+    attempts: Annotated[int, Ge(1), Le(1000)] = setting("consecutive failures after which the next mirror is tried")
+    timeout: Annotated[float, Gt(0), Le(3600)] = setting("seconds without an answer after which an attempt fails")
+    archives: Archives = section(Archives, "the archives, by name")
+
+
 class PrepareSettings(Settings):
     """`musicreclass prepare`."""
 
+    download: DownloadSettings = section(DownloadSettings, "where published datasets come from")
     table: str | None = setting("CSV or Parquet file to write the features of every track to")
 
 
@@ -670,6 +740,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.sources.gtzan.GTZAN": GTZANSettings,
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,
     "musicreclass.data.sources.table_file.TableFile": TableFileSettings,
+    "musicreclass.data.sources.csv_recordings.CSVRecordings": CSVRecordingsSettings,
     "musicreclass.data.sources.folder.GenreFolders": GenreFoldersSettings,
     "musicreclass.data.combined.CombinedAudio": CombinedSettings,
     "musicreclass.data.combined.CombinedTable": CombinedSettings,

@@ -10,7 +10,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from musicreclass.output import SafeConsole
 
@@ -50,20 +59,27 @@ def in_parallel(
 
 
 @contextmanager
-def show_progress(message: str, total: int) -> Iterator[Callable[[int], object]]:
+def show_progress(message: str, total: int, unit: str = "") -> Iterator[Callable[[int], object]]:
     """Show progress on stderr: a bar on a terminal, else one line at the start and one at the end.
 
-    Yields a function that advances it by n of `total` items.
+    Args:
+        message: the line above the bar.
+        total: the number of items.
+        unit: `B` for bytes; empty for anything else.
+
+    Yields:
+        a function that advances it by n items.
     """
     console = SafeConsole(stderr=True)
     if not total:
         yield lambda n: None
     elif console.is_terminal:
         console.print_line(message)
-        columns = (MofNCompleteColumn(), BarColumn(40), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+        counter = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+        columns = (counter, BarColumn(30), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
                    TextColumn("left"), TimeRemainingColumn())  # fmt: skip
         with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
-            task, meter = bar.add_task("", total=total, rate=""), Meter(total)
+            task, meter = bar.add_task("", total=total, rate=""), Meter(total, unit)
 
             def advance(n: int) -> None:
                 meter.advance(n)
@@ -72,7 +88,7 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], object]]
             yield advance
     else:
         console.print_line(message)
-        meter = Meter(total)
+        meter = Meter(total, unit)
 
         def log(n: int) -> None:
             if meter.advance(n):
@@ -87,10 +103,11 @@ class Meter:
 
     Args:
         total: the number of items.
+        unit: as in `show_progress`.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
+    def __init__(self, total: int, unit: str = "") -> None:
+        self.total, self.unit, self.done = total, unit, 0
         self.start = self.reported = time.monotonic()
 
     def advance(self, n: int) -> bool:
@@ -107,9 +124,11 @@ class Meter:
 
     def rate_text(self) -> str:
         """Items per second."""
-        return f"{self.done / max(self.seconds(), 1e-3):.3g}/s"
+        rate = self.done / max(self.seconds(), 1e-3)
+        return f"{decimal(int(rate))}/s" if self.unit == "B" else f"{rate:.3g}/s"
 
     def text(self) -> str:
         """How many items are finished, their rate, and the time left."""
         left = self.seconds() * (self.total - self.done) / max(1, self.done)
-        return f"{self.done:,} of {self.total:,}, {self.rate_text()}, {left / 60:.0f} min left"
+        done, total = (decimal(n) if self.unit == "B" else f"{n:,}" for n in (self.done, self.total))
+        return f"{done} of {total}, {self.rate_text()}, {left / 60:.0f} min left"

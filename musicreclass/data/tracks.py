@@ -19,7 +19,7 @@ from musicreclass.data.class_map import ClassMap
 from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
 from musicreclass.data.names import artist_notes, class_key
 from musicreclass.data.splits import Split, assign_splits, group_of
-from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum", "content")
@@ -131,21 +131,6 @@ def to_text(values: Any, index: Any = None) -> pd.Series[Any]:
     return series.where(~missing & (series != ""), None)
 
 
-def dataset_root(root: str | None, name: str) -> Path:
-    """The folder of a dataset.
-
-    Raises:
-        DatasetNotFoundError: if none is configured.
-    """
-    if root is None:
-        raise DatasetNotFoundError(
-            f"{name}: set data.root=DIR to its folder, or MUSICRECLASS_DATA to a folder that contains {name}/",
-            kind="missing_root",
-            key="data.root",
-        )
-    return Path(root).expanduser()
-
-
 def chosen(values: Any, rows: np.ndarray) -> list[Any] | None:
     """The values of some rows; None for an unknown column."""
     return None if values is None else np.asarray(values, dtype=object)[rows].tolist()
@@ -239,6 +224,10 @@ class TrackData(LightningDataModule, ABC):
         self.needs: tuple[str, ...] = ("train", "valid")
         self.allow_untrained_classes = False
         self.incomplete = ""
+
+    def missing_archives(self) -> list[str]:
+        """The archives of `download.archives` that this source needs and does not find; none for data that is not published."""
+        return []
 
     def _set_tracks(self, tracks: pd.DataFrame, split_name: str = "column") -> None:
         """Split these tracks, check the splits, and look for leaks.

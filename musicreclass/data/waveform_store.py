@@ -21,7 +21,7 @@ from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
 from musicreclass.storage.atomic import replacing, write_json
-from musicreclass.storage.store import Store, room
+from musicreclass.storage.store import Store, common_folder, room
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 VERSION = 2  # of the files here; decoding.VERSION is that of the samples in them
@@ -80,8 +80,11 @@ def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict
     }
 
 
-def _entry(kind: str, store: Store, key: dict[str, Any], build: Callable[[Path], None], **options: Any) -> Path:
+def _entry(
+    kind: str, store: Store, paths: Sequence[Path], key: dict[str, Any], build: Callable[[Path], None], **options: Any
+) -> Path:
     """The entry of the store; built again if ffmpeg was installed after it was found missing."""
+    options["source"] = common_folder(paths)
     folder = store.entry(kind, key, build, **options)
     if "needs ffmpeg" not in read_lengths(folder)[1].values():
         return folder
@@ -125,7 +128,7 @@ def examine_all(
     def build(folder: Path) -> None:
         _save(folder, *_examine_all(paths, sample_rate, workers, missing, current))
 
-    return read_lengths(_entry("recordings", store, _store_key(paths, sample_rate, key), build))
+    return read_lengths(_entry("recordings", store, paths, _store_key(paths, sample_rate, key), build))
 
 
 def _examine_all(
@@ -182,7 +185,7 @@ def decode_all(
     def build(folder: Path) -> None:
         _decode_all(paths, sample_rate, store, folder, workers, missing, current)
 
-    return _entry("waveforms", store, _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
+    return _entry("waveforms", store, paths, _store_key(paths, sample_rate, key), build, is_resumable=_has_finished)
 
 
 def _has_finished(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from musicreclass.errors import DataError
 from musicreclass.features.parts import Part, column_names, joint_fingerprint, load_means
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.locks import locked
-from musicreclass.storage.store import announce_wait
+from musicreclass.storage.store import announce_wait, common_folder, mark_used
 
 TABLE = "x.npy"
 REJECTED = "bad.json"  # in place of the table: the recordings that a part cannot use, by checksum
@@ -141,8 +141,16 @@ class FeatureData(TableData):
             with replacing(folder / TABLE) as scratch, scratch.open("wb") as file:
                 np.save(file, np.stack(table))
 
+        for slot in part.slots():
+            mark_used(store.root / "vectors" / slot.key)
         mib = 2 * len(checksums) * len(part.columns) * 4 / 2**20
-        entry = store.entry(part.kind, {"encoder": key, "tracks": tracks, "n": len(checksums)}, build, mib)
+        entry = store.entry(
+            part.kind,
+            {"encoder": key, "tracks": tracks, "n": len(checksums)},
+            build,
+            mib,
+            source=common_folder(source.tracks.path),
+        )
         if self.is_joined:
             part.release()
         if (entry / TABLE).exists():

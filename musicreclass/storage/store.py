@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -46,6 +46,7 @@ class Store:
         build: Callable[[Path], None],
         mib: float = 0.0,
         is_resumable: Callable[[Path], bool] = lambda folder: False,
+        source: str = "",
     ) -> Path:
         """The folder of an entry, built first if it does not exist.
 
@@ -57,6 +58,7 @@ class Store:
             mib: the approximate size of the entry.
             is_resumable: whether the folder of a build that found the disk full contains work to resume from; otherwise it is
                 removed.
+            source: what the entry is made from, such as a folder of recordings, for `musicreclass cache`.
 
         Returns:
             The folder, complete.
@@ -67,18 +69,24 @@ class Store:
         name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
         folder = self.root / kind / name
         if is_complete(folder):
+            mark_used(folder / "entry.json")
             return folder
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f"{name}.lock"), lambda owner: announce_wait(owner, kind)):
                 if not is_complete(folder):
-                    self._build(folder, key, build, is_resumable)
+                    self._build(folder, key, build, is_resumable, source)
         except OSError as error:
             raise self._write_error(error, kind, mib) from error
         return folder
 
     def _build(
-        self, folder: Path, key: dict[str, Any], build: Callable[[Path], None], is_resumable: Callable[[Path], bool]
+        self,
+        folder: Path,
+        key: dict[str, Any],
+        build: Callable[[Path], None],
+        is_resumable: Callable[[Path], bool],
+        source: str,
     ) -> None:
         remove(folder)  # a damaged one
         partial = folder.with_name(f"{folder.name}.part")
@@ -92,7 +100,7 @@ class Store:
                 remove(partial)
             raise
         sizes = {str(f.relative_to(partial)): f.stat().st_size for f in sorted(partial.rglob("*")) if f.is_file()}
-        write_json(partial / "entry.json", {"key": key, "files": sizes})
+        write_json(partial / "entry.json", {"key": key, "files": sizes, "source": source})
         partial.rename(folder)
 
     def _write_error(self, error: OSError, kind: str, mib: float) -> DataError:
@@ -104,6 +112,17 @@ class Store:
         return DataError(
             f"{path}: cannot be written ({error.strerror}) to store {kind}; {self.remedy}", "unwritable", path
         )
+
+
+def mark_used(path: Path) -> None:
+    """Set the access time of a file or folder, which systems record rarely or never, and no other time."""
+    with suppress(OSError):  # a store that this user may only read
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def common_folder(paths: Iterable[str | Path]) -> str:
+    """The folder that contains all files, for `Store.entry`."""
+    return os.path.commonpath([Path(path).absolute().parent for path in paths])
 
 
 def announce_wait(owner: dict[str, Any], kind: str) -> None:

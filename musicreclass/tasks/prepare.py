@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from musicreclass.config.settings import SPLITS, PrepareSettings
+from musicreclass.config.settings import SPLITS, CombinedSettings, PrepareSettings
+from musicreclass.data.dataset_folder import install_folder
+from musicreclass.data.download.archives import install
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.table_arrays import HEADER
 from musicreclass.data.table import TableData
@@ -18,7 +20,7 @@ from musicreclass.models.encoder import Encoder
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
-from musicreclass.tasks.open_data import open_data
+from musicreclass.tasks.open_data import create, open_data
 
 
 def prepare(settings: PrepareSettings) -> Iterator[str]:
@@ -44,6 +46,7 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     if features.target is None:
         settings = for_one_process(settings)  # nothing that a GPU computes
     settings, profile = use_machine(settings)
+    yield from install_datasets(settings)
     data = open_data(settings, profile, needs=())
     splits = ", ".join(f"{data.size(split)} {split}" for split in SPLITS)
     yield f"{settings.choices['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes"
@@ -53,6 +56,22 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     if settings.table is not None:
         write_table(data, Path(settings.table).expanduser())
         yield f"table: {settings.table}"
+
+
+def install_datasets(settings: PrepareSettings) -> Iterator[str]:
+    """Download and unpack the archives of published datasets that the data needs and does not find.
+
+    Yields:
+        a line about each step.
+    """
+    assert settings.data is not None
+    for key, section in settings.data.sources().items():
+        if isinstance(section, CombinedSettings):
+            continue
+        for name in create(section, key).missing_archives():
+            archive = settings.download.archives.by_name()[name]
+            base = install_folder(section.root, settings.paths.data, archive.dataset)
+            yield from install(name, base, settings.download)
 
 
 def readiness(data: TrackData) -> str:

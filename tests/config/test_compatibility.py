@@ -11,7 +11,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.errors import ConfigError, Problem
 
 TREE = Tree()
-REQUIRED = {"table": ["data.path=x.csv"], "folder": ["data.root=x"]}
+REQUIRED = {"table": ["data.path=x.csv"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]}
 FITTING = {"features": ["data=demo_audio"], "augmentation": ["data=demo_audio", "model=cnn"], "model": ["data=demo_audio"],
            "debug": ["data=demo_audio", "model=cnn"], "early_stopping": ["scheduler=plateau"]}  # fmt: skip
 PAIRS = list(product(TREE.groups["data"], TREE.groups["model"]))
@@ -33,7 +33,8 @@ def test_every_option_composes(group):
             overrides = overrides[:1]
         if group == "model" and TREE.compose("train", [overrides[0]]).model.input == "table":
             overrides = overrides[:1]
-        assert compose("train", overrides).choices[group] == option
+        task = "prepare" if group == "download" else "train"
+        assert compose(task, overrides).choices[group] == option
 
 
 @pytest.mark.parametrize("search", TREE.groups["search"])

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from musicreclass.data.dataset_folder import dataset_root, is_missing
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
-from musicreclass.data.tracks import dataset_root
 from musicreclass.errors import DatasetNotFoundError
 
 ARCHIVE_FOLDERS = ("Data", ".", "FMA/Data", "FMA")
@@ -38,6 +38,12 @@ class FMAAudio(AudioData):
         super().__init__(split, **options)
         self.root = root
         self.subset, self.subset_exact = subset, subset_exact
+
+    def missing_archives(self) -> list[str]:
+        """`fma_metadata` and `fma_medium`, or what is missing of them."""
+        metadata = ["fma_metadata"] if is_missing(lambda: find_metadata(self.root)) else []
+        clips = [f"fma_{self.subset}"] if is_missing(lambda: find_archives(self.root, self.subset)) else []
+        return metadata + clips
 
     def find(self) -> Recordings:
         """The labelled tracks of the subset whose clips exist.
@@ -107,8 +113,8 @@ def find_archives(root: str | None, subset: str) -> list[Path]:
     if packed is not None:
         raise not_unpacked(packed)
     raise DatasetNotFoundError(
-        f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}); it is at "
-        f"https://os.unil.cloud.switch.ch/fma/{names[0]}.zip",
+        f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}); download it with "
+        f"musicreclass prepare data=fma_audio data.subset={subset} data.root={base}",
         kind="missing_audio",
         key=base,
     )

@@ -52,7 +52,7 @@ class FeaturesCSV:
             )
         key = {"content": file_digest(path, store), "version": VERSION}
         mib = path.stat().st_size * 0.24 / 2**20
-        entry = store.entry("fma-features", key, lambda folder: convert_features(path, folder), mib)
+        entry = store.entry("fma-features", key, lambda folder: convert_features(path, folder), mib, source=str(path))
         columns = json.loads((entry / "columns.json").read_text(encoding="utf-8"))
         ids = np.load(entry / "ids.npy", allow_pickle=False)
         values = np.memmap(entry / "values.f32", np.float32, "r", shape=(len(ids), len(columns)))

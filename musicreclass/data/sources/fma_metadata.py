@@ -12,7 +12,7 @@ import pyarrow
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from musicreclass.data.tracks import dataset_root
+from musicreclass.data.dataset_folder import dataset_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
 
@@ -45,13 +45,20 @@ def find_metadata(root: str | None) -> Path:
         raise not_unpacked(archive or base)
     searched = ", ".join(str(base / p / "tracks.csv") for p in METADATA_FOLDERS)
     raise DatasetNotFoundError(
-        f"FMA: no tracks.csv under {base} (searched {searched}); it is part of {URL}", kind="missing_metadata", key=base
+        f"FMA: no tracks.csv under {base} (searched {searched}); download it with "
+        f"musicreclass prepare data=fma_features data.root={base}",
+        kind="missing_metadata",
+        key=base,
     )
 
 
 def not_unpacked(archive: Path) -> DatasetNotFoundError:
     """The error for a dataset whose archive is not unpacked."""
-    return DatasetNotFoundError(f"FMA: {archive} is not unpacked: unzip it in place", kind="not_unpacked", key=archive)
+    return DatasetNotFoundError(
+        f"FMA: {archive} is not unpacked: run musicreclass prepare with the same data settings",
+        kind="not_unpacked",
+        key=archive,
+    )
 
 
 def in_subset(subset: pd.Series[str], name: str, exact: bool) -> pd.Series[bool]:
@@ -69,7 +76,9 @@ def load_tracks(path: Path, store: Store) -> pd.DataFrame:
     def build(folder: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pandas(read_tracks(path)), folder / "tracks.parquet")
 
-    entry = store.entry("fma-tracks", {"content": file_digest(path, store), "version": VERSION}, build)
+    entry = store.entry(
+        "fma-tracks", {"content": file_digest(path, store), "version": VERSION}, build, source=str(path)
+    )
     return parquet.read_table(entry / "tracks.parquet").to_pandas()
 
 

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.dataset_folder import dataset_root, is_missing
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.data.tracks import dataset_root, make_tracks
+from musicreclass.data.tracks import make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
 
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
+TABLE_PAGE = "https://www.kaggle.com/datasets/andradaolteanu/gtzan-dataset-music-genre-classification"
 TABLE_FOLDERS = ("Data", ".", "GTZAN/Data")
 AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
                  "GTZAN/genres", "Data", "GTZAN/Data", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
@@ -191,6 +193,10 @@ class GTZAN(AudioData):
         self.root = root
         self.fold = fold
 
+    def missing_archives(self) -> list[str]:
+        """`gtzan` if the clips do not exist."""
+        return ["gtzan"] if is_missing(lambda: find_audio(self.root)) else []
+
     def find(self) -> Recordings:
         """The clips, with artists and splits from the index.
 
@@ -259,7 +265,8 @@ def find_audio(root: str | None) -> Path:
         if sum((base / folder / genre).is_dir() for genre in GENRES) >= 2:
             return base / folder
     raise DatasetNotFoundError(
-        f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)})",
+        f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)});"
+        f" download them with musicreclass prepare data=gtzan data.root={base}",
         kind="missing_audio",
         key=base,
     )
@@ -276,7 +283,8 @@ def find_table(root: str | None, name: str) -> Path:
         if (base / folder / name).is_file():
             return base / folder / name
     raise DatasetNotFoundError(
-        f"GTZAN: no {name} under {base} (searched {', '.join(TABLE_FOLDERS)})",
+        f"GTZAN: no {name} under {base} (searched {', '.join(TABLE_FOLDERS)}); it is part of {TABLE_PAGE}, which"
+        f" requires an account: download it by hand into {base / 'Data'}",
         kind="missing_table",
         key=base,
         value=name,

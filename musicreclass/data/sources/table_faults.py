@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from musicreclass.data.audio.content import substitute
 from musicreclass.data.audio.header import REMEDIES
+from musicreclass.data.audio.search import SUFFIXES
 from musicreclass.errors import DataError
 
 HEAD = 4096  # bytes
@@ -80,6 +82,13 @@ def not_numeric_error(path: Path, frame: pd.DataFrame, columns: list[str], ignor
         return DataError(f"{message} if the value is missing", "not_numeric", column, value)
     if not len(wrong) and len(cells):  # numbers as text, or of a type such as decimal
         row, wrong = int(cells.index[0]) + 1, cells
+    if _are_recordings(wrong):
+        label = next((name for name in ("label", "genre") if name in frame), "COLUMN")
+        remedy = f"data=csv data.path={path} data.audio_column={column} data.label_column={label}"
+        message = f"{path}: column {column!r} contains names of recordings ({wrong.iloc[0]!r:.60}); to train on them use {remedy}"
+        return DataError(
+            f"{message}, otherwise ignore the column", "names_of_recordings", str(column), suggestion=remedy
+        )
     example = f"row {row} contains {wrong.iloc[0]!r:.60}" if len(wrong) else "it has no values"
     ignore = ",".join(json.dumps(str(c), ensure_ascii=False) for c in [*ignore_columns, *columns])
     return DataError(
@@ -89,6 +98,11 @@ def not_numeric_error(path: Path, frame: pd.DataFrame, columns: list[str], ignor
         key=str(column),
         suggestion=f"data.ignore_columns=[{ignore}]",
     )
+
+
+def _are_recordings(cells: pd.Series[Any]) -> bool:
+    """Whether text cells are names of audio files."""
+    return bool(len(cells)) and all(Path(str(cell)).suffix.lower() in SUFFIXES for cell in cells)
 
 
 def read_remedy(message: str, path: Path) -> str:

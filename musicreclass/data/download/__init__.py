@@ -1,0 +1,1 @@
+"""Gets published datasets: downloads their archives, verifies and unpacks them."""
