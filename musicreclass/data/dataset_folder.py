@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from musicreclass.errors import DatasetNotFoundError
@@ -21,6 +22,25 @@ def dataset_root(root: str | None, name: str) -> Path:
             key="data.root",
         )
     return Path(root).expanduser()
+
+
+def below(base: Path, relative: str) -> Path:
+    """A path below a folder; where no part of that name exists, one that differs only in case is used."""
+    path = base
+    for name in Path(relative).parts:
+        exact = path / name
+        if not exact.exists() and path.is_dir():
+            exact = next((p for p in sorted(path.iterdir()) if p.name.casefold() == name.casefold()), exact)
+        path = exact
+    return path
+
+
+def contents(folder: Path, limit: int = 4) -> str:
+    """What a folder contains instead of a dataset, for messages."""
+    if not folder.is_dir():
+        return "it is no folder" if folder.exists() else "it does not exist"
+    names = sorted(path.name for path in islice(folder.iterdir(), 1000) if not path.name.startswith("."))
+    return f"it contains {', '.join(names[:limit])}{', ...' if len(names) > limit else ''}" if names else "it is empty"
 
 
 def is_missing(find: Callable[[], object]) -> bool:

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.dataset_folder import dataset_root, is_missing
+from musicreclass.data.dataset_folder import below, contents, dataset_root, is_missing
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
 from musicreclass.errors import DatasetNotFoundError
@@ -106,14 +106,14 @@ def find_archives(root: str | None, subset: str) -> list[Path]:
     base = dataset_root(root, "FMA")
     size = SUBSETS.index(subset)
     names = [f"fma_{name}" for name in (*SUBSETS[size:], *reversed(SUBSETS[:size]))]
-    archives = [folder for name in names for f in ARCHIVE_FOLDERS if (folder := base / f / name).is_dir()]
+    archives = [folder for name in names for f in ARCHIVE_FOLDERS if (folder := below(base, f"{f}/{name}")).is_dir()]
     if archives:
         return archives
     packed = next((z for name in names for f in ARCHIVE_FOLDERS if (z := base / f / f"{name}.zip").is_file()), None)
     if packed is not None:
         raise not_unpacked(packed)
     raise DatasetNotFoundError(
-        f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}); download it with "
+        f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}; {contents(base)}); download it with "
         f"musicreclass prepare data=fma_audio data.subset={subset} data.root={base}",
         kind="missing_audio",
         key=base,

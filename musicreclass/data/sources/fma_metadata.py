@@ -12,7 +12,7 @@ import pyarrow
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from musicreclass.data.dataset_folder import dataset_root
+from musicreclass.data.dataset_folder import below, contents, dataset_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
 
@@ -38,14 +38,14 @@ def find_metadata(root: str | None) -> Path:
     """
     base = dataset_root(root, "FMA")
     for folder in METADATA_FOLDERS:
-        if (base / folder / "tracks.csv").is_file():
-            return base / folder
+        if (path := below(base, folder) / "tracks.csv").is_file():
+            return path.parent
     archive = next((z for p in METADATA_FOLDERS if (z := base / p / "fma_metadata.zip").is_file()), None)
     if archive is not None or (base.is_file() and base.suffix == ".zip"):
         raise not_unpacked(archive or base)
     searched = ", ".join(str(base / p / "tracks.csv") for p in METADATA_FOLDERS)
     raise DatasetNotFoundError(
-        f"FMA: no tracks.csv under {base} (searched {searched}); download it with "
+        f"FMA: no tracks.csv under {base} (searched {searched}; {contents(base)}); download it with "
         f"musicreclass prepare data=fma_features data.root={base}",
         kind="missing_metadata",
         key=base,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.dataset_folder import dataset_root, is_missing
+from musicreclass.data.dataset_folder import below, contents, dataset_root, is_missing
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
@@ -29,7 +29,7 @@ TABLE_FOLDERS = ("Data", ".", "GTZAN/Data")
 AUDIO_FOLDERS = ("genres_original", "genres", "Data/genres_original", "Data/genres", "GTZAN/Data/genres_original", "GTZAN/genres_original",
                  "GTZAN/genres", "Data", "GTZAN/Data", "gtzan/genres_original", "gtzan/genres", "GTZAN", "gtzan", ".")  # fmt: skip
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
-FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$")
+FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?:wav|au|mp3))?$", re.IGNORECASE)
 # The index names no artist for 81 of the 1000 clips, up to 12.8 % of a split of the fault-filtered lists. The artists of these
 # clips could not be identified by listeners; the lists were made so that no artist is repeated, as far as is known.
 MAX_UNKNOWN_ARTISTS = 0.15
@@ -156,7 +156,7 @@ def _tracks_of(frame: pd.DataFrame, path: Path) -> pd.Series[str]:
         raise DataError(
             f"{path}: no columns filename and label; this is not GTZAN's feature table", kind="missing_column", key=path
         )
-    tracks = frame.filename.astype(str).str.extract(FILE_NAME).track
+    tracks = frame.filename.astype(str).str.extract(FILE_NAME).track.str.lower()
     if tracks.isna().any():
         name = frame.filename[tracks.isna()].iloc[0]
         raise DataError(
@@ -204,15 +204,15 @@ class GTZAN(AudioData):
             DatasetNotFoundError: if there is no folder with a subfolder of clips for each genre.
         """
         base = find_audio(self.root)
-        folders = [folder for genre in GENRES if (folder := base / genre).is_dir()]
+        folders = [folder for genre in GENRES if (folder := below(base, genre)).is_dir()]
         files = sorted(f for folder in folders for f in folder.iterdir() if not f.name.startswith("."))
         clips = {
-            path: match["track"]
+            path: match["track"].lower()
             for path in files
-            if (match := FILE_NAME.match(path.name)) and path.suffix in (".wav", ".au", ".mp3")
+            if (match := FILE_NAME.match(path.name)) and path.suffix.lower() in (".wav", ".au", ".mp3")
         }
         _check_names(clips)
-        notes = [f"there is no folder {genre}" for genre in GENRES if not (base / genre).is_dir()]
+        notes = [f"there is no folder {genre}" for genre in GENRES if not below(base, genre).is_dir()]
         notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
         if len(clips) < len(files):
             notes.append(f"{len(files) - len(clips)} files were ignored: they are not named like blues.00000.wav")
@@ -262,10 +262,14 @@ def find_audio(root: str | None) -> Path:
     """
     base = dataset_root(root, "GTZAN")
     for folder in AUDIO_FOLDERS:
-        if sum((base / folder / genre).is_dir() for genre in GENRES) >= 2:
-            return base / folder
+        path = below(base, folder)
+        if path.is_dir() and sum(below(path, genre).is_dir() for genre in GENRES) >= 2:
+            return path
+    if base.name.casefold() in GENRES:
+        line = f"GTZAN: {base} is the folder of one genre; set data.root={base.parent}"
+        raise DatasetNotFoundError(line, "missing_audio", base)
     raise DatasetNotFoundError(
-        f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)});"
+        f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)}; {contents(base)});"
         f" download them with musicreclass prepare data=gtzan data.root={base}",
         kind="missing_audio",
         key=base,
@@ -280,10 +284,10 @@ def find_table(root: str | None, name: str) -> Path:
     """
     base = dataset_root(root, "GTZAN")
     for folder in TABLE_FOLDERS:
-        if (base / folder / name).is_file():
-            return base / folder / name
+        if (path := below(base, f"{folder}/{name}")).is_file():
+            return path
     raise DatasetNotFoundError(
-        f"GTZAN: no {name} under {base} (searched {', '.join(TABLE_FOLDERS)}); it is part of {TABLE_PAGE}, which"
+        f"GTZAN: no {name} under {base} (searched {', '.join(TABLE_FOLDERS)}; {contents(base)}); it is part of {TABLE_PAGE}, which"
         f" requires an account: download it by hand into {base / 'Data'}",
         kind="missing_table",
         key=base,

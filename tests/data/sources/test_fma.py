@@ -88,6 +88,12 @@ def test_the_metadata_folder_is_found(metadata, tmp_path, root):
     assert len(opened(tmp_path / root, tmp_path / "c", subset="full").tracks) == 60
 
 
+def test_the_metadata_folder_is_recognised_in_another_case(metadata, tmp_path):
+    metadata.parent.rename(metadata.parents[1] / "MISC")
+    metadata.parents[1].rename(tmp_path / "fma")
+    assert len(opened(tmp_path, tmp_path / "c", subset="full").tracks) == 60
+
+
 def test_subsets_are_nested_and_feature_sets_are_selected(metadata, tmp_path):
     sizes = {s: len(opened(tmp_path, tmp_path / "c", subset=s).tracks) for s in ("small", "medium", "large", "full")}
     frame = pd.read_csv(metadata / "tracks.csv", header=[0, 1], index_col=0)

@@ -125,12 +125,17 @@ def test_missing_and_foreign_tables_are_rejected(tmp_path):
     assert problem() == (DataError, "not_numeric", "f")
 
 
-@pytest.mark.parametrize("layout", ["Data/genres_original", "genres", "genres_original", "GTZAN/genres", "."])
+@pytest.mark.parametrize(
+    "layout",
+    ["Data/genres_original", "genres", "genres_original", "GTZAN/genres", ".", "data/Genres_Original", "GTZAN/Data"],
+)
 def test_the_layouts_of_the_audio(layout, here):
     for genre in ("blues", "jazz"):
         for i in range(4):
             write_tone(here / "g" / layout / genre / f"{genre}.{i:05d}.au", TONES[genre], i)
     (here / "g" / layout / "pop").mkdir()
+    (here / "g" / layout / "__MACOSX" / "blues").mkdir(parents=True)
+    (here / "g" / layout / "blues" / "._blues.00000.au").write_bytes(b"Mac OS X")
     data = gtzan.GTZAN(
         str(here / "g"), {"protocol": "random", "valid": 0.25, "test": 0.25}, store=str(here / "c"), sample_rate=RATE
     )
@@ -145,6 +150,35 @@ def test_missing_audio(root, kind, key, here):
     with pytest.raises(DatasetNotFoundError) as caught:
         gtzan.find_audio(root)
     assert (caught.value.kind, caught.value.key) == (kind, key)
+
+
+def test_names_in_capitals_are_the_same_clips(here):
+    for genre in ("blues", "jazz"):
+        for i in range(4):
+            write_tone(here / "GTZAN" / "Genres" / genre.title() / f"{genre.title()}.{i:05d}.WAV", TONES[genre], i)
+    data = gtzan.GTZAN(
+        str(here / "GTZAN"),
+        {"protocol": "random", "valid": 0.25, "test": 0.25},
+        store=str(here / "c"),
+        sample_rate=RATE,
+    )
+    data.setup()
+    assert sorted(data.tracks.track_id) == sorted(f"{genre}.{i:05d}" for genre in ("blues", "jazz") for i in range(4))
+
+
+def test_the_folder_of_one_genre_names_the_one_above(here):
+    write_tone(here / "genres" / "blues" / "blues.00000.wav", 200, 0)
+    with pytest.raises(DatasetNotFoundError) as caught:
+        gtzan.find_audio(str(here / "genres" / "blues"))
+    assert f"data.root={here / 'genres'}" in str(caught.value)
+
+
+def test_a_wrong_root_lists_its_content(here):
+    (here / "music" / "songs").mkdir(parents=True)
+    for root, content in (("music", "songs"), ("music/songs", "empty"), ("nowhere", "not exist")):
+        with pytest.raises(DatasetNotFoundError) as caught:
+            gtzan.find_audio(str(here / root))
+        assert content in str(caught.value)
 
 
 def train(run, real_data, *overrides):
