@@ -28,13 +28,15 @@ def main(arguments: list[str]) -> int:
         raise UserError(line, "invalid_value", "precision", args.precision)
     if args.top_k < 1:
         raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
+    from musicreclass.data.audio.discs import Discs
     from musicreclass.data.corrections import read_corrections
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
     args.output = args.output.expanduser()
     check_suffix(args.output)
-    paths, notes = find_recordings(args.input)
+    discs = Discs()
+    paths, notes = find_recordings(args.input, discs)
     corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
     names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> int:
         say(line, error=True)
     if classifier.promise:
         say(classifier.promise)
-    labelled = predict(classifier, paths, args.output, args.force, corrections)
+    labelled = predict(classifier, paths, args.output, args.force, corrections, discs.tracks)
     if labelled.genres:
         show(genre_table(labelled))
     for line in [*details(labelled), *notes]:

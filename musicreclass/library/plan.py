@@ -15,6 +15,7 @@ from musicreclass.library.journal import Journal
 from musicreclass.library.names import MAX_BYTES, fold, numbered, safe_name, split_name
 from musicreclass.library.transfer import is_version, same_content
 from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.storage.file_parts import span_of
 
 COMPANIONS = (".lrc", ".cue")  # files of the same stem that go along
 OWN_FILES = ".musicreclass-"  # what names of the journal and of scratch files begin with
@@ -82,6 +83,8 @@ def checked_file(row: Row, journals: Iterable[Journal]) -> tuple[Path, os.stat_r
         return path, None, "its path is not one that `predict` writes"
     if path.name.startswith(OWN_FILES):
         return path, None, "it belongs to this command"
+    if span_of(path) is not None:
+        return path, None, "is a track of a disc image, which this mode cannot separate"
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from musicreclass.errors import printable
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.storage.file_parts import file_of, span_of
 
 TEMPLATES = Path(__file__).parent
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
@@ -49,8 +50,9 @@ def render_review(rows: list[Row], table: Path, page: Path) -> str:
 
 def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     """A row as the page's script reads it."""
-    relative = os.path.relpath(row["path"], page.absolute().parent)
-    address = quote(os.fsencode(relative))
+    path = Path(row["path"])
+    relative, span = os.path.relpath(file_of(path), page.absolute().parent), span_of(path)
+    address = quote(os.fsencode(relative)) + (f"#t={span[0]:.6f},{span[1]:.6f}" if span else "")
     top = [[top["genre"], round(top["confidence"], 3)] for top in row.get("top_predictions") or []]
     confidence = None if row.get("confidence") is None else round(row["confidence"], 3)
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]

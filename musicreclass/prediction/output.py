@@ -119,6 +119,12 @@ class LabelTable:
             row |= {"genre": genre, "checked": "yes", "reason": ""}
         return len(rows)
 
+    def describe(self, details: Mapping[str, Row]) -> None:
+        """Add columns to rows, by path."""
+        for path, columns in details.items():
+            if path in self.rows:
+                self.rows[path] |= columns
+
     def extra(self, path: str) -> Row:
         """The values of columns that a user has added."""
         columns = (*FIELDS, *VERSION, *NESTED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ def find_artists(
     genres: Sequence[Path],
     sources: Sequence[str],
     numbered: frozenset[Path] = frozenset(),
+    in_sheets: Mapping[Path, str] | None = None,
 ) -> Artists:
     """The artist of each recording, from the first source that has one.
 
@@ -69,11 +70,12 @@ def find_artists(
         genres: the genre folder of each.
         sources: `tag`, `name`, `folder`, in the order of preference.
         numbered: folders below the genres that are numbers, not artists.
+        in_sheets: the artists that CUE sheets state; of a part of a file, it is its tag, of a file, it replaces a missing one.
     """
     result = Artists([])
     in_names = artists_in_names(files, genres) if "name" in sources else {}
     readers: dict[str, Callable[[Path, Path], str | None]] = {
-        "tag": lambda file, genre: tag_of(file, result.unread),
+        "tag": lambda file, genre: tag_of(file, result.unread) or (in_sheets or {}).get(file),
         "name": lambda file, genre: in_names.get(file) or artist_of_album(file.relative_to(genre).parts[:-1]),
         "folder": lambda file, genre: artist_folder(file, genre, numbered),
     }
@@ -103,7 +105,7 @@ def tag_of(file: Path, unread: Counter[str]) -> str | None:
         file: the recording.
         unread: counts files whose tags cannot be read, by suffix.
     """
-    if not file.is_file():  # opening a pipe would block
+    if not file.is_file():  # opening a pipe would block; a part of a file is none
         return None
     try:
         return read_artist(file) or None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from musicreclass.data.audio.discs import Discs
 from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
 from musicreclass.data.corrections import read_corrections
 from musicreclass.data.recordings import AudioData, Recordings
@@ -15,6 +16,7 @@ from musicreclass.data.sources.artists import find_artists, sources_of
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.storage.file_parts import file_of
 
 
 @dataclass
@@ -107,11 +109,12 @@ class GenreFolders(AudioData):
         folders = [root, *sorted({genre.path.parent for genre in genres} - {root})]
         empty: list[str] = []
         left_out = _LeftOut(outside=sum(f.suffix.lower() in SUFFIXES for f in root.iterdir() if f.is_file()))
+        discs = Discs()
         for genre, split in genres:
             before = len(paths)
             for folder, files in walk(genre, left_out):
                 folders.append(folder)
-                for file in files:
+                for file in discs.add(folder, files):
                     if not is_utf8(str(file)):
                         left_out.not_utf8 += 1
                         continue
@@ -122,7 +125,7 @@ class GenreFolders(AudioData):
             if len(paths) == before:
                 name = genre.relative_to(root).as_posix()
                 empty.append(name if is_utf8(name) else ascii(name))
-        notes = _folder_notes(genres, empty, numbered)
+        notes = [*_folder_notes(genres, empty, numbered), *discs.summary()]
         if self.corrections is not None:
             checked = read_corrections(self.corrections, "data.corrections")
             corrected, extra = self._apply(root, checked, paths, targets)
@@ -144,17 +147,19 @@ class GenreFolders(AudioData):
         self._check_genres(root, genres, paths, targets)
         has_splits = any(splits)
         sources = sources_of(self.group_by)
-        artists = find_artists(paths, genre_of, sources, frozenset(numbered))
+        artists = find_artists(paths, genre_of, sources, frozenset(numbered), discs.artists())
         left_out.tags = artists.unread
         return Recordings(
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            metadata={"group": artists.names, **({"split": splits} if has_splits else {})},
+            metadata={"group": artists.names, **discs.albums(paths), **({"split": splits} if has_splits else {})},
             split_name="folders" if has_splits else "column",
             folders=folders,
             # what a folder that may not be read contains may become readable
-            sources=None if left_out.refused else [*([self.corrections] if self.corrections is not None else [])],
+            sources=None
+            if left_out.refused
+            else [*([self.corrections] if self.corrections is not None else []), *discs.sheets],
             dropped=left_out.dropped(),
             notes=[*notes, *left_out.notes(), *([artists.note()] if sources else [])],
         )
@@ -172,7 +177,9 @@ class GenreFolders(AudioData):
         for path in checked.keys() & index:
             targets[index[path]] = checked[path]
         top = root.absolute()
-        others = [path for path in checked if path not in index and path.is_relative_to(top) and path.is_file()]
+        others = [
+            path for path in checked if path not in index and path.is_relative_to(top) and file_of(path).is_file()
+        ]
         return sorted(index[path] for path in checked.keys() & index), [root / path.relative_to(top) for path in others]
 
     def _check_genres(self, root: Path, genres: list[GenreFolder], paths: list[Path], targets: list[str]) -> None:
