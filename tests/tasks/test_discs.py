@@ -1,0 +1,156 @@
+"""Disc images with CUE sheets from training to review: each track has its own row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+import musicreclass as mrc
+from musicreclass.library.review import render_review
+from musicreclass.prediction.output import read_table
+from musicreclass.storage.file_parts import file_of
+from tests.data.audio.test_cue import sheet
+from tests.library import SMALL, TONES, batches, opened, same, write_tone
+
+CD = 75  # frames per second
+RATE = 22050
+ARTISTS = ("周杰伦", "王菲", "邓丽君")
+TITLES = ("晴天", "以父之名", "东风破", "红豆", "寓言", "彼岸花", "甜蜜蜜", "月亮代表我的心", "海阔天空", "光辉岁月")
+
+
+@pytest.fixture
+def disc(here: Path, real_data: Path) -> Path:
+    """A folder with one 10-minute WAV of 20 real clips and its sheet in GB18030, and a folder with the same clips as files."""
+    clips = sorted((real_data / "GTZAN" / "Data").rglob("*.wav"))
+    clips = clips[:: max(1, len(clips) // 20)][:20]
+    tracks, pieces = [], []
+    (here / "separate").mkdir()
+    (here / "disc").mkdir()
+    for i, clip in enumerate(clips):
+        samples, rate = soundfile.read(clip, dtype="int16")
+        assert rate == RATE
+        pieces.append(np.resize(samples, 30 * RATE))
+        tracks.append((TITLES[i % 10] + str(i), ARTISTS[i % 3], 30 * CD * i))
+        soundfile.write(here / "separate" / f"{i:02d}.wav", pieces[-1], RATE)
+    soundfile.write(here / "disc" / "CDImage.wav", np.concatenate(pieces), RATE)
+    text = sheet(tracks, artist="群星", title="华语金曲")
+    (here / "disc" / "CDImage.cue").write_bytes(text.encode("gb18030"))
+    return here / "disc"
+
+
+@pytest.fixture
+def trained(here: Path, real_data: Path) -> Path:
+    """A small network trained on a few real clips."""
+    root = real_data / "GTZAN_excerpts" / "Data" / "genres_original"
+    overrides = [
+        "data=folder",
+        f"data.root={root}",
+        *SMALL,
+        "data/split=random",
+        "data.max_tracks=60",
+        f"run_dir={here / 'run'}",
+    ]
+    return mrc.train(overrides).folder
+
+
+def test_a_gb18030_sheet_over_ten_minutes(run, here, disc, trained):
+    result = run("predict", trained, "--input", disc, "--output", "disc.csv", "--uncalibrated")
+    assert result.code == 0
+    assert "20 tracks of 1 disc" in result.out
+    rows = pd.read_csv(here / "disc.csv").sort_values("start")
+    assert rows.track.tolist() == list(range(1, 21))
+    assert rows.title.tolist() == [TITLES[i % 10] + str(i) for i in range(20)]
+    assert rows.artist.tolist() == [ARTISTS[i % 3] for i in range(20)]
+    assert set(rows.album) == {"华语金曲"}
+    assert rows.start.tolist() == [30 * i for i in range(20)]
+    assert rows.end.tolist() == [30 * (i + 1) for i in range(20)]
+    assert rows.duration.tolist() == [30] * 20
+    assert {file_of(Path(path)) for path in rows.path} == {disc / "CDImage.wav"}
+    run("predict", trained, "--input", "separate", "--output", "separate.csv", "--uncalibrated")
+    separate = pd.read_csv(here / "separate.csv").sort_values("path")
+    assert rows.genre.tolist() == separate.genre.tolist()
+    assert rows.confidence.tolist() == separate.confidence.tolist()
+    again = run("predict", trained, "--input", disc / "CDImage.cue", "--output", "disc.csv", "--uncalibrated")
+    assert "up to date: 20" in again.out
+    assert sorted(pd.read_csv(here / "disc.csv").title) == sorted(rows.title)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rows_of_tracks_in_every_format(run, here, trained, suffix):
+    write_tone(here / "music" / "alone.wav", 440, 0, seconds=3)
+    write_tone(here / "music" / "disc.flac", 440, 1, seconds=9)
+    (here / "music" / "disc.cue").write_text(sheet([("One", "X", 0), ("Two", "Y", 4 * CD)], name="disc.wav"))
+    output = here / f"genres{suffix}"
+    for _ in range(2):
+        assert run("predict", trained, "--input", "music/disc.flac", "music", "--output", output).code == 0
+        rows = {row["path"]: row for row in read_table(output, suffix)}
+        assert len(rows) == 3
+        titles = [rows[path].get("title") for path in sorted(rows)]
+        assert titles == [None, "One", "Two"]
+
+
+def build_library(here: Path) -> Path:
+    """Three genres with two disc images each, of three tracks by two artists; and the same as single files."""
+    for number, (genre, frequency) in enumerate(TONES.items()):
+        for disc in range(2):
+            folder = here / "music" / genre / f"Disc {disc}"
+            pieces, tracks = [], []
+            for i in range(3):
+                name = here / "files" / genre / f"Artist {genre}{disc}{i % 2} - {i}x.wav"
+                write_tone(name, frequency, 100 * number + 10 * disc + i, seconds=2, rate=44100)
+                pieces.append(soundfile.read(name, dtype="int16")[0])
+                tracks.append((f"{i}x", f"Artist {genre}{disc}{i % 2}", 2 * CD * i))
+            folder.mkdir(parents=True)
+            soundfile.write(folder / "image.flac", np.concatenate(pieces), 44100)
+            (folder / "image.cue").write_text(sheet(tracks, name="image.wav"))
+    return here / "music"
+
+
+def test_training_on_disc_images(run, here):
+    library = build_library(here)
+    data, files = opened(library), opened(here / "files")
+    assert len(data.tracks) == len(files.tracks) == 18
+    assert (data.protocol.split, data.protocol.leaky) == ("grouped", "no")
+    assert set(data.tracks.group) == set(files.tracks.group)
+    assert any("18 by tag, 0 unknown" in note for note in data.notes)
+    assert data.tracks.checksum.nunique() == 18
+    assert data.tracks.duration.tolist() == [2.0] * 18
+    for cache in ("waveform", "none"):
+        decoded = opened(library, f"data.cache={cache}", "data/split=random")
+        assert same(batches(decoded, "valid"), batches(opened(library, "data/split=random"), "valid"))
+    order = np.lexsort((data.tracks.track_id, data.tracks.group))
+    other = np.lexsort((files.tracks.track_id, files.tracks.group))
+    for i, j in zip(order, other, strict=True):
+        assert np.array_equal(data.waveforms.crop(int(i), 0, 16000), files.waveforms.crop(int(j), 0, 16000))
+    fingerprint = data.fingerprint()
+    (library.rename(here / "moved"), (here / "moved").rename(library))
+    assert opened(library).fingerprint() == fingerprint
+    assert run("train", "data=folder", f"data.root={library}", *SMALL, "run_dir=trained").code == 0
+    (here / "music/rock/Disc 0/image.cue").write_text(sheet([("a", "b", 0), ("c", "d", 2 * CD)], name="../image.wav"))
+    changed = opened(library)
+    assert len(changed.tracks) == 16
+    assert any("image.cue: " in note for note in changed.notes)
+
+
+def test_corrections_of_tracks(run, here):
+    library = build_library(here)
+    path = next(path for path in opened(library).tracks.path if "rock" in path)
+    with (here / "corrections.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "genre"], [path, "jazz"]])
+    data = opened(library, "data.corrections=corrections.csv")
+    assert data.tracks.set_index("path").target[path] == "jazz"
+    assert data.tracks.target.value_counts().to_dict() == {"blues": 6, "jazz": 7, "rock": 5}
+
+
+def test_the_player_starts_at_the_track(here):
+    rows = [{"path": f"{here}/my music/disc #1.wav#t=30.000000,62.500000", "genre": "jazz", "confidence": 0.5}]
+    html = render_review(rows, here / "genres.csv", here / "review.html")
+    data = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', html, re.DOTALL)[1])
+    assert data["files"][0][:2] == [rows[0]["path"], "my%20music/disc%20%231.wav#t=30.000000,62.500000"]
