@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from musicreclass.errors import printable
+from musicreclass.library.cut import name_of_cut
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
 from musicreclass.storage.file_parts import file_of, span_of
@@ -56,7 +57,8 @@ def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     top = [[top["genre"], round(top["confidence"], 3)] for top in row.get("top_predictions") or []]
     confidence = None if row.get("confidence") is None else round(row["confidence"], 3)
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]
-    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3)]
+    name = Path(name_of_cut(path, row)).stem if span else ""
+    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), name]
 
 
 def surprise(rows: list[Row]) -> list[float]:

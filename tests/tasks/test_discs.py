@@ -13,12 +13,16 @@ import pytest
 import soundfile
 
 import musicreclass as mrc
+from musicreclass.data.audio.discs import Discs
 from musicreclass.library.review import render_review
-from musicreclass.prediction.output import read_table
+from musicreclass.prediction.output import LabelTable, read_table
 from musicreclass.storage.file_parts import file_of
+from tests.browser import browser, programs
 from tests.data.audio.test_cue import sheet
 from tests.library import SMALL, TONES, batches, opened, same, write_tone
+from tests.prediction.test_output import CLASSES, label
 
+needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
 CD = 75  # frames per second
 RATE = 22050
 ARTISTS = ("周杰伦", "王菲", "邓丽君")
@@ -45,17 +49,20 @@ def disc(here: Path, real_data: Path) -> Path:
     return here / "disc"
 
 
-@pytest.fixture
-def trained(here: Path, real_data: Path) -> Path:
-    """A small network trained on a few real clips."""
-    root = real_data / "GTZAN_excerpts" / "Data" / "genres_original"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network trained on tones."""
+    root = tmp_path_factory.mktemp("tones")
+    for genre, frequency in TONES.items():
+        for i in range(6):
+            write_tone(root / genre / f"{i}.wav", frequency, i)
     overrides = [
         "data=folder",
         f"data.root={root}",
         *SMALL,
         "data/split=random",
-        "data.max_tracks=60",
-        f"run_dir={here / 'run'}",
+        "trainer.max_epochs=1",
+        f"run_dir={root}-run",
     ]
     return mrc.train(overrides).folder
 
@@ -154,3 +161,96 @@ def test_the_player_starts_at_the_track(here):
     html = render_review(rows, here / "genres.csv", here / "review.html")
     data = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', html, re.DOTALL)[1])
     assert data["files"][0][:2] == [rows[0]["path"], "my%20music/disc%20%231.wav#t=30.000000,62.500000"]
+
+
+@pytest.fixture
+def table(here: Path) -> Path:
+    """Labels of the tracks of a 24-bit image."""
+    samples = np.random.default_rng(0).integers(-(2**31), 2**31, (9 * RATE, 2), np.int32)
+    (here / "music").mkdir()
+    image = here / "music" / "disc.wav"
+    soundfile.write(image, samples, RATE, subtype="PCM_24")
+    (here / "music" / "disc.cue").write_text(
+        sheet(
+            [("A/B: x", "周杰伦", 0), ("Two", "", 3 * CD + 1), ("A/B: x", "周杰伦", 6 * CD)], name="disc.wav", artist=""
+        )
+    )
+    labels = LabelTable(here / "genres.csv", "run-1", CLASSES)
+    discs = Discs()
+    with labels.opened():
+        for i, path in enumerate(discs.add(image.parent, [image])):
+            probability = (0.9, 0.05, 0.05) if i % 2 else (0.05, 0.9, 0.05)
+            labels.add(label(path, probability, None), labels.version(path))
+        labels.describe({str(path): track.as_row() for path, track in discs.tracks.items()})
+    return labels.path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tracks_are_cut_out_without_loss(run, here, table):
+    before = contents(here / "music")
+    arguments = ["organize", table, "--mode", "copy", "--to", here / "sorted", "--playlists", here / "lists"]
+    assert run(*arguments).code == 0
+    assert contents(here / "music") == before
+    cut = {path.name: path for path in (here / "sorted").rglob("*.flac")}
+    assert set(cut) == {"01 - 周杰伦 - A_B_ x.flac", "02 - Two.flac", "03 - 周杰伦 - A_B_ x.flac"}
+    image, _ = soundfile.read(here / "music" / "disc.wav", dtype="int32")
+    for name, (start, stop) in zip(sorted(cut), ((0, 225 + 1), (225 + 1, 450), (450, 675)), strict=True):
+        assert np.array_equal(
+            soundfile.read(cut[name], dtype="int32")[0], image[round(start * RATE / CD) : round(stop * RATE / CD)]
+        )
+        with soundfile.SoundFile(cut[name]) as file:
+            assert (file.subtype, file.tracknumber, file.album) == ("PCM_24", str(int(name[:2])), "Disc")
+    assert len({path.parent.name for path in cut.values()}) == 2
+    after = contents(here / "sorted")
+    assert run(*arguments).code == 0
+    assert contents(here / "sorted") == after
+    assert run("organize", "--undo", "--to", here / "sorted").code == 0
+    assert not (here / "sorted").exists()
+    assert contents(here / "music") == before
+
+
+@pytest.mark.parametrize("mode", ["link", "move"])
+def test_other_modes_leave_disc_images_alone(run, here, table, mode):
+    before = contents(here / "music")
+    result = (
+        run("organize", table, "--mode", mode, "--to", here / "sorted", "--yes", "--tags")
+        if mode == "move"
+        else run("organize", table, "--mode", mode, "--to", here / "sorted")
+    )
+    assert result.code == 0
+    assert "skipped: 3 files" in result.out
+    assert contents(here / "music") == before
+
+
+def test_an_interrupted_cut_is_completed(run, here, table, monkeypatch):
+    def fail(source, target):
+        raise KeyboardInterrupt
+
+    arguments = ["organize", table, "--mode", "copy", "--to", here / "sorted"]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("musicreclass.library.carry_out.rename_new", fail)
+        assert run(*arguments).code != 0
+    assert run(*arguments).code == 0
+    assert len(list((here / "sorted").rglob("*.flac"))) == 3
+    assert not list((here / "sorted").rglob(".musicreclass-*.flac"))
+    next((here / "sorted").rglob("02*.flac")).write_bytes(b"edited")
+    assert run("organize", "--undo", "--to", here / "sorted").code == 1
+    assert [path.name[:2] for path in (here / "sorted").rglob("*.flac")] == ["02"]
+
+
+@needs_browser
+def test_the_browser_plays_from_the_start_of_the_track(run, here, table):
+    assert run("review", table, "--output", here / "review.html").code == 0
+    position = "return new Promise(done => {const a = document.getElementById('audio'); a.onloadeddata = () => done(a.currentTime);"
+    with browser(here) as window:
+        window.open(here / "review.html")
+        window.run(
+            "document.getElementById('search').value = 'two'; document.getElementById('search').dispatchEvent(new Event('input'))"
+        )
+        assert window.run("return document.getElementById('name').textContent") == "02 - Two"
+        assert window.run(position + "a.onerror = () => done('error'); a.load()})") == pytest.approx(
+            3 + 1 / 75, abs=0.02
+        )
