@@ -99,11 +99,11 @@ def has_samples_of(file: Path, path: Path) -> bool:
     Raises:
         OSError: if either cannot be read.
     """
-    with (
-        sound_errors(path),
-        soundfile.SoundFile(os.fsencode(file_of(path))) as image,
-        soundfile.SoundFile(os.fsencode(file)) as track,
-    ):
+    try:
+        track = soundfile.SoundFile(os.fsencode(file))
+    except soundfile.LibsndfileError:
+        return False  # another file
+    with sound_errors(path), track, soundfile.SoundFile(os.fsencode(file_of(path))) as image:
         start, stop = bounds(path, image)
         if (track.frames, track.samplerate, track.channels) != (stop - start, image.samplerate, image.channels):
             return False

@@ -81,6 +81,7 @@ def predict(
                 remaining = [path for path in paths if force or not table.is_current(path)]
                 result.before = len(paths) - len(remaining)
                 label_all(classifier, remaining, table)
+                table.drop_replaced(paths)
                 table.describe({str(path): track.as_row() for path, track in (tracks or {}).items()})
                 result.corrected = table.correct(corrections or {})
         except KeyboardInterrupt:
@@ -102,7 +103,8 @@ def label_all(classifier: FileClassifier, paths: Sequence[Path], table: LabelTab
 
 def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFrame:
     """The labels of recordings as a table, in the order of the inputs; see `musicreclass.predict`."""
-    paths, _ = find_recordings(inputs)
+    discs = Discs()
+    paths, _ = find_recordings(inputs, discs)
     with closing(classifier.label(paths)) as labels:
         by_path = {label.path: label for label in labels}
     ordered = [by_path[str(path)] for path in paths]
@@ -115,7 +117,11 @@ def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFr
     probabilities = np.array([label.probabilities or missing for label in ordered])
     names = [PREFIX + name for name in classifier.classes]
     table[["confidence", "duration"]] = table[["confidence", "duration"]].astype(float)
-    return pd.concat([table, pd.DataFrame(probabilities, columns=names)], axis=1)
+    parts = [pd.DataFrame(probabilities, columns=names)]
+    if discs.tracks:
+        columns = [discs.tracks[path].as_row() if path in discs.tracks else {} for path in paths]
+        parts.append(pd.DataFrame(columns, dtype=object))
+    return pd.concat([table, *parts], axis=1)
 
 
 def count(result: Labelled, row: Row) -> None:

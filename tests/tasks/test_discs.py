@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from musicreclass.data.audio.discs import Discs
 from musicreclass.library.review import render_review
 from musicreclass.prediction.output import LabelTable, read_table
 from musicreclass.storage.file_parts import file_of
+from musicreclass.tasks.organize import Options, organize, undo_organize
 from tests.browser import browser, programs
 from tests.data.audio.test_cue import sheet
-from tests.library import SMALL, TONES, batches, opened, same, write_tone
+from tests.library import SMALL, TONES, opened, write_tone
+from tests.organizing.kills import KILLED, interrupted, number_of_changes
 from tests.prediction.test_output import CLASSES, label
 
 needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
@@ -120,7 +123,7 @@ def build_library(here: Path) -> Path:
     return here / "music"
 
 
-def test_training_on_disc_images(run, here):
+def test_tracks_of_disc_images_are_recordings(here):
     library = build_library(here)
     data, files = opened(library), opened(here / "files")
     assert len(data.tracks) == len(files.tracks) == 18
@@ -129,9 +132,6 @@ def test_training_on_disc_images(run, here):
     assert any("18 by tag, 0 unknown" in note for note in data.notes)
     assert data.tracks.checksum.nunique() == 18
     assert data.tracks.duration.tolist() == [2.0] * 18
-    for cache in ("waveform", "none"):
-        decoded = opened(library, f"data.cache={cache}", "data/split=random")
-        assert same(batches(decoded, "valid"), batches(opened(library, "data/split=random"), "valid"))
     order = np.lexsort((data.tracks.track_id, data.tracks.group))
     other = np.lexsort((files.tracks.track_id, files.tracks.group))
     for i, j in zip(order, other, strict=True):
@@ -139,7 +139,6 @@ def test_training_on_disc_images(run, here):
     fingerprint = data.fingerprint()
     (library.rename(here / "moved"), (here / "moved").rename(library))
     assert opened(library).fingerprint() == fingerprint
-    assert run("train", "data=folder", f"data.root={library}", *SMALL, "run_dir=trained").code == 0
     (here / "music/rock/Disc 0/image.cue").write_text(sheet([("a", "b", 0), ("c", "d", 2 * CD)], name="../image.wav"))
     changed = opened(library)
     assert len(changed.tracks) == 16
@@ -254,3 +253,63 @@ def test_the_browser_plays_from_the_start_of_the_track(run, here, table):
         assert window.run(position + "a.onerror = () => done('error'); a.load()})") == pytest.approx(
             3 + 1 / 75, abs=0.02
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides", [SMALL, [*SMALL, "data.cache=none"], ["features=fma518", "features.sets=[zcr]", "model=logreg"]]
+)
+def test_training_on_disc_images(here, overrides):
+    library = build_library(here)
+    runs = [
+        mrc.train(["data=folder", f"data.root={root}", *overrides, f"run_dir={here / name}"])
+        for name, root in (("discs", library), ("single", here / "files"))
+    ]
+    first, second = (run.predictions("valid") for run in runs)
+    assert len(first) > 0
+    assert set(first.track_id.str.contains("image.flac#t=")) == {True}
+    assert set(second.track_id.str.contains("#t=")) == {False}
+    labels = mrc.predict(here / "discs", [library], calibrated=False)
+    assert len(labels) == 18
+    assert labels.title.str.fullmatch("[012]x").all()
+
+
+def test_rows_of_an_image_that_is_divided_otherwise_are_replaced(run, here, trained):
+    write_tone(here / "music" / "disc.flac", 440, 1, seconds=9)
+    arguments = ["predict", trained, "--input", "music", "--output", "genres.csv"]
+    counts = []
+    for tracks in ([], [0, 4], [0, 3, 6]):
+        if tracks:
+            text = sheet([(f"T{start}", "X", start * CD) for start in tracks], name="disc.wav")
+            (here / "music" / "disc.cue").write_text(text)
+        assert run(*arguments).code == 0
+        counts.append(len(pd.read_csv(here / "genres.csv")))
+    assert counts == [1, 2, 3]
+
+
+def test_a_kill_at_any_change_of_a_cut(here, table):
+    base = here / "base"
+    base.mkdir()
+    (here / "music").rename(base / "music")
+    rows = table.read_text().replace(str(here / "music"), str(base / "music"))
+    (base / "genres.csv").write_text(rows)
+    before = contents(base / "music")
+
+    def work() -> None:
+        organize(base / "genres.csv", Options("copy", base / "sorted"))
+
+    changes = number_of_changes(work, base)
+    complete = {name: content for name, content in contents(base / "sorted").items() if name.endswith(".flac")}
+    assert len(complete) == 3
+    for at in range(changes):
+        shutil.rmtree(base / "sorted")
+        assert interrupted(work, base, at, "kill") in (KILLED, 0)
+        assert contents(base / "music") == before
+        work()
+        after = {name: content for name, content in contents(base / "sorted").items() if name.endswith(".flac")}
+        assert after == complete, at
+        if at % 3 == 0:
+            undo_organize(root=base / "sorted")
+            assert not (base / "sorted").exists()
+            (base / "sorted").mkdir()
+    assert contents(base / "music") == before

@@ -93,9 +93,9 @@ class Discs:
         """The artists that sheets state, by recording."""
         return {path: track.artist for path, track in self.tracks.items() if track.artist}
 
-    def albums(self, paths: Sequence[Path]) -> dict[str, list[str | None]]:
-        """The column `album` of recordings: the image of a part; no column if there are no parts."""
-        images = {part: f"{image.parent.name}/{image.name}" for image, parts in self.parts.items() for part in parts}
+    def albums(self, paths: Sequence[Path], root: Path) -> dict[str, list[str | None]]:
+        """The column `album` of recordings below a folder: the image of a part; no column if there are no parts."""
+        images = {part: image.relative_to(root).as_posix() for image, parts in self.parts.items() for part in parts}
         return {"album": [images.get(path) for path in paths]} if images else {}
 
     def summary(self) -> list[str]:

@@ -153,7 +153,7 @@ class GenreFolders(AudioData):
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            metadata={"group": artists.names, **discs.albums(paths), **({"split": splits} if has_splits else {})},
+            metadata={"group": artists.names, **discs.albums(paths, root), **({"split": splits} if has_splits else {})},
             split_name="folders" if has_splits else "column",
             folders=folders,
             # what a folder that may not be read contains may become readable
