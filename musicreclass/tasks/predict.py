@@ -119,8 +119,8 @@ def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFr
     table[["confidence", "duration"]] = table[["confidence", "duration"]].astype(float)
     parts = [pd.DataFrame(probabilities, columns=names)]
     if discs.tracks:
-        columns = [discs.tracks[path].as_row() if path in discs.tracks else {} for path in paths]
-        parts.append(pd.DataFrame(columns, dtype=object))
+        sheet_rows = [discs.tracks[path].as_row() if path in discs.tracks else {} for path in paths]
+        parts.append(pd.DataFrame(sheet_rows, dtype=object))
     return pd.concat([table, *parts], axis=1)
 
 
