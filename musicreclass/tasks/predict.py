@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,22 +152,22 @@ def find_recordings(inputs: Iterable[Path], discs: Discs | None = None) -> tuple
         if os.path.isdir(path):  # unlike Path.is_dir, also for a name that is too long
             for folder, files in walk(path, skipped):
                 paths |= dict.fromkeys(discs.add(folder, files))
-        elif os.path.isfile(path) and (path.suffix.lower() == SUFFIX or path.with_suffix(SUFFIX).is_file()):
-            paths |= dict.fromkeys(tracks_of_input(path, discs))
         elif os.path.lexists(path):
-            paths[path] = None
+            paths |= dict.fromkeys(tracks_of_input(path, discs))
         else:
             raise DataError(f"--input {path}: no such file or folder", "file_not_found", path)
     notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
     if not paths:
         folders = ", ".join(map(str, inputs))
         line = f"--input {folders}: contains no recordings ({', '.join(SUFFIXES)})"
-        raise DataError("; ".join([line, *notes]), "no_recordings", folders)
+        raise DataError("; ".join([line, *notes, *discs.notes]), "no_recordings", folders)
     return list(paths), [*notes, *skipped.refusals(), *discs.summary()]
 
 
 def tracks_of_input(path: Path, discs: Discs) -> list[Path]:
-    """The recordings of a CUE sheet, or of a file that has one next to it."""
-    discs.add(path.parent, sorted(f for f in path.parent.iterdir() if f.suffix.lower() in SUFFIXES))
+    """The recordings of a CUE sheet, or of a file that one in its folder may name."""
+    if path.parent not in discs.folders:
+        with suppress(OSError):  # a folder whose names cannot be listed
+            discs.add(path.parent, sorted(f for f in path.parent.iterdir() if f.suffix.lower() in SUFFIXES))
     files = discs.named.get(path, []) if path.suffix.lower() == SUFFIX else [path]
     return [part for file in files for part in discs.parts.get(file, [file])]

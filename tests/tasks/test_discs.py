@@ -15,10 +15,12 @@ import soundfile
 
 import musicreclass as mrc
 from musicreclass.data.audio.discs import Discs
+from musicreclass.errors import DataError
 from musicreclass.library.review import render_review
 from musicreclass.prediction.output import LabelTable, read_table
 from musicreclass.storage.file_parts import file_of
 from musicreclass.tasks.organize import Options, organize, undo_organize
+from musicreclass.tasks.predict import find_recordings
 from tests.browser import browser, programs
 from tests.data.audio.test_cue import sheet
 from tests.library import SMALL, TONES, opened, write_tone
@@ -313,3 +315,18 @@ def test_a_kill_at_any_change_of_a_cut(here, table):
             assert not (base / "sorted").exists()
             (base / "sorted").mkdir()
     assert contents(base / "music") == before
+
+
+def test_files_and_sheets_as_input(here):
+    for name in ("A", "B", "alone"):
+        write_tone(here / f"{name}.wav", 440, 1, seconds=9)
+        (here / f"{name}.wav.CUE").write_text(sheet([("One", "X", 0), ("Two", "Y", 4 * CD)], name=f"{name}.wav"))
+    (here / "alone.wav.CUE").write_text("no sheet")
+    counts = {"A.wav": 2, "A.wav.CUE": 2, "alone.wav": 1, "": 5}
+    for name, count in counts.items():
+        paths, notes = find_recordings([here / name])
+        assert len(paths) == count
+        assert any("alone.wav.CUE: " in note for note in notes)
+    with pytest.raises(DataError) as caught:
+        find_recordings([here / "alone.wav.CUE"])
+    assert caught.value.kind == "no_recordings"

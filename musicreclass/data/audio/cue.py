@@ -101,11 +101,11 @@ def detected_encoding(content: bytes) -> str:
     return next((e for e in order if e in chaos and chaos[e] <= min(chaos.values()) + TIE), "latin-1")
 
 
-def parse_sheet(text: str) -> CueSheet:
+def parse_sheet(content: str) -> CueSheet:
     """The files and tracks of a sheet. A pregap (INDEX 00) belongs to the previous track.
 
     Args:
-        text: of the sheet.
+        content: of the sheet, as `decode_sheet` returns it.
 
     Raises:
         CueError: if it names no file or track, a track has no start, or starts do not increase.
@@ -113,7 +113,7 @@ def parse_sheet(text: str) -> CueSheet:
     sheet, track = CueSheet(), None
     pending: CueTrack | None = None  # without an INDEX 01 so far: it belongs to the file in which that is
     count = 0
-    for line in text.splitlines():
+    for line in content.splitlines():
         match = COMMAND.fullmatch(line)
         if match is None:
             continue
@@ -130,7 +130,8 @@ def parse_sheet(text: str) -> CueSheet:
             if count > MAX_TRACKS:
                 raise CueError(f"more than {MAX_TRACKS} tracks")
         elif name in ("TITLE", "PERFORMER"):
-            setattr(sheet if track is None else track, name.lower(), unquoted(rest)[:MAX_TEXT].strip())
+            text = "".join(c for c in unquoted(rest)[:MAX_TEXT] if c.isprintable())  # no escape sequences
+            setattr(sheet if track is None else track, name.lower(), text.strip())
         elif name == "INDEX" and track is not None:
             start = index_one(rest, track)
             if start is not None and pending is not None:

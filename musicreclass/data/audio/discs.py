@@ -60,6 +60,7 @@ class Discs:
         tracks: what is known of a recording, by the path of a part or of a file that is one track.
         sheets: the sheets.
         named: the files of each sheet that can be used.
+        folders: those whose sheets were read.
         notes: sheets that cannot be used, one line each.
     """
 
@@ -67,6 +68,7 @@ class Discs:
     tracks: dict[Path, DiscTrack] = field(default_factory=dict)
     sheets: list[Path] = field(default_factory=list)
     named: dict[Path, list[Path]] = field(default_factory=dict)
+    folders: set[Path] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def add(self, folder: Path, files: Sequence[Path]) -> list[Path]:
@@ -79,9 +81,9 @@ class Discs:
         Returns:
             the recordings, with the tracks of an image in its place.
         """
-        for sheet in sheets_in(folder) if files else ():
-            if sheet in self.sheets:
-                continue
+        sheets = sheets_in(folder) if files and folder not in self.folders else []
+        self.folders.add(folder)
+        for sheet in sheets:
             self.sheets.append(sheet)
             try:
                 self._add_sheet(sheet, files)

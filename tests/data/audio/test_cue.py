@@ -122,3 +122,8 @@ def test_any_bytes_give_a_sheet_or_an_error(content):
     starts = [[track.start for track in file.tracks] for file in files]
     assert any(starts)
     assert all(None not in several and several == sorted(set(several)) for several in starts)
+
+
+def test_titles_have_no_escape_sequences():
+    (file,) = parse_sheet(sheet([("\x1b[31mRed\x07", "\x00A", 0)])).files
+    assert (file.tracks[0].title, file.tracks[0].performer) == ("[31mRed", "A")
