@@ -33,13 +33,15 @@ def main(arguments: list[str]) -> int:
     if not 0 < args.time_limit < math.inf:
         line = f"--time-limit {args.time_limit}: must be a positive number of seconds"
         raise UserError(line, "invalid_value", "time_limit", args.time_limit)
+    from musicreclass.data.audio.discs import Discs
     from musicreclass.data.corrections import read_corrections
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
     args.output = args.output.expanduser()
     check_suffix(args.output)
-    paths, notes = find_recordings(args.input)
+    discs = Discs()
+    paths, notes = find_recordings(args.input, discs)
     corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")
     overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
     names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> int:
         say(line, error=True)
     if classifier.promise:
         say(classifier.promise)
-    labelled = predict(classifier, paths, args.output, args.force, corrections)
+    labelled = predict(classifier, paths, args.output, args.force, corrections, discs.tracks)
     if labelled.genres:
         show(genre_table(labelled))
     for line in [*details(labelled), *notes]:

@@ -249,8 +249,9 @@ class CSVRecordingsSettings(DataSettings):
 class GenreFoldersSettings(DataSettings):
     """A folder for each genre."""
 
-    group_by: Literal["auto", "folder", "tag", "none"] = setting(
-        "source of the artist: folder (below the genre's) | tag (of the file) | none; auto: folder, else tag"
+    group_by: Literal["auto", "tag", "name", "folder", "none"] | list[Literal["tag", "name", "folder"]] = setting(
+        "source of the artist: tag | name, as Artist - Title | folder (below the genre's) | a list of these | none; "
+        "auto: [tag,name,folder]"
     )
     corrections: Text | None = setting(
         "CSV file of checked labels, as `musicreclass review` exports it; they replace the folders' names", signed=False

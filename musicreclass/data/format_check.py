@@ -13,6 +13,7 @@ import soundfile
 from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.column_checks import accuracy_alone, two_folds
 from musicreclass.data.waveforms import Cached, Waveforms
+from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import Store, file_digests
 
 MARK = "format tells the genre"  # the caution
@@ -63,7 +64,7 @@ def format_caution(
         return None
     fold, chosen = two_folds(group, len(paths), MAX_TRACKS)
     codes, classes = pd.factorize(target)
-    files = [paths[i] for i in chosen]
+    files = [file_of(paths[i]) for i in chosen]
     table = _properties(files, waveforms, recording[chosen], clip_samples, store)
     fold, codes, artists = fold[chosen], codes[chosen], group[chosen]
     table = table.loc[:, table.nunique() > 1]

@@ -33,6 +33,7 @@ from musicreclass.data.tracks import (
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
+from musicreclass.storage.file_parts import file_of, part_digest
 from musicreclass.storage.store import Store, file_digests
 from musicreclass.storage.versions import FileVersion
 
@@ -107,12 +108,19 @@ def as_paths(name: str, paths: Any) -> list[Path]:
 def is_missing(path: Path) -> bool:
     """Whether a file does not exist; a broken link exists, and so does a file in a folder that cannot be read."""
     try:
-        path.lstat()
+        file_of(path).lstat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
         return False
     return False
+
+
+def digests(paths: list[Path], store: Store, *of: Any) -> list[str | None]:
+    """As `file_digests`, also of parts of files; a file with several parts is read once."""
+    files = list(dict.fromkeys(file_of(path) for path in paths))
+    by_file = dict(zip(files, file_digests(files, store, *of), strict=True))
+    return [part_digest(by_file[file_of(path)], path) for path in paths]
 
 
 class AudioData(TrackData):
@@ -291,8 +299,8 @@ class AudioData(TrackData):
         paths = recordings.paths
         missing = {i for i, path in enumerate(paths) if is_missing(path)}  # before anything that takes time
         versions = [FileVersion.of(path) for path in paths]  # of which the checksums are
-        sums = file_digests(paths, self.store)
-        sounds = file_digests(paths, self.store, content_digest, "contents")
+        sums = digests(paths, self.store)
+        sounds = digests(paths, self.store, content_digest, "contents")
         contents = "\0".join(s or str(p) for s, p in zip(sums, paths, strict=True))
         key = hashlib.sha256(contents.encode()).hexdigest()
         tracks = make_tracks(

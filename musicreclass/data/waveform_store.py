@@ -21,6 +21,7 @@ from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
 from musicreclass.storage.atomic import replacing, write_json
+from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import Store, common_folder, room
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
@@ -40,8 +41,9 @@ def raise_if_transient(error: BadAudioError) -> None:
     Raises:
         DataError: if so.
     """
-    removed = error.reason == MISSING and not error.path.is_symlink()
-    if removed or (error.reason == "cannot be read" and os.access(error.path, os.R_OK)):
+    file = file_of(error.path)
+    removed = error.reason == MISSING and not file.is_symlink()
+    if removed or (error.reason == "cannot be read" and os.access(file, os.R_OK)):
         raise DataError(
             f"{error}: the file became unavailable during this run. Nothing was stored: reconnect its drive and start again",
             kind="file_unavailable",
@@ -54,7 +56,7 @@ def stat_digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
-            stat = path.stat()
+            stat = file_of(path).stat()
             state = f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
         except OSError as error:
             state = str(error.errno)
@@ -65,10 +67,11 @@ def stat_digest(paths: Sequence[Path]) -> str:
 def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
     """Everything that the result depends on. Includes the readers, suffixes and file permissions, so that installing, renaming
     or granting them causes another attempt."""
-    suffixes = [path.suffix.lower() for path in paths]
+    files = [file_of(path) for path in paths]
+    suffixes = [file.suffix.lower() for file in files]
     uses_ffmpeg = any(suffix in ffmpeg.CONVERTED for suffix in suffixes)
     command = ffmpeg.find_ffmpeg() if uses_ffmpeg else None
-    unreadable = [i for i, path in enumerate(paths) if not os.access(path, os.R_OK) and os.path.exists(path)]
+    unreadable = [i for i, file in enumerate(files) if not os.access(file, os.R_OK) and os.path.exists(file)]
     return {
         "files": key or stat_digest(paths),
         "count": len(paths),

@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from musicreclass.errors import DataError
+from musicreclass.library.cut import cut
 from musicreclass.library.journal import DONE, PROBE, Journal, Step
 from musicreclass.library.plan import Change, Plan
 from musicreclass.library.recovery import resolve
 from musicreclass.library.transfer import Version, copy_verified, move, rename_new, sync_folder, version_of
+from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import DISK_FULL, room
 
 LINKS_AT_ONCE = 256  # whose records are written to the disk together
@@ -107,14 +110,16 @@ def batches(changes: list[Change]) -> Iterator[list[Change]]:
 def prepared(change: Change, mode: str, root: Path, journal: Journal, plan: Plan) -> Step | None:
     """The step of a change, once its folder exists; None if its file has changed since the plan, or that fails."""
     try:
-        status = change.source.lstat() if change.action == "move" else change.source.stat()
+        status = change.source.lstat() if change.action == "move" else file_of(change.source).stat()
         if (status.st_size, status.st_mtime_ns) != (change.size, change.mtime_ns):
             plan.skipped.append((change.source, "has changed meanwhile"))
             return None
         make_folder(change.target.parent, journal)
-        details = {"mode": mode}
+        details: dict[str, Any] = {"mode": mode}
         if change.action == "link":
             details["link"] = link_text(change.source, change.target)
+        if change.action == "cut":
+            details["tags"] = change.tags
     except OSError as error:
         note_failure(error, journal, plan, change.source)
         return None
@@ -154,6 +159,9 @@ def perform(step: Step, journal: Journal, plan: Plan) -> bool:
             os.symlink(step.details["link"], step.target)
         elif step.action == "copy":
             sha256 = copy_verified(step.source, step.scratch)
+            rename_new(step.scratch, step.target)
+        elif step.action == "cut":
+            sha256 = cut(step.source, step.scratch, step.details["tags"])
             rename_new(step.scratch, step.target)
         else:
             sha256 = move(step.source, step.target, step.scratch)

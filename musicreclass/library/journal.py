@@ -19,7 +19,7 @@ from musicreclass.storage.regular import open_regular
 NAME = ".musicreclass-organize.jsonl"  # in the target folder
 PROBE = ".musicreclass-probe:?"  # a name that exFAT does not allow
 BESIDE = ".{}.organize.jsonl"  # next to a table of labels, for tags that are written in place
-ACTIONS = ("folder", "link", "copy", "move", "tag", "playlist")
+ACTIONS = ("folder", "link", "copy", "cut", "move", "tag", "playlist")
 BEGUN, DONE, VOID, UNDONE = "begun", "done", "void", "undone"
 Details = dict[str, Any]
 
@@ -190,7 +190,7 @@ class Journal:
         """Where the recordings are now, by the path at which they were labelled."""
         current: dict[Path, Path] = {}
         origins: dict[Path, Path] = {}
-        for step in self.active("link", "copy", "move"):
+        for step in self.active("link", "copy", "cut", "move"):
             origin = origins.pop(step.source, step.source) if step.action == "move" else step.source
             current[origin], origins[step.target] = step.target, origin
         return current

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import DataError
+from musicreclass.library.cut import name_of_cut
 from musicreclass.library.journal import Journal
 from musicreclass.library.names import MAX_BYTES, fold, numbered, safe_name, split_name
 from musicreclass.library.transfer import is_version, same_content
 from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.storage.file_parts import file_of, span_of
 
 COMPANIONS = (".lrc", ".cue")  # files of the same stem that go along
 OWN_FILES = ".musicreclass-"  # what names of the journal and of scratch files begin with
@@ -26,12 +28,13 @@ class Change:
     """A file that goes to another path.
 
     Attributes:
-        action: `link`, `copy` or `move`.
-        source: the file as it is now.
+        action: `link`, `copy`, `move`, or `cut` for a track of a disc image.
+        source: the file as it is now; of `cut`, the part of it.
         target: a free path.
         size: in bytes.
         mtime_ns: when it was modified.
         crosses: whether its bytes must be copied.
+        tags: of a track that is cut out.
     """
 
     action: str
@@ -40,6 +43,7 @@ class Change:
     size: int
     mtime_ns: int
     crosses: bool
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,23 +71,32 @@ class Plan:
     @property
     def bytes_needed(self) -> int:
         """Bytes that the copies take."""
-        return sum(change.size for change in self.changes if change.crosses)
+        images = {
+            file_of(c.source): c.size for c in self.changes if c.action == "cut"
+        }  # of which all tracks are not larger
+        copies = [c.size for c in self.changes if c.crosses and c.action != "cut"]
+        return sum(copies) + sum(images.values())
 
 
-def checked_file(row: Row, journals: Iterable[Journal]) -> tuple[Path, os.stat_result | None, str]:
+def checked_file(
+    row: Row, journals: Iterable[Journal], mode: str | None = None
+) -> tuple[Path, os.stat_result | None, str]:
     """The recording of a row: its path, its status, and why it cannot be used.
 
     Args:
         row: of a table of labels.
         journals: that know of changes by this command after the table was written.
+        mode: of the command; only `copy` takes tracks of disc images.
     """
     path = Path(row["path"])
     if not path.is_absolute() or "\0" in row["path"] or ".." in path.parts:
         return path, None, "its path is not one that `predict` writes"
     if path.name.startswith(OWN_FILES):
         return path, None, "it belongs to this command"
+    if span_of(path) is not None and mode != "copy":
+        return path, None, "is a track of a disc image; --mode copy cuts it out"
     try:
-        status = path.stat()
+        status = file_of(path).stat()
     except FileNotFoundError:
         return path, None, "no longer exists"
     except OSError as error:
@@ -160,11 +173,14 @@ class Planner:
                 self._add_companions(current, target, "move")
             self._finish(row, target, labelled)
             return
-        path, status, reason = checked_file(row, self.journals)
+        path, status, reason = checked_file(row, self.journals, self.mode)
         if not reason:
             reason = self._reason_to_stay(path)
         if reason or status is None:
             self.plan.skipped.append((path, reason))
+            return
+        if span_of(path) is not None:
+            self._finish(row, self._place_cut(path, folder, status, row), path)
             return
         self._finish(row, self._place(path, folder, self.mode, status), path)
 
@@ -191,7 +207,7 @@ class Planner:
                 return "is a link, which a move would break; use --mode link or copy"
             if not os.access(path.parent, os.W_OK | os.X_OK):
                 return "cannot be moved: its folder is read-only"
-        elif not os.access(path, os.R_OK):
+        elif not os.access(file_of(path), os.R_OK):
             return "may not be read"
         return ""
 
@@ -227,6 +243,18 @@ class Planner:
         self._append(action, source, target, status)
         if target.name != source.name:
             self.plan.renamed.append(self.plan.changes[-1])
+        return target
+
+    def _place_cut(self, source: Path, folder: Path, status: os.stat_result, row: Row) -> Path:
+        """Choose a path for a track of a disc image and add the change."""
+        stem, suffix = split_name(name_of_cut(source, row))
+        number = 1
+        while fold((target := folder / numbered(stem, suffix, number)).name) in self._names(folder):
+            number += 1
+        columns = {"title": "title", "artist": "artist", "album": "album", "tracknumber": "track"}
+        tags = {name: str(row[column]) for name, column in columns.items() if row.get(column)}
+        self.plan.changes.append(Change("cut", source, target, status.st_size, status.st_mtime_ns, True, tags))
+        self._claim(target, source)
         return target
 
     def _is_free(self, target: Path, source: Path) -> bool:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicreclass.errors import DataError, notices
+from musicreclass.library.cut import has_samples_of
 from musicreclass.library.journal import BEGUN, DONE, PROBE, UNDONE, VOID, Journal, Step
 from musicreclass.library.tag_files import resolve_restored, restore_tag
 from musicreclass.library.transfer import Version, digest, is_version, move, same_content, sync_folder, version_of
+from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import DISK_FULL
 
 
@@ -50,12 +52,12 @@ def resolve(journal: Journal, step: Step) -> None:
     if "undoing" in step.details:
         (resolve_restored if step.action == "tag" else resolve_undo)(journal, step)
         return
-    if step.action in ("copy", "move", "tag"):
+    if step.action in ("copy", "cut", "move", "tag"):
         with suppress(FileNotFoundError, NotADirectoryError):
             step.scratch.unlink(missing_ok=True)
     carried_out = RESULTS[step.action](step)
     versions = {str(step.target): version_of(step.target, *carried_out)} if carried_out is not None else {}
-    details: Version = {"sha256": carried_out[0]} if step.action == "copy" and carried_out else {}
+    details: Version = {"sha256": carried_out[0]} if step.action in ("copy", "cut") and carried_out else {}
     journal.record(step, VOID if carried_out is None else DONE, {} if step.action == "folder" else versions, **details)
 
 
@@ -72,6 +74,13 @@ def link_result(step: Step) -> tuple[str, ...] | None:
 def copy_result(step: Step) -> tuple[str, ...] | None:
     """Whether a copy was completed: its digest."""
     if not is_regular(step.target) or not step.source.is_file() or not same_content(step.source, step.target):
+        return None
+    return (digest(step.target),)
+
+
+def cut_result(step: Step) -> tuple[str, ...] | None:
+    """Whether a track was cut out: the digest of its file."""
+    if not is_regular(step.target) or not has_samples_of(step.target, step.source):
         return None
     return (digest(step.target),)
 
@@ -108,6 +117,7 @@ RESULTS: dict[str, Callable[[Step], tuple[str, ...] | None]] = {
     "folder": folder_result,
     "link": link_result,
     "copy": copy_result,
+    "cut": cut_result,
     "move": move_result,
     "tag": tag_result,
     "playlist": playlist_result,
@@ -196,6 +206,18 @@ def undo_copy(journal: Journal, step: Step) -> str | None:
     return None
 
 
+def undo_cut(journal: Journal, step: Step) -> str | None:
+    """Remove a track that was cut out, if the image still has its samples."""
+    if os.path.lexists(step.target):
+        if not is_version(step.target, expected(journal, step)):
+            return "was changed since"
+        if not file_of(step.source).is_file() or not has_samples_of(step.target, step.source):
+            return f"{step.source} no longer has its samples"
+        os.unlink(step.target)
+    journal.record(step, UNDONE)
+    return None
+
+
 def undo_move(journal: Journal, step: Step) -> str | None:
     """Move a file back."""
     if not os.path.lexists(step.target):
@@ -249,6 +271,7 @@ UNDO: dict[str, Callable[[Journal, Step], str | None]] = {
     "folder": undo_folder,
     "link": undo_link,
     "copy": undo_copy,
+    "cut": undo_cut,
     "move": undo_move,
     "tag": undo_tag,
     "playlist": undo_playlist,

@@ -1,7 +1,7 @@
 "use strict";
 const page = JSON.parse(document.getElementById("data").textContent);
-const files = page.files; // [path, audio, genre, confidence, [[genre, confidence], ...], reason, error, surprise]
-const [PATH, AUDIO, GENRE, CONFIDENCE, TOP, REASON, ERROR, SURPRISE] = [0, 1, 2, 3, 4, 5, 6, 7];
+const files = page.files; // [path, audio, genre, confidence, [[genre, confidence], ...], reason, error, surprise, name of a track]
+const [PATH, AUDIO, GENRE, CONFIDENCE, TOP, REASON, ERROR, SURPRISE, NAME] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 const SHOWN = 200;
 const element = (id) => document.getElementById(id);
 const storageKey = "musicreclass review " + page.key;
@@ -12,7 +12,7 @@ let selected = [];
 let current = -1;
 
 const percent = (value) => value === null ? "" : (100 * value).toFixed(0) + " %";
-const nameOf = (path) => path.slice(path.lastIndexOf("/") + 1);
+const nameOf = (file) => file[NAME] || file[PATH].slice(file[PATH].lastIndexOf("/") + 1);
 const folderOf = (path) => path.slice(0, path.lastIndexOf("/"));
 const isDone = (file) => Object.hasOwn(corrections, file[PATH]);
 const genreOf = (file) => isDone(file) ? corrections[file[PATH]] : file[GENRE];
@@ -49,7 +49,7 @@ function select(keep) {
     open: (file) => !file[ERROR] && !isDone(file), all: () => true, done: isDone,
     changed: (file) => isDone(file) && corrections[file[PATH]] !== file[GENRE], errors: (file) => file[ERROR] !== "",
   }[show];
-  selected = files.filter((file) => wanted(file) && (!genre || genreOf(file) === genre) && file[PATH].toLowerCase().includes(text));
+  selected = files.filter((file) => wanted(file) && (!genre || genreOf(file) === genre) && (file[PATH] + "/" + file[NAME]).toLowerCase().includes(text));
   selected.sort(orders()[element("order").value]);
   const position = keep === undefined ? 0 : Math.min(keep, selected.length - 1);
   open(selected.length ? position : -1);
@@ -60,7 +60,7 @@ function open(position) {
   const file = selected[current];
   element("player").hidden = file === undefined;
   if (file !== undefined) {
-    element("name").textContent = nameOf(file[PATH]);
+    element("name").textContent = nameOf(file);
     element("folder").textContent = folderOf(file[PATH]);
     const audio = element("audio"), playing = !audio.paused;
     audio.src = file[AUDIO];
@@ -115,7 +115,7 @@ function list() {
   rows.replaceChildren();
   selected.slice(start, start + SHOWN).forEach((file, number) => {
     const row = add(rows, "tr", undefined, { "aria-current": start + number === current });
-    add(row, "td", nameOf(file[PATH]), { title: file[PATH] });
+    add(row, "td", nameOf(file), { title: file[PATH] });
     add(row, "td", file[ERROR] ? "error" : genreOf(file), { class: isDone(file) ? "done" : "" });
     add(row, "td", percent(file[CONFIDENCE]), { class: "number" });
     row.addEventListener("click", () => open(start + number));

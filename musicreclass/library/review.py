@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from musicreclass.errors import printable
+from musicreclass.library.cut import name_of_cut
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.storage.file_parts import file_of, span_of
 
 TEMPLATES = Path(__file__).parent
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
@@ -49,12 +51,14 @@ def render_review(rows: list[Row], table: Path, page: Path) -> str:
 
 def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     """A row as the page's script reads it."""
-    relative = os.path.relpath(row["path"], page.absolute().parent)
-    address = quote(os.fsencode(relative))
+    path = Path(row["path"])
+    relative, span = os.path.relpath(file_of(path), page.absolute().parent), span_of(path)
+    address = quote(os.fsencode(relative)) + (f"#t={span[0]:.6f},{span[1]:.6f}" if span else "")
     top = [[top["genre"], round(top["confidence"], 3)] for top in row.get("top_predictions") or []]
     confidence = None if row.get("confidence") is None else round(row["confidence"], 3)
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]
-    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3)]
+    name = Path(name_of_cut(path, row)).stem if span else ""
+    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), name]
 
 
 def surprise(rows: list[Row]) -> list[float]:

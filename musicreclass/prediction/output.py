@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,7 @@ from musicreclass.prediction.formats import (
 )
 from musicreclass.prediction.labels import Label
 from musicreclass.storage.atomic import remove, replacing
+from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.locks import describe_owner, locked
 from musicreclass.storage.versions import FileVersion
 
@@ -118,6 +119,23 @@ class LabelTable:
         for row, genre in rows:
             row |= {"genre": genre, "checked": "yes", "reason": ""}
         return len(rows)
+
+    def drop_replaced(self, paths: Iterable[Path]) -> None:
+        """Remove the rows of an image whose tracks are labelled now, and of tracks of files that are now divided otherwise.
+
+        Rows that a person has checked stay.
+        """
+        current = {str(path) for path in paths}
+        files = {str(file_of(Path(path))) for path in current}
+        for path, row in list(self.rows.items()):
+            if path not in current and row.get("checked") != "yes" and str(file_of(Path(path))) in files:
+                del self.rows[path]
+
+    def describe(self, details: Mapping[str, Row]) -> None:
+        """Add columns to rows, by path."""
+        for path, columns in details.items():
+            if path in self.rows:
+                self.rows[path] |= columns
 
     def extra(self, path: str) -> Row:
         """The values of columns that a user has added."""

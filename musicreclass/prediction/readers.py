@@ -20,6 +20,7 @@ from musicreclass.features.extractors import Extractor
 from musicreclass.features.parts import Slot, load_means, save_vectors
 from musicreclass.hardware.profile import without_tf32
 from musicreclass.models.frontend import int16_to_float
+from musicreclass.storage.file_parts import file_of, part_digest
 from musicreclass.storage.store import Store, sha256
 
 MAX_CROPS_SECONDS = 900.0  # of crops of one recording, evenly spaced over all of it
@@ -206,7 +207,8 @@ def stored_vector(store: Store, slots: tuple[Slot, ...], path: Path, shared: Sha
     """
     try:
         if "checksum" not in shared:
-            shared["checksum"] = sha256(path) if path.is_file() else ""
+            file = file_of(path)
+            shared["checksum"] = part_digest(sha256(file), path) if file.is_file() else ""
         checksum = shared["checksum"]
     except OSError as error:
         raise BadAudioError(path, "cannot be read", str(error.strerror)) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicreclass.errors import DataError
+from musicreclass.storage.file_parts import file_of
 
 CLOCK_STEP = 0.02  # seconds by which the times of files may be behind
 
@@ -27,9 +28,9 @@ class FileVersion(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> FileVersion | None:
-        """The version of a file; None if it cannot be determined, as for a missing file."""
+        """The version of a file, or of the file that contains a part; None if it cannot be determined, as for a missing file."""
         try:
-            stat = path.stat()
+            stat = file_of(path).stat()
         except OSError:
             return None
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)

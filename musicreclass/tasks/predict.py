@@ -6,13 +6,14 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from musicreclass.data.audio.discs import SUFFIX, Discs, DiscTrack
 from musicreclass.data.audio.search import SUFFIXES, Skipped, walk
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped
@@ -53,6 +54,7 @@ def predict(
     output: Path,
     force: bool = False,
     corrections: Mapping[Path, str] | None = None,
+    tracks: Mapping[Path, DiscTrack] | None = None,
 ) -> Labelled:
     """Label recordings and write a table. Files whose row is up to date are skipped.
 
@@ -62,6 +64,7 @@ def predict(
         output: `.csv`, `.jsonl` or `.parquet`.
         force: label all files again.
         corrections: genres that a person has checked, by absolute path; they replace those of the classifier.
+        tracks: what CUE sheets state of recordings; further columns of their rows.
 
     Returns:
         what the table says of the recordings.
@@ -78,6 +81,8 @@ def predict(
                 remaining = [path for path in paths if force or not table.is_current(path)]
                 result.before = len(paths) - len(remaining)
                 label_all(classifier, remaining, table)
+                table.drop_replaced(paths)
+                table.describe({str(path): track.as_row() for path, track in (tracks or {}).items()})
                 result.corrected = table.correct(corrections or {})
         except KeyboardInterrupt:
             raise Stopped("labels the remaining files", signals) from None
@@ -98,7 +103,8 @@ def label_all(classifier: FileClassifier, paths: Sequence[Path], table: LabelTab
 
 def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFrame:
     """The labels of recordings as a table, in the order of the inputs; see `musicreclass.predict`."""
-    paths, _ = find_recordings(inputs)
+    discs = Discs()
+    paths, _ = find_recordings(inputs, discs)
     with closing(classifier.label(paths)) as labels:
         by_path = {label.path: label for label in labels}
     ordered = [by_path[str(path)] for path in paths]
@@ -111,7 +117,11 @@ def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFr
     probabilities = np.array([label.probabilities or missing for label in ordered])
     names = [PREFIX + name for name in classifier.classes]
     table[["confidence", "duration"]] = table[["confidence", "duration"]].astype(float)
-    return pd.concat([table, pd.DataFrame(probabilities, columns=names)], axis=1)
+    parts = [pd.DataFrame(probabilities, columns=names)]
+    if discs.tracks:
+        sheet_rows = [discs.tracks[path].as_row() if path in discs.tracks else {} for path in paths]
+        parts.append(pd.DataFrame(sheet_rows, dtype=object))
+    return pd.concat([table, *parts], axis=1)
 
 
 def count(result: Labelled, row: Row) -> None:
@@ -124,29 +134,40 @@ def count(result: Labelled, row: Row) -> None:
         result.reasons[row["reason"].partition(" (")[0]] += 1
 
 
-def find_recordings(inputs: Iterable[Path]) -> tuple[list[Path], list[str]]:
+def find_recordings(inputs: Iterable[Path], discs: Discs | None = None) -> tuple[list[Path], list[str]]:
     """The recordings of files and folders, as absolute paths, each once, and facts about what was skipped.
 
     Args:
-        inputs: a file is taken whatever its name; of a folder, those with the suffix of a recording.
+        inputs: a file is taken whatever its name; of a folder, those with the suffix of a recording. A disc image with a CUE sheet
+            gives its tracks, a CUE sheet those of its files.
+        discs: takes what the sheets state.
 
     Raises:
         DataError: if an input does not exist, or there are no recordings.
     """
     paths: dict[Path, None] = {}
-    skipped = Skipped()
+    skipped, discs = Skipped(), Discs() if discs is None else discs
     inputs = [Path(os.path.abspath(path.expanduser())) for path in inputs]
     for path in inputs:
         if os.path.isdir(path):  # unlike Path.is_dir, also for a name that is too long
-            for _, files in walk(path, skipped):
-                paths |= dict.fromkeys(files)
+            for folder, files in walk(path, skipped):
+                paths |= dict.fromkeys(discs.add(folder, files))
         elif os.path.lexists(path):
-            paths[path] = None
+            paths |= dict.fromkeys(tracks_of_input(path, discs))
         else:
             raise DataError(f"--input {path}: no such file or folder", "file_not_found", path)
     notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
     if not paths:
         folders = ", ".join(map(str, inputs))
         line = f"--input {folders}: contains no recordings ({', '.join(SUFFIXES)})"
-        raise DataError("; ".join([line, *notes]), "no_recordings", folders)
-    return list(paths), [*notes, *skipped.refusals()]
+        raise DataError("; ".join([line, *notes, *discs.notes]), "no_recordings", folders)
+    return list(paths), [*notes, *skipped.refusals(), *discs.summary()]
+
+
+def tracks_of_input(path: Path, discs: Discs) -> list[Path]:
+    """The recordings of a CUE sheet, or of a file that one in its folder may name."""
+    if path.parent not in discs.folders:
+        with suppress(OSError):  # a folder whose names cannot be listed
+            discs.add(path.parent, sorted(f for f in path.parent.iterdir() if f.suffix.lower() in SUFFIXES))
+    files = discs.named.get(path, []) if path.suffix.lower() == SUFFIX else [path]
+    return [part for file in files for part in discs.parts.get(file, [file])]

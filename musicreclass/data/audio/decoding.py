@@ -36,6 +36,7 @@ from musicreclass.data.audio.header import (
     read_header,
     size_and_times,
 )
+from musicreclass.storage.file_parts import file_of
 
 VERSION = 1  # of the samples produced; part of the key of everything stored from them
 DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".wave", ".aifc", ".caf", ".w64", ".rf64",
@@ -106,7 +107,11 @@ def decode(path: Path, sample_rate: int, start: int = 0, stop: int | None = None
         ValueError: if the recording does not contain the requested part.
     """
     complete = start == 0 and stop is None  # decoding everything verifies everything
-    length = probe(path, sample_rate) if complete else _examined_length(path, sample_rate, *size_and_times(path, path))
+    length = (
+        probe(path, sample_rate)
+        if complete
+        else _examined_length(path, sample_rate, *size_and_times(path, file_of(path)))
+    )
     stop = length if stop is None else stop
     if not 0 <= start <= stop <= length:
         raise ValueError(f"{path}: samples {start} to {stop} are out of range; it has {length}")
@@ -246,14 +251,14 @@ def decode_native(path: Path, file: Path, header: Header, decode_from: int, star
     Raises:
         BadAudioError: if the file is truncated or damaged.
     """
-    needed = min(stop, header.frames) - start
-    at = max(0, decode_from - header.preroll)
+    needed, skipped = min(stop, header.frames) - start, start + header.offset
+    at = max(0, decode_from + header.offset - header.preroll)
     try:
         with muted_c_stderr(), open_sound(file, header) as reader:
             if at and reader.seek(at) != at:  # libmpg123 failed on the way
                 raise_if_unreadable(path, file)
                 raise BadAudioError(path, "damaged", f"before {start / header.rate:.0f} s")
-            frames = reader.read(start - at + needed, dtype="float32", always_2d=True)[start - at :]
+            frames = reader.read(skipped - at + needed, dtype="float32", always_2d=True)[skipped - at :]
     except soundfile.LibsndfileError as error:
         raise_if_unreadable(path, file)
         raise BadAudioError(path, "damaged", f"near {start / header.rate:.0f} s") from error

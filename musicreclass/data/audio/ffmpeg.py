@@ -26,6 +26,7 @@ from musicreclass.data.audio.header import (
     tolerated_loss,
 )
 from musicreclass.errors import DataError
+from musicreclass.storage.file_parts import file_of
 
 # by suffix; converted completely at every read, so best cached
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma", ".m4b", ".3gp", ".mka", ".webm", ".wv", ".ape")
@@ -40,7 +41,7 @@ OPEN_FILES = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/f
 
 @contextmanager
 def readable_file(path: Path) -> Iterator[Path]:
-    """A file that libsndfile can read: `path`, or a temporary WAV file converted from it by ffmpeg.
+    """A file that libsndfile can read: `path` (of a part, the file that contains it), or a temporary WAV file converted from it by ffmpeg.
 
     The temporary file has no name, so it is freed when the process ends, however it ends.
 
@@ -52,16 +53,17 @@ def readable_file(path: Path) -> Iterator[Path]:
     if converted is not None and converted[0] == path:
         yield converted[1]
         return
-    missing = _error_without_ffmpeg(path)
+    source = file_of(path)
+    missing = _error_without_ffmpeg(source)
     if missing is None:
-        yield path
+        yield source
         return
-    size_and_times(path, path)
+    size_and_times(path, source)
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
         raise missing
     with _temporary_file(path) as file:
-        duration = _convert(ffmpeg, path, file)
+        duration = _convert(ffmpeg, source, file)
         wav = OPEN_FILES / str(file.fileno())
         decoded = soundfile.info(wav).duration
         if decoded < duration - tolerated_loss(duration):

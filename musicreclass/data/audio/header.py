@@ -16,6 +16,7 @@ from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.containers import UNVERIFIABLE, available_fraction, stated_span
 from musicreclass.data.audio.content import ffmpeg_format, has_id3_tag, has_second_file, substitute
 from musicreclass.errors import DataError
+from musicreclass.storage.file_parts import file_of, span_of
 
 PREROLL = 0.5  # seconds decoded before a stretch of an MP3: frames of a low bit rate borrow bits from up to 20 before
 RATES = (1000, 1_000_000)  # Hz; a damaged header could otherwise ask for any amount of memory, or crash the resampler
@@ -58,6 +59,7 @@ class Header:
             that depends on whether its frames are contiguous.
         exact_seek: whether decoding may start at any sample, since the codec has no state.
         preroll: samples to decode before a stretch.
+        offset: samples of the file before the recording, which is a part of it; all other positions count from there.
         prefix: bytes that must replace the first `skipped` bytes of the file for libsndfile to read all of it.
     """
 
@@ -66,6 +68,7 @@ class Header:
     verify_end_only: bool | None
     exact_seek: bool = False
     preroll: int = 0
+    offset: int = 0
     prefix: bytes = b""
     skipped: int = 0
 
@@ -78,6 +81,11 @@ class Header:
         """The stated length in samples at another rate."""
         return (2 * self.frames * sample_rate + self.rate) // (2 * self.rate)
 
+    def part(self, start: float, stop: float) -> Header:
+        """The header of the part between two times in seconds."""
+        first, last = (min(round(time * self.rate), self.frames) for time in (start, stop))
+        return replace(self, offset=first, frames=max(0, last - first))
+
 
 def tolerated_loss(length: float, rate: float = 1.0) -> float:
     """How much may be missing at the end of a recording, in samples at `rate` (by default, in seconds)."""
@@ -88,13 +96,19 @@ def read_header(path: Path, file: Path) -> Header:
     """The header of a file, cached until the file changes.
 
     Args:
-        path: the user's path of the file.
+        path: the user's path of the file, or of a part of it.
         file: the file to open.
 
     Raises:
         BadAudioError: if the file cannot be read or is not audio.
     """
-    return _read_header(path, file, *size_and_times(path, file))
+    header = _read_header(file_of(path), file, *size_and_times(path, file))
+    if (span := span_of(path)) is None:
+        return header
+    header = header.part(*span)
+    if header.frames == 0:
+        raise BadAudioError(path, "too short", "the file ends before this part")
+    return header
 
 
 def size_and_times(path: Path, file: Path) -> tuple[int, int, int]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
-from musicreclass.data.audio.content import ffmpeg_format
+from musicreclass.data.audio.discs import Discs
 from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
-from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.corrections import read_corrections
 from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.sources.artists import find_artists, sources_of
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.storage.file_parts import file_of
 
 
 @dataclass
@@ -61,8 +60,9 @@ class GenreFolders(AudioData):
         corrections: a CSV file of checked labels, as `musicreclass review` exports it. They replace the folders' names, also of
             files in no genre folder.
         only_corrected: whether files without a checked label are left out, as in a library whose folders are no genres.
-        group_by: source of the artist: `folder`, the one below the genre (`rock/Nirvana/...`); `tag`, the artist tag
-            of the file; `auto`, the folder if there is one, else the tag; `none`.
+        group_by: sources of the artist in order of preference, one or a list: `tag`, the artist tag of the file; `name`, a file
+            `Artist - Title` or a folder `Artist - Year - Album`; `folder`, the one below the genre (`rock/Nirvana/...`).
+            `auto` is all three in this order; `none`.
         options: as in `AudioData`.
     """
 
@@ -70,7 +70,7 @@ class GenreFolders(AudioData):
         self,
         root: str | None,
         split: dict[str, Any],
-        group_by: str = "auto",
+        group_by: str | Sequence[str] = "auto",
         corrections: str | None = None,
         only_corrected: bool = False,
         **options: Any,
@@ -104,27 +104,28 @@ class GenreFolders(AudioData):
         numbered = {f for genre in genres for f in subfolders(genre.path) if is_fma_folder(f)}
         paths: list[Path] = []
         targets: list[str] = []
-        groups: list[str | None] = []
+        genre_of: list[Path] = []
         splits: list[str | None] = []
         folders = [root, *sorted({genre.path.parent for genre in genres} - {root})]
         empty: list[str] = []
         left_out = _LeftOut(outside=sum(f.suffix.lower() in SUFFIXES for f in root.iterdir() if f.is_file()))
+        discs = Discs()
         for genre, split in genres:
             before = len(paths)
             for folder, files in walk(genre, left_out):
                 folders.append(folder)
-                for file in files:
+                for file in discs.add(folder, files):
                     if not is_utf8(str(file)):
                         left_out.not_utf8 += 1
                         continue
                     paths.append(file)
                     targets.append(genre.name.strip() or "(blank)")
-                    groups.append(self._artist(file, genre, numbered, left_out.tags))
+                    genre_of.append(genre)
                     splits.append(split)
             if len(paths) == before:
                 name = genre.relative_to(root).as_posix()
                 empty.append(name if is_utf8(name) else ascii(name))
-        notes = [*_folder_notes(genres, empty, numbered), *left_out.notes()]
+        notes = [*_folder_notes(genres, empty, numbered), *discs.summary()]
         if self.corrections is not None:
             checked = read_corrections(self.corrections, "data.corrections")
             corrected, extra = self._apply(root, checked, paths, targets)
@@ -133,9 +134,9 @@ class GenreFolders(AudioData):
             ]
             if self.only_corrected:
                 paths, targets = [paths[i] for i in corrected], [targets[i] for i in corrected]
-                groups, splits = [groups[i] for i in corrected], [splits[i] for i in corrected]
+                genre_of, splits = [genre_of[i] for i in corrected], [splits[i] for i in corrected]
             paths, targets = [*paths, *extra], [*targets, *(checked[path.absolute()] for path in extra)]
-            groups += [self._artist(path, root, set(), left_out.tags) for path in extra]
+            genre_of += [root] * len(extra)
             splits += [None] * len(extra)
         if not paths:
             raise DatasetNotFoundError(
@@ -145,17 +146,22 @@ class GenreFolders(AudioData):
             )
         self._check_genres(root, genres, paths, targets)
         has_splits = any(splits)
+        sources = sources_of(self.group_by)
+        artists = find_artists(paths, genre_of, sources, frozenset(numbered), discs.artists())
+        left_out.tags = artists.unread
         return Recordings(
             paths=paths,
             track_id=[path.relative_to(root).as_posix() for path in paths],
             target=targets,
-            metadata={"group": groups, **({"split": splits} if has_splits else {})},
+            metadata={"group": artists.names, **discs.albums(paths, root), **({"split": splits} if has_splits else {})},
             split_name="folders" if has_splits else "column",
             folders=folders,
             # what a folder that may not be read contains may become readable
-            sources=None if left_out.refused else [*([self.corrections] if self.corrections is not None else [])],
+            sources=None
+            if left_out.refused
+            else [*([self.corrections] if self.corrections is not None else []), *discs.sheets],
             dropped=left_out.dropped(),
-            notes=notes,
+            notes=[*notes, *left_out.notes(), *([artists.note()] if sources else [])],
         )
 
     @staticmethod
@@ -171,7 +177,9 @@ class GenreFolders(AudioData):
         for path in checked.keys() & index:
             targets[index[path]] = checked[path]
         top = root.absolute()
-        others = [path for path in checked if path not in index and path.is_relative_to(top) and path.is_file()]
+        others = [
+            path for path in checked if path not in index and path.is_relative_to(top) and file_of(path).is_file()
+        ]
         return sorted(index[path] for path in checked.keys() & index), [root / path.relative_to(top) for path in others]
 
     def _check_genres(self, root: Path, genres: list[GenreFolder], paths: list[Path], targets: list[str]) -> None:
@@ -192,27 +200,6 @@ class GenreFolders(AudioData):
         doubt = doubts(root, files, below)
         if doubt is not None:
             self.cautions["genres may be artists or other folders"] = doubt
-
-    def _artist(self, file: Path, genre: Path, numbered: set[Path], unread: Counter[str]) -> str | None:
-        """The artist in lower case; None if unknown.
-
-        Args:
-            file: the recording.
-            genre: the genre folder.
-            numbered: the folders in genre folders that are numbers, not artists.
-            unread: counts files whose tags cannot be read, by suffix.
-        """
-        parts = file.relative_to(genre).parts
-        if self.group_by in ("folder", "auto") and len(parts) > 1 and genre / parts[0] not in numbered:
-            return parts[0].casefold()
-        if self.group_by not in ("tag", "auto") or not file.is_file():  # opening a pipe would block
-            return None
-        try:
-            return read_artist(file).casefold() or None
-        except (soundfile.LibsndfileError, OSError, ValueError):
-            with suppress(OSError):  # a bad file is reported when it is examined
-                unread[file.suffix.lower()] += ffmpeg_format(file) not in ("", "AAC")  # which has ID3 tags only
-            return None
 
 
 def _folder_notes(genres: list[GenreFolder], empty: list[str], numbered: set[Path]) -> list[str]:

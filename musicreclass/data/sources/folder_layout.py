@@ -14,6 +14,7 @@ from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.splits import SPELLINGS
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
+from musicreclass.storage.file_parts import file_of
 
 FMA_FOLDER = re.compile(r"\d{3}")  # 000/000002.mp3: the folder has the first digits of its tracks' numbers
 COMMON_GENRE = re.compile(
@@ -140,6 +141,7 @@ def is_genre(name: str) -> bool:
 
 def artist_tag(file: Path) -> str | None:
     """The artist tag of a file, in lower case; None if there is none."""
+    file = file_of(file)
     if not file.is_file():  # opening a pipe would block
         return None
     try:
