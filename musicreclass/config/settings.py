@@ -226,6 +226,13 @@ class GTZANSettings(DataSettings):
     )
 
 
+class MSDSettings(DataSettings):
+    """Features of the Million Song Dataset."""
+
+    labels: str | None = setting("tagtraum's file of genres; null: the one in the dataset's folder", signed=False)
+    minority: Literal["keep", "drop"] = setting("keep | drop tracks with a minority genre")
+
+
 class TableFileSettings(DataSettings):
     """Any table with one row per track."""
 
@@ -740,6 +747,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.data.sources.fma_audio.FMAAudio": FMASettings,
     "musicreclass.data.sources.gtzan.GTZAN": GTZANSettings,
     "musicreclass.data.sources.gtzan.GTZANFeatures": GTZANSettings,
+    "musicreclass.data.sources.msd.MSDFeatures": MSDSettings,
     "musicreclass.data.sources.table_file.TableFile": TableFileSettings,
     "musicreclass.data.sources.csv_recordings.CSVRecordings": CSVRecordingsSettings,
     "musicreclass.data.sources.folder.GenreFolders": GenreFoldersSettings,

@@ -23,7 +23,7 @@ from musicreclass.errors import DataError
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import Store, common_folder, room
-from musicreclass.storage.versions import FileVersion, raise_if_changed
+from musicreclass.storage.versions import FileVersion, files_digest, raise_if_changed
 
 VERSION = 2  # of the files here; decoding.VERSION is that of the samples in them
 FLUSH_INTERVAL = 2.0  # seconds; a killed build loses no more work than this
@@ -51,19 +51,6 @@ def raise_if_transient(error: BadAudioError) -> None:
         )
 
 
-def stat_digest(paths: Sequence[Path]) -> str:
-    """A digest of the paths, sizes, modification and change times of files."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            stat = file_of(path).stat()
-            state = f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
-        except OSError as error:
-            state = str(error.errno)
-        digest.update(os.fsencode(path) + f"\0{state}\0".encode())
-    return digest.hexdigest()
-
-
 def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[str, Any]:
     """Everything that the result depends on. Includes the readers, suffixes and file permissions, so that installing, renaming
     or granting them causes another attempt."""
@@ -73,7 +60,7 @@ def _store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict
     command = ffmpeg.find_ffmpeg() if uses_ffmpeg else None
     unreadable = [i for i, file in enumerate(files) if not os.access(file, os.R_OK) and os.path.exists(file)]
     return {
-        "files": key or stat_digest(paths),
+        "files": key or files_digest(paths),
         "count": len(paths),
         "sample_rate": sample_rate,
         "version": [VERSION, decoding.VERSION],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +44,19 @@ class FileVersion(NamedTuple):
         A later change could have the same change time if it was read within a step of the clock.
         """
         return self.ctime_ns / 1e9 < time - CLOCK_STEP
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """A digest of the paths, sizes, modification and change times of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stat = file_of(path).stat()
+            state = f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+        except OSError as error:
+            state = str(error.errno)
+        digest.update(os.fsencode(path) + f"\0{state}\0".encode())
+    return digest.hexdigest()
 
 
 def raise_if_changed(path: Path, version: FileVersion | None, change_time: bool = True) -> None:
