@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from musicreclass.data.audio import mp3
 from musicreclass.data.audio.decoding import decode, examine, probe
-from musicreclass.data.waveform_store import examine_all, stat_digest
+from musicreclass.data.waveform_store import examine_all
+from musicreclass.storage.versions import files_digest
 from tests.sounds import FORMATS, LOSSY, music, write
 
 
@@ -149,7 +150,7 @@ def test_file_names_need_not_be_ascii(tmp_path):
     raw = os.fsencode(tmp_path) + b"/latin-\xe9.wav"
     shutil.copy(tmp_path / "a b'c\"$.wav", raw)
     assert len(decode(Path(os.fsdecode(raw)), 22050)) == 3 * 22050
-    assert len(stat_digest([Path(os.fsdecode(raw))])) == 64
+    assert len(files_digest([Path(os.fsdecode(raw))])) == 64
 
 
 def test_real_mp3s_decode_completely_and_in_parts(real_data):
