@@ -48,8 +48,15 @@ Ratio = Annotated[list[float], Len(2, 2), ordered(-60, 120), Rule("[lowest, high
 PitchStep = Annotated[float, Ge(0.5), Le(48), MultipleOf(0.5), Rule("a multiple of 0.5 semitones, at least 0.5")]
 SIGNED = (  # top-level keys that can change a result; no other key is part of a run's signature
     "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
+    "callbacks",
 )  # fmt: skip
-TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")  # of SIGNED, the keys that estimators ignore
+TRAINING = (
+    "optimizer",
+    "scheduler",
+    "early_stopping",
+    "trainer",
+    "callbacks",
+)  # of SIGNED, the keys that estimators ignore
 CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_crop_position")  # keys of `data` for models over clips
 OF_COMBINATION = (  # keys of `data` that combined datasets have in common
     "sample_rate", "cache", "clip_seconds", "eval_crops", "eval_crop_position", "sampler", "on_bad_file", "max_bad_fraction",
@@ -74,7 +81,7 @@ class Section(BaseModel):
 
     Attributes:
         complete: whether the YAML files must set every key that has no default.
-        each: the class of the sections under names that the user chooses; None if there are no such sections.
+        each: the class of the sections under names that the user chooses, beside the declared ones; None if there are no such sections.
     """
 
     complete: ClassVar[bool] = False
@@ -557,10 +564,40 @@ class HardwareSettings(Section):
     )
 
 
-class LoggerSettings(Section):
-    """What is logged in addition to history.csv."""
+class TrackerSettings(Target):
+    """A logger of Lightning, or one of the user's."""
 
-    tensorboard: bool = setting("write TensorBoard event files")
+    about = ()
+
+
+class LoggerSettings(Section):
+    """What is logged in addition to history.csv: TensorBoard's event files, and loggers by name."""
+
+    each = TrackerSettings
+    model_config = ConfigDict(extra="allow")
+
+    tensorboard: bool = setting("write TensorBoard event files", default=False)
+
+    def trackers(self) -> dict[str, TrackerSettings]:
+        """The loggers by name."""
+        return dict(self.model_extra or {})
+
+
+class CallbackSettings(Target):
+    """A callback of Lightning, or one of the user's."""
+
+    about = ()
+
+
+class CallbacksSettings(Section):
+    """Callbacks by name."""
+
+    each = CallbackSettings
+    model_config = ConfigDict(extra="allow")
+
+    def by_key(self) -> dict[str, CallbackSettings]:
+        """The callbacks by their dotted keys."""
+        return {f"callbacks.{name}": callback for name, callback in (self.model_extra or {}).items()}
 
 
 class EncoderSettings(Section):
@@ -644,6 +681,7 @@ class TrainSettings(Settings):
     scheduler: SchedulerSettings = section(SchedulerSettings, "the learning rate schedule")
     augmentation: AugmentationSettings = section(AugmentationSettings, "augmentation of training clips")
     early_stopping: EarlyStoppingSettings = section(EarlyStoppingSettings, "when training stops early")
+    callbacks: CallbacksSettings = section(CallbacksSettings, "callbacks of Lightning during the training of a network")
     logger: LoggerSettings = section(LoggerSettings, "what is logged")
     trainer: TrainerSettings = section(TrainerSettings, "how networks are trained")
     class_weight: Literal["none", "balanced"] = setting(

@@ -46,6 +46,8 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
             section_of(signed, key)["class_map"] = content_digest(source.class_map) or source.class_map
     if settings.trainer.focal_gamma is None and "trainer" in signed:
         signed["trainer"].pop("focal_gamma", None)  # so is this one
+    if not settings.callbacks.by_key():
+        signed.pop("callbacks", None)  # and so are these
     if "features" in signed:
         signed["data"] = {key: value for key, value in signed["data"].items() if key not in CLIPS}
     return signed

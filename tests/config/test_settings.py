@@ -20,7 +20,9 @@ from musicreclass.errors import ConfigError, Problem
 from musicreclass.runs.signature import signed_settings
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
-FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections with classes of other libraries
+FOREIGN = (  # sections with classes of other libraries
+    "model", "model.estimator", "optimizer", "scheduler", "logger.csv", "logger.mlflow", "logger.wandb",
+)  # fmt: skip
 
 
 @cache
