@@ -9,6 +9,7 @@ from typing import Any
 from musicreclass.report.trackers import Trackers
 from musicreclass.storage.atomic import replacing
 
+NOT_IN_HISTORY = ("speed/", "hardware/", "callback/")  # prefixes of values that need not repeat when a run is resumed
 # TensorBoard's custom scalars: training and validation in one chart
 CHART_LAYOUT = {
     "training and validation": {
@@ -38,9 +39,7 @@ class Curves:
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of one epoch or round; earlier values of this and later epochs are discarded."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        self.rows.append(
-            {"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(("speed/", "hardware/"))}}
-        )
+        self.rows.append({"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(NOT_IN_HISTORY)}})
         self.save()
         self._open(epoch)
         if self.writer is not None:

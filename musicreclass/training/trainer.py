@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from musicreclass.config.settings import AugmentationSettings, TrainSettings
+from musicreclass.config.settings import AugmentationSettings, CallbacksSettings, TrainSettings
 from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
@@ -26,6 +26,7 @@ from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
 from musicreclass.training.distributed import SummedGradientStrategy
 from musicreclass.training.memory import MicroBatches, has_batch_statistics
 from musicreclass.training.module import GenreModule, TrainingPlan
+from musicreclass.training.user_callbacks import CallbackValues, make_callbacks
 
 TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
 
@@ -43,6 +44,7 @@ class FitSettings:
         shard_size: tracks of the largest batch that one process trains on.
         profile: how the machine is used.
         augmentation: of training clips.
+        callbacks: of the user.
     """
 
     plan: TrainingPlan
@@ -53,6 +55,7 @@ class FitSettings:
     shard_size: int
     profile: Profile
     augmentation: AugmentationSettings
+    callbacks: CallbacksSettings = field(default_factory=CallbacksSettings)
 
     @classmethod
     def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> FitSettings:
@@ -81,6 +84,7 @@ class FitSettings:
             shard_size=-(-min(plan.batch_size, tracks) // profile.processes),
             profile=profile,
             augmentation=settings.augmentation,
+            callbacks=settings.callbacks,
         )
 
     def loader_settings(self, **settings: Any) -> LoaderSettings:
@@ -171,7 +175,7 @@ class NetworkTrainer:
         )
         if self.settings.profile.processes > 1 and self.measure is None:
             self._note_shard(module.micro_batches.size)
-        trainer = self._make_trainer()
+        trainer = self._make_trainer(module)
         # Grouped clips would only use memory: Lightning's work per item is small compared with a step over clips.
         groups = BatchGroups(train, TABLE_GROUP if isinstance(train, TensorBatches) else 1)
         resume_from = find_checkpoint(self.folder / "checkpoints") if resume else None
@@ -193,7 +197,7 @@ class NetworkTrainer:
             size = min(size or self.settings.shard_size, self.settings.shard_size)
         self.note_micro_batch(size)
 
-    def _make_trainer(self) -> pl.Trainer:
+    def _make_trainer(self, module: GenreModule) -> pl.Trainer:
         settings, profile = self.settings, self.settings.profile
         callbacks: list[Callback] = [self.checkpoint]
         if settings.patience is not None:
@@ -206,7 +210,14 @@ class NetworkTrainer:
             callbacks.append(self.measure)
         if profile.empty_cache_every is not None:
             callbacks.append(EmptyCache(profile.empty_cache_every))
+        logging_of_callbacks: dict[str, Any] = {}
+        if users := make_callbacks(settings.callbacks):
+            callbacks += users
+            values = CallbackValues(module.log_epoch)
+            module.log_epoch = values.log_epoch
+            logging_of_callbacks = {"logger": values, "log_every_n_steps": 1}
         return quiet_trainer(
+            **logging_of_callbacks,
             accelerator=profile.accelerator,
             devices=profile.devices,
             num_nodes=profile.nodes,
@@ -242,11 +253,10 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
     trainer = pl.Trainer(
-        logger=False,
         deterministic=True,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        **settings,
+        **{"logger": False, **settings},
     )
     # A run handles signals itself; Lightning's handlers would forward them to the other processes too early.
     connector: Any = trainer._signal_connector

@@ -21,7 +21,7 @@ from musicreclass.runs.signature import signed_settings
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
 FOREIGN = (  # sections with classes of other libraries
-    "model", "model.estimator", "optimizer", "scheduler", "logger.csv", "logger.mlflow", "logger.wandb",
+    "model", "model.estimator", "optimizer", "scheduler", "callbacks.timer", "callbacks.device_stats", "logger.csv", "logger.mlflow", "logger.wandb",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def config(*overrides: str) -> dict[str, Any]:
 
 def every_configuration() -> list[list[str]]:
     tree = Tree()
-    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "optimizer", "scheduler", "augmentation", "early_stopping")
+    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "callbacks", "optimizer", "scheduler", "augmentation", "early_stopping")
               for option in tree.groups[group]]  # fmt: skip
     return chosen + [[f"data={d}", f"model={m}"] for d, m in product(tree.groups["data"], tree.groups["model"])]
 
