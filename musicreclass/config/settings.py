@@ -57,6 +57,11 @@ TRAINING = (
     "trainer",
     "callbacks",
 )  # of SIGNED, the keys that estimators ignore
+DEBUGGING = (
+    "limit_train_batches",
+    "limit_valid_batches",
+    "diagnosis",
+)  # keys of `trainer` for runs that are no results
 CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_crop_position")  # keys of `data` for models over clips
 OF_COMBINATION = (  # keys of `data` that combined datasets have in common
     "sample_rate", "cache", "clip_seconds", "eval_crops", "eval_crop_position", "sampler", "on_bad_file", "max_bad_fraction",
@@ -620,6 +625,16 @@ class TrainerSettings(EncoderSettings):
         "focal loss with this gamma, such as 2, in training; null: cross-entropy"
     )
     gradient_clip_norm: Positive | None = setting("maximum gradient norm; null: no clipping")
+    limit_train_batches: Count | None = setting("for a smoke run: batches of a training epoch; null: all")
+    limit_valid_batches: Count | None = setting("for a smoke run: batches of a validation epoch; null: all")
+    diagnosis: Literal["lr_finder", "profile"] | None = setting(
+        "lr_finder: learning rate range test | profile: where the time goes; chosen with debug=NAME"
+    )
+
+    @property
+    def is_debugging(self) -> bool:
+        """Whether a run is no result to compare."""
+        return any(getattr(self, name) is not None for name in DEBUGGING)
 
     @property
     def tracks_per_step(self) -> int:

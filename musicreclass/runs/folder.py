@@ -53,6 +53,7 @@ PROGRESS = (
     "tensorboard",
     "csv",
     "trackers.json",
+    "profile",
     "run.log",
 )  # what an interrupted run resumes from
 CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
