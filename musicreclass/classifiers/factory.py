@@ -32,6 +32,7 @@ from musicreclass.errors import ConfigError, DataError, Problem, UserError
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 from musicreclass.training.trainer import FitSettings
+from musicreclass.training.user_callbacks import make_callbacks
 
 MODEL_RULE = "must be a subclass of nn.Module, or an estimator class with fit and predict_proba"
 STEPS = 100  # of a schedule that is tried
@@ -191,12 +192,13 @@ def make_estimator(settings: TrainSettings, threads: int) -> Any:
 
 
 def try_training_settings(settings: TrainSettings) -> None:
-    """Create the optimizer and the scheduler once for a single parameter, so that what they reject is known before training.
+    """Create the callbacks, and the optimizer and the scheduler for a single parameter, so that what they reject is known before training.
 
     Raises:
         ConfigError: if one of them rejects its settings.
     """
     group = {"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}
+    make_callbacks(settings.callbacks)
     section = "optimizer"
     try:
         optimizer = make_optimizer(settings.optimizer, [group])

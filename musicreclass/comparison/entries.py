@@ -193,6 +193,9 @@ def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
             if run.is_imported:
                 skipped.append(f"{run.folder} (imported weights, which were not validated here)")
                 continue
+            if run.settings.trainer.is_debugging:
+                skipped.append(f"{run.folder} (a debugging run)")
+                continue
             entry = read_run(run)
         except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             skipped.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")

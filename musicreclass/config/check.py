@@ -34,6 +34,7 @@ from musicreclass.errors import ConfigError, Problem
 
 OVERLAYS = ("experiment", "debug", "search")  # groups with files that only set keys of other groups
 CLASHING = ("data", "model", "features", *OVERLAYS)  # groups with options that may exclude each other
+NAMED_CLASS = re.compile(r"(logger|callbacks)\.\w+\._target_")
 COMPARED = ("seed", "experiment", "model", "features", "data", "data/split", "data.fold", "data.split.fold", "data.split.seed", "data.root", "data.path", "data.subset")  # fmt: skip
 
 
@@ -191,14 +192,15 @@ class Check:
 
     def _check_job(self, chosen: list[str], fixed: list[Override]) -> None:
         """Compose one combination of groups, and compare it with what is allowed for it."""
-        groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or o.is_hydra_override()]
-        settings = [o for o in fixed if not self.parser.is_group(o) and not o.is_hydra_override()]
+        choosing = [o for o in fixed if self.parser.is_group(o) or o.is_hydra_override() or adds_class(o)]
+        groups = chosen + [str(o.input_line) for o in choosing]
+        settings = [o for o in fixed if o not in choosing]
         try:
             composed = self._compose_groups(chosen, fixed)
             if wrong := hydra_problems(composed):
                 raise ConfigError(wrong)
             choices = composed.hydra.runtime.choices
-            allowed = self._allowed_keys(composed)
+            allowed = self._allowed_keys(composed, [str(o.input_line) for o in fixed if adds_class(o)])
             undecided = {group.split("/")[0] for group in self.parser.undecided}
             known_sections = [o for o in settings if o.key_or_group.split(".")[0] not in undecided]
             usable = [o for o in known_sections if self._is_allowed(o, allowed)]
@@ -216,17 +218,17 @@ class Check:
         if not any(reads(problem.key) for problem in problems) and not self.parser.undecided:
             self.collected += Choices(self.tree, self.multirun, swept).problems(cfg, dict(choices))
 
-    def _allowed_keys(self, composed: DictConfig) -> AllowedKeys:
-        """The keys that may be set; an overlay may set only keys of the groups that it chooses."""
+    def _allowed_keys(self, composed: DictConfig, classes: list[str]) -> AllowedKeys:
+        """The keys that may be set, with added classes; an overlay may set only keys of the groups that it chooses."""
         choices = composed.hydra.runtime.choices
         if any(choices.get(overlay) for overlay in OVERLAYS):
             chosen = [f"{g}={o}" for g, o in choices.items() if g in self.tree.groups and g not in OVERLAYS]
-            return AllowedKeys(self.task, self._compose(chosen))
+            return AllowedKeys(self.task, self._compose([*chosen, *classes]))
         return AllowedKeys(self.task, composed)
 
     def _compose_groups(self, chosen: list[str], fixed: list[Override]) -> DictConfig:
         """Compose the choices of groups, then Hydra's own keys, of which each that is wrong is named."""
-        groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o)]
+        groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or adds_class(o)]
         return self._compose_settings(groups, [str(o.input_line) for o in fixed if is_hydra_key(o, self.parser)])
 
     def _compose_settings(self, groups: list[str], settings: list[str]) -> DictConfig:
@@ -300,7 +302,7 @@ class Check:
     def _is_allowed(self, override: Override, allowed: AllowedKeys) -> bool:
         """Whether the key of a setting, and each value of a sweep over it, is allowed; problems are collected."""
         key, text = override.key_or_group, str(override.input_line)
-        if not allowed.allows(key):
+        if not allowed.allows(key) and not NAMED_CLASS.fullmatch(key):
             self.collected.append(allowed.unknown_key(key, override.get_key_element()))
             return False
         if key.startswith("data.parts.") and (name := key.rpartition(".")[2]) in OF_COMBINATION:
@@ -350,6 +352,12 @@ def interval_problems(text: str, key: str, interval: Any, allowed: AllowedKeys) 
     ends = [low, high] if isinstance(low, int) and isinstance(high, int) else [low + step, high - step]
     problems = [problem for end in ends if (problem := allowed.wrong_value(key, end))]
     return [replace(problem, message=f"{text}: {problem.message}") for problem in problems[:1]]
+
+
+def adds_class(override: Override) -> bool:
+    """Whether an override adds a logger or a callback by its class, which decides about the keys beside it."""
+    is_added = override.is_add() or override.is_force_add()
+    return is_added and not override.is_sweep_override() and bool(NAMED_CLASS.fullmatch(override.key_or_group))
 
 
 def is_hydra_key(override: Override, parser: Overrides) -> bool:

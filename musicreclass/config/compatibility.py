@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, ListConfig
 
 from musicreclass.config.overrides import FIXED
-from musicreclass.config.plugins import missing_plugin
+from musicreclass.config.plugins import missing_logger, missing_plugin
 from musicreclass.config.settings import ESTIMATORS
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
@@ -41,7 +41,7 @@ class Choices:
 
     def problems(self, cfg: DictConfig, choices: dict[str, str]) -> list[Problem]:
         """Choices that cannot be combined."""
-        problems = self._processes(cfg, choices) or self._targets(cfg, choices)
+        problems = self._processes(cfg, choices) or self._targets(cfg, choices) + named_classes(cfg)
         if problems or cfg.get("data") is None:
             return problems
         provides = cfg.data.get("provides")
@@ -129,6 +129,20 @@ class Choices:
         sources = few(self.tree.options_with("data", "provides", needs))
         line = f"data={data} provides a {' and a '.join(provides)}, and model={model} reads a {needs}; use {', '.join(ways)}, or data={sources}"
         return [Problem(line, "input_mismatch", "model", model, ways[0])]
+
+
+def named_classes(cfg: DictConfig) -> list[Problem]:
+    """Loggers and callbacks without a class, and loggers that are not installed."""
+    problems = []
+    for group in ("logger", "callbacks"):
+        for name, node in (cfg.get(group) or {}).items():
+            target = node.get("_target_") if isinstance(node, DictConfig) else None
+            if isinstance(node, DictConfig) and target is None:
+                line = f"{group}.{name}: must name a class: _target_: module.Class"
+                problems.append(Problem(line, "missing_target", f"{group}.{name}"))
+            elif target is not None and (missing := missing_logger(str(name), str(target))):
+                problems.append(missing)
+    return problems
 
 
 def few(options: list[str]) -> str:

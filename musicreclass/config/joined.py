@@ -1,5 +1,5 @@
-"""Lists of options: `features=[fma518,musicnn]` joins features, `data=[gtzan,fma_audio]` combines datasets. The list is an option of
-the group, `fma518+musicnn`, that is made when it is chosen."""
+"""Lists of options: `features=[fma518,musicnn]` joins features, `data=[gtzan,fma_audio]` combines datasets, `logger=[tensorboard,csv]`
+and `callbacks=[...]` use all of them. The list is an option of the group, `fma518+musicnn`, that is made when it is chosen."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 
 JOIN = "+"
-GROUPS = ("features", "data")
+GROUPS = ("features", "data", "logger", "callbacks")
 BASES = {"waveform": "_combined_audio", "table": "_combined_table"}  # of combined datasets, by what these provide
 LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
 def join_lists(argument: str) -> str:
-    """An override with each list of options of `features` or `data` as the name of their join; other overrides unchanged."""
+    """An override with each list of options of a group in `GROUPS` as the name of their join; other overrides unchanged."""
     key, equals, value = argument.partition("=")
     if key.strip() not in GROUPS or not equals:
         return argument
@@ -36,7 +36,7 @@ def join_problems(group: str, option: str, tree: Tree) -> list[Problem]:
     """The problems of a join; if there are none, Hydra can choose it from now on.
 
     Args:
-        group: `features` or `data`.
+        group: one of `GROUPS`.
         option: the names, separated by +.
         tree: the folders of configuration.
     """
@@ -56,7 +56,11 @@ def join_problems(group: str, option: str, tree: Tree) -> list[Problem]:
             message = f"{typed}: {kinds}; combine recordings with recordings, or tables with tables"
             problems.append(Problem(message, "input_mismatch", group, option))
     if not problems:
-        node = joined_features(names) if group == "features" else combined_data(tree, names)
+        node: dict[str, Any] = {"defaults": names}
+        if group == "features":
+            node = joined_features(names)
+        elif group == "data":
+            node = combined_data(tree, names)
         ConfigStore.instance().store(name=option, group=group, node=node, provider="musicreclass")
     return problems
 

@@ -19,6 +19,8 @@ SYNONYMS = {  # names that other frameworks have for settings -> the setting, an
     "num_epochs": ("trainer.max_epochs", ""),
     "n_epochs": ("trainer.max_epochs", ""),
     "gradient_clip_val": ("trainer.gradient_clip_norm", ""),
+    "limit_train_batches": ("trainer.limit_train_batches", ""),
+    "limit_val_batches": ("trainer.limit_valid_batches", ""),
     "num_workers": ("hardware.workers", ""),
     "gpus": ("hardware.devices", ""),
     "patience": ("early_stopping.patience", ""),

@@ -38,8 +38,8 @@ def find_field(task: str, config: dict[str, Any], key: str) -> FieldInfo | None:
 
 def declared(kind: type[Section], name: str, node: Any) -> FieldInfo | None:
     """The declaration of a key in a section; None if there is none, or the key is an argument of a user's class."""
-    if kind.each is not None:
-        return FieldInfo(annotation=kind.each, description="one of several sources")
+    if kind.each is not None and name not in kind.model_fields:
+        return FieldInfo(annotation=kind.each, description="one of several")
     if name == "_target_":
         return kind.model_fields.get("target")
     if issubclass(kind, Target) and kind.about is not None and name not in kind.about and is_users(target_of(node)):

@@ -1,4 +1,4 @@
-"""The packages that Hydra's launchers and sweepers need."""
+"""The packages that Hydra's launchers and sweepers, and loggers, need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from musicreclass.errors import Problem
 
 @dataclass(frozen=True)
 class Plugin:
-    """The package of a launcher or sweeper.
+    """The package of a launcher, a sweeper or a logger.
 
     Attributes:
         module: the module that must be installed.
@@ -36,6 +36,25 @@ PLUGINS = {  # by the start of the option's name
     ),
     "tpe": Plugin("optuna", "sweep", "pip install optuna"),
 }
+
+LOGGERS = {  # by the name of the class
+    "MLFlowLogger": Plugin("mlflow", "mlflow", "pip install mlflow-skinny sqlalchemy alembic"),
+    "WandbLogger": Plugin("wandb", "wandb", "pip install wandb"),
+}
+
+
+def missing_logger(name: str, target: str) -> Problem | None:
+    """The problem of a logger with a package that is not installed; None if it is installed or not known here.
+
+    Args:
+        name: its key in `logger`.
+        target: its class.
+    """
+    plugin = LOGGERS.get(target.rpartition(".")[2])
+    if plugin is None or is_installed(plugin.module):
+        return None
+    message = f"logger={name}: {plugin.module} is not installed: {plugin.remedy()}"
+    return Problem(message, "missing_plugin", f"logger.{name}", target, plugin.remedy())
 
 
 def missing_plugin(group: str, option: str, chosen_by: str = "") -> Problem | None:

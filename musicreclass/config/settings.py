@@ -50,8 +50,20 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
 Checksum = Annotated[str, StringConstraints(pattern=r"^(sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 SIGNED = (  # top-level keys that can change a result; no other key is part of a run's signature
     "data", "features", "model", "optimizer", "scheduler", "early_stopping", "augmentation", "trainer", "class_weight", "seed",
+    "callbacks",
 )  # fmt: skip
-TRAINING = ("optimizer", "scheduler", "early_stopping", "trainer")  # of SIGNED, the keys that estimators ignore
+TRAINING = (
+    "optimizer",
+    "scheduler",
+    "early_stopping",
+    "trainer",
+    "callbacks",
+)  # of SIGNED, the keys that estimators ignore
+DEBUGGING = (
+    "limit_train_batches",
+    "limit_valid_batches",
+    "diagnosis",
+)  # keys of `trainer` for runs that are no results
 CLIPS = ("sample_rate", "clip_seconds", "eval_crops", "eval_crop_position")  # keys of `data` for models over clips
 OF_COMBINATION = (  # keys of `data` that combined datasets have in common
     "sample_rate", "cache", "clip_seconds", "eval_crops", "eval_crop_position", "sampler", "on_bad_file", "max_bad_fraction",
@@ -76,7 +88,7 @@ class Section(BaseModel):
 
     Attributes:
         complete: whether the YAML files must set every key that has no default.
-        each: the class of the sections under names that the user chooses; None if there are no such sections.
+        each: the class of the sections under names that the user chooses, beside the declared ones; None if there are no such sections.
     """
 
     complete: ClassVar[bool] = False
@@ -578,10 +590,40 @@ class HardwareSettings(Section):
     )
 
 
-class LoggerSettings(Section):
-    """What is logged in addition to history.csv."""
+class TrackerSettings(Target):
+    """A logger of Lightning, or one of the user's."""
 
-    tensorboard: bool = setting("write TensorBoard event files")
+    about = ()
+
+
+class LoggerSettings(Section):
+    """What is logged in addition to history.csv: TensorBoard's event files, and loggers by name."""
+
+    each = TrackerSettings
+    model_config = ConfigDict(extra="allow")
+
+    tensorboard: bool = setting("write TensorBoard event files", default=False)
+
+    def trackers(self) -> dict[str, TrackerSettings]:
+        """The loggers by name."""
+        return dict(self.model_extra or {})
+
+
+class CallbackSettings(Target):
+    """A callback of Lightning, or one of the user's."""
+
+    about = ()
+
+
+class CallbacksSettings(Section):
+    """Callbacks by name."""
+
+    each = CallbackSettings
+    model_config = ConfigDict(extra="allow")
+
+    def by_key(self) -> dict[str, CallbackSettings]:
+        """The callbacks by their dotted keys."""
+        return {f"callbacks.{name}": callback for name, callback in (self.model_extra or {}).items()}
 
 
 class EncoderSettings(Section):
@@ -604,6 +646,16 @@ class TrainerSettings(EncoderSettings):
         "focal loss with this gamma, such as 2, in training; null: cross-entropy"
     )
     gradient_clip_norm: Positive | None = setting("maximum gradient norm; null: no clipping")
+    limit_train_batches: Count | None = setting("for a smoke run: batches of a training epoch; null: all")
+    limit_valid_batches: Count | None = setting("for a smoke run: batches of a validation epoch; null: all")
+    diagnosis: Literal["lr_finder", "profile"] | None = setting(
+        "lr_finder: learning rate range test | profile: where the time goes; chosen with debug=NAME"
+    )
+
+    @property
+    def is_debugging(self) -> bool:
+        """Whether a run is no result to compare."""
+        return any(getattr(self, name) is not None for name in DEBUGGING)
 
     @property
     def tracks_per_step(self) -> int:
@@ -722,6 +774,7 @@ class TrainSettings(Settings):
     scheduler: SchedulerSettings = section(SchedulerSettings, "the learning rate schedule")
     augmentation: AugmentationSettings = section(AugmentationSettings, "augmentation of training clips")
     early_stopping: EarlyStoppingSettings = section(EarlyStoppingSettings, "when training stops early")
+    callbacks: CallbacksSettings = section(CallbacksSettings, "callbacks of Lightning during the training of a network")
     logger: LoggerSettings = section(LoggerSettings, "what is logged")
     trainer: TrainerSettings = section(TrainerSettings, "how networks are trained")
     class_weight: Literal["none", "balanced"] = setting(

@@ -90,6 +90,22 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None, label_s
     return figure
 
 
+def learning_rate_figure(rates: list[float], losses: list[float], suggestion: float | None) -> Figure:
+    """The smoothed loss of a learning rate range test over the learning rate, with the suggested rate."""
+    figure = Figure(figsize=(5, 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, linewidth=1.5)
+    if suggestion is not None:
+        axes.axvline(suggestion, color="gray", linewidth=1, linestyle=":", label=f"steepest slope: {suggestion:g}")
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("smoothed training loss")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def spectrogram_figure(spectrograms: np.ndarray, names: list[str], seconds: float) -> Figure:
     """Standardised log-mel spectrograms, the input of a network, in a grid.
 

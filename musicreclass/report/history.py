@@ -1,4 +1,4 @@
-"""The log of a fit, for every kind of model: history.csv and TensorBoard event files."""
+"""The log of a fit, for every kind of model: history.csv, TensorBoard event files and trackers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from musicreclass.report.trackers import Trackers
 from musicreclass.storage.atomic import replacing
 
+NOT_IN_HISTORY = ("speed/", "hardware/", "callback/")  # prefixes of values that need not repeat when a run is resumed
 # TensorBoard's custom scalars: training and validation in one chart
 CHART_LAYOUT = {
     "training and validation": {
@@ -32,18 +34,19 @@ class Curves:
         self.rows: list[dict[str, float]] = self._read() if resume else []
         self.tensorboard = tensorboard
         self.writer: Any = None
+        self.trackers: Trackers | None = None
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """Log the values of one epoch or round; earlier values of this and later epochs are discarded."""
         self.rows = [row for row in self.rows if row["epoch"] < epoch]
-        self.rows.append(
-            {"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(("speed/", "hardware/"))}}
-        )
+        self.rows.append({"epoch": epoch, **{k: v for k, v in values.items() if not k.startswith(NOT_IN_HISTORY)}})
         self.save()
         self._open(epoch)
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, epoch)
+        if self.trackers is not None:
+            self.trackers.log(epoch, values)
 
     def figure(self, name: str, figure: Any) -> None:
         """Log a figure of the training input, before the first epoch only."""
@@ -82,7 +85,7 @@ class Curves:
             table.writerows(self.rows)
 
     def finish(self, hyperparameters: dict[str, Any], results: dict[str, float], figures: dict[str, Any]) -> None:
-        """Add the final results to TensorBoard: hyperparameters with metrics, scalars, and figures.
+        """Add the final results to the trackers, and to TensorBoard: hyperparameters with metrics, scalars, and figures.
 
         Args:
             hyperparameters: plain values by name.
@@ -90,6 +93,8 @@ class Curves:
             figures: matplotlib figures by name.
         """
         self.save()
+        if self.trackers is not None:
+            self.trackers.finish(int(self.rows[-1]["epoch"]) if self.rows else 0, results)
         self._open(0)
         if self.writer is None:
             return

@@ -131,11 +131,11 @@ def version_of(package: Path, targets: frozenset[str]) -> str:
 
 
 def find_targets(node: Any) -> Iterator[str]:
-    """Every `_target_` in a configuration."""
+    """Every `_target_` in a configuration, except those of loggers, which change no result."""
     if isinstance(node, dict):
         if isinstance(node.get("_target_"), str):
             yield node["_target_"]
-        node = list(node.values())
+        node = [value for name, value in node.items() if name != "logger"]
     if isinstance(node, list):
         for value in node:
             yield from find_targets(value)

@@ -47,7 +47,15 @@ RESULTS = (
     "figures",
     MEMBERS,
 )  # written when training ends
-PROGRESS = ("checkpoints", "history.csv", "tensorboard", "run.log")  # what an interrupted run resumes from
+PROGRESS = (
+    "checkpoints",
+    "history.csv",
+    "tensorboard",
+    "csv",
+    "trackers.json",
+    "profile",
+    "run.log",
+)  # what an interrupted run resumes from
 CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
 FULL = 1.0  # MiB of free space
 RECORDS = ("identity.json", "status.json", "config.yaml")

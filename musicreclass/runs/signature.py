@@ -15,7 +15,7 @@ from typing import Any
 
 from musicreclass.config.auto import Sizes
 from musicreclass.config.class_maps import content_digest, find_class_map, is_path
-from musicreclass.config.settings import CLIPS, SIGNED, TRAINING, Section, TrainSettings
+from musicreclass.config.settings import CLIPS, DEBUGGING, SIGNED, TRAINING, Section, TrainSettings
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest
@@ -44,8 +44,11 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
             section_of(signed, key).pop("class_map", None)
         else:
             section_of(signed, key)["class_map"] = content_digest(source.class_map) or source.class_map
-    if settings.trainer.focal_gamma is None and "trainer" in signed:
-        signed["trainer"].pop("focal_gamma", None)  # so is this one
+    for name in ("focal_gamma", *DEBUGGING) if "trainer" in signed else ():
+        if getattr(settings.trainer, name) is None:
+            signed["trainer"].pop(name, None)  # so are these
+    if not settings.callbacks.by_key():
+        signed.pop("callbacks", None)  # and so are these
     if "features" in signed:
         signed["data"] = {key: value for key, value in signed["data"].items() if key not in CLIPS}
     return signed

@@ -18,6 +18,7 @@ from musicreclass.errors import RunError
 from musicreclass.features.feature_data import FeatureData
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
+from musicreclass.report.trackers import check_trackers
 from musicreclass.runs.code_version import code_version, library_versions, user_code
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
@@ -65,6 +66,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
     """
     stopwatch = Stopwatch()
     check_model(settings, profile.threads)
+    check_trackers(settings.logger)
     opened = time.time()
     with stopwatch.phase("data"), rereading(settings.force):
         data = open_data(settings, profile)

@@ -12,10 +12,12 @@ from musicreclass.config.settings import SPLITS, TrainSettings
 from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
+from musicreclass.report.diagnosis import report_diagnosis
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.model_card import write_model_card
 from musicreclass.report.summary import FINAL, final_results, hyperparameters
+from musicreclass.report.trackers import Trackers
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, section_of, signed_settings
 from musicreclass.tasks.find_or_train import FinishedRun
@@ -94,6 +96,14 @@ def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
         log.info("bad file: %s: %s", path, reason)
     plan.run.save_bad_files(plan.data.bad_files)
     curves = Curves(plan.run.folder, plan.settings.logger.tensorboard, resume)
+    with Trackers(
+        plan.settings.logger, plan.run.folder, tracked_settings(plan), curves.rows, resume
+    ) as curves.trackers:
+        fit_and_score(plan, curves, resume, on_epoch)
+
+
+def fit_and_score(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoch | None) -> None:
+    """Fit the classifier, save it, score it, and record the rest."""
     monitor = fit(plan, curves, resume, on_epoch)
     plan.run.check_lock()
     log.info("fitted: %s", plan.classifier.fit_summary or "no summary")
@@ -125,13 +135,14 @@ def score(plan: RunPlan) -> dict[str, object]:
 
 
 def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, object]) -> None:
-    """Write the learning curves, TensorBoard's summary, and provenance.json."""
+    """Write the learning curves, the summary for trackers, and provenance.json."""
     run, data, summary = plan.run, plan.data, plan.classifier.fit_summary
     smoothing = 0.0 if plan.settings.model.is_estimator else plan.settings.trainer.label_smoothing
     figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")), smoothing)
     if figure is not None:
         save_figure(figure, run.folder / "figures" / "learning_curves.png")
-    curves.finish({**hyperparameters(plan.settings), "leaky": data.protocol.leaky}, final_results(run.metrics), figures)
+    warn(report_diagnosis(summary, run.folder))
+    curves.finish(tracked_settings(plan), final_results(run.metrics), figures)
     notes = {
         "tracks": {split: data.size(split) for split in SPLITS},
         "dropped": data.dropped,
@@ -146,6 +157,11 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
     }
     run.write("provenance.json", provenance(plan.stopwatch.seconds, notes))
     write_model_card(run)
+
+
+def tracked_settings(plan: RunPlan) -> dict[str, object]:
+    """The hyperparameters for TensorBoard and other trackers, with whether the split leaks."""
+    return {**hyperparameters(plan.settings), "leaky": plan.data.protocol.leaky}
 
 
 def score_missing(plan: RunPlan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from musicreclass.config.settings import AugmentationSettings, TrainSettings
+from musicreclass.config.settings import AugmentationSettings, CallbacksSettings, TrainSettings
 from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
@@ -23,9 +23,11 @@ from musicreclass.data.tracks import TrackData
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
+from musicreclass.training.diagnosis import EpochProfile, LearningRateRange
 from musicreclass.training.distributed import SummedGradientStrategy
 from musicreclass.training.memory import MicroBatches, has_batch_statistics
 from musicreclass.training.module import GenreModule, TrainingPlan
+from musicreclass.training.user_callbacks import CallbackValues, make_callbacks
 
 TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
 
@@ -38,11 +40,14 @@ class FitSettings:
         plan: how the network is trained.
         max_epochs: epochs at most.
         precision: in Lightning's notation.
+        limit_train, limit_valid: batches of an epoch; None for all.
+        diagnosis: what to measure instead of training, or None.
         patience: epochs without improvement after which training stops, or None.
         min_delta: smallest change of the monitored metric that counts as an improvement.
         shard_size: tracks of the largest batch that one process trains on.
         profile: how the machine is used.
         augmentation: of training clips.
+        callbacks: of the user.
     """
 
     plan: TrainingPlan
@@ -53,17 +58,22 @@ class FitSettings:
     shard_size: int
     profile: Profile
     augmentation: AugmentationSettings
+    callbacks: CallbacksSettings = field(default_factory=CallbacksSettings)
+    limit_train: int | None = None
+    limit_valid: int | None = None
+    diagnosis: str | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> FitSettings:
         """What the settings mean for training on these data."""
         trainer = settings.trainer
         tracks = data.size("train")
+        batches = -(-tracks // trainer.tracks_per_step)
         plan = TrainingPlan(
             optimizer=settings.optimizer,
             scheduler=settings.scheduler,
             batch_size=trainer.tracks_per_step,
-            steps=trainer.max_epochs * -(-tracks // trainer.tracks_per_step),
+            steps=trainer.max_epochs * min(batches, trainer.limit_train_batches or batches),
             seed=settings.seed,
             monitor=trainer.monitor,
             mode="min" if trainer.monitor.endswith("loss") else "max",
@@ -81,6 +91,10 @@ class FitSettings:
             shard_size=-(-min(plan.batch_size, tracks) // profile.processes),
             profile=profile,
             augmentation=settings.augmentation,
+            callbacks=settings.callbacks,
+            limit_train=trainer.limit_train_batches,
+            limit_valid=trainer.limit_valid_batches,
+            diagnosis=trainer.diagnosis,
         )
 
     def loader_settings(self, **settings: Any) -> LoaderSettings:
@@ -103,18 +117,19 @@ class BatchGroups:
     Args:
         loader: yields effective batches.
         size: batches per list.
+        limit: batches of an epoch; None for all.
     """
 
     batch_sampler = None  # Lightning reads this attribute of a loader that has a sampler
 
-    def __init__(self, loader: TensorBatches | ClipBatches, size: int) -> None:
-        self.loader, self.size = loader, size
+    def __init__(self, loader: TensorBatches | ClipBatches, size: int, limit: int | None = None) -> None:
+        self.loader, self.size, self.limit = loader, size, limit
 
     def __len__(self) -> int:
-        return -(-len(self.loader) // self.size)
+        return -(-min(len(self.loader), self.limit or len(self.loader)) // self.size)
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        batches = iter(self.loader)
+        batches = islice(self.loader, self.limit)
         while group := list(islice(batches, self.size)):
             yield group
 
@@ -151,6 +166,11 @@ class NetworkTrainer:
             enable_version_counter=False,
         )  # fmt: skip
         self.measure = MeasureMicroBatch(settings.profile) if micro_batch == "auto" else None
+        self.diagnosis: LearningRateRange | EpochProfile | None = None
+        if settings.diagnosis == "lr_finder":
+            self.diagnosis = LearningRateRange()
+        elif settings.diagnosis == "profile":
+            self.diagnosis = EpochProfile(folder / "profile")
 
     def fit(
         self, module: GenreModule, train: TensorBatches | ClipBatches, valid: TensorBatches | ClipBatches, resume: bool
@@ -171,9 +191,10 @@ class NetworkTrainer:
         )
         if self.settings.profile.processes > 1 and self.measure is None:
             self._note_shard(module.micro_batches.size)
-        trainer = self._make_trainer()
+        trainer = self._make_trainer(module)
         # Grouped clips would only use memory: Lightning's work per item is small compared with a step over clips.
-        groups = BatchGroups(train, TABLE_GROUP if isinstance(train, TensorBatches) else 1)
+        grouped = isinstance(train, TensorBatches) and self.settings.diagnosis != "lr_finder"
+        groups = BatchGroups(train, TABLE_GROUP if grouped else 1, self.settings.limit_train)
         resume_from = find_checkpoint(self.folder / "checkpoints") if resume else None
         try:
             trainer.fit(module, groups, valid, ckpt_path=resume_from, weights_only=True)
@@ -193,7 +214,7 @@ class NetworkTrainer:
             size = min(size or self.settings.shard_size, self.settings.shard_size)
         self.note_micro_batch(size)
 
-    def _make_trainer(self) -> pl.Trainer:
+    def _make_trainer(self, module: GenreModule) -> pl.Trainer:
         settings, profile = self.settings, self.settings.profile
         callbacks: list[Callback] = [self.checkpoint]
         if settings.patience is not None:
@@ -204,9 +225,18 @@ class NetworkTrainer:
             callbacks.append(stopping)
         if self.measure is not None:
             callbacks.append(self.measure)
+        if self.diagnosis is not None:
+            callbacks.append(self.diagnosis)
         if profile.empty_cache_every is not None:
             callbacks.append(EmptyCache(profile.empty_cache_every))
+        logging_of_callbacks: dict[str, Any] = {}
+        if users := make_callbacks(settings.callbacks):
+            callbacks += users
+            values = CallbackValues(module.log_epoch)
+            module.log_epoch = values.log_epoch
+            logging_of_callbacks = {"logger": values, "log_every_n_steps": 1}
         return quiet_trainer(
+            **logging_of_callbacks,
             accelerator=profile.accelerator,
             devices=profile.devices,
             num_nodes=profile.nodes,
@@ -214,6 +244,7 @@ class NetworkTrainer:
             use_distributed_sampler=False,  # each process reads whole batches and takes its shard of each
             precision=settings.precision,
             max_epochs=settings.max_epochs,
+            limit_val_batches=settings.limit_valid,
             callbacks=callbacks,
             enable_progress_bar=False,
             default_root_dir=self.folder,
@@ -223,6 +254,7 @@ class NetworkTrainer:
     def _summary(self, module: GenreModule, best_epoch: int, epochs: int) -> dict[str, Any]:
         measured = self.measure.results[-1] if self.measure is not None and self.measure.results else None
         return {
+            **({str(self.settings.diagnosis): self.diagnosis.as_dict()} if self.diagnosis is not None else {}),
             "best_epoch": best_epoch,
             "epochs": epochs,
             "parameters": sum(p.numel() for p in module.parameters()),
@@ -242,11 +274,10 @@ def quiet_trainer(**settings: Any) -> pl.Trainer:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
     trainer = pl.Trainer(
-        logger=False,
         deterministic=True,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        **settings,
+        **{"logger": False, **settings},
     )
     # A run handles signals itself; Lightning's handlers would forward them to the other processes too early.
     connector: Any = trainer._signal_connector

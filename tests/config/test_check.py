@@ -357,7 +357,7 @@ USERS_FILES = {  # of closed sections: what the file contains, and the problems 
     "hardware": ("defaults:\n  - auto\n  - _self_\ndevices: many\ngpu: 1\n",
                  [("invalid_value", "hardware.devices"), ("unknown_key", "hardware.gpu")]),
     "logger": ("tensorboard: maybe\nmlflow: true\n",
-               [("invalid_value", "logger.tensorboard"), ("unknown_key", "logger.mlflow")]),
+               [("invalid_value", "logger.tensorboard"), ("invalid_value", "logger.mlflow")]),
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from musicreclass.config import plugins
 from musicreclass.config.check import Check, compose
 from musicreclass.config.tree import Tree
 from musicreclass.errors import ConfigError, Problem
@@ -26,7 +27,8 @@ def test_every_experiment_composes(name):
 @pytest.mark.parametrize(
     "group", [g for g in TREE.groups if g not in ("data", "experiment", "search", "hydra/sweeper")]
 )
-def test_every_option_composes(group):
+def test_every_option_composes(group, monkeypatch):
+    monkeypatch.setattr(plugins, "is_installed", lambda module: True)
     for option in TREE.groups[group]:
         overrides = [f"{group}={option}", *FITTING.get(group, [])]
         if option == "none" and group == "features":

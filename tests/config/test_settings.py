@@ -20,7 +20,9 @@ from musicreclass.errors import ConfigError, Problem
 from musicreclass.runs.signature import signed_settings
 
 REQUIRED = {"data.path": "x.csv", "data.root": "x"}
-FOREIGN = ("model", "model.estimator", "optimizer", "scheduler")  # sections with classes of other libraries
+FOREIGN = (  # sections with classes of other libraries
+    "model", "model.estimator", "optimizer", "scheduler", "callbacks.timer", "callbacks.device_stats", "logger.csv", "logger.mlflow", "logger.wandb",
+)  # fmt: skip
 
 
 @cache
@@ -34,7 +36,7 @@ def config(*overrides: str) -> dict[str, Any]:
 
 def every_configuration() -> list[list[str]]:
     tree = Tree()
-    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "optimizer", "scheduler", "augmentation", "early_stopping")
+    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "callbacks", "optimizer", "scheduler", "augmentation", "early_stopping")
               for option in tree.groups[group]]  # fmt: skip
     return chosen + [[f"data={d}", f"model={m}"] for d, m in product(tree.groups["data"], tree.groups["model"])]
 
