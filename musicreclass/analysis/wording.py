@@ -96,7 +96,7 @@ def association_rows(formats: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def association_text(formats: dict[str, Any]) -> str:
     """How the table of associations is to be read."""
-    guess = formats["guess_rate"]
+    guess_rate = formats["guess_rate"]
     chance = (
         ""
         if formats["chance"] is None
@@ -104,7 +104,7 @@ def association_text(formats: dict[str, Any]) -> str:
     )
     return (
         f"Each property by itself, over {formats['compared']} training tracks: balanced accuracy of the genre that it predicts "
-        f"(cross-validated over two folds that do not divide artists; a guess has {100 * guess:.1f} %{chance}), and Cramer's V, from "
+        f"(cross-validated over two folds that do not divide artists; a guess has {100 * guess_rate:.1f} %{chance}), and Cramer's V, from "
         "0 (no association) to 1."
     )
 

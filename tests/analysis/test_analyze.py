@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.library import RATE, TONES, write_tone
 
 needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
 MARKUP = "<img src=x onerror=\"document.title='hacked'\">&amp;"
+FORMATS = {"blues": (".flac", {"subtype": "PCM_16"}), "jazz": (".flac", {"subtype": "PCM_24"}), "rock": (".wav", {})}
 SMALL = [f"data.sample_rate={RATE}", "data.min_seconds=0.5", "example_seconds=1", "tracks_per_class=3"]
 COUNTS = {"rock": {"train": 60, "valid": 10, "test": 10}, "jazz": {"train": 20, "valid": 5, "test": 5},
           "blues": {"train": 12, "valid": 5, "test": 5}}  # fmt: skip
@@ -55,6 +57,19 @@ def make_table(path: Path, **columns: Any) -> list[str]:
     unlabelled = frame.iloc[:2].assign(track_id=["u0", "u1"], label=None, f1=[9.0, 8.0])
     pd.concat([frame, unlabelled]).to_csv(path, index=False)
     return ["data=table", f"data.path={path}", "data.split_column=split", "data.group_column=artist"]
+
+
+class Elements(HTMLParser):
+    """The elements and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -134,7 +149,7 @@ def test_a_column_that_tells_the_class_is_shown_although_training_refuses_it(run
 
 
 def make_recordings(folder: Path) -> list[str]:
-    """Recordings of three genres listed in a CSV file; jazz is 24-bit FLAC, and one blues file is no audio.
+    """Recordings of three genres listed in a CSV file; a genre's files have one format, and a blues file is no audio.
 
     Returns:
         the overrides that read it.
@@ -142,12 +157,12 @@ def make_recordings(folder: Path) -> list[str]:
     rows = []
     for k, (genre, tone) in enumerate(TONES.items()):
         for i in range(12):
-            ending, options = (".flac", {"subtype": "PCM_24"}) if genre == "jazz" else (".wav", {})
+            ending, options = FORMATS[genre]
             name = MARKUP.replace("/", "_") + genre if i == 1 else f"{genre} {i}"
             path = folder / "music" / f"{name}{ending}"
             write_tone(path, tone, 100 * k + i, 0.8 + 0.05 * i, **options)
             split = ("train", "train", "valid", "test")[i % 4] if i < 8 else "train"
-            rows.append((path, MARKUP if genre == "rock" else genre, f"{genre} {split}", split))
+            rows.append((path, MARKUP if genre == "rock" else genre, f"{genre} {i}", split))
     rows[1] = (*rows[1][:2], rows[3][2], rows[1][3])  # an artist of test in train
     Path(rows[0][0]).write_bytes(b"no audio" * 9)
     frame = pd.DataFrame(rows, columns=["path", "label", "artist", "split"])
@@ -170,7 +185,7 @@ def test_planted_recordings(recordings_page):
     summary = summary_of(recordings_page)
     assert summary["tracks"]["total"] == 34
     assert summary["left_out"] == {"without a label": 1, "with a bad file: not audio": 1}
-    assert [Path(path).name for path in summary["bad_files"]] == ["blues 0.wav"]
+    assert [Path(path).name for path in summary["bad_files"]] == ["blues 0.flac"]
     assert pd.read_csv(recordings_page / "bad_files.csv").reason.tolist() == ["not audio"]
     assert summary["refusal"]["kind"] == "too_many_bad_files"
     assert summary["protocol"]["leaky"] == "yes"
@@ -183,7 +198,7 @@ def test_planted_recordings(recordings_page):
     assert formats["per_class"]["codec"]["jazz"] == {"FLAC PCM_24": read["jazz"]}
     assert formats["tells_genre"]
     assert next(iter(formats["association"])) == "codec"
-    assert formats["association"]["codec"]["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert formats["association"]["codec"]["balanced_accuracy"] == 1
     assert formats["association"]["codec"]["cramers_v"] > 0.9
     durations = summary["durations"]
     assert durations["max"] == pytest.approx(1.35)
@@ -213,9 +228,12 @@ def test_mean_spectra_have_the_frequency_of_the_tones(recordings_page):
 
 def test_the_page_is_self_contained_and_names_are_escaped(recordings_page):
     text = (recordings_page / "report.html").read_text(encoding="utf-8")
-    assert "<img src=x" not in text
-    assert "<script" not in text
-    assert not re.search(r"@import|url\(|https?://|file:", text)
+    elements = Elements()
+    elements.feed(text)
+    assert not {"script", "iframe", "object"} & set(elements.tags)
+    assert not [name for name, _ in elements.attributes if name.startswith("on")]
+    assert "&lt;img src=x onerror=" in text
+    assert not re.search(r"@import|url\(|https?://|file://", text)
     assert re.findall(r'(?:src|href)="(?!data:)', text) == []
     assert len(text) < 10e6
 
@@ -234,7 +252,7 @@ def test_recordings_in_a_browser(recordings_page, tmp_path):
         cells = window.run(
             "return [...document.querySelectorAll('.genres tbody tr')].map(r => [...r.cells].map(c => c.innerText))"
         )
-        assert {row[0]: row[2:] for row in cells}["jazz"] == ["8", "2", "1", "11"]
+        assert {row[0]: row[2:] for row in cells}["jazz"] == ["7", "2", "2", "11"]
         assert MARKUP in {row[0] for row in cells}
         assert window.run("return document.querySelector('.bad').innerText") == "leaky"
         assert "codec" in window.run("return document.querySelector('#formats table').innerText")
@@ -265,14 +283,15 @@ def test_a_table_in_a_browser(run, here, tmp_path):
         assert "data.ignore_columns" in alert
 
 
-def test_features_of_recordings(run, here, library):
-    result = run(
-        "analyze", "data=folder", f"data.root={library}", "features=fma518", "features.sets=[mfcc]", *SMALL[1:]
-    )
+def test_features_of_recordings(run, here):
+    for genre, tone in TONES.items():
+        for i in range(6):
+            write_tone(here / "lib" / genre / f"{genre} {i}" / "song.wav", tone, i, seconds=2.2, rate=16000)
+    result = run("analyze", "data=folder", "data.root=lib", "features=fma518", "features.sets=[mfcc]", *SMALL[1:])
     assert result.code == 0, result.err
     summary = summary_of(here / "outputs/analysis/folder-fma518")
     assert summary["columns"]["columns"] == 140
-    assert summary["formats"]["per_class"]["sample rate"]["jazz"] == {f"{RATE} Hz": 10}
+    assert summary["formats"]["per_class"]["channels"] == {name: {"1": 5} for name in TONES}
     assert summary["protocol"]["leaky"] == "no"
     assert len(summary["spectrograms"]["examples"]) == 3
     assert not any(override.startswith(("data.sampler", "data.ignore_columns")) for override in overrides_of(summary))
@@ -289,7 +308,7 @@ def test_an_earlier_analysis_is_replaced(run, here):
 @pytest.mark.parametrize(("arguments", "kind", "key"), [
     (["-m", "data=demo"], "no_multirun", "-m"),
     (["data=folder"], "missing_value", "data.root"),
-    (["data=folder", "data.root=nowhere"], "missing_folder", "nowhere"),
+    (["data=folder", "data.root=nowhere"], "missing_root", "data.root"),
     (["data=table", "data.path=nowhere.csv"], "file_not_found", "data.path"),
     (["outptu=x"], "unknown_key", "outptu"),
     (["model=mlp"], "unknown_group", "model"),
@@ -324,21 +343,23 @@ def test_balance_and_association():
     assert properties_of(None)["sample rate"] == "unknown"
 
 
-@pytest.mark.parametrize(("name", "arguments", "tracks"), [
-    ("GTZAN", ["data=gtzan"], 46),
-    ("GTZAN", ["data=gtzan", "data/split=random"], 48),
-    ("GTZAN", ["data=gtzan_features"], 930),
-    ("GTZAN_excerpts", ["data=gtzan"], 367),
-    ("FMA", ["data=fma_audio"], None),
-    ("FMA", ["data=fma_features"], None),
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("GTZAN", ["data=gtzan"]),
+    ("GTZAN", ["data=gtzan_features"]),
+    ("FMA", ["data=fma_audio"]),
+    ("FMA", ["data=fma_features"]),
+    pytest.param("GTZAN", ["data=gtzan", "data/split=random"], marks=pytest.mark.slow),
+    pytest.param("GTZAN_excerpts", ["data=gtzan"], marks=pytest.mark.slow),
+    pytest.param("GTZAN_excerpts", ["data=gtzan", "features=fma518"], marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_real_data(run, here, real_data, name, arguments, tracks):
+def test_real_data(run, here, real_data, name, arguments):
     result = run(
         "analyze", *arguments, f"data.root={real_data / name}", "tracks_per_class=2", "output=out", "hardware=cpu"
     )
     assert result.code == 0, result.err
     summary = summary_of(here / "out")
-    assert tracks in (None, summary["tracks"]["total"])
     assert sum(entry["total"] for entry in summary["classes"]) == summary["tracks"]["total"]
-    assert (summary["formats"] is None) == (summary["columns"] is not None)
+    is_table = arguments[0].endswith("_features")
+    assert (summary["formats"] is None) == is_table
+    assert (summary["columns"] is not None) == (is_table or (len(arguments) > 1 and "features" in arguments[1]))
     assert (here / "out/report.html").stat().st_size < 10e6
