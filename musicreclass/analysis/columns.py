@@ -54,7 +54,7 @@ def describe_columns(data: TableData, seed: int) -> tuple[dict[str, Any], Projec
     missing = np.isnan(x).sum(0)
     with np.errstate(invalid="ignore"):
         low, high = np.fmin.reduce(x, initial=np.inf), np.fmax.reduce(x, initial=-np.inf)
-    constant = ~(high > low)
+    constant = ~(high > low) & (len(read) > 0)
     rng = np.random.default_rng(seed)
     fitted = np.sort(rng.permutation(train)[:MAX_ROWS])
     usable = np.flatnonzero(~constant)

@@ -109,13 +109,14 @@ def _decibels(log_mel: LogMel, samples: np.ndarray) -> np.ndarray:
 
 
 def _mean(spectrograms: list[np.ndarray]) -> np.ndarray:
-    """The mean of spectrograms of various lengths, as long as the longest; each frame over those that have it."""
+    """The mean of spectrograms of various lengths, up to the last frame that half of them have."""
     frames = max(part.shape[1] for part in spectrograms)
     total, count = np.zeros((len(spectrograms[0]), frames)), np.zeros(frames)
     for part in spectrograms:
         total[:, : part.shape[1]] += part
         count[: part.shape[1]] += 1
-    return total / count
+    enough = 2 * count >= len(spectrograms)
+    return total[:, enough] / count[enough]
 
 
 def class_spectra(spectra: Spectra) -> pd.DataFrame:

@@ -114,6 +114,7 @@ def of_columns(columns: dict[str, Any] | None, data: TrackData) -> Iterator[Sugg
         first, second = pair["columns"]
         if abs(pair["r"]) >= COPY and first not in reasons:
             reasons.setdefault(second, f"repeats {first}")
+    reasons = {name: reason for name, reason in reasons.items() if name not in data.keep_columns}
     if reasons:
         names = list(reasons)[:MAX_COLUMNS]
         override = f"data.ignore_columns={as_list([*data.ignore_columns, *names])}".replace("'", "'\\''")

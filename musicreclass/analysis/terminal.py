@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from musicreclass.analysis.wording import (
+    NOT_READ,
     association_rows,
     balance_text,
     column_lines,
@@ -47,7 +48,7 @@ def render_analysis(summary: dict[str, Any]) -> RenderableType:
         parts += [Text(f"  ... and {more} more", "dim")] if more > 0 else []
     if summary["refusal"] is not None:
         parts += ["", Text(f"training is refused: {summary['refusal']['message']}", "bold red")]
-    parts += ["", *suggestion_parts(summary["suggestions"])]
+    parts += ["", *suggestion_parts(summary["suggestions"]), "", Text(NOT_READ, "dim")]
     return Group(*parts)
 
 

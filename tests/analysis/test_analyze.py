@@ -144,8 +144,22 @@ def test_a_column_that_tells_the_class_is_shown_although_training_refuses_it(run
     ]
     assert summary["columns"]["alone"][0] == {"column": "code", "balanced_accuracy": 1}
     assert '"code"' in overrides_of(summary)[1]
-    trained = run("train", *arguments, "model=logreg")
-    assert [problem.kind for problem in trained.problems] == ["suspicious_columns"]
+    kept_by_user = run("analyze", *arguments, "data.keep_columns=[code]")
+    assert kept_by_user.code == 0, kept_by_user.err
+    summary = summary_of(here / "outputs/analysis/table")
+    assert summary["refusal"] is None
+    assert '"code"' not in overrides_of(summary)[1]
+
+
+def test_features_of_test_alone_are_not_described(run, here):
+    arguments = make_table(here / "t.csv", only=lambda frame: "test")
+    assert run("analyze", *arguments, "data.split_column=only", "data.ignore_columns=[split]").code == 0
+    summary = summary_of(here / "outputs/analysis/table")
+    assert summary["refusal"]["kind"] == "empty_split"
+    assert summary["balance"]["ratio"] is None
+    columns = summary["columns"]
+    assert (columns["rows"], columns["constant"], columns["missing"], columns["alone"]) == (0, [], [], [])
+    assert [file.name for file in (here / "outputs/analysis/table/figures").iterdir()] == ["class_counts.png"]
 
 
 def make_recordings(folder: Path) -> list[str]:
