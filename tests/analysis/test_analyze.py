@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import musicreclass as mrc
 from musicreclass.analysis.counts import balance
 from musicreclass.analysis.formats import cramers_v, properties_of
+from musicreclass.config.check import compose
 from tests.browser import browser, programs
 from tests.library import RATE, TONES, write_tone
 
@@ -116,6 +118,24 @@ def test_a_planted_table(run, here):
     assert again.code == 0, again.err
     assert overrides_of(summary_of(folder)) == ["class_weight=balanced"]
     assert summary_of(folder)["protocol"]["leaky"] == "no"
+
+
+def test_training_accepts_every_suggestion(run, here, recordings_page):
+    table = make_table(here / "t.csv", code=lambda frame: frame.label.map({"rock": 3, "jazz": 1, "blues": 2}))
+    assert run("analyze", *table).code == 0
+    recordings = [
+        "data=csv",
+        f"data.path={recordings_page.parent / 'list.csv'}",
+        "data.group_column=artist",
+        "model=cnn_small",
+    ]
+    for arguments, folder in ((table, here / "outputs/analysis/table"), (recordings, recordings_page)):
+        summary = summary_of(folder)
+        overrides = [text for override in overrides_of(summary) for text in shlex.split(override)]
+        assert len(overrides) > 1
+        compose("train", [*arguments, *overrides])
+    extra = ["data.sampler=balanced", "data.min_class_tracks=10", "data.clip_seconds=1.3", "model.sample_rate=8000"]
+    compose("train", [*recordings, *extra, "class_weight=balanced"])
 
 
 def test_test_features_do_not_change_the_description(run, here):
