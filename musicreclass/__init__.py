@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Run",
     "__version__",
+    "analyze",
     "compare",
     "ensemble",
     "evaluate",
@@ -180,6 +181,36 @@ def train(overrides: str | Sequence[str] = (), config_dir: str | Path | None = N
     return Run(
         find_or_train(settings).run.folder, trust=[str(target).rpartition(".")[0] for target in targets if target]
     )
+
+
+def analyze(overrides: str | Sequence[str] = (), config_dir: str | Path | None = None) -> dict[str, Any]:
+    """Describe a dataset without training: counts, formats, leaks, feature columns, spectrograms. Writes a folder with a page.
+
+    Args:
+        overrides: as on the command line, `["data=folder", "data.root=MUSIC", "output=DIR"]`, or a single one.
+        config_dir: your own configuration folder.
+
+    Returns:
+        the content of analysis.json, and the `folder` with it, report.html and figures/.
+
+    Raises:
+        UserError: for invalid overrides, or data that cannot be read.
+
+    Example:
+        >>> mrc.analyze("data=demo")["balance"]["ratio"]
+        1.0
+    """
+    from musicreclass.config.check import compose, settings_of
+    from musicreclass.config.settings import AnalyzeSettings
+    from musicreclass.tasks.analyze import analyze as analyze_settings
+    from musicreclass.tasks.python_arguments import as_list, check_flags
+
+    check_flags(as_list(overrides))
+    cfg = compose("analyze", as_list(overrides), None if config_dir is None else str(config_dir))
+    settings = settings_of("analyze", cfg)
+    assert isinstance(settings, AnalyzeSettings)
+    folder, analysis = analyze_settings(settings)
+    return {"folder": folder, **analysis.summary}
 
 
 def load(folder: str | Path, trust: str | Sequence[str] = ()) -> Run:

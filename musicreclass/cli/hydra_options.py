@@ -1,4 +1,4 @@
-"""Arguments, check and help of the tasks that take Hydra overrides: train, prepare."""
+"""Arguments, check and help of the tasks that take Hydra overrides: train, prepare, analyze."""
 
 from __future__ import annotations
 

@@ -34,6 +34,26 @@ def prepare_job(cfg: DictConfig) -> None:
     end_process_on_error(work)
 
 
+def analyze_job(cfg: DictConfig) -> None:
+    """Analyze the data of a configuration, and print tables and the path of the page."""
+
+    def work() -> None:
+        from musicreclass.config.check import settings_of
+        from musicreclass.config.settings import AnalyzeSettings
+
+        settings = settings_of("analyze", with_hydra_choices(cfg))
+        assert isinstance(settings, AnalyzeSettings)
+        say("starting ...")  # importing the libraries takes seconds
+        from musicreclass.analysis.terminal import render_analysis
+        from musicreclass.tasks.analyze import analyze
+
+        folder, analysis = analyze(settings)
+        show(render_analysis(analysis.summary))
+        say(f"report: {folder / 'report.html'}")
+
+    end_process_on_error(work)
+
+
 def train_job(cfg: DictConfig) -> float | None:
     """Train once, or one job of a sweep.
 

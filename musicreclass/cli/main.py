@@ -16,6 +16,7 @@ from musicreclass.version import __version__
 TASKS = (
     "train",
     "prepare",
+    "analyze",
     "evaluate",
     "predict",
     "review",
@@ -38,6 +39,7 @@ Reproducible, leak-checked music genre classification.
 
   train [OVERRIDES] [-m]       train a model, score it, write a run folder; -m sweeps over comma-separated values
   prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
+  analyze [OVERRIDES]          show what a dataset contains: counts, formats, leaks, features, spectrograms; a page to read
   evaluate RUN [--split test]  score a finished run on another split or on other data
   predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
   review genres.csv            a page to check labels by ear: --output review.html

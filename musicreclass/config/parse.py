@@ -61,7 +61,7 @@ def parse(task: str, config: dict[str, Any]) -> Settings:
     """Check a resolved configuration.
 
     Args:
-        task: `train` or `prepare`.
+        task: `train`, `prepare` or `analyze`.
         config: plain values, interpolations resolved.
 
     Returns:

@@ -765,6 +765,17 @@ class PrepareSettings(Settings):
     table: str | None = setting("CSV or Parquet file to write the features of every track to")
 
 
+class AnalyzeSettings(Settings):
+    """`musicreclass analyze`."""
+
+    data: DataSettings = section(DataSettings, "the source of tracks")
+    output: Text | None = setting("folder to write to, instead of outputs/analysis/<data>")
+    tracks_per_class: Annotated[int, Ge(1), Le(1000)] = setting(
+        "largest number of recordings per genre in its mean spectrogram"
+    )
+    example_seconds: Annotated[float, Ge(1), Le(30)] = setting("largest length of an example recording, in seconds")
+
+
 class TrainSettings(Settings):
     """`musicreclass train`."""
 
@@ -820,4 +831,8 @@ BY_TARGET: dict[str, type[Target]] = {
     "xgboost.XGBClassifier": XGBoostSettings,
     "xgboost.sklearn.XGBClassifier": XGBoostSettings,
 }
-TASK_SETTINGS: dict[str, type[Settings]] = {"train": TrainSettings, "prepare": PrepareSettings}
+TASK_SETTINGS: dict[str, type[Settings]] = {
+    "train": TrainSettings,
+    "prepare": PrepareSettings,
+    "analyze": AnalyzeSettings,
+}

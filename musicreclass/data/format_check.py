@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,37 @@ def format_of(path: Path) -> str | None:
         return f"\0\0{path.suffix.lower()}"
 
 
-def format_caution(
+@dataclass(frozen=True)
+class FormatScores:
+    """How well single properties of the format tell the genre of training tracks.
+
+    Attributes:
+        properties: the values of each property as numbers, one row per track that was compared.
+        codes: the class number of each of these tracks.
+        accuracy: balanced accuracy of each property that varies, cross-validated over two folds that do not divide artists.
+        guess_rate: balanced accuracy of a constant guess.
+        chance: the best property's mean accuracy with the genres of artists permuted; None if it was not needed, or if a
+            permutation reaches the accuracy.
+    """
+
+    properties: pd.DataFrame
+    codes: np.ndarray
+    accuracy: dict[str, float]
+    guess_rate: float
+    chance: float | None = None
+
+    @property
+    def best(self) -> str:
+        """The property that tells the most; empty if none varies."""
+        return max(self.accuracy, key=lambda name: self.accuracy[name], default="")
+
+    @property
+    def tells_genre(self) -> bool:
+        """Whether the best property is much better than chance."""
+        return self.chance is not None and _effect(self.accuracy[self.best], self.chance) >= MIN_EFFECT
+
+
+def score_formats(
     paths: Sequence[Path],
     target: np.ndarray,
     group: np.ndarray,
@@ -45,11 +76,8 @@ def format_caution(
     recording: np.ndarray,
     clip_samples: int,
     store: Store,
-) -> str | None:
-    """How well a property of the format alone tells the genre of training tracks; None if not much better than chance.
-
-    Each property is scored by itself, over two folds that do not divide artists. The accuracy must exceed that with the genres of
-    artists permuted.
+) -> FormatScores | None:
+    """How well a property of the format alone tells the genre of training tracks; None if there are too few of them.
 
     Args:
         paths: of the training tracks.
@@ -68,18 +96,21 @@ def format_caution(
     table = _properties(files, waveforms, recording[chosen], clip_samples, store)
     fold, codes, artists = fold[chosen], codes[chosen], group[chosen]
     table = table.loc[:, table.nunique() > 1]
-    if not table.shape[1]:
+    accuracy = {str(name): accuracy_alone(table[name].to_numpy(float), codes, fold) for name in table}
+    scores = FormatScores(table, codes, accuracy, 1 / len(classes))
+    if not scores.best or _effect(accuracy[scores.best], scores.guess_rate) < MIN_EFFECT:
+        return scores
+    return replace(scores, chance=_permuted(table, codes, artists, fold, accuracy[scores.best]))
+
+
+def format_caution(scores: FormatScores | None) -> str | None:
+    """The caution if a property of the format alone tells the genre; None if not much better than chance."""
+    if scores is None or scores.chance is None or not scores.tells_genre:
         return None
-    accuracy = {name: accuracy_alone(table[name].to_numpy(float), codes, fold) for name in table}
-    best = max(accuracy, key=lambda name: accuracy[name])
-    if _effect(accuracy[best], 1 / len(classes)) < MIN_EFFECT:
-        return None
-    chance = _permuted(table, codes, artists, fold, accuracy[best])
-    if chance is None or _effect(accuracy[best], chance) < MIN_EFFECT:
-        return None
+    best = scores.best
     return (
-        f"the {best} alone tells {100 * accuracy[best]:.0f} % of the training tracks' genres (balanced over genres and "
-        f"cross-validated; chance {100 * chance:.0f} %): a model may learn the format instead of the music"
+        f"the {best} alone tells {100 * scores.accuracy[best]:.0f} % of the training tracks' genres (balanced over genres and "
+        f"cross-validated; chance {100 * scores.chance:.0f} %): a model may learn the format instead of the music"
     )
 
 

@@ -16,7 +16,7 @@ from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
-from musicreclass.data.format_check import format_caution
+from musicreclass.data.format_check import FormatScores, format_caution, score_formats
 from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
@@ -147,6 +147,7 @@ class AudioData(TrackData):
         recording: index in `waveforms` of each track, int64.
         versions: of all files, when they were found; by the same index.
         rejected: further files that cannot be used, by path, with the reason and its details.
+        format_scores: how well the format of the training tracks tells their genre; None if there are too few.
     """
 
     provides = ("waveform",)
@@ -189,6 +190,7 @@ class AudioData(TrackData):
         self.recording = np.empty(0, np.int64)
         self.versions: list[FileVersion | None] = []
         self.rejected: dict[str, tuple[str, str]] = {}
+        self.format_scores: FormatScores | None = None
         self._files: list[Path] = []
 
     @abstractmethod
@@ -290,7 +292,8 @@ class AudioData(TrackData):
         train = self.tracks[self.tracks.split == "train"]
         paths, recording = [Path(path) for path in train.path], self.recording[train.index]
         target, group = train.target.to_numpy(object), train.group.to_numpy(object)
-        text = format_caution(paths, target, group, self.waveforms, recording, self.clip_samples, self.store)
+        scores = score_formats(paths, target, group, self.waveforms, recording, self.clip_samples, self.store)
+        self.format_scores, text = scores, format_caution(scores)
         if text is not None:
             self._add_caution(FORMAT_MARK, text)
 

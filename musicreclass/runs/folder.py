@@ -202,8 +202,7 @@ class Run(RunFiles):
     def save_bad_files(self, reasons: dict[str, str]) -> None:
         """List the files that could not be used, with the reasons; no file if there are none."""
         if reasons:
-            with replacing(self.folder / BAD_FILES) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([("path", "reason"), *reasons.items()])
+            write_bad_files(self.folder, reasons)
 
     def set_state(self, state: str, error: str | None = None) -> None:
         """Write status.json."""
@@ -294,3 +293,9 @@ class Run(RunFiles):
     def _write_error(self, error: OSError) -> RunError:
         message = f"{self.folder}: the run folder cannot be written ({error.strerror})"
         return RunError(message, "unwritable", self.folder)
+
+
+def write_bad_files(folder: Path, reasons: dict[str, str]) -> None:
+    """Write bad_files.csv: the files that could not be used, with the reasons."""
+    with replacing(folder / BAD_FILES) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "reason"), *reasons.items()])
