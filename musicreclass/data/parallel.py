@@ -125,7 +125,9 @@ class Meter:
     def rate_text(self) -> str:
         """Items per second."""
         rate = self.done / max(self.seconds(), 1e-3)
-        return f"{decimal(int(rate))}/s" if self.unit == "B" else f"{rate:.3g}/s"
+        if self.unit == "B":
+            return f"{decimal(int(rate))}/s"
+        return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
     def text(self) -> str:
         """How many items are finished, their rate, and the time left."""
