@@ -324,6 +324,9 @@ class Check:
             remedy = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
             self.collected.append(Problem(f"{text}: {key} is a group of settings: {remedy}", "value_for_section", key))
             return False
+        elif isinstance(override.value(), dict) and (problem := allowed.wrong_value(key, override.value())):
+            self.collected.append(problem)  # OmegaConf cannot merge it into a list
+            return False
         return True
 
     def _swept_by_file(self, cfg: DictConfig) -> dict[str, Override]:
