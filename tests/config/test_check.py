@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,21 @@ BAD = {  # override: kind and key of the problem, and what it suggests
 }
 
 
+SNAPSHOT = Path(__file__).parents[1] / "files" / "messages.txt"
+
+
+def title(arguments: list[str]) -> str:
+    """The line above the messages of a command in the snapshot."""
+    return f"$ musicreclass train {' '.join(arguments)}"
+
+
+@cache
+def snapshot() -> dict[str, list[str]]:
+    """The stored messages of each command; see tests/config/test_messages.py."""
+    blocks = SNAPSHOT.read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    return {block.split("\n")[0]: block.split("\n")[1:] for block in blocks}
+
+
 def test_a_failed_interpolation_is_reported_where_it_is_set(run):
     result = run("train", "optimizer.lr=${nothing}")  # scheduler.max_lr refers to it
     assert [problem.key for problem in result.problems] == ["optimizer.lr"]
@@ -123,6 +139,7 @@ def test_an_error_is_one_problem(run, override, expected):
     assert (problem.kind, problem.key) == (kind, key)
     assert suggestion is None or problem.suggestion == suggestion
     assert result.lines == [problem.message]
+    assert result.lines == snapshot()[title([override])]
     assert not Path("outputs").exists()
 
 

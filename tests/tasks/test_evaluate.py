@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,29 @@ import musicreclass as mrc
 from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
 from musicreclass.tasks.evaluate import with_other_data
-from tests.conftest import make_frame, only_run, table_overrides
+from tests.conftest import make_frame, only_run, table_overrides, with_splits
 from tests.library import SMALL
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table and the run of a logistic regression over it."""
+    folder = tmp_path_factory.mktemp("trained")
+    with_splits(make_frame()).to_csv(folder / "features.csv", index=False)
+    mrc.train([*table_overrides(folder / "features.csv"), "model=logreg", f"paths.outputs={folder}/outputs"])
+    return folder
+
+
 @pytest.fixture
-def finished(run, table, here) -> Run:
-    assert run("train", *table_overrides(table), "model=logreg").code == 0
-    return Run.open(only_run(here))
+def finished(trained, table, here) -> Run:
+    """A copy of the run, over the table of the test."""
+    shutil.copytree(trained / "outputs", here / "outputs")
+    run = Run.open(only_run(here))
+    config = run.folder / "config.yaml"
+    config.write_text(
+        config.read_text().replace(str(trained / "features.csv"), str(table)).replace(f"{trained}/outputs", "outputs")
+    )
+    return Run.open(run.folder)
 
 
 def test_a_split_is_scored_into_the_run(run, finished):
