@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +20,13 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 
+import musicreclass
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
 from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import Problem, UserError
+from musicreclass.runs.folder import Run
 from musicreclass.storage.versions import CLOCK_STEP, FileVersion
 from tests.library import TONES, write_tone
 from tests.sounds import FORMATS, music, write
@@ -130,6 +134,36 @@ def table(here: Path) -> Path:
     path = here / "features.csv"
     with_splits(make_frame()).to_csv(path, index=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The outputs of a run of a model over the small table, which is trained once; tests must not change them."""
+    folder = tmp_path_factory.mktemp("shared")
+    path = folder / "features.csv"
+    with_splits(make_frame()).to_csv(path, index=False)
+
+    @functools.cache
+    def outputs(model: str) -> Path:
+        musicreclass.train([*table_overrides(path), f"model={model}", f"paths.outputs={folder}/{model}"])
+        return folder / model
+
+    return outputs
+
+
+@pytest.fixture
+def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[[str], Run]:
+    """A run of a model over the `table` fixture, in outputs/ as after `musicreclass train`: a copy of the shared one."""
+
+    def copied(model: str) -> Run:
+        shared = shared_runs(model)
+        shutil.copytree(shared, here / "outputs")
+        config = only_run(here) / "config.yaml"
+        text = config.read_text().replace(str(shared.parent / "features.csv"), str(table))
+        config.write_text(text.replace(str(shared), "outputs"))
+        return Run.open(config.parent)
+
+    return copied
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
