@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import gc
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +20,13 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 
+import musicreclass
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
 from musicreclass.config.check import train_settings
 from musicreclass.config.settings import TrainSettings
 from musicreclass.errors import Problem, UserError
+from musicreclass.runs.folder import Run
 from musicreclass.storage.versions import CLOCK_STEP, FileVersion
 from tests.library import TONES, write_tone
 from tests.sounds import FORMATS, music, write
@@ -36,12 +41,10 @@ settings.register_profile(
 settings.load_profile("busy")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Workers that run side by side get a share of the processors each, or their threads would wait for one another."""
-    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    cores = sorted(os.sched_getaffinity(0))
-    if worker and len(cores) >= workers:
-        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % workers :: workers])
+def pytest_collection_finish() -> None:
+    """The imported libraries are no garbage: without this, a tenth of the processor time is spent to find that out."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @dataclass
@@ -120,14 +123,47 @@ def make_frame(n: int = 90, features: int = 6, seed: int = 0, groups: int = 0) -
     return frame
 
 
+def with_splits(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with a split column, of which three fifths are for training."""
+    return frame.assign(split=np.array(["train", "train", "train", "valid", "test"])[np.arange(len(frame)) // 3 % 5])
+
+
 @pytest.fixture
 def table(here: Path) -> Path:
     """A small feature table with a split column, as CSV."""
-    frame = make_frame()
-    frame["split"] = np.array(["train", "train", "train", "valid", "test"])[np.arange(len(frame)) // 3 % 5]
     path = here / "features.csv"
-    frame.to_csv(path, index=False)
+    with_splits(make_frame()).to_csv(path, index=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The outputs of a run of a model over the small table, which is trained once; tests must not change them."""
+    folder = tmp_path_factory.mktemp("shared")
+    path = folder / "features.csv"
+    with_splits(make_frame()).to_csv(path, index=False)
+
+    @functools.cache
+    def outputs(model: str) -> Path:
+        musicreclass.train([*table_overrides(path), f"model={model}", f"paths.outputs={folder}/{model}"])
+        return folder / model
+
+    return outputs
+
+
+@pytest.fixture
+def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[[str], Run]:
+    """A run of a model over the `table` fixture, in outputs/ as after `musicreclass train`: a copy of the shared one."""
+
+    def copied(model: str) -> Run:
+        shared = shared_runs(model)
+        shutil.copytree(shared, here / "outputs")
+        config = only_run(here) / "config.yaml"
+        text = config.read_text().replace(str(shared.parent / "features.csv"), str(table))
+        config.write_text(text.replace(str(shared), "outputs"))
+        return Run.open(config.parent)
+
+    return copied
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
-from musicreclass.config.messages import SYNONYMS, nearest, one_line, suggestion
+from musicreclass.config.messages import SYNONYMS, failed_interpolation, nearest, suggestion
 from musicreclass.config.parse import build_section, find_field, is_users, missing_keys, section_class
 from musicreclass.config.settings import TASK_SETTINGS
 from musicreclass.config.targets import parameters_of
@@ -163,7 +163,7 @@ class AllowedKeys:
                     value = OmegaConf.select(cfg, key)
                     value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
                 except OmegaConfBaseException as error:
-                    problems.append(Problem(f"{key}: {one_line(error)}", "failed_interpolation", key))
+                    problems.append(failed_interpolation(key, error))
                     failed[key] = str(hydra_adapter.raw_value(node))
                     continue
                 set_value(config, key, value)

@@ -53,10 +53,12 @@ def compose(task: str, overrides: list[str], config_dir: str | None = None) -> D
         ConfigError: with every problem.
     """
     tree, overrides = Tree(config_dir), [join_lists(text) for text in overrides]
-    problems = Check(tree, task, overrides, multirun=False).problems()
+    check = Check(tree, task, overrides, multirun=False)
+    problems = check.problems()
     if problems:
         raise ConfigError(problems)
-    cfg = tree.compose(task, overrides)
+    cfg = check.first
+    assert cfg is not None
     return with_choices(cfg, dict(cfg.hydra.runtime.choices), tree.roots)
 
 
@@ -204,7 +206,8 @@ class Check:
             undecided = {group.split("/")[0] for group in self.parser.undecided}
             known_sections = [o for o in settings if o.key_or_group.split(".")[0] not in undecided]
             usable = [o for o in known_sections if self._is_allowed(o, allowed)]
-            cfg = self._compose_settings(groups, [first_value(o) for o in usable if not o.is_interval_sweep()])
+            values = [first_value(o) for o in usable if not o.is_interval_sweep()]
+            cfg = self._compose_settings(groups, values) if values else composed
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
             problems = allowed.problems(cfg) + located_class_maps(cfg, self.tree.roots)[1]
@@ -325,6 +328,9 @@ class Check:
             group = key.replace(".", "/")
             remedy = f"choose with {group}={override.value()}" if group in self.tree.groups else f"set {key}.NAME=..."
             self.collected.append(Problem(f"{text}: {key} is a group of settings: {remedy}", "value_for_section", key))
+            return False
+        elif isinstance(override.value(), dict) and (problem := allowed.wrong_value(key, override.value())):
+            self.collected.append(problem)  # OmegaConf cannot merge it into a list
             return False
         return True
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from musicreclass.config.hydra_adapter import SEARCH_SWEEPER
+from musicreclass.config.hydra_adapter import SEARCH_SWEEPER, raw_value
+from musicreclass.config.messages import failed_interpolation
 from musicreclass.config.targets import import_class
+from musicreclass.config.tree import leaves
 from musicreclass.errors import ConfigError, Problem
 
 PLUGINS = (
@@ -35,7 +38,21 @@ def hydra_problems(cfg: DictConfig) -> list[Problem]:
     names = list(verbose) if OmegaConf.is_list(verbose) else [verbose]
     if not isinstance(verbose, bool) and not all(isinstance(name, str) for name in names):
         problems.append(invalid("hydra.verbose", verbose, "true, false, or the names of loggers"))
-    return problems + callback_problems(cfg.hydra.callbacks)
+    return problems + unresolved(cfg) + callback_problems(cfg.hydra.callbacks)
+
+
+def unresolved(cfg: DictConfig) -> list[Problem]:
+    """The problems of references to keys that do not exist, where they are written; other values may be set by Hydra later."""
+    problems = []
+    for key, node in leaves(cfg.hydra, "hydra."):
+        try:
+            OmegaConf.select(cfg, key)
+        except InterpolationKeyError as error:
+            problem = failed_interpolation(key, error)
+            problems += [problem] if f"${{{problem.value}}}" in str(raw_value(node)) else []
+        except OmegaConfBaseException:
+            continue
+    return problems
 
 
 def plugin_problem(cfg: DictConfig, name: str) -> Problem | None:

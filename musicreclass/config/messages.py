@@ -10,6 +10,8 @@ from collections.abc import Collection
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from musicreclass.errors import Problem
+
 FEW = 12  # names that a message lists
 SYNONYMS = {  # names that other frameworks have for settings -> the setting, and how it differs
     "accumulate_grad_batches": ("hardware.micro_batch", "tracks per forward pass; trainer.batch_size stays the effective batch"),
@@ -51,6 +53,31 @@ def one_line(error: BaseException) -> str:
     text = re.sub(r"See https?://\S+.*|(?s:Config search path:.*)", "", text)
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type")))
+
+
+def failed_interpolation(key: str, error: OmegaConfBaseException) -> Problem:
+    """The problem of a value with a reference that cannot be resolved.
+
+    Args:
+        key: the dotted key of the value.
+        error: as OmegaConf raises it.
+    """
+    text = str(error)
+    if missing := re.search(r"Interpolation key '([^']*)' not found", text):
+        return Problem(
+            f"{key}: ${{{missing[1]}}}: there is no key {missing[1]}", "failed_interpolation", key, missing[1]
+        )
+    if unset := re.search(r"Environment variable '([^']*)' not found", text):
+        line = f"{key}: ${{oc.env:{unset[1]}}}: the environment variable {unset[1]} is not set"
+        return Problem(line, "failed_interpolation", key, unset[1])
+    if resolver := re.search(r"Unsupported interpolation type (\S+)", text):
+        return Problem(
+            f"{key}: ${{{resolver[1]}:...}}: there is no resolver {resolver[1]}",
+            "failed_interpolation",
+            key,
+            resolver[1],
+        )
+    return Problem(f"{key}: {one_line(error)}", "failed_interpolation", key)
 
 
 def yaml_reason(error: MarkedYAMLError) -> str:

@@ -21,6 +21,7 @@ FIXED = {  # keys of Hydra that the tasks depend on
 
 
 MAX_JOBS = 10_000  # of a sweep; a grid is written out before its first job starts
+MAX_LENGTH = 8192  # characters; Hydra parses a longer list for seconds
 
 
 class Overrides:
@@ -42,7 +43,13 @@ class Overrides:
         self.undecided: set[str] = set()
 
     def parse(self, text: str, problems: list[Problem]) -> Override | None:
-        """One override; None if it cannot be parsed, which is added to the problems."""
+        """One override; None if it is too long or cannot be parsed, which is added to the problems."""
+        if len(text) > MAX_LENGTH:
+            key = text[:MAX_LENGTH].partition("=")[0].lstrip("+~")
+            self.unreadable.add(key)
+            line = f"{key:.80}: the override has {len(text):,} characters, more than {MAX_LENGTH:,}; set it in a YAML file (--config-dir)"
+            problems.append(Problem(line, "too_long", key, len(text)))
+            return None
         try:
             (override,) = OverridesParser.create(self.tree.loader).parse_overrides([text])
         except (HydraException, ValueError, RecursionError):  # ValueError: of a number with thousands of digits

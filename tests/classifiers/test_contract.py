@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sklearn.pipeline import Pipeline
 
 from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.estimator import preprocessing_steps
 from musicreclass.classifiers.factory import build_classifier, load
+from musicreclass.classifiers.network_builder import STATISTICS_COLUMNS, fit_standardize
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.errors import DataError
 from musicreclass.evaluation.metrics import score
 from musicreclass.hardware.resolution import resolve_profile
+from musicreclass.models.frontend import Standardize
 from tests.conftest import MODELS, make_frame
 
 QUICK = {
@@ -212,3 +217,21 @@ def test_a_calibration_needs_tracks_of_every_class(rare, overrides, here):
     assert f"data.min_class_tracks={n + 1}" in str(caught.value)
     without.setup()
     fitted("svm", without, here / "b", *overrides)
+
+
+@pytest.mark.parametrize("rows", [40, 41])
+@pytest.mark.parametrize("missing", [False, True])
+def test_statistics_of_a_network_are_those_of_the_estimators(rows, missing):
+    """More columns than are computed together; missing values in some of these parts, or in none."""
+    x = np.random.default_rng(0).normal(size=(rows, 2 * STATISTICS_COLUMNS + 3)).astype(np.float32)
+    if missing:
+        x[::3, 1] = np.nan
+    front = Standardize(x.shape[1])
+    fit_standardize(front, x)
+    steps = Pipeline(preprocessing_steps(scale=True)).fit(x)
+    for name, expected in (
+        ("fill", steps["impute"].statistics_),
+        ("mean", steps["scale"].mean_),
+        ("scale", steps["scale"].scale_),
+    ):
+        assert torch.equal(getattr(front, name), torch.from_numpy(expected).to(getattr(front, name).dtype)), name

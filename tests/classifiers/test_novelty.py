@@ -66,9 +66,8 @@ def test_missing_and_infinite_values():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_over_a_table_saves_it(run, table, here, model):
-    assert run("train", f"model={model}", *table_overrides(table)).code == 0
-    opened = Run.open(only_run(here))
+def test_every_model_over_a_table_saves_it(finished_run, model):
+    opened = finished_run(model)
     classifier = opened.classifier()
     assert classifier.novelty is not None
     assert opened.provenance["novelty"]["validation"] == opened.metrics["valid"]["n"]
@@ -129,9 +128,8 @@ def damaged(novelty: Novelty) -> dict[str, object]:
 @pytest.mark.parametrize(
     "how", ["width", "size", "shape", "scale", "nan", "infinite", "cut", "pickle", "compressed", "more"]
 )
-def test_a_damaged_file_is_reported_in_one_line(run, table, here, how):
-    assert run("train", "model=logreg", *table_overrides(table)).code == 0
-    model = only_run(here) / "model"
+def test_a_damaged_file_is_reported_in_one_line(finished_run, how):
+    model = finished_run("logreg").folder / "model"
     path, novelty = model / FILE, Novelty.load(model)
     assert novelty is not None
     if how == "cut":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "trainer.batch_size=1180591620717411303424": ("invalid_value", "trainer.batch_size", ""),
     "hardware.threads=1000000": ("invalid_value", "hardware.threads", ""),
     "scheduler.pct_start=nan": ("invalid_value", "scheduler.pct_start", ""),
-    "model.hidden={a:1}": ("cannot_compose", "model.hidden", ""),
+    "model.hidden={a:1}": ("invalid_value", "model.hidden", ""),
     "hydra.verbose=5": ("invalid_value", "hydra.verbose", ""),
     "hydra.sweeper=5": ("invalid_value", "hydra.sweeper", ""),
     "+hydra.callbacks.x._target_=shutil.rmtree": ("invalid_target", "hydra.callbacks.x._target_", ""),
@@ -86,12 +88,46 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "hydra/launcher=nowhere": ("cannot_compose", "hydra/launcher", ""),
     "data=table": ("missing_value", "data.path", ""),
     "class_weight=${nothing}": ("failed_interpolation", "class_weight", ""),
+    "seed=${oc.env:NOT_SET}": ("failed_interpolation", "seed", ""),
+    "seed=${no_resolver:3}": ("failed_interpolation", "seed", ""),
+    "hydra.job.name=${nothing}": ("failed_interpolation", "hydra.job.name", ""),
 }
+
+
+SNAPSHOT = Path(__file__).parents[1] / "files" / "messages.txt"
+
+
+def title(arguments: list[str]) -> str:
+    """The line above the messages of a command in the snapshot."""
+    return f"$ musicreclass train {' '.join(arguments)}"
+
+
+@cache
+def snapshot() -> dict[str, list[str]]:
+    """The stored messages of each command; see tests/config/test_messages.py."""
+    blocks = SNAPSHOT.read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    return {block.split("\n")[0]: block.split("\n")[1:] for block in blocks}
 
 
 def test_a_failed_interpolation_is_reported_where_it_is_set(run):
     result = run("train", "optimizer.lr=${nothing}")  # scheduler.max_lr refers to it
     assert [problem.key for problem in result.problems] == ["optimizer.lr"]
+
+
+def test_a_failed_interpolation_in_a_file_names_its_key_and_the_reference(run, here):
+    (here / "mine" / "model").mkdir(parents=True)
+    (here / "mine" / "model" / "x.yaml").write_text("defaults: [mlp]\nhidden: [8, '${nothing.here}']\n")
+    (problem,) = run("train", "--config-dir", "mine", "model=x").problems
+    assert (problem.kind, problem.key, problem.value) == ("failed_interpolation", "model.hidden", "nothing.here")
+
+
+@pytest.mark.parametrize("override", [f"model.hidden=[{'1,' * 30000}1]", f"{'a b' * 20000}=1", "+seed=" + "[" * 60000])
+def test_an_override_of_excessive_length_is_rejected_at_once(run, override):
+    start = time.process_time()
+    (problem,) = run("train", override).problems
+    assert time.process_time() - start < 1
+    assert (problem.kind, problem.value) == ("too_long", len(override))
+    assert len(problem.message) < 200
 
 
 @pytest.mark.parametrize(("override", "expected"), BAD.items())
@@ -103,6 +139,7 @@ def test_an_error_is_one_problem(run, override, expected):
     assert (problem.kind, problem.key) == (kind, key)
     assert suggestion is None or problem.suggestion == suggestion
     assert result.lines == [problem.message]
+    assert result.lines == snapshot()[title([override])]
     assert not Path("outputs").exists()
 
 

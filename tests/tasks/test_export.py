@@ -41,9 +41,9 @@ def properties(onnx: object, file: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("model", ["mlp", "logreg", "svm", "random_forest"])
-def test_models_of_tables(run, here, table, onnx, model):
-    folder = mrc.train([*table_overrides(table), f"model={model}", "run_dir=r", "logger=none"]).folder
-    run_folder = Run.open(folder)
+def test_models_of_tables(run, finished_run, onnx, model):
+    run_folder = finished_run(model)
+    folder = run_folder.folder
     calibration = {
         **dict.fromkeys(("ece_before", "ece_after", "log_loss_before", "log_loss_after"), 0.1),
         "n": 18,

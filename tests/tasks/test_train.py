@@ -73,18 +73,16 @@ def test_test_is_scored_only_on_request(run, table, here):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_same_command_twice_gives_the_same_predictions(model, run, table, here):
-    arguments = ["train", *table_overrides(table), f"model={model}", "hardware=cpu", "force=true"]
-    run(*arguments)
-    first = pd.read_parquet(only_run(here) / "predictions" / "valid.parquet")
-    run(*arguments)
+def test_the_same_command_twice_gives_the_same_predictions(model, run, finished_run, table, here):
+    first = finished_run(model).predictions("valid").table
+    assert run("train", *table_overrides(table), f"model={model}", "force=true").code == 0
     pd.testing.assert_frame_equal(
         pd.read_parquet(only_run(here) / "predictions" / "valid.parquet"), first, check_exact=True
     )
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here):
+def test_test_rows_cannot_reach_a_validation_prediction(model, run, finished_run, table, here):
     """Outliers and holes in the test rows do not change any validation prediction."""
     frame = pd.read_csv(table)
     changed = frame.copy()
@@ -93,11 +91,10 @@ def test_test_rows_cannot_reach_a_validation_prediction(model, run, table, here)
     changed.loc[rows[::2], features] = 1e12
     changed.loc[rows[1::2], features[:3]] = np.nan
     changed.to_csv("changed.csv", index=False)
-    tables = []
-    for run_dir, path in (("one", table), ("two", here / "changed.csv")):
-        assert run("train", *table_overrides(path), f"model={model}", f"run_dir={run_dir}").code == 0
-        tables.append(pd.read_parquet(here / run_dir / "predictions" / "valid.parquet"))
-    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    first = finished_run(model).predictions("valid").table
+    assert run("train", *table_overrides(here / "changed.csv"), f"model={model}", "run_dir=changed").code == 0
+    second = Run.open(here / "changed").predictions("valid").table
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
 def test_the_folder_name_depends_on_settings_and_data(run, table, here):

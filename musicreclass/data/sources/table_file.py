@@ -51,8 +51,15 @@ class TableFile(TableSource):
         self.overlaps: list[str] = []
 
     def setup(self, stage: str | None = None) -> None:
-        """As of every table; keeps the mark of features that were pretrained on the tracks."""
-        super().setup(stage)
+        """As of every table; keeps the mark of features that were pretrained on the tracks. Errors name the file."""
+        try:
+            super().setup(stage)
+        except DataError as error:
+            (problem,) = error.problems
+            if str(self.path) in problem.message:
+                raise
+            line = f"{self.path}: {problem.message}"
+            raise type(error)(line, problem.kind, problem.key, problem.value, problem.suggestion) from error
         self.protocol = replace(self.protocol, pretraining_overlap=self.overlaps)
 
     def source(self) -> str:

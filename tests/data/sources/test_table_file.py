@@ -93,10 +93,12 @@ BAD = {  # how to make the file, overrides, and the kind and key of the problem
 @pytest.mark.parametrize("name", BAD)
 def test_invalid_input_is_reported_in_one_line_and_nothing_is_written(name, run, here):
     make, overrides, kind, key = BAD[name]
-    result = run("train", "data=table", f"data.path={make()}", "model=logreg", *overrides)
+    path = make()
+    result = run("train", "data=table", f"data.path={path}", "model=logreg", *overrides)
     assert result.code == 2
     assert len(result.lines) == 1, result.err
     (problem,) = result.problems
+    assert path in problem.message
     assert problem.kind == kind
     assert key is None or problem.key in (key, str(here / key))
     assert not (here / "outputs").exists()
