@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -56,17 +55,21 @@ def verify_all(paths: list[Path]) -> None:
 
 
 def against_decoding(label: str, paths: list[Path]) -> None:
-    seconds: dict[str, list[float]] = {"decoding": [], "verification": []}
+    """Print the ratio of both, by the clock and by CPU time, which other work on the machine hardly changes."""
+    taken: dict[str, list[np.ndarray]] = {"decoding": [], "verification": []}
     for number in range(ROUNDS + 1):
         for name, work in (("decoding", decode_all), ("verification", verify_all)):
-            start = time.perf_counter()
+            start = np.array([time.perf_counter(), time.process_time()])
             work(paths)
             if number:  # the first round warms up
-                seconds[name].append((time.perf_counter() - start) / len(paths))
-    ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
-    times = ", ".join(f"{name} {1000 * statistics.median(taken):.1f} ms" for name, taken in seconds.items())
-    print(f"{label}, {len(paths)} files: {times} a file; ratio {statistics.median(ratios):.2f}"
-          f" [{min(ratios):.2f}, {max(ratios):.2f}]")  # fmt: skip
+                taken[name].append(np.array([time.perf_counter(), time.process_time()]) - start)
+    decoding, verification = (np.array(rounds) for rounds in taken.values())
+    print(f"{label}, {len(paths)} files, medians of {ROUNDS} rounds")
+    for k, clock in enumerate(("clock", "CPU")):
+        first, second = (1000 * np.median(part[:, k]) / len(paths) for part in (decoding, verification))
+        ratios = verification[:, k] / decoding[:, k]
+        print(f"  {clock}: decoding {first:.1f} ms, verification {second:.1f} ms a file; ratio {np.median(ratios):.2f}"
+              f" [{ratios.min():.2f}, {ratios.max():.2f}]")  # fmt: skip
 
 
 def search(count: int) -> None:
