@@ -17,9 +17,12 @@ import pytest
 import soundfile
 
 from musicreclass.data.recordings import COMPARED, NOT_COMPARED
+from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.verification import examined
+from musicreclass.data.verification.verify import sha1
 from musicreclass.runs.folder import Run
 from tests.conftest import Result, only_run, wait_until
+from tests.data.sources.test_fma import tracks_frame
 from tests.library import SMALL
 from tests.sounds import cut, song, write
 
@@ -233,6 +236,46 @@ def test_tables_are_rejected(run, table):
     result = run("prepare", "data=table", f"data.path={table}", "verify=true")
     assert result.code == 2
     assert [(problem.kind, problem.key) for problem in result.problems] == [("no_recordings", "verify")]
+
+
+def test_the_published_checksums_and_faults_of_fma_are_compared(run, here):
+    truncated, other = TRUNCATED_CLIPS[0], TRUNCATED_CLIPS[1]
+    ids = [truncated, other, *range(10, 20)]
+    rows = [(number, "training", "small", ("Rock", "Folk")[i % 2], 1000 + i, 500 + i) for i, number in enumerate(ids)]
+    (here / "FMA/Misc/fma_metadata").mkdir(parents=True)
+    tracks_frame(rows).to_csv("FMA/Misc/fma_metadata/tracks.csv")
+    folder = here / "FMA/Data/fma_small"
+    (folder / "000").mkdir(parents=True)
+    checksums = []
+    for number in ids:
+        seconds = {truncated: 2, other: 30}.get(number, 3)
+        path = write(folder / f"000/{number:06d}.mp3", song(seconds, RATE, number), RATE)
+        checksums.append(f"{sha1(path)}  000/{number:06d}.mp3\n")
+    (folder / "checksums").write_text("".join(checksums))
+    write(folder / "000/000012.mp3", song(3, RATE, 99), RATE)
+    data = ["data=fma_audio", "data.subset=small", "data.root=FMA", "data.cache=none", "download.enabled=false"]
+    result = run("prepare", *data, "verify=true")
+    assert result.code == 1
+    assert {(Path(problem.key).name, problem.value) for problem in result.problems} == {
+        (f"{truncated:06d}.mp3", "published fault"), ("000012.mp3", "wrong checksum")
+    }  # fmt: skip
+
+
+def test_copies_are_found_across_datasets(run, here, songs):
+    (here / "songs").rename(here / "first")
+    for k, genre in enumerate(("folk", "rock")):
+        for i in range(4):
+            (here / "second" / genre / f"artist {i}").mkdir(parents=True)
+            write_song(here / "second" / genre / f"artist {i}" / "song.wav", song(6, RATE, 100 + 10 * k + i))
+    write_song(here / "second/folk/artist 3/copy.ogg", song(14, RATE, 0))
+    parts = ["data=[csv,folder]", "data.parts.csv.path=first/songs.csv", "data.parts.folder.root=second",
+             "data.parts.csv.id_column=id", "data.parts.csv.split_column=split"]  # fmt: skip
+    run("prepare", *parts, "verify=true")
+    (path,) = here.glob("cache/verification/*/verification.parquet")
+    table = pd.read_parquet(path).set_index("track_id")
+    (copy,) = table.copy_of["csv/s00"]
+    assert copy.startswith("folder/")
+    assert table.status.eq("ok").all()
 
 
 @pytest.mark.slow
