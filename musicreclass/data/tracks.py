@@ -392,7 +392,7 @@ class TrackData(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """A hash of everything that a model can learn from or be scored on: here, of the Tracks table."""
         digest = hashlib.sha256()
-        for column in (*COLUMNS, *(["copy_group"] if "copy_group" in self.tracks else [])):
+        for column in COLUMNS:
             if column not in ("path", "duration", "content"):
                 digest.update(f"{column}\0".encode())
                 digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
