@@ -36,8 +36,8 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     """
     check_files(settings)
     features = settings.features
-    if features.target is None and settings.data is None:
-        line = "prepare: specify features=NAME or data=NAME"
+    if settings.data is None and (features.target is None or settings.verify):
+        line = "prepare: specify data=NAME" + ("" if settings.verify else " or features=NAME")
         raise ConfigError([Problem(line, "nothing_chosen", "data")])
     for key, section in features.sources().items():
         owner = source_class(str(section.target), key)[1]

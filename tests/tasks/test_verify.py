@@ -182,6 +182,20 @@ def splits_of_copies(here: Path, split: str, seed: int) -> int:
     return data.tracks.split[data.tracks.track_id.isin(["s01", "first", "second"])].nunique()
 
 
+def test_every_one_of_many_copies_is_flagged(run, here, songs, monkeypatch):
+    monkeypatch.setattr("musicreclass.data.verification.verify.MAX_COPIES", 3)
+    rows = songs
+    for k in range(8):
+        shutil.copy(here / "songs/s00.wav", here / f"songs/twin{k}.wav")
+        rows = add(rows, f"twin{k}.wav", "train" if k < 7 else "test")
+    result = run("prepare", *DATA, "verify=true")
+    assert result.code == 1
+    assert ("copy_across_splits", "byte") in {(p.kind, p.value) for p in result.problems}
+    copies = verified(here).copy_of.map(len)
+    assert copies[[f"twin{k}" for k in range(8)]].between(1, 3).all()
+    assert copies.s00 == 3
+
+
 def test_results_are_remembered_by_content(run, here, songs, monkeypatch):
     paths = []
     monkeypatch.setattr(

@@ -42,13 +42,14 @@ def _bad_files(table: pd.DataFrame) -> Iterator[Problem]:
 def _copies_across_splits(table: pd.DataFrame, tracks: pd.DataFrame) -> Iterator[Problem]:
     """A problem for each pair in two splits; the value is the kind of copy, the suggestion the other id."""
     split = dict(zip(tracks.track_id, tracks.split, strict=True))
-    order = {track_id: i for i, track_id in enumerate(table.track_id)}
+    reported: set[tuple[str, str]] = set()
     rows = zip(table.track_id, *(table[column] for column in COPY_COLUMNS), strict=True)
     for track_id, *copies in rows:
         for other, kind, overlap, difference in zip(*copies, strict=True):
             ends = split.get(track_id), split.get(other)
-            if None in ends or ends[0] == ends[1] or order[other] < order[track_id]:
+            if None in ends or ends[0] == ends[1] or (other, track_id) in reported:
                 continue
+            reported.add((track_id, other))
             text = f"{track_id} ({ends[0]}) and {other} ({ends[1]}): {kind}"
             if kind == "near":
                 text += f", {overlap:.1f} s compared, {100 * difference:.0f} % of the bits differ"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import chain, combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -103,38 +103,41 @@ def _with_copies(table: pd.DataFrame, unified: pd.Series[str], examined: list[Ex
     members = {str(key): rows.index.tolist() for key, rows in table.groupby(keys, sort=False)}
     first_rows = [rows[0] for rows in members.values()]
     matches = near_matches([examined[i].fingerprint for i in first_rows])
-    copies: list[list[tuple[str, str, float, float]]] = [[] for _ in range(len(table))]
+    copies = _Copies(table)
     for rows in members.values():
-        _add_copies(copies, table, combinations(rows[: MAX_COPIES + 1], 2), None)
+        first = rows[: MAX_COPIES + 1]
+        copies.add(chain(combinations(first, 2), ((rows[0], row) for row in rows[len(first) :])))
     for match in matches:
         a, b = (members[keys[first_rows[end]]] for end in (match.first, match.second))
-        pairs = ((i, j) for i in a[:MAX_COPIES] for j in b[:MAX_COPIES])
-        _add_copies(copies, table, pairs, match)
+        copies.add(chain(product(a[:MAX_COPIES], b[:MAX_COPIES]), ((a[0], row) for row in b[MAX_COPIES:])), match)
     for position, column in enumerate(COPY_COLUMNS):
-        table[column] = [[copy[position] for copy in row[:MAX_COPIES]] for row in copies]
+        table[column] = [[copy[position] for copy in row[:MAX_COPIES]] for row in copies.of_row]
     return table.assign(near_group=_near_groups(table, members, matches))
 
 
-def _add_copies(
-    copies: list[list[tuple[str, str, float, float]]],
-    table: pd.DataFrame,
-    pairs: Iterable[tuple[int, int]],
-    match: Match | None,
-) -> None:
-    """Add pairs of rows to the copies of both: the id, kind, overlap and difference.
+class _Copies:
+    """The copies of each recording: the id, kind, overlap and difference of each.
 
     Args:
-        copies: of each row.
         table: a row for each recording.
-        pairs: of rows.
-        match: of near-copies; None for recordings with the same sound.
     """
-    ids, seconds, checksums = (table[column].tolist() for column in ("track_id", "seconds", "checksum"))
-    for i, j in pairs:
-        kind = "near" if match else "byte" if checksums[i] == checksums[j] else "sound"
-        overlap, difference = (match.overlap, match.difference) if match else (seconds[i], 0.0)
-        copies[i].append((ids[j], kind, overlap, difference))
-        copies[j].append((ids[i], kind, overlap, difference))
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._ids, self._seconds, self._checksums = (table[c].tolist() for c in ("track_id", "seconds", "checksum"))
+        self.of_row: list[list[tuple[str, str, float, float]]] = [[] for _ in range(len(table))]
+
+    def add(self, pairs: Iterable[tuple[int, int]], match: Match | None = None) -> None:
+        """Add pairs of rows to the copies of both.
+
+        Args:
+            pairs: of rows.
+            match: of near-copies; None for recordings with the same sound.
+        """
+        for i, j in pairs:
+            kind = "near" if match else "byte" if self._checksums[i] == self._checksums[j] else "sound"
+            overlap, difference = (match.overlap, match.difference) if match else (self._seconds[i], 0.0)
+            self.of_row[i].append((self._ids[j], kind, overlap, difference))
+            self.of_row[j].append((self._ids[i], kind, overlap, difference))
 
 
 def _near_groups(table: pd.DataFrame, members: dict[str, list[int]], matches: list[Match]) -> pd.Series[str]:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.fft import irfft, rfft
 
 from musicreclass.data.audio.decoding import decode, float_to_int16
 from musicreclass.data.verification.fingerprint import FRAMES_PER_SECOND, RATE, SILENT, fingerprint
-from musicreclass.data.verification.index import MAX_DIFFERENCE, difference, groups, near_matches
+from musicreclass.data.verification.index import MAX_DIFFERENCE, MIN_OVERLAP, difference, groups, near_matches
 from tests.sounds import song, write
 
 SONGS = [song(8, RATE, seed) for seed in range(6)]
@@ -99,6 +100,43 @@ def test_excerpts_of_real_clips_match_their_clip_and_nothing_else(real_data):
     matches = near_matches([fingerprint(decode(path, RATE)) for path in paths])
     assert all(tracks[match.first] == tracks[match.second] for match in matches)
     assert len(matches) == len(tracks) - len(set(tracks)) > 30
+
+
+@pytest.mark.slow
+def test_no_two_real_songs_are_close_at_any_shift(real_data):
+    """Every pair of different songs at every shift with the smallest overlap, by cross-correlation of the bits."""
+    folders = ("GTZAN_excerpts", "GTZAN/Data", "FMA/Data")
+    paths = [p for f in folders for p in sorted((real_data / f).rglob("*")) if p.suffix in (".wav", ".mp3")]
+    tracks = [".".join(path.name.split(".")[:2]) for path in paths]
+    prints = [fingerprint(decode(path, RATE)) for path in paths]
+    closest = 1.0
+    for size, pairs in pairs_by_size(prints).items():
+        spectra = {i: spectrum(prints[i], size) for i in {i for pair in pairs for i in pair}}
+        for i, j in pairs:
+            if tracks[i] != tracks[j]:
+                product = spectra[i].conj() * spectra[j]
+                agreement, overlap = irfft(product[:-1].sum(0), size), irfft(product[-1], size)
+                allowed = overlap > MIN_OVERLAP - 0.5
+                if allowed.any():
+                    closest = min(closest, float((0.5 - agreement[allowed] / (64 * overlap[allowed])).min()))
+    assert closest > MAX_DIFFERENCE + 0.05
+
+
+def pairs_by_size(prints: list[np.ndarray]) -> dict[int, list[tuple[int, int]]]:
+    """All pairs, by the size of the transform that their lengths need."""
+    pairs: dict[int, list[tuple[int, int]]] = {}
+    for i, j in combinations(range(len(prints)), 2):
+        size = 1 << int(len(prints[i]) + len(prints[j])).bit_length()
+        pairs.setdefault(size, []).append((i, j))
+    return pairs
+
+
+def spectrum(values: np.ndarray, size: int) -> np.ndarray:
+    """The transforms of the 32 bits as -1 and 1, 0 in silent frames, and of the mask of other frames: complex64 (33, n)."""
+    bits = np.unpackbits(values.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+    audible = (values != SILENT).astype(np.float32)
+    rows = np.concatenate([(2.0 * bits.T - 1) * audible, audible[None]]).astype(np.float32)
+    return rfft(rows, size, axis=1)
 
 
 @pytest.mark.slow
