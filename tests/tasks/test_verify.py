@@ -26,7 +26,7 @@ from tests.data.sources.test_fma import tracks_frame
 from tests.library import SMALL
 from tests.sounds import cut, song, write
 
-RATE = 8000
+RATE = 11025
 DATA = [
     "data=csv",
     "data.path=songs/songs.csv",
@@ -248,6 +248,14 @@ def test_damaged_results_are_computed_again(run, here, songs):
     table = verified(here)
     assert run("prepare", *DATA, "verify=true").code == 0
     pd.testing.assert_frame_equal(verified(here), table)
+
+
+def test_features_are_computed_before_the_error(run, here, songs):
+    songs.loc[0, "artist"] = songs.artist[11]
+    save(songs)
+    result = run("prepare", *DATA, "features=fma518", "verify=true", "table=out.csv")
+    assert kinds(result) == {("artist_across_splits", "artist 11", 2)}, result.err
+    assert (result.code, len(pd.read_csv("out.csv"))) == (1, 12)
 
 
 def test_tables_are_rejected(run, table):
