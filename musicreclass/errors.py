@@ -100,6 +100,19 @@ class DatasetNotFoundError(DataError):
     """A dataset is not where it was expected; the message names the folder and how to choose another."""
 
 
+class VerificationError(UserError):
+    """Recordings were verified, and something is wrong with them or their splits; exit code 1.
+
+    Args:
+        message: the line to print.
+        problems: each of them.
+    """
+
+    def __init__(self, message: str, problems: list[Problem]) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
 class RunError(UserError):
     """A run folder that is missing, incomplete, not a run folder, or not writable."""
 

@@ -32,3 +32,16 @@ def cut(path: Path, fraction: float) -> Path:
     """Truncate a file to a fraction of its size."""
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     return path
+
+
+def song(seconds: float, rate: int, seed: int) -> np.ndarray:
+    """Random notes with overtones and noise, (n,): no two seeds sound alike."""
+    rng, n = np.random.default_rng(seed), round(seconds * rate)
+    samples = 0.01 * rng.standard_normal(n)
+    for _ in range(round(8 * seconds)):
+        start, length = int(rng.integers(0, n)), int(rate * rng.uniform(0.1, 0.6))
+        t = np.arange(min(length, n - start)) / rate
+        pitch = 110 * 2 ** rng.uniform(0, 3)
+        note = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 6)) * np.exp(-4 * t)
+        samples[start : start + len(t)] += 0.08 * note
+    return np.clip(samples, -0.45, 0.45)

@@ -8,7 +8,7 @@ import signal
 import traceback
 
 from musicreclass.cli.terminal import say
-from musicreclass.errors import ConfigError, RunFailedError, Stopped, UserError, notices
+from musicreclass.errors import ConfigError, RunFailedError, Stopped, UserError, VerificationError, notices
 
 LONGEST = 2000  # characters of a message, which repeats what was typed
 
@@ -31,7 +31,7 @@ def report_error(error: Exception) -> int:
     """Print what went wrong, in one line for each problem.
 
     Returns:
-        the exit code: 2 for what the user can correct, 1 for anything else.
+        the exit code: 2 for what the user can correct, 1 for anything else and for a verification that found problems.
     """
     if os.environ.get("MUSICRECLASS_DEBUG") == "1":
         traceback.print_exception(error)
@@ -45,7 +45,7 @@ def report_error(error: Exception) -> int:
         if len(message) > LONGEST:
             message = f"{message[:LONGEST]} ..."
         say(f"musicreclass: {message}", error=True)
-    return 2 if by_user else 1
+    return 2 if by_user and not isinstance(error, VerificationError) else 1
 
 
 def report_stop(error: KeyboardInterrupt) -> int:

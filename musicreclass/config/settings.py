@@ -763,6 +763,9 @@ class PrepareSettings(Settings):
 
     download: DownloadSettings = section(DownloadSettings, "where published datasets come from")
     table: str | None = setting("CSV or Parquet file to write the features of every track to")
+    verify: bool = setting(
+        "true: decode every recording, look for damage, copies and leaks; exit code 1 if there are any"
+    )
 
 
 class AnalyzeSettings(Settings):

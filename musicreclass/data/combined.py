@@ -220,6 +220,20 @@ class CombinedAudio(Combination, AudioData):
         super().__init__(split, **options)
         self._set_parts(parts, AudioData)
 
+    def published_checksums(self) -> dict[Path, str]:
+        """Those of all parts."""
+        return {
+            path: sha1 for part in self._audio_parts().values() for path, sha1 in part.published_checksums().items()
+        }
+
+    def published_faults(self) -> dict[str, str]:
+        """Those of all parts."""
+        faults = {name: part.published_faults() for name, part in self._audio_parts().items()}
+        return {f"{name}/{track_id}": text for name, clips in faults.items() for track_id, text in clips.items()}
+
+    def _audio_parts(self) -> dict[str, AudioData]:
+        return {name: part for name, part in self.parts.items() if isinstance(part, AudioData)}
+
     def find(self) -> Recordings:
         """The recordings of all parts.
 

@@ -20,6 +20,7 @@ MAX_UNKNOWN_ARTISTS = (
 )
 SHARED_ALBUMS = "shared albums"  # a caution
 NEAR_COPIES = "nearly identical rows of features"
+NEAR_AUDIO = "copies of recordings in other encodings"
 CHECKED = ("artists", "albums of unknown artists", "identical recordings", "parts of one recording by their ids")
 
 
@@ -160,6 +161,27 @@ def near_copies_line(pairs: list[tuple[str, str]], n: int, scored: str, referenc
         f"{len(pairs)} of {n} {scored} tracks have nearly the same features as a track in {reference} ({shown}), as copies and "
         "segments of a recording do; name a column of the recordings with data.group_column=NAME"
     )
+
+
+def shared_near_groups(tracks: pd.DataFrame) -> list[str]:
+    """A line for each two splits with near-copies of a recording, as a verification of the files has found them.
+
+    Args:
+        tracks: a Tracks table with `split` assigned and, if there are near-copies, `copy_group`, None for other tracks.
+    """
+    if "copy_group" not in tracks:
+        return []
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        left, right = tracks.split == first, tracks.split == second
+        copies = tracks.copy_group.isin(set(tracks.copy_group[left].dropna()))
+        ids = tracks.track_id[right & copies & tracks.copy_group.notna()].tolist()
+        if ids:
+            lines.append(
+                f"{len(ids)} of {right.sum()} {second} tracks are near-copies of tracks in {first}, in another encoding or an "
+                f"excerpt ({examples(ids)})"
+            )
+    return lines
 
 
 def shared_albums(tracks: pd.DataFrame) -> dict[str, str]:

@@ -17,6 +17,7 @@ from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
 from musicreclass.data.format_check import FormatScores, format_caution, score_formats
+from musicreclass.data.leaks import NEAR_AUDIO, Protocol, shared_near_groups
 from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
@@ -30,6 +31,7 @@ from musicreclass.data.tracks import (
     some,
     unify_copies,
 )
+from musicreclass.data.verification.records import near_groups
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.hardware.machine import cores
@@ -40,6 +42,7 @@ from musicreclass.storage.versions import FileVersion
 METADATA = ("split", "group", "album")
 SHOWN = 3  # bad files that messages name
 NOT_COMPARED = "copies in other encodings were not looked for"
+COMPARED = "no copies in other encodings are in two splits"
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
@@ -148,6 +151,7 @@ class AudioData(TrackData):
         versions: of all files, when they were found; by the same index.
         rejected: further files that cannot be used, by path, with the reason and its details.
         format_scores: how well the format of the training tracks tells their genre; None if there are too few.
+        is_verified: whether exactly these files were verified, so that near-copies are known.
     """
 
     provides = ("waveform",)
@@ -191,6 +195,7 @@ class AudioData(TrackData):
         self.versions: list[FileVersion | None] = []
         self.rejected: dict[str, tuple[str, str]] = {}
         self.format_scores: FormatScores | None = None
+        self.is_verified = False
         self._files: list[Path] = []
 
     @abstractmethod
@@ -285,7 +290,29 @@ class AudioData(TrackData):
             self.notes.append(text)
             if divided:
                 self._add_caution("files of one name", text)
-        self.protocol = replace(self.protocol, why=[*self.protocol.why, NOT_COMPARED])
+        self.protocol = self._with_near_copies()
+
+    def _with_near_copies(self) -> Protocol:
+        """The protocol with near-copies in several splits, if exactly these files were verified."""
+        protocol = self.protocol
+        if not self.is_verified:
+            return replace(protocol, why=[*protocol.why, NOT_COMPARED])
+        if "copy_group" in self.tracks:
+            near = self.tracks.track_id[self.tracks.copy_group.notna()].tolist()
+            self.notes.append(
+                f"{len(near)} recordings are near-copies of others ({some(near)}): a drawn split keeps them together"
+            )
+        lines = shared_near_groups(self.tracks)
+        protocol = protocol.with_leaks(lines, NEAR_AUDIO)
+        return protocol if lines else replace(protocol, why=[*protocol.why, COMPARED])
+
+    def published_checksums(self) -> dict[Path, str]:
+        """The SHA-1 of files as published, by path; empty if none are known."""
+        return {}
+
+    def published_faults(self) -> dict[str, str]:
+        """Clips known to be damaged in published copies of the dataset, with the fault, by track id."""
+        return {}
 
     def _check_format(self) -> None:
         """Say if the format of the training tracks tells their genre."""
@@ -315,6 +342,10 @@ class AudioData(TrackData):
             **recordings.metadata,
         )
         tracks = unify_copies(tracks)
+        groups = near_groups(self.store, sums)
+        self.is_verified = groups is not None
+        if groups:
+            tracks["copy_group"] = pd.Series([groups.get(s or "") for s in sums], dtype=object)
         self.waveforms = open_waveforms(
             paths, self.sample_rate, self.store, self.cache == "waveform", key, self.workers, self.min_seconds, missing,
             versions,

@@ -170,10 +170,11 @@ def _units_without_group(tracks: pd.DataFrame, unit: np.ndarray) -> frozenset[in
 def _units(tracks: pd.DataFrame, grouped: bool) -> np.ndarray:
     """The number of the unit that each track belongs to; a unit is never divided between splits.
 
-    Copies of a recording are one unit under every protocol, since no protocol tests on training data. With `grouped`,
-    so are the tracks of a group, and groups that share a recording.
+    Copies of a recording are one unit under every protocol, since no protocol tests on training data; so are near-copies, if the
+    files were verified. With `grouped`, so are the tracks of a group, and groups that share a recording.
     """
     keys = [tracks.checksum] + ([group_of(tracks)] if grouped else [])
+    keys += [tracks.copy_group] if "copy_group" in tracks else []
     n = len(tracks)
     edges: list[tuple[np.ndarray, np.ndarray]] = []  # from each track to the first track of the same key
     for key in keys:

@@ -14,13 +14,14 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.table_arrays import HEADER
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData
-from musicreclass.errors import ConfigError, Problem
+from musicreclass.errors import ConfigError, Problem, VerificationError
 from musicreclass.features.opening import source_class
 from musicreclass.models.encoder import Encoder
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import create, open_data
+from musicreclass.tasks.verify import verify_data
 
 
 def prepare(settings: PrepareSettings) -> Iterator[str]:
@@ -31,11 +32,12 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
 
     Raises:
         UserError: if weights cannot be fetched, or the data does not exist or cannot be used.
+        VerificationError: with `verify=true`, at the end, if something is wrong with the recordings or their splits.
     """
     check_files(settings)
     features = settings.features
-    if features.target is None and settings.data is None:
-        line = "prepare: specify features=NAME or data=NAME"
+    if settings.data is None and (features.target is None or settings.verify):
+        line = "prepare: specify data=NAME" + ("" if settings.verify else " or features=NAME")
         raise ConfigError([Problem(line, "nothing_chosen", "data")])
     for key, section in features.sources().items():
         owner = source_class(str(section.target), key)[1]
@@ -47,6 +49,14 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
         settings = for_one_process(settings)  # nothing that a GPU computes
     settings, profile = use_machine(settings)
     yield from install_datasets(settings)
+    failure: VerificationError | None = None
+    for item in verify_data(settings) if settings.verify else ():
+        if isinstance(item, VerificationError):
+            failure = item
+        else:
+            yield item
+    if failure is not None and features.target is None and settings.table is None:
+        raise failure
     data = open_data(settings, profile, needs=())
     splits = ", ".join(f"{data.size(split)} {split}" for split in SPLITS)
     yield f"{settings.choices['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes"
@@ -56,6 +66,8 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     if settings.table is not None:
         write_table(data, Path(settings.table).expanduser())
         yield f"table: {settings.table}"
+    if failure is not None:
+        raise failure
 
 
 def install_datasets(settings: PrepareSettings) -> Iterator[str]:

@@ -35,11 +35,20 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, o
         The confusion matrix.
     """
     scores, figure = score_predictions(run, classifier, data, split, split, outputs)
-    metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": data.protocol.as_dict()}
+    metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": protocol_of(run, data)}
     if split == "valid":
         metrics |= calibration_of(run)
     run.write("metrics.json", metrics)
     return figure
+
+
+def protocol_of(run: Run, data: TrackData) -> dict[str, Any]:
+    """The protocol of a run's data; the recorded one if only that includes a verification of the recordings, as made elsewhere."""
+    from musicreclass.data.leaks import NEAR_AUDIO
+
+    recorded = run.metrics.get("protocol") or {}
+    was_verified = NEAR_AUDIO in recorded.get("checked", ())
+    return recorded if was_verified and NEAR_AUDIO not in data.protocol.checked else data.protocol.as_dict()
 
 
 def calibration_of(run: Run) -> dict[str, Any]:

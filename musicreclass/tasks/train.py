@@ -9,6 +9,7 @@ from pathlib import Path
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.classifiers.training_ranges import training_ranges
 from musicreclass.config.settings import SPLITS, TrainSettings
+from musicreclass.data.leaks import NEAR_AUDIO
 from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
@@ -24,7 +25,7 @@ from musicreclass.tasks.find_or_train import FinishedRun
 from musicreclass.tasks.fit import fit
 from musicreclass.tasks.machine import check_launcher, use_machine, warn
 from musicreclass.tasks.plan import RunPlan, continues_exactly, holds_run, launch_of, make_plan
-from musicreclass.tasks.score import score_split
+from musicreclass.tasks.score import protocol_of, score_split
 from musicreclass.tasks.worker import train_as_worker
 
 log = logging.getLogger("musicreclass")
@@ -54,6 +55,7 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Finished
         exists = holds_run(plan)
         if exists and plan.run.state == "done":
             score_missing(plan)
+            record_verification(plan)
             return FinishedRun(plan.run, trained_before=True)
         resume = begin(plan, exists)
         with plan.run.session():
@@ -171,6 +173,14 @@ def score_missing(plan: RunPlan) -> None:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))
         for split in missing:
             score_split(plan.run, classifier, plan.data, split, outputs_of(plan))
+        write_model_card(plan.run)
+
+
+def record_verification(plan: RunPlan) -> None:
+    """Update the protocol of a finished run if its recordings were verified since."""
+    protocol = protocol_of(plan.run, plan.data)
+    if NEAR_AUDIO in protocol["checked"] and protocol != plan.run.metrics.get("protocol"):
+        plan.run.write("metrics.json", {**plan.run.metrics, "protocol": protocol})
         write_model_card(plan.run)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import musicreclass as mrc
-from musicreclass.data.leaks import find_leaks
+from musicreclass.data.leaks import find_leaks, shared_near_groups
 from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.tracks import make_tracks
 from musicreclass.errors import DataError
@@ -27,6 +27,23 @@ TRACKS = st.lists(
 def tracks_of(rows: list[tuple], split=None) -> pd.DataFrame:
     target, group, checksum = zip(*rows, strict=True)
     return make_tracks([f"t{i}" for i in range(len(rows))], target, group=group, checksum=checksum, split=split)
+
+
+@given(
+    rows=TRACKS, seed=st.integers(0, 5), copies=st.lists(st.sampled_from([None, "x", "y"]), min_size=60, max_size=60)
+)
+@settings(max_examples=60)
+def test_near_copies_are_never_divided(rows, seed, copies):
+    tracks = tracks_of(rows)
+    unchanged = assign_splits(tracks, Split("random", seed=seed))[1]
+    none = tracks.assign(copy_group=pd.Series([None] * len(tracks), dtype=object))
+    assert assign_splits(none, Split("random", seed=seed))[1].equals(unchanged)
+    tracks["copy_group"] = pd.Series(copies[: len(tracks)], dtype=object)
+    tracks["split"] = unchanged
+    divided = tracks.groupby("copy_group").split.nunique()
+    assert bool(shared_near_groups(tracks)) == bool((divided > 1).any())
+    tracks["split"] = assign_splits(tracks.assign(split=None), Split("random", seed=seed))[1]
+    assert shared_near_groups(tracks) == []
 
 
 @given(rows=TRACKS, seed=st.integers(0, 5), protocol=st.sampled_from(["random", "grouped"]))

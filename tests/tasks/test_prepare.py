@@ -100,6 +100,7 @@ def test_recordings_are_decoded_ahead(run, here, music, monkeypatch):
 
 @pytest.mark.parametrize(("arguments", "kind", "key", "suggestion"), [
     ([], "nothing_chosen", "data", ""),
+    (["features=musicnn", "verify=true"], "nothing_chosen", "data", ""),
     (["data=folder"], "missing_value", "data.root", ""),
     (["data=demo", "features=openjmla"], "features_of_table", "features", "features=none"),
     (["features=openjmla"], "file_not_found", "features.checkpoint", ""),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from musicreclass.data.dataset_folder import below, contents, dataset_root, is_missing
 from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
 from musicreclass.errors import DatasetNotFoundError
 
 ARCHIVE_FOLDERS = ("Data", ".", "FMA/Data", "FMA")
+CHECKSUMS = "checksums"  # a file of each archive, as sha1sum writes it
 
 
 class FMAAudio(AudioData):
@@ -44,6 +48,21 @@ class FMAAudio(AudioData):
         metadata = ["fma_metadata"] if is_missing(lambda: find_metadata(self.root)) else []
         clips = [f"fma_{self.subset}"] if is_missing(lambda: find_archives(self.root, self.subset)) else []
         return metadata + clips
+
+    def published_checksums(self) -> dict[Path, str]:
+        """Those of the files `checksums` in the archives."""
+        published: dict[Path, str] = {}
+        for folder in find_archives(self.root, self.subset):
+            with suppress(OSError, UnicodeDecodeError):
+                text = (folder / CHECKSUMS).read_text(encoding="utf-8")
+                published |= {
+                    folder / name: digest for digest, name in re.findall(r"^([0-9a-f]{40}) [ *](.+)$", text, re.M)
+                }
+        return published
+
+    def published_faults(self) -> dict[str, str]:
+        """The truncated clips."""
+        return {str(number): "truncated in the published archive" for number in TRUNCATED_CLIPS}
 
     def find(self) -> Recordings:
         """The labelled tracks of the subset whose clips exist.

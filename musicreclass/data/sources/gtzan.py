@@ -34,6 +34,7 @@ FILE_NAME = re.compile(r"^(?P<track>[a-z]+\.\d{5})(?:\.(?P<segment>\d+))?(?:\.(?
 # clips could not be identified by listeners; the lists were made so that no artist is repeated, as far as is known.
 MAX_UNKNOWN_ARTISTS = 0.15
 MAX_FOLDS = 9
+FAULTY_CLIPS = {"jazz.00054": "damaged in the WAV files on Kaggle"}
 PROTOCOLS = ("fault_filtered", "artist_folds")
 
 
@@ -196,6 +197,10 @@ class GTZAN(AudioData):
     def missing_archives(self) -> list[str]:
         """`gtzan` if the clips do not exist."""
         return ["gtzan"] if is_missing(lambda: find_audio(self.root)) else []
+
+    def published_faults(self) -> dict[str, str]:
+        """The clip that is damaged in a common copy."""
+        return FAULTY_CLIPS
 
     def find(self) -> Recordings:
         """The clips, with artists and splits from the index.
