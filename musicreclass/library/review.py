@@ -18,6 +18,7 @@ from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
 
 TEMPLATES = Path(__file__).parent
+SUGGESTED = "suggested"  # the column with the order in which files should be labelled
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
 
 
@@ -54,7 +55,9 @@ def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     top = [[top["genre"], round(top["confidence"], 3)] for top in row.get("top_predictions") or []]
     confidence = None if row.get("confidence") is None else round(row["confidence"], 3)
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]
-    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3)]
+    suggested = str(row.get(SUGGESTED) or "")
+    rank = [int(suggested)] if suggested.isdecimal() else []
+    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), *rank]
 
 
 def surprise(rows: list[Row]) -> list[float]:
