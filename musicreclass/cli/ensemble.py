@@ -151,33 +151,28 @@ def differences(record: dict[str, Any]) -> str:
 def cascade_report(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
     """The stages of a cascade, its difference from the last run alone, and whether it pays; arguments as in `comparison`."""
     cascade = record["cascade"]
-    headers = ("", "threshold", "seconds", "tracks", "accuracy there", "last run there", "accuracy alone")
-    table = Table(*headers, box=None, header_style="dim", pad_edge=False)
+    table = Table(
+        "", "from", "seconds", "tracks", "accuracy", "last run", "alone", box=None, header_style="dim", pad_edge=False
+    )
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
-    stages = record["members"]
-    for k, stage in enumerate(stages):
-        threshold = (
-            "" if k == len(stages) - 1 else "never" if stage["threshold"] is None else f"{stage['threshold']:.3f}"
-        )
-        stopped = [
-            f"{100 * stage['fraction']:.0f} %",
-            percent(stage, "stopped_accuracy"),
-            percent(stage, "last_accuracy"),
-        ]
-        table.add_row(Text(stage["model"]), threshold, f"+{stage['seconds']:.3g}", *stopped, scores_text(stage)[0])
-    early = cascade["early"]
-    stops = [f"{100 * early['fraction']:.0f} %", percent(early, "stopped_accuracy"), percent(early, "last_accuracy")]
-    table.add_row("all that stop early", "", "", *stops, "")
-    table.add_row("cascade", "", f"{cascade['seconds']:.3g}", "", "", "", scores_text(valid)[0], style="bold")
-    table.add_row(
-        "last run alone", "", f"{cascade['seconds_alone']:.3g}", "", "", "", scores_text(record["last_member"])[0]
-    )
+    *early_stages, last = record["members"]
+    for stage in record["members"]:
+        threshold = "" if stage is last else "never" if stage["threshold"] is None else f"{stage['threshold']:.3f}"
+        alone = f"{100 * stage['accuracy']:.1f}"
+        table.add_row(Text(stage["model"]), threshold, f"+{stage['seconds']:.3g}", *stopped_text(stage), alone)
+    if len(early_stages) > 1:
+        table.add_row("all that stop early", "", "", *stopped_text(cascade["early"]), "")
+    alone = record["last_member"]
+    table.add_row("cascade", "", f"{cascade['seconds']:.3g}", "", scores_text(valid)[0], "", "", style="bold")
+    table.add_row("last run alone", "", f"{cascade['seconds_alone']:.3g}", "", scores_text(alone)[0], "", "")
     return Group(
         table,
         Text(
-            f"Seconds per track ({cascade['seconds_source']}); accuracy in percent, 95 % intervals over {record['over']}. Shares and "
-            f"accuracies are cross-validated in {record['folds']} folds over artists; the thresholds shown are fitted on all validation tracks.",
+            "from: the confidence from which tracks stop at a run; accuracy and last run: percent right among these tracks, of the "
+            f"cascade and of the last run; alone: of the run on all tracks. 95 % intervals over {record['over']}; shares and accuracies "
+            f"are cross-validated in {record['folds']} folds over artists, the thresholds shown are fitted on all validation tracks. "
+            f"Seconds per track: {cascade['seconds_source']}.",
             style="dim",
         ),
         Text(f"cascade - last run alone: {differences(record)}"),
@@ -185,12 +180,15 @@ def cascade_report(record: dict[str, Any], valid: dict[str, Any]) -> RenderableT
     )
 
 
-def percent(scores: dict[str, Any], name: str) -> str:
-    """An accuracy in percent, with its interval where there is one; a dash without tracks."""
-    if scores[name] is None:
-        return "-"
-    interval = scores.get(f"{name}_ci95")
-    return f"{100 * scores[name]:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
+def stopped_text(scores: dict[str, Any]) -> list[str]:
+    """The share of tracks that stop at some stages, the accuracy among them, and that of the last run; dashes without tracks."""
+    fraction = f"{100 * scores['fraction']:.0f} %"
+    if scores["stopped_accuracy"] is None:
+        return [fraction, "-", "-"]
+    accuracy, interval = f"{100 * scores['stopped_accuracy']:.1f}", scores["stopped_accuracy_ci95"]
+    if interval:
+        accuracy += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return [fraction, accuracy, f"{100 * scores['last_accuracy']:.1f}"]
 
 
 def verdict_text(record: dict[str, Any], valid: dict[str, Any]) -> str:
