@@ -10,7 +10,6 @@ from musicreclass.library.review import render_review
 from musicreclass.prediction.formats import FORMATS, WRITERS
 from musicreclass.prediction.output import check_suffix, read_table
 from musicreclass.storage.atomic import replacing, write_text
-from musicreclass.tasks.label_first import open_space, suggest
 
 
 def review(table: Path, output: Path, suggestions: Suggestions | None = None) -> int:
@@ -43,6 +42,8 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
     if not is_page:
         read_table(output, output.suffix.lower())  # a file of another kind is not replaced
     if suggestions is not None:
+        from musicreclass.tasks.label_first import open_space, suggest  # imports models
+
         space = open_space(suggestions.space, suggestions.overrides, suggestions.trust)
         rows = suggest(rows, suggestions.count, space, suggestions.seed)
     output.parent.mkdir(parents=True, exist_ok=True)
