@@ -434,15 +434,23 @@ def ensemble(
     method: str = "greedy",
     output: str | Path | None = None,
     trust: str | Sequence[str] = (),
+    target_accuracy: float | None = None,
+    max_cost: float | None = None,
+    seconds: Sequence[float] | None = None,
+    recordings: str | Path | Sequence[str | Path] | None = None,
 ) -> Run:
     """Combine finished runs by their validation predictions of the same tracks; test is not read.
 
     Args:
-        runs: runs or run folders, in any order.
-        method: `mean` fits nothing; `weighted`, `greedy` and `stacking` are fitted on validation, and scored by
-            cross-validation over artists.
+        runs: runs or run folders, in any order; of a cascade, from the cheapest to the most expensive.
+        method: `mean` fits nothing; `weighted`, `greedy`, `stacking` and `cascade` are fitted on validation, and scored by
+            cross-validation over artists. A cascade uses a later run only for tracks of which the earlier ones are unsure.
         output: the run folder to write; by default one next to the best run.
         trust: your own modules that the models need.
+        target_accuracy: of a cascade, to be reached at the lowest cost; by default that of the last run.
+        max_cost: seconds per track at which the accuracy of a cascade is to be highest.
+        seconds: per track, that each run of a cascade adds; by default they are measured.
+        recordings: files or folders to measure them on; by default the validation tracks.
 
     Returns:
         the ensemble as a run: `evaluate` and `compare` take it.
@@ -461,5 +469,16 @@ def ensemble(
     members = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, (str, Path)) else [runs]
     trusted = [module for run in members if isinstance(run, Run) for module in run._trust]
     folders = as_paths([run.folder if isinstance(run, Run) else run for run in members], "runs")
-    built = build_ensemble(folders, method, None if output is None else Path(output))
-    return Run(built.run.folder, trust=[*trusted, *as_list(trust)])
+    trusted += as_list(trust)
+    cascade = None
+    if method == "cascade" or any(value is not None for value in (target_accuracy, max_cost, seconds, recordings)):
+        from musicreclass.evaluation.cascade import Goal
+        from musicreclass.tasks.cascade import CascadeOptions
+        from musicreclass.tasks.predict import find_recordings
+
+        paths = (
+            None if recordings is None else find_recordings(as_paths(recordings, "recordings"), option="recordings")[0]
+        )
+        cascade = CascadeOptions(Goal(target_accuracy, max_cost), seconds, paths, tuple(trusted))
+    built = build_ensemble(folders, method, None if output is None else Path(output), cascade)
+    return Run(built.run.folder, trust=trusted)

@@ -6,20 +6,53 @@ from pathlib import Path
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say
+from musicreclass.errors import UserError
 
 
 def main(arguments: list[str]) -> int:
-    """`musicreclass review genres.csv --output review.html`."""
+    """`musicreclass review genres.csv --output review.html [--select N]`."""
     parser = Options(
         "musicreclass review",
         description="Write a page to check a table of labels by ear, in a browser and without a network. Corrections are exported as a "
         "CSV file for predict --corrections and data.corrections.",
     )
     parser.add_argument("table", type=Path, metavar="TABLE", help="what predict has written: .csv, .jsonl or .parquet")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page: .html")
-    args = parser.parse_args(arguments)
-    from musicreclass.tasks.review import review
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the page: .html; with --select also .csv, .jsonl, .parquet",
+    )
+    parser.add_argument(
+        "--select",
+        type=int,
+        metavar="N",
+        help="only the N recordings to label first: spread over the space, least certain",
+    )
+    parser.add_argument(
+        "--space", metavar="RUN|NAME", help="with --select: whose stored features are the space (default: musicnn)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the selection (default: 0)")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="MODULE", help="a module of your own that the run needs"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="with --select: paths.cache=DIR")
+    args = parser.parse_intermixed_args(arguments)
+    if args.select is None and (args.space is not None or args.overrides):
+        line = "--space and overrides need --select N, the number of recordings to label first"
+        raise UserError(line, "invalid_arguments", "select")
+    if args.select is not None and args.select < 1:
+        raise UserError(f"--select {args.select}: must be at least 1", "invalid_value", "select", args.select)
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: must not be negative", "invalid_value", "seed", args.seed)
+    from musicreclass.tasks.review import Suggestions, review
 
-    count = review(args.table, args.output)
-    say(f"{args.output}: {count:,} files; open it in a browser")
+    suggestions = None
+    if args.select is not None:
+        overrides, trust = tuple(args.overrides), tuple(args.trust)
+        suggestions = Suggestions(args.select, args.space or "musicnn", args.seed, overrides, trust)
+    count = review(args.table, args.output, suggestions)
+    hint = "; open it in a browser" if args.output.suffix.lower() in (".html", ".htm") else ""
+    say(f"{args.output}: {count:,} files{hint}")
     return 0

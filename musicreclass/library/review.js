@@ -1,7 +1,7 @@
 "use strict";
 const page = JSON.parse(document.getElementById("data").textContent);
-const files = page.files; // [path, audio, genre, confidence, [[genre, confidence], ...], reason, error, surprise, name of a track]
-const [PATH, AUDIO, GENRE, CONFIDENCE, TOP, REASON, ERROR, SURPRISE, NAME] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+const files = page.files; // [path, audio, genre, confidence, [[genre, confidence], ...], reason, error, surprise, name of a track, suggested?]
+const [PATH, AUDIO, GENRE, CONFIDENCE, TOP, REASON, ERROR, SURPRISE, NAME, SUGGESTED] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SHOWN = 200;
 const element = (id) => document.getElementById(id);
 const storageKey = "musicreclass review " + page.key;
@@ -39,6 +39,7 @@ function orders() {
     uncertain: (a, b) => certainty(a) - certainty(b),
     certain: (a, b) => (b[CONFIDENCE] ?? -1) - (a[CONFIDENCE] ?? -1),
     surprising: (a, b) => b[SURPRISE] - a[SURPRISE] || certainty(a) - certainty(b),
+    suggested: (a, b) => (a[SUGGESTED] ?? Infinity) - (b[SUGGESTED] ?? Infinity) || 0,
     path: (a, b) => a[PATH] < b[PATH] ? -1 : 1,
   };
 }
@@ -210,5 +211,8 @@ document.addEventListener("keydown", (event) => {
 for (const id of ["search", "genre", "show", "order"]) element(id).addEventListener("input", () => select());
 element("export").addEventListener("click", exportCorrections);
 element("import").addEventListener("change", importCorrections);
+if (files.some((file) => file[SUGGESTED] !== undefined)) {
+  element("order").prepend(new Option("suggested order", "suggested", true, true));
+}
 overview();
 select();

@@ -20,6 +20,7 @@ from musicreclass.prediction.labels import UNKNOWN
 from musicreclass.storage.file_parts import file_of, span_of
 
 TEMPLATES = Path(__file__).parent
+SUGGESTED = "suggested"  # the column with the order in which files should be labelled
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
 
 
@@ -58,7 +59,9 @@ def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     confidence = None if row.get("confidence") is None else round(row["confidence"], 3)
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]
     name = Path(name_of_cut(path, row)).stem if span else ""
-    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), name]
+    suggested = str(row.get(SUGGESTED) or "")
+    rank = [int(suggested)] if suggested.isdecimal() else []
+    return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), name, *rank]
 
 
 def surprise(rows: list[Row]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,20 +79,24 @@ class FileClassifier:
         Args:
             paths: of the files, which are only read.
         """
-        batch: list[Reading] = []
-        began = time.monotonic()
         readers, files = list(self.readers.values()), [Path(path) for path in paths]
         with closing(read_all(readers, files, self.workers, self.time_limit)) as readings:
-            for reading in readings:
-                if reading.error:
-                    yield bad_file(str(reading.path), reading.error, reading.seconds)
-                    continue
-                if not batch:
-                    began = time.monotonic()
-                batch.append(reading)
-                if len(batch) >= BATCH or time.monotonic() - began > BATCH_SECONDS:
-                    yield from self.label_batch(batch)
-                    batch = []
+            yield from self.label_readings(readings)
+
+    def label_readings(self, readings: Iterable[Reading]) -> Iterator[Label]:
+        """Label recordings as they are read, in batches."""
+        batch: list[Reading] = []
+        began = time.monotonic()
+        for reading in readings:
+            if reading.error:
+                yield bad_file(str(reading.path), reading.error, reading.seconds)
+                continue
+            if not batch:
+                began = time.monotonic()
+            batch.append(reading)
+            if len(batch) >= BATCH or time.monotonic() - began > BATCH_SECONDS:
+                yield from self.label_batch(batch)
+                batch = []
         if batch:
             yield from self.label_batch(batch)
 
@@ -119,20 +123,23 @@ class FileClassifier:
     def compute(self, batch: Sequence[Reading]) -> tuple[np.ndarray, list[str | None]]:
         """Calibrated probabilities (n, C), and why each recording is unlike the training tracks."""
         embedders = {key: embedder for model in self.models for key, embedder in model.embedders.items()}
-        read = [
-            {key: embedders[key].finish(value) if key in embedders else value for key, value in reading.values.items()}
-            for reading in batch
-        ]
+        for values in (reading.values for reading in batch):
+            values |= {key: embedders[key].finish(read) for key, read in values.items() if isinstance(read, tuple)}
+        read = [reading.values for reading in batch]
         classes, stack, reasons = self.models[0].classifier.card.classes, [], []
         for model in self.models:
             inputs = model.inputs(read)
             order = [model.classifier.card.classes.index(name) for name in classes]
             stack.append(model.predict_proba(inputs)[:, order])
             reasons.append(model.unlike(inputs))
-        probability = apply_temperature(self.combine(np.stack(stack)), self.temperature)
         unlike = [most_say(of_one) for of_one in zip(*reasons, strict=True)]
+        return self.finished(self.combine(np.stack(stack)), unlike)
+
+    def finished(self, probability: np.ndarray, unlike: list[str | None]) -> tuple[np.ndarray, list[str | None]]:
+        """Combined probabilities (n, C) with the temperature and the class map, and the reasons of `unknown`."""
+        probability = apply_temperature(probability, self.temperature)
         if self.class_map is None:
             return probability, unlike
-        mapped, _, rest = self.class_map.map_probabilities(probability, classes)
+        mapped, _, rest = self.class_map.map_probabilities(probability, self.models[0].classifier.card.classes)
         is_left_out = rest > mapped.max(axis=1)
         return mapped, [r or (LEFT_OUT if out else None) for r, out in zip(unlike, is_left_out, strict=True)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from musicreclass.classifiers.base import Classifier
+    from musicreclass.evaluation.cascade import Cascade
     from musicreclass.evaluation.combining import Combination
     from musicreclass.evaluation.predictions import Predictions
 
@@ -188,7 +189,7 @@ class RunFiles:
         return by_member or is_selected_on_valid(self.config, self.provenance)
 
     @property
-    def combination(self) -> Combination | None:
+    def combination(self) -> Combination | Cascade | None:
         """How an ensemble combines its members; None for an ordinary run.
 
         Raises:
@@ -198,11 +199,11 @@ class RunFiles:
         if not os.path.lexists(path):
             return None
         from musicreclass.classifiers.model_folder import reading, verify_checksums
-        from musicreclass.evaluation.combining import Combination
+        from musicreclass.evaluation.cascade import read_combination
 
         verify_checksums(path.parent)
         with reading(path):
-            return Combination.from_json(json.loads(read_regular_text(path)))
+            return read_combination(json.loads(read_regular_text(path)))
 
     @property
     def members(self) -> list[Self]:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 Size = Annotated[int, Ge(1), Le(2**31)]
 
@@ -69,20 +69,25 @@ class Calibration(Record):
     over: str
 
 
-class MemberScores(Record):
-    """The validation scores of a member of an ensemble, and its weight."""
+class MemberAlone(Record):
+    """The validation scores of a member of an ensemble by itself."""
 
-    name: str
-    model: str
-    weight: float
     accuracy: float
     accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
     macro_f1: float
     macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
 
 
+class MemberScores(MemberAlone):
+    """A member of an ensemble, its scores and its weight."""
+
+    name: str
+    model: str
+    weight: float
+
+
 class Difference(Record):
-    """The ensemble's score minus that of its best member."""
+    """The ensemble's score minus that of the member that it is compared with."""
 
     difference: float
     low: float
@@ -91,30 +96,77 @@ class Difference(Record):
     test: str
 
 
-class BestMember(Record):
-    """The scores of the best member, chosen in each fold on the other folds."""
-
-    accuracy: float
-    accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
-    macro_f1: float
-    macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
-
-
 class EnsembleScores(Record):
-    """How an ensemble compares with its members on validation."""
+    """How an ensemble compares with its members on validation; `best_member` is chosen in each fold on the other folds."""
 
     method: str
     folds: int
     over: str
     members: list[MemberScores]
-    best_member: BestMember
+    best_member: MemberAlone
     difference: dict[Literal["accuracy", "macro_f1"], Difference]
+
+
+class StoppedTracks(Record):
+    """The tracks that stop at some stages of a cascade, and the accuracies among them; None without tracks."""
+
+    tracks: int
+    fraction: float
+    stopped_accuracy: float | None
+    stopped_accuracy_ci95: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    last_accuracy: float | None
+
+
+class StageScores(MemberAlone, StoppedTracks):
+    """A stage of a cascade."""
+
+    name: str
+    model: str
+    seconds: float
+    temperature: float
+    threshold: float | None
+
+
+class CascadeRecord(Record):
+    """What a cascade costs and whether it pays."""
+
+    target_accuracy: float | None
+    max_cost: float | None
+    seconds: float
+    seconds_alone: float
+    seconds_source: str
+    saving: float
+    early: StoppedTracks
+    verdict: Literal["pays", "slower", "lower_accuracy", "target_missed"]
+
+
+class CascadeScores(Record):
+    """How a cascade compares with its last member alone on validation."""
+
+    method: str
+    folds: int
+    over: str
+    members: list[StageScores]
+    last_member: MemberAlone
+    difference: dict[Literal["accuracy", "macro_f1"], Difference]
+    cascade: CascadeRecord
+
+
+def kind_of_ensemble(content: Any) -> str:
+    """Which record an `ensemble` section is."""
+    return "cascade" if isinstance(content, dict) and content.get("method") == "cascade" else "ensemble"
 
 
 class Metrics(Record):
     """metrics.json."""
 
-    ensemble: EnsembleScores | None = None
+    ensemble: (
+        Annotated[
+            Annotated[EnsembleScores, Tag("ensemble")] | Annotated[CascadeScores, Tag("cascade")],
+            Discriminator(kind_of_ensemble),
+        ]
+        | None
+    ) = None
 
     train: Scores | None = None
     valid: Scores | None = None

@@ -11,8 +11,11 @@ import numpy as np
 from musicreclass.classifiers.model_folder import write_checksums
 from musicreclass.data.leaks import Protocol
 from musicreclass.errors import RunError, UserError, notices
+from musicreclass.evaluation import combining
 from musicreclass.evaluation.bootstrap import Clusters
-from musicreclass.evaluation.combining import BEST, FOLDS, METHODS, Combination, cross_fit
+from musicreclass.evaluation.cascade import METHOD as CASCADE
+from musicreclass.evaluation.cascade import Cascade
+from musicreclass.evaluation.combining import BEST, FOLDS, Combination, cross_fit
 from musicreclass.evaluation.intervals import METRICS, Sample
 from musicreclass.evaluation.paired import paired_tests
 from musicreclass.report.history import Curves
@@ -25,6 +28,7 @@ from musicreclass.runs.member_files import copy_member
 from musicreclass.runs.provenance import Stopwatch, provenance
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.atomic import replacing, write_json
+from musicreclass.tasks.cascade import CascadeOptions, Fitted, check_options, fit_cascade
 from musicreclass.tasks.members import (
     Member,
     checksums,
@@ -37,10 +41,13 @@ from musicreclass.tasks.members import (
     with_probabilities,
 )
 from musicreclass.tasks.score import calibration_of, record_predictions
+from musicreclass.tasks.stage_costs import Costs
 from musicreclass.version import __version__
 
+METHODS = (*combining.METHODS, CASCADE)
 DEFAULT = "greedy"  # leaves out members that are much worse than the others, which a plain mean does not survive
 TARGET = "musicreclass.evaluation.combining.Combination"
+CASCADE_TARGET = "musicreclass.evaluation.cascade.Cascade"
 log = logging.getLogger("musicreclass")
 
 
@@ -61,11 +68,13 @@ class Plan(NamedTuple):
 
     Attributes:
         method: one of `METHODS`.
-        members: from the best on validation.
+        members: from the best on validation; of a cascade, from the first stage.
         names: of the members.
         config: what config.yaml will contain.
         identity: what identity.json will contain.
         run: the folder, which need not exist.
+        cascade: options of a cascade; None for other methods.
+        costs: of its stages, once they are measured.
     """
 
     method: str
@@ -74,6 +83,8 @@ class Plan(NamedTuple):
     config: dict[str, Any]
     identity: Identity
     run: Run
+    cascade: CascadeOptions | None = None
+    costs: Costs | None = None
 
     @property
     def outputs(self) -> Path:
@@ -81,24 +92,34 @@ class Plan(NamedTuple):
         return self.run.folder.parent
 
 
-def ensemble(folders: list[Path], method: str = DEFAULT, output: Path | None = None) -> Built:
+def ensemble(
+    folders: list[Path], method: str = DEFAULT, output: Path | None = None, cascade: CascadeOptions | None = None
+) -> Built:
     """Combine finished runs; the test split is not read.
 
     Args:
-        folders: of the runs, in any order.
+        folders: of the runs, in any order; of a cascade, from the cheapest to the most expensive.
         method: one of `METHODS`.
-        output: the run folder to write; by default one next to the best member.
+        output: the run folder to write; by default one next to the first member.
+        cascade: options of `method="cascade"`.
 
     Returns:
         The ensemble; it is not built again if the folder has it.
 
     Raises:
+        UserError: for an unknown method, or options that it does not have.
         RunError: if a run cannot be used, runs differ in their tracks, or the folder has another run.
         RunFailedError: for an error while it is built.
     """
     if method not in METHODS:
         raise UserError(f"method={method}: must be one of {', '.join(METHODS)}", "invalid_value", "method", method)
-    plan = make_plan(read_members(folders), method, output)
+    if method == CASCADE:
+        cascade = cascade or CascadeOptions()
+        check_options(cascade, len(set(folders)))
+    elif cascade is not None:
+        line = f"method={method}: has no option of a cascade; use method={CASCADE}"
+        raise UserError(line, "invalid_arguments", "method", method)
+    plan = make_plan(read_members(folders, sort=method != CASCADE), method, output, cascade)
     run = plan.run
     with run.claimed():
         existing = run.identity.signature
@@ -107,13 +128,18 @@ def ensemble(folders: list[Path], method: str = DEFAULT, output: Path | None = N
         if existing not in (None, plan.identity.signature):
             message = f"{run.folder}: contains another run ({existing}); choose another folder with --output"
             raise RunError(message, "another_run", run.folder, existing)
+        stopwatch = Stopwatch()
+        if cascade is not None:
+            with stopwatch.phase("measure"):
+                costs = cascade.costs([member.run for member in plan.members], plan.members[0].valid.table.track_id)
+            plan = plan._replace(costs=costs)
         run.begin(plan.config, plan.identity, resume=False)
         with run.session():
-            build(plan)
+            build(plan, stopwatch)
     return Built(run, existed=False)
 
 
-def make_plan(members: list[Member], method: str, output: Path | None) -> Plan:
+def make_plan(members: list[Member], method: str, output: Path | None, cascade: CascadeOptions | None = None) -> Plan:
     """The configuration, identity and folder of an ensemble.
 
     Raises:
@@ -125,7 +151,9 @@ def make_plan(members: list[Member], method: str, output: Path | None) -> Plan:
         )
         raise RunError(message, "one_group", members[0].run.folder)
     first = members[0].run
-    signature = hashed({"method": method, "members": sorted(member.content for member in members)})[:12]
+    contents = [member.content for member in members]
+    content: dict[str, Any] = {"method": method, "members": contents if cascade else sorted(contents)}
+    signature = hashed(content | ({"cascade": cascade.signed()} if cascade else {}))[:12]
     choices = {key: value for key, value in first.identity.choices.items() if key.split("/")[0] == "data"}
     name = f"{str(choices.get('data', 'data')).replace('/', '_')}-ensemble_{method}-{signature}"
     run = Run(output or first.folder.parent / name)
@@ -141,20 +169,21 @@ def make_plan(members: list[Member], method: str, output: Path | None) -> Plan:
         choices=config["choices"],
         source=first.identity.source,
     )
-    return Plan(method, members, member_names(members), config, identity, run)
+    return Plan(method, members, member_names(members), config, identity, run, cascade)
 
 
 def ensemble_config(members: list[Member], method: str, choices: dict[str, str], outputs: Path) -> dict[str, Any]:
-    """The content of config.yaml: the data of the best member, and as model the method with the members' signatures."""
+    """The content of config.yaml: the data of the first member, and as model the method with the members' signatures."""
     config = members[0].run.config
     features = " + ".join(dict.fromkeys(member.features for member in members))
+    signatures = [member.signature for member in members]
     return {
         "data": config["data"],
         "model": {
-            "_target_": TARGET,
+            "_target_": CASCADE_TARGET if method == CASCADE else TARGET,
             "input": config["model"].get("input", "table"),
             "method": method,
-            "members": sorted(member.signature for member in members),
+            "members": signatures if method == CASCADE else sorted(signatures),
         },
         "class_weight": "none",
         "evaluate": ["valid"],
@@ -165,9 +194,8 @@ def ensemble_config(members: list[Member], method: str, choices: dict[str, str],
     }
 
 
-def build(plan: Plan) -> None:
+def build(plan: Plan, stopwatch: Stopwatch) -> None:
     """Copy the members, fit the combination, score it by cross-validation, and record, inside the run's session."""
-    stopwatch = Stopwatch()
     run, members = plan.run, plan.members
     with stopwatch.phase("copy"):
         copy_members(plan)
@@ -175,24 +203,46 @@ def build(plan: Plan) -> None:
     valid = members[0].valid
     y_true, groups = valid.y_true(), joined_groups([member.valid for member in members])
     with stopwatch.phase("combine"):
-        combination = Combination.fit(plan.method, plan.names, valid.classes, stack, y_true)
-        cross_fitted, best = (cross_fit(method, stack, y_true, groups) for method in (plan.method, BEST))
-    save_combination(run, combination)
+        if plan.cascade is not None and plan.costs is not None:
+            fitted = fit_cascade(plan.cascade, plan.names, valid.classes, stack, y_true, groups, plan.costs)
+        else:
+            fitted = fit_combination(plan, stack, y_true, groups)
+    save_combination(run, fitted.combination)
     protocol = protocol_of(plan)
     for line in (*protocol.why, *protocol.cautions.values()):
         log.info("data: %s", line)
-    predictions = with_probabilities(valid, cross_fitted, groups)
+    predictions = with_probabilities(valid, fitted.probability, groups)
     with stopwatch.phase("score"):
         scores, figure = record_predictions(
             run, predictions, checksums(predictions, [member.tracks for member in members]), "valid", plan.outputs
         )
-        comparison = compare_members(plan, combination, stack, cross_fitted, best, groups)
-    metrics = {"valid": scores, "classes": valid.classes, "protocol": protocol.as_dict(), "ensemble": comparison}
+        comparison = compare_members(plan, fitted, stack, groups)
+    metrics: dict[str, Any] = {
+        "valid": scores,
+        "classes": valid.classes,
+        "protocol": protocol.as_dict(),
+        "ensemble": comparison,
+    }
     metrics |= calibration_of(run)
     run.write("metrics.json", metrics)
     parameters = {**hyperparameters(run.settings), "leaky": protocol.leaky}
     Curves(run.folder, tensorboard=True).finish(parameters, final_results(metrics), {"confusion_matrix/valid": figure})
     run.write("provenance.json", provenance(stopwatch.seconds, notes_of(plan, stopwatch)))
+
+
+def fit_combination(plan: Plan, stack: np.ndarray, y_true: np.ndarray, groups: list[str | None]) -> Fitted:
+    """Fit a combination, and cross-fit it and the choice of the best member.
+
+    Args:
+        plan: of the ensemble.
+        stack: probabilities of the members, (m, n, C).
+        y_true: class numbers, (n,).
+        groups: of the tracks.
+    """
+    combination = Combination.fit(plan.method, plan.names, plan.members[0].valid.classes, stack, y_true)
+    cross_fitted, best = (cross_fit(method, stack, y_true, groups) for method in (plan.method, BEST))
+    records = [{"weight": weight} for weight in combination.weights]
+    return Fitted(combination, cross_fitted, "best_member", best, records)
 
 
 def copy_members(plan: Plan) -> None:
@@ -214,7 +264,7 @@ def copy_members(plan: Plan) -> None:
                 raise RunError(message, "run_changed", member.run.folder)
 
 
-def save_combination(run: Run, combination: Combination) -> None:
+def save_combination(run: Run, combination: Combination | Cascade) -> None:
     """Write model/ensemble.json with its checksum."""
     with replacing(run.folder / "model") as scratch:
         scratch.mkdir()
@@ -228,25 +278,16 @@ def protocol_of(plan: Plan) -> Protocol:
     return with_other_test_tracks(joined_protocol(plan.names, records), plan.names, plan.members)
 
 
-def compare_members(
-    plan: Plan,
-    combination: Combination,
-    stack: np.ndarray,
-    cross_fitted: np.ndarray,
-    best: np.ndarray,
-    groups: list[str | None],
-) -> dict[str, Any]:
-    """The `ensemble` section of metrics.json: the members' scores and weights, and the paired test against the best member.
+def compare_members(plan: Plan, fitted: Fitted, stack: np.ndarray, groups: list[str | None]) -> dict[str, Any]:
+    """The `ensemble` section of metrics.json: the scores of the members, and the paired test against one of them.
 
     Args:
-        plan, combination: of the ensemble.
+        plan, fitted: the ensemble.
         stack: probabilities of the members, (m, n, C).
-        cross_fitted: of the ensemble, (n, C).
-        best: of the member that is best on the other folds, (n, C).
         groups: of the tracks.
     """
     valid = plan.members[0].valid
-    rows = [cross_fitted, best, *stack]
+    rows = [fitted.probability, fitted.baseline, *stack]
     sample = Sample(valid.y_true(), [[row.argmax(1)] for row in rows], groups, len(valid.classes))
     pairs = {pair.metric: pair for pair in paired_tests(sample, rows=[0, 1])}
 
@@ -255,22 +296,23 @@ def compare_members(
         values = {metric: estimate.mean for metric, estimate in estimates.items()}
         return values | {f"{metric}_ci95": [e.low, e.high] for metric, e in estimates.items()}
 
-    return {
+    record = {
         "method": plan.method,
         "folds": min(FOLDS, sample.clusters.count),
         "over": str(sample.clusters),
         "members": [
-            {"name": name, "model": member.model, "weight": weight, **scores(row)}
-            for row, (name, member, weight) in enumerate(
-                zip(plan.names, plan.members, combination.weights, strict=True), start=2
+            {"name": name, "model": member.model, **of_member, **scores(row)}
+            for row, (name, member, of_member) in enumerate(
+                zip(plan.names, plan.members, fitted.of_members, strict=True), start=2
             )
         ],
-        "best_member": scores(1),
+        fitted.baseline_name: scores(1),
         "difference": {
             metric: {"difference": p.difference, "low": p.low, "high": p.high, "p": p.p, "test": p.method}
             for metric, p in pairs.items()
         },
     }
+    return record | fitted.record
 
 
 def notes_of(plan: Plan, stopwatch: Stopwatch) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.errors import RunError
+from musicreclass.evaluation.cascade import Cascade
 from musicreclass.evaluation.combining import Combination
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.runs.folder import Run
@@ -61,7 +62,7 @@ def score_ensemble(run: Run, split: str, scored: list[tuple[Run, str]], outputs:
     return name, True
 
 
-def combined_predictions(combination: Combination, scored: list[tuple[Run, str]]) -> Predictions:
+def combined_predictions(combination: Combination | Cascade, scored: list[tuple[Run, str]]) -> Predictions:
     """The predictions of an ensemble from those of its members.
 
     Raises:
@@ -77,7 +78,7 @@ def combined_predictions(combination: Combination, scored: list[tuple[Run, str]]
     return with_probabilities(tables[0], probability, joined_groups(tables))
 
 
-def elsewhere_record(combination: Combination, records: list[dict[str, Any]]) -> dict[str, Any]:
+def elsewhere_record(combination: Combination | Cascade, records: list[dict[str, Any]]) -> dict[str, Any]:
     """What metrics.json says about other data besides the scores."""
     protocol = joined_protocol(combination.members, [record["protocol"] for record in records])
     fingerprints = sorted({str(record.get("fingerprint")) for record in records})

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from musicreclass.data.leaks import examples
 from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
+from musicreclass.evaluation.cascade import Cascade
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
 from musicreclass.features.fma518.columns import column_names as fma518_columns
@@ -28,6 +30,7 @@ from musicreclass.features.opening import create_parts
 from musicreclass.features.parts import Part, column_names, joint_fingerprint
 from musicreclass.hardware.machine import cores
 from musicreclass.hardware.profile import Profile
+from musicreclass.prediction.cascade import CascadeClassifier
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.file_model import FileModel
 from musicreclass.prediction.labels import Decision
@@ -103,7 +106,8 @@ def open_file_classifier(
         "top_k": top_k,
     }
     settings |= {"class_map": None if mapping is None else mapping.classes}
-    return FileClassifier(
+    cascade = runs[0].combination
+    classifier = FileClassifier(
         models=models,
         combine=combine,
         temperature=temperature,
@@ -114,6 +118,13 @@ def open_file_classifier(
         signature=signature(runs, settings),
         workers=workers,
     )
+    return as_cascade(classifier, cascade) if isinstance(cascade, Cascade) else classifier
+
+
+def as_cascade(classifier: FileClassifier, cascade: Cascade) -> CascadeClassifier:
+    """A classifier of all members of a cascade that runs them stage by stage."""
+    values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
+    return CascadeClassifier(**values, cascade=cascade)
 
 
 def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[FileModel]:

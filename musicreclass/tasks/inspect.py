@@ -14,6 +14,7 @@ import torch
 
 from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import RunError, WeightsError
+from musicreclass.evaluation.cascade import Cascade
 from musicreclass.evaluation.combining import Combination
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.legacy import CNN_KEYS, MLP_KEYS, parse_legacy
@@ -89,14 +90,18 @@ def metrics_properties(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     return properties
 
 
-def ensemble_properties(combination: Combination, members: list[Run]) -> list[tuple[str, str]]:
-    """The method of an ensemble, and each member with its weight and validation scores."""
+def ensemble_properties(combination: Combination | Cascade, members: list[Run]) -> list[tuple[str, str]]:
+    """The method of an ensemble, and each member with its weight or threshold and validation scores."""
     properties = [("method", f"{combination.method} of {len(members)}")]
-    for k, (name, weight, member) in enumerate(zip(combination.members, combination.weights, members, strict=True)):
+    if isinstance(combination, Cascade):
+        parts = [*(f"stops from {value:.3f}" for value in combination.thresholds), "labels the rest"]
+    else:
+        parts = [f"weight {weight:.3f}" for weight in combination.weights]
+    for k, (name, part, member) in enumerate(zip(combination.members, parts, members, strict=True)):
         scores = member.metrics.get("valid", {})
         accuracy = f", valid accuracy {scores['accuracy']:.3f}" if scores else ""
-        properties.append((f"member {k}", f"weight {weight:.3f}  {name}{accuracy}"))
-    if combination.bias:
+        properties.append((f"member {k}", f"{part}  {name}{accuracy}"))
+    if isinstance(combination, Combination) and combination.bias:
         biases = zip(combination.classes, combination.bias, strict=True)
         properties.append(("bias", ", ".join(f"{name} {bias:+.2f}" for name, bias in biases)))
     return properties

@@ -87,8 +87,12 @@ def read_tracks(run: Run) -> pd.DataFrame | None:
         return None
 
 
-def read_members(folders: Iterable[Path]) -> list[Member]:
-    """The runs to combine, from the best on validation.
+def read_members(folders: Iterable[Path], sort: bool = True) -> list[Member]:
+    """The runs to combine.
+
+    Args:
+        folders: of the runs.
+        sort: from the best on validation; otherwise in this order.
 
     Raises:
         RunError: if there are fewer than two, one cannot be used, or two differ in their validation tracks or classes.
@@ -103,7 +107,8 @@ def read_members(folders: Iterable[Path]) -> list[Member]:
             message = f"{member.run.folder}: the same run as {first.run.folder}; name it once"
             raise RunError(message, "same_run", member.run.folder, str(first.run.folder))
         check_same_tracks(members[0], member)
-    members.sort(key=lambda member: member.rank)
+    if sort:
+        members.sort(key=lambda member: member.rank)
     check_trained_tracks(members)
     return members
 

@@ -134,13 +134,16 @@ def count(result: Labelled, row: Row) -> None:
         result.reasons[row["reason"].partition(" (")[0]] += 1
 
 
-def find_recordings(inputs: Iterable[Path], discs: Discs | None = None) -> tuple[list[Path], list[str]]:
+def find_recordings(
+    inputs: Iterable[Path], discs: Discs | None = None, option: str = "--input"
+) -> tuple[list[Path], list[str]]:
     """The recordings of files and folders, as absolute paths, each once, and facts about what was skipped.
 
     Args:
         inputs: a file is taken whatever its name; of a folder, those with the suffix of a recording. A disc image with a CUE sheet
             gives its tracks, a CUE sheet those of its files.
         discs: takes what the sheets state.
+        option: that names the inputs, for messages.
 
     Raises:
         DataError: if an input does not exist, or there are no recordings.
@@ -155,11 +158,11 @@ def find_recordings(inputs: Iterable[Path], discs: Discs | None = None) -> tuple
         elif os.path.lexists(path):
             paths |= dict.fromkeys(tracks_of_input(path, discs))
         else:
-            raise DataError(f"--input {path}: no such file or folder", "file_not_found", path)
+            raise DataError(f"{option} {path}: no such file or folder", "file_not_found", path)
     notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
     if not paths:
         folders = ", ".join(map(str, inputs))
-        line = f"--input {folders}: contains no recordings ({', '.join(SUFFIXES)})"
+        line = f"{option} {folders}: contains no recordings ({', '.join(SUFFIXES)})"
         raise DataError("; ".join([line, *notes, *discs.notes]), "no_recordings", folders)
     return list(paths), [*notes, *skipped.refusals(), *discs.summary()]
 

@@ -2,35 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from musicreclass.errors import DataError, UserError
 from musicreclass.library.review import render_review
+from musicreclass.prediction.formats import FORMATS, WRITERS
 from musicreclass.prediction.output import check_suffix, read_table
-from musicreclass.storage.atomic import write_text
+from musicreclass.storage.atomic import replacing, write_text
 
 
-def review(table: Path, output: Path) -> int:
-    """Write the review page of a table of labels.
+def review(table: Path, output: Path, suggestions: Suggestions | None = None) -> int:
+    """Write the review page of a table of labels, or of the recordings to label first.
 
     Args:
         table: as `predict` writes it.
-        output: the page, `.html`; the recordings must stay where they are relative to it.
+        output: the page, `.html`; the recordings must stay where they are relative to it. With suggestions also a table.
+        suggestions: which recordings to take; None for all.
 
     Returns:
         the number of files on the page.
 
     Raises:
-        DataError: if the table does not exist or is none.
+        DataError: if the table does not exist or is none, or if no features of its recordings are stored.
         UserError: if the page cannot be written there.
     """
     check_suffix(table, "review")
     if not table.is_file():
         line = f"{table}: there is no such file; musicreclass predict RUN --input DIR --output {table} writes it"
         raise DataError(line, "file_not_found", table)
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--output {output}: must end with .html", "invalid_value", "output", str(output))
+    is_page = output.suffix.lower() in (".html", ".htm")
+    if not is_page and (suggestions is None or output.suffix.lower() not in FORMATS):
+        line = f"--output {output}: must end with .html"
+        line += f", or with --select {', '.join(FORMATS)}" if suggestions is None else f", {', '.join(FORMATS)}"
+        raise UserError(line, "invalid_value", "output", str(output))
+    if not is_page and output.exists() and output.resolve() == table.resolve():
+        raise UserError(f"--output {output}: is the table itself", "invalid_value", "output", str(output))
     rows = read_table(table, table.suffix.lower())
+    if not is_page:
+        read_table(output, output.suffix.lower())  # a file of another kind is not replaced
+    if suggestions is not None:
+        from musicreclass.tasks.label_first import open_space, suggest  # imports models
+
+        space = open_space(suggestions.space, suggestions.overrides, suggestions.trust)
+        rows = suggest(rows, suggestions.count, space, suggestions.seed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, render_review(rows, table, output))
+    if is_page:
+        write_text(output, render_review(rows, table, output))
+    else:
+        with replacing(output) as scratch:
+            WRITERS[output.suffix.lower()](scratch, rows)
     return len(rows)
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Which recordings to label first.
+
+    Attributes:
+        count: how many.
+        space: a run or tagger over whose features they are spread.
+        seed: of the selection.
+        overrides, trust: as in `open_space`.
+    """
+
+    count: int
+    space: str = "musicnn"
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()

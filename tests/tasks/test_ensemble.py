@@ -183,7 +183,7 @@ def test_a_build_that_is_stopped_anywhere_is_repeated(runs, here, monkeypatch):
 
 def test_a_finished_ensemble_is_not_built_again(runs, here, monkeypatch):
     built = ensemble(runs, "greedy", here / "e")
-    monkeypatch.setattr(task, "build", lambda plan: pytest.fail("built again"))
+    monkeypatch.setattr(task, "build", lambda plan, stopwatch: pytest.fail("built again"))
     again = ensemble(runs[::-1], "greedy", here / "e")
     assert (built.existed, again.existed) == (False, True)
     with pytest.raises(RunError) as caught:
@@ -297,7 +297,7 @@ def test_validation_tracks_of_one_artist_are_refused(here):
 
 
 def test_an_unknown_method_is_refused(here):
-    assert METHODS == OPTIONS
+    assert task.METHODS == OPTIONS
     with pytest.raises(UserError) as caught:
         ensemble([], "median")
     assert (caught.value.kind, caught.value.key) == ("invalid_value", "method")

@@ -108,8 +108,111 @@ def test_the_page_is_operated_by_keys(tmp_path, run):
     }
 
 
+def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
+    """The space is that of a run; checked files are not suggested again, and what was checked trains a model."""
+    data = ["data=folder", f"data.root={library}", "features=fma518", "features.sets=[zcr]", "model=logreg"]
+    trained = mrc.train([*data, "data.group_by=none", "logger=none"])
+    assert run("predict", trained.folder, "--input", library, "--output", "genres.csv").code == 0
+    select = ["--select", 5, "--space", trained.folder]
+    result = run("review", "genres.csv", "--output", "first.csv", *select)
+    assert result.code == 0, result.err
+    table = pd.read_csv("first.csv", keep_default_na=False)
+    assert table.suggested.tolist() == [1, 2, 3, 4, 5]
+    assert {Path(path).parent.name for path in table.path} >= {"jazz", "rock", "album"}
+    assert run("review", "genres.csv", "--output", "again.csv", *select).code == 0
+    assert pd.read_csv("again.csv", keep_default_na=False).equals(table)
+    assert run("review", "first.csv", "--output", "first.html").code == 0
+    assert run("review", "genres.csv", "--output", "direct.html", *select).code == 0
+    for page in ("first.html", "direct.html"):
+        content = (here / page).read_text().partition('id="data">')[2].partition("</script>")[0]
+        assert [file[9] for file in json.loads(content)["files"]] == [1, 2, 3, 4, 5]
+
+    write_corrections(here / "corrections.csv", {Path(path): "blues" for path in table.path[:3]})
+    arguments = ["predict", trained.folder, "--input", library, "--output", "genres.csv"]
+    assert run(*arguments, "--corrections", "corrections.csv").code == 0
+    assert run("review", "genres.csv", "--output", "next.csv", "--select", 100, "--space", trained.folder).code == 0
+    rest = pd.read_csv("next.csv", keep_default_na=False)
+    assert len(rest) == 19 - 3
+    assert not set(rest.path) & set(table.path[:3])
+
+
+def test_a_space_without_stored_features_is_named(library, here, run):
+    small = ["model=cnn_small", "model.channels=4", "trainer.max_epochs=1", "data.clip_seconds=1", "hardware=cpu"]
+    data = ["data=folder", f"data.root={library}", "data.group_by=none", "logger=none"]
+    network = mrc.train([*data, *small]).folder
+    table = mrc.train([*data, "features=fma518", "features.sets=[zcr]", "model=logreg"]).folder
+    write_table(here)
+    arguments = ["review", "genres.csv", "--output", "r.html", "--select", 3]
+    for space, kind in ((network, "no_features"), (table, "no_features"), ("nowhere", "missing_folder")):
+        result = run(*arguments, "--space", space)
+        assert (result.code, len(result.lines), result.problems[0].kind) == (
+            2,
+            result.lines and len(result.lines),
+            kind,
+        )
+
+
+@needs_browser
+def test_the_suggested_order_is_offered_first(tmp_path):
+    rows = [{"path": str(tmp_path / f"{i}.mp3"), "genre": "jazz", "confidence": 0.1 * i} for i in range(1, 6)]
+    for row, rank in zip(rows, (2, 5, 1, 4, 3), strict=True):
+        row["suggested"] = rank
+    (tmp_path / "r.html").write_text(render_review(rows, tmp_path / "t.csv", tmp_path / "r.html"), encoding="utf-8")
+    with browser(tmp_path) as window:
+        window.open(tmp_path / "r.html")
+        names = "return [...document.querySelectorAll('#rows td:first-child')].map(cell => cell.textContent)"
+        assert window.run("return document.getElementById('order').value") == "suggested"
+        assert window.run(names) == ["3.mp3", "1.mp3", "5.mp3", "4.mp3", "2.mp3"]
+        assert window.messages() == []
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_page_of_a_hundred_thousand_files_is_usable(tmp_path):
+    genres = ["blues", "jazz", "rock", "pop", "folk"]
+    rows = [
+        {
+            "path": f"/music/Artist {i // 40}/Artist {i // 40} - 19{i % 90 + 10} - Album {i // 10}/Artist {i // 40} - Title {i}.flac",
+            "genre": genres[i % 5],
+            "confidence": 0.3 + i % 997 / 1500,
+            "top_predictions": [{"genre": genre, "confidence": 0.3} for genre in genres[:3]],
+        }
+        for i in range(100_000)
+    ]
+    page = tmp_path / "r.html"
+    page.write_text(render_review(rows, tmp_path / "t.csv", page), encoding="utf-8")
+    assert page.stat().st_size < 50 * 2**20
+    with browser(tmp_path) as window:
+        started = time.monotonic()
+        window.open(page)
+        assert time.monotonic() - started < 30
+        assert window.run("return document.getElementById('summary').textContent").startswith("100000 files")
+        for action in (
+            "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))",
+            "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))",
+            "const s = document.getElementById('search'); s.value = 'Title 777'; s.dispatchEvent(new Event('input'))",
+        ):
+            milliseconds = window.run(
+                f"const started = performance.now(); {action}; return performance.now() - started"
+            )
+            assert milliseconds < 2000
+        assert window.messages() == []
+
+
 def test_wrong_arguments_are_one_line(run, here):
     write_table(here)
+    (here / "other.csv").write_text("a,b\n1,2\n")
+    for arguments, kind in (
+        (["genres.csv", "--output", "other.csv", "--select", 3], "foreign_output"),
+        (["genres.csv", "--output", "genres.csv", "--select", 3], "invalid_value"),
+        (["genres.csv", "--output", "r.csv"], "invalid_value"),
+        (["genres.csv", "--output", "r.html", "--select", 0], "invalid_value"),
+        (["genres.csv", "--output", "r.html", "--select", 3, "--seed", -1], "invalid_value"),
+        (["genres.csv", "--output", "r.html", "--space", "musicnn"], "invalid_arguments"),
+        (["genres.csv", "--output", "r.html", "paths.cache=x"], "invalid_arguments"),
+    ):
+        result = run("review", *arguments)
+        assert (result.code, result.problems[0].kind) == (2, kind)
     (here / "other.csv").write_text("a,b\n1,2\n")
     for arguments, kind in (
         (["none.csv", "--output", "r.html"], "file_not_found"),
