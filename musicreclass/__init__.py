@@ -201,7 +201,7 @@ def analyze(overrides: str | Sequence[str] = (), config_dir: str | Path | None =
         1.0
     """
     from musicreclass.config.check import compose, settings_of
-    from musicreclass.config.settings import AnalyzeSettings
+    from musicreclass.config.settings.tasks import AnalyzeSettings
     from musicreclass.tasks.analyze import analyze as analyze_settings
     from musicreclass.tasks.python_arguments import as_list, check_flags
 

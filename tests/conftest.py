@@ -24,7 +24,7 @@ import musicreclass
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
 from musicreclass.config.check import train_settings
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import Problem, UserError
 from musicreclass.runs.folder import Run
 from musicreclass.storage.versions import CLOCK_STEP, FileVersion

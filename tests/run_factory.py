@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.evaluation.predictions import PREFIX, Predictions
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.signature import signature

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import settings
 
 from musicreclass.augmentation.augmentation import Augmentation
-from musicreclass.config.settings import AugmentationSettings
+from musicreclass.config.settings.training import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
 
 NONE = yaml.safe_load((Path(__file__).parents[1] / "conf/augmentation/none.yaml").read_text())

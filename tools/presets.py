@@ -25,7 +25,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from musicreclass.classifiers.base import Workspace
 from musicreclass.classifiers.factory import build_classifier
 from musicreclass.config.check import train_settings
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.data.table import TableData
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.features.fma518.extraction import extract_file

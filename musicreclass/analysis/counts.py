@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 
 
 def count_classes(tracks: pd.DataFrame) -> list[dict[str, Any]]:

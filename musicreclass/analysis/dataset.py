@@ -14,7 +14,7 @@ from musicreclass.analysis.counts import balance, count_classes, describe_durati
 from musicreclass.analysis.formats import describe_formats
 from musicreclass.analysis.spectrograms import Spectra, compute_spectra
 from musicreclass.analysis.suggestions import suggest
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.tracks import TrackData

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from musicreclass.analysis.columns import Projection
 from musicreclass.analysis.dataset import Analysis
 from musicreclass.analysis.spectrograms import Example, Spectra, class_spectra
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.report.figures import plot_text
 from musicreclass.report.fonts import choose_fonts
 

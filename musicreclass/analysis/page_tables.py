@@ -7,7 +7,7 @@ from typing import Any
 
 from musicreclass.analysis.wording import association_rows, format_totals
 from musicreclass.comparison.render.markup import Element, tag
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 
 MAX_VALUES = 8  # columns of a table of formats
 

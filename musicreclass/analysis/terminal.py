@@ -20,7 +20,7 @@ from musicreclass.analysis.wording import (
     leak_lines,
     left_out_lines,
 )
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 
 MAX_CLASSES = 30
 MAX_NOTES = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.tracks import some
 
 LEAKS = {

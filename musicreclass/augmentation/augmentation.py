@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from musicreclass.augmentation.effects import add_masks, stretch_and_shift, white_noise
 from musicreclass.augmentation.transforms import add_noise
-from musicreclass.config.settings import AugmentationSettings
+from musicreclass.config.settings.training import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
 
 WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # independent random streams of a key

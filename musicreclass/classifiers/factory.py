@@ -22,7 +22,8 @@ from musicreclass.classifiers.novelty import Novelty
 from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
-from musicreclass.config.settings import CalibratedSettings, ModelSettings, TrainSettings
+from musicreclass.config.settings.models import CalibratedSettings, ModelSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class, invalid_target
 from musicreclass.config.working_directory import allow_import
 from musicreclass.data.recordings import AudioData

@@ -23,7 +23,7 @@ from musicreclass.classifiers.network_builder import (
 from musicreclass.classifiers.network_trial import try_network
 from musicreclass.classifiers.novelty import is_silent
 from musicreclass.config.hydra_adapter import instantiate
-from musicreclass.config.settings import CLIPS
+from musicreclass.config.settings.data import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
 from musicreclass.data.table import TableData

@@ -13,7 +13,8 @@ from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
-from musicreclass.config.settings import AugmentationSettings, ModelSettings
+from musicreclass.config.settings.models import ModelSettings
+from musicreclass.config.settings.training import AugmentationSettings
 from musicreclass.config.targets import check_arguments, dotted_name, import_class, import_target, rejected_call
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.models.frontend import LogMel, Standardize

@@ -16,7 +16,7 @@ from musicreclass.config.joined import is_join, join_lists
 from musicreclass.config.locations import CONF
 from musicreclass.config.messages import SYNONYMS, nearest, one_line
 from musicreclass.config.parse import find_field
-from musicreclass.config.settings import TASK_SETTINGS
+from musicreclass.config.settings.tasks import TASK_SETTINGS
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from musicreclass.classifiers.base import LogEpoch
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.settings.tasks import TrainSettings
     from musicreclass.runs.folder import Run
 
 
@@ -23,7 +23,7 @@ def prepare_job(cfg: DictConfig) -> None:
 
     def work() -> None:
         from musicreclass.config.check import settings_of
-        from musicreclass.config.settings import PrepareSettings
+        from musicreclass.config.settings.tasks import PrepareSettings
         from musicreclass.tasks.prepare import prepare
 
         settings = settings_of("prepare", with_hydra_choices(cfg))
@@ -39,7 +39,7 @@ def analyze_job(cfg: DictConfig) -> None:
 
     def work() -> None:
         from musicreclass.config.check import settings_of
-        from musicreclass.config.settings import AnalyzeSettings
+        from musicreclass.config.settings.tasks import AnalyzeSettings
 
         settings = settings_of("analyze", with_hydra_choices(cfg))
         assert isinstance(settings, AnalyzeSettings)
@@ -91,7 +91,7 @@ def settings_of_job(cfg: DictConfig) -> TrainSettings:
         ConfigError: with every value that breaks its rule.
     """
     from musicreclass.config.check import settings_of
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.settings.tasks import TrainSettings
 
     settings = settings_of("train", with_hydra_choices(cfg))
     assert isinstance(settings, TrainSettings)

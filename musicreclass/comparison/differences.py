@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from musicreclass.comparison.rows import Row
-from musicreclass.config.settings import CLIPS
+from musicreclass.config.settings.data import CLIPS
 
 MAX_VALUE_LENGTH = 60  # characters
 

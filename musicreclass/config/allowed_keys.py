@@ -17,7 +17,7 @@ from musicreclass.config import hydra_adapter
 from musicreclass.config.fields import NAMES, field_type, value_problem, wrong_value
 from musicreclass.config.messages import SYNONYMS, failed_interpolation, nearest, suggestion
 from musicreclass.config.parse import build_section, find_field, is_users, missing_keys, section_class
-from musicreclass.config.settings import TASK_SETTINGS
+from musicreclass.config.settings.tasks import TASK_SETTINGS
 from musicreclass.config.targets import parameters_of
 from musicreclass.config.tree import leaves
 from musicreclass.errors import Problem

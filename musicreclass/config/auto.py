@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 
 SMALL = 2_000  # training tracks up to which accuracy, not time, decides
 

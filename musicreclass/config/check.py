@@ -28,7 +28,8 @@ from musicreclass.config.overrides import MAX_JOBS, Overrides, count_values, fir
 from musicreclass.config.parse import parse
 from musicreclass.config.plugins import missing_plugin
 from musicreclass.config.search_rules import refusals, searches, sweeper_target
-from musicreclass.config.settings import OF_COMBINATION, SIGNED, Settings, TrainSettings
+from musicreclass.config.settings.data import OF_COMBINATION
+from musicreclass.config.settings.tasks import SIGNED, Settings, TrainSettings
 from musicreclass.config.tree import Tree, with_choices
 from musicreclass.errors import ConfigError, Problem
 

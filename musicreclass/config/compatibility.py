@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig
 
 from musicreclass.config.overrides import FIXED
 from musicreclass.config.plugins import missing_logger, missing_plugin
-from musicreclass.config.settings import ESTIMATORS
+from musicreclass.config.settings.models import ESTIMATORS
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from musicreclass.config.messages import nearest, suggestion
-from musicreclass.config.settings import OF_COMBINATION
+from musicreclass.config.settings.data import OF_COMBINATION
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
 

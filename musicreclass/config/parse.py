@@ -10,7 +10,9 @@ from pydantic.fields import FieldInfo
 
 from musicreclass.config.fields import field_type, value_problem, wrong_value
 from musicreclass.config.messages import nearest, suggestion
-from musicreclass.config.settings import BY_TARGET, PACKAGES, TASK_SETTINGS, Section, Settings, Target
+from musicreclass.config.settings.models import PACKAGES
+from musicreclass.config.settings.section import Section, Target
+from musicreclass.config.settings.tasks import BY_TARGET, TASK_SETTINGS, Settings
 from musicreclass.errors import ConfigError, Problem
 
 

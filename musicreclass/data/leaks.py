@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.segments import segment_stems

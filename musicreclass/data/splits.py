@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from musicreclass.config.messages import suggestion
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.errors import DataError
 

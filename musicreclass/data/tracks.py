@@ -14,7 +14,7 @@ import pandas as pd
 from pytorch_lightning import LightningDataModule
 
 from musicreclass.config.messages import nearest, suggestion
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.class_map import ClassMap
 from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
 from musicreclass.data.names import artist_notes, class_key

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from musicreclass.config.plugins import is_installed
-from musicreclass.config.settings import FeatureSettings
+from musicreclass.config.settings.features import FeatureSettings
 from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.tracks import TrackData

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from musicreclass.config.settings import HardwareSettings
+from musicreclass.config.settings.machine import HardwareSettings
 
 LAUNCH_ID = "MUSICRECLASS_LAUNCH"  # set by this package where no launcher sets an id
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")  # identify a launch

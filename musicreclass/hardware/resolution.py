@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from musicreclass.config.settings import HardwareSettings
+from musicreclass.config.settings.machine import HardwareSettings
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import PREFETCH, Profile, gib

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.config.settings import TRAINING, TrainSettings
+from musicreclass.config.settings.tasks import TRAINING, TrainSettings
 from musicreclass.evaluation.intervals import few_tracks
 from musicreclass.runs.folder import Run
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import brief
-from musicreclass.config.settings import LoggerSettings, TrackerSettings
+from musicreclass.config.settings.training import LoggerSettings, TrackerSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class
 from musicreclass.errors import notices
 from musicreclass.storage.atomic import write_json

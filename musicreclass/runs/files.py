@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import ConfigError, RunError
 from musicreclass.runs.code_version import code_version, has_changed, libraries_have_changed, user_code
 from musicreclass.runs.identity import Identity

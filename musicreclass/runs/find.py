@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from musicreclass.config.auto import resolve_auto
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.runs.files import MEMBERS, unreadable
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signature import remembered_data, run_folder, signature

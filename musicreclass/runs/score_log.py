@@ -28,7 +28,7 @@ from musicreclass.storage.locks import locked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.settings.tasks import TrainSettings
     from musicreclass.evaluation.predictions import Predictions
 
 FILE = "scores.jsonl"

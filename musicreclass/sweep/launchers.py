@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from musicreclass.config.settings import HardwareSettings
+from musicreclass.config.settings.machine import HardwareSettings
 from musicreclass.hardware.machine import cores
 
 

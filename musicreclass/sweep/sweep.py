@@ -26,7 +26,7 @@ from musicreclass.sweep.record import JobRecord
 
 if TYPE_CHECKING:
     from musicreclass.classifiers.base import LogEpoch
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.settings.tasks import TrainSettings
     from musicreclass.runs.folder import Run
 
 COLUMNS = ("job", "state", "run", "overrides", "accuracy", "macro_f1", "error")  # of runs.csv

@@ -10,7 +10,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network_builder import make_augmentation, make_network
 from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.check import train_settings
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from musicreclass.classifiers.base import Classifier
 from musicreclass.config.check import compose
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import CLIPS, OF_COMBINATION, TrainSettings
+from musicreclass.config.settings.data import CLIPS, OF_COMBINATION
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.tracks import TrackData

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.classifiers.base import Classifier
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.data.class_map import ClassMap, read_class_map
 from musicreclass.data.crops import EvenCrops
 from musicreclass.data.leaks import examples

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from musicreclass.config.settings import Settings, TableFileSettings, TrainSettings
+from musicreclass.config.settings.data import TableFileSettings
+from musicreclass.config.settings.tasks import Settings, TrainSettings
 from musicreclass.errors import ConfigError, DatasetNotFoundError, Problem, WeightsError, notices
 from musicreclass.hardware.launch import is_worker_rank
 from musicreclass.runs.find import finished_run

@@ -10,7 +10,8 @@ import torch
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.check import train_settings
-from musicreclass.config.settings import CLIPS, TRAINING
+from musicreclass.config.settings.data import CLIPS
+from musicreclass.config.settings.tasks import TRAINING
 from musicreclass.errors import RunError
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.models.frontend import Standardize

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-from musicreclass.config.settings import FMA518Settings, HardwareSettings, Settings, TrainSettings
+from musicreclass.config.settings.features import FMA518Settings
+from musicreclass.config.settings.machine import HardwareSettings
+from musicreclass.config.settings.tasks import Settings, TrainSettings
 from musicreclass.errors import ConfigError, Problem, notices
 from musicreclass.hardware.launch import is_worker_rank, launcher
 from musicreclass.hardware.profile import Profile

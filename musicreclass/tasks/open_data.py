@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from musicreclass.config.settings import CombinedSettings, DataSettings, FeatureSettings, Settings, TrainSettings
+from musicreclass.config.settings.data import CombinedSettings, DataSettings
+from musicreclass.config.settings.features import FeatureSettings
+from musicreclass.config.settings.tasks import Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.class_map import read_class_map
 from musicreclass.data.tracks import TrackData

@@ -12,7 +12,7 @@ import numpy as np
 from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.factory import build_classifier, check_model, sizes_of
 from musicreclass.config.auto import auto_values, resolve_auto
-from musicreclass.config.settings import TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.data.tracks import TrackData
 from musicreclass.errors import RunError
 from musicreclass.features.feature_data import FeatureData

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from musicreclass.config.settings import SPLITS, CombinedSettings, PrepareSettings
+from musicreclass.config.settings.data import SPLITS, CombinedSettings
+from musicreclass.config.settings.tasks import PrepareSettings
 from musicreclass.data.dataset_folder import install_folder
 from musicreclass.data.download.archives import install
 from musicreclass.data.recordings import AudioData

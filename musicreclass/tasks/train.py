@@ -8,7 +8,8 @@ from pathlib import Path
 
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.classifiers.training_ranges import training_ranges
-from musicreclass.config.settings import SPLITS, TrainSettings
+from musicreclass.config.settings.data import SPLITS
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.data.leaks import NEAR_AUDIO
 from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from musicreclass.config.settings import PrepareSettings
+from musicreclass.config.settings.tasks import PrepareSettings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.verification.records import SUMMARY, TABLE, save_table
 from musicreclass.data.verification.report import counts, find_problems, full_text, summary_lines

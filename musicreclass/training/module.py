@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicreclass.augmentation.augmentation import Augmentation
-from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
+from musicreclass.config.settings.training import OptimizerSettings, SchedulerSettings
 from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.training.distributed import global_rank, shard, sum_gradients

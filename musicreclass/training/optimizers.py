@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from musicreclass.config.hydra_adapter import instantiate
-from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
+from musicreclass.config.settings.training import OptimizerSettings, SchedulerSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class
 
 

@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from musicreclass.config.settings import AugmentationSettings, CallbacksSettings, TrainSettings
+from musicreclass.config.settings.tasks import TrainSettings
+from musicreclass.config.settings.training import AugmentationSettings, CallbacksSettings
 from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler

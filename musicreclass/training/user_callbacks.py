@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import brief
-from musicreclass.config.settings import CallbacksSettings
+from musicreclass.config.settings.training import CallbacksSettings
 from musicreclass.config.targets import check_arguments, check_nested_targets, import_class, invalid_target
 from musicreclass.errors import ConfigError, Problem, UserError
 from musicreclass.training.module import EpochCallback

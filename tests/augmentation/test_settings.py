@@ -10,7 +10,7 @@ import torch
 from musicreclass.augmentation.augmentation import Augmentation
 from musicreclass.classifiers.network_builder import make_augmentation as make_augmentation_of
 from musicreclass.config.parse import parse
-from musicreclass.config.settings import AugmentationSettings
+from musicreclass.config.settings.training import AugmentationSettings
 from musicreclass.errors import ConfigError
 from tests.conftest import settings_for
 from tests.tensors import KEYS, NONE, N, crops, spectrograms

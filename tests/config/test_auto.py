@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from musicreclass.config.auto import MODEL_RULES, SMALL, TRAINER_RULES, Rule, Sizes, auto_values, resolve_auto
 from musicreclass.config.check import train_settings
 from musicreclass.config.fields import Auto, field_type, is_valid
-from musicreclass.config.settings import BY_TARGET, ModelSettings, TrainerSettings, TrainSettings
+from musicreclass.config.settings.models import ModelSettings
+from musicreclass.config.settings.tasks import BY_TARGET, TrainSettings
+from musicreclass.config.settings.training import TrainerSettings
 from tests.conftest import MODELS, table_overrides
 
 MODEL_FIELDS = [(target, key, rule) for target, rules in MODEL_RULES.items() for key, rule in rules.items()]

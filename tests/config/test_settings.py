@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from musicreclass.config.check import compose
 from musicreclass.config.parse import find_field, parse
-from musicreclass.config.settings import PrepareSettings, TrainSettings
+from musicreclass.config.settings.tasks import PrepareSettings, TrainSettings
 from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.runs.signature import signed_settings

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from musicreclass.config.hydra_adapter import SEARCH_SWEEPER, targets_in
-from musicreclass.config.settings import BY_TARGET
+from musicreclass.config.settings.tasks import BY_TARGET
 from musicreclass.config.targets import check_arguments, import_target
 from musicreclass.errors import ConfigError
 from tests.conftest import table_overrides

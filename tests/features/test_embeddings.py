@@ -433,7 +433,7 @@ def test_clip_settings_do_not_affect_embeddings(run, here):
 
 def test_signatures_ignore_batch_size_and_weights_folder(here):
     from musicreclass.config.parse import parse
-    from musicreclass.config.settings import TrainSettings
+    from musicreclass.config.settings.tasks import TrainSettings
     from musicreclass.runs.signature import located, signature
 
     def settings(windows: int = 8, tracks: int = 8, folder: str = "models") -> TrainSettings:

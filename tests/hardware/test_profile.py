@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from musicreclass.config.locations import CONF
-from musicreclass.config.settings import HardwareSettings
+from musicreclass.config.settings.machine import HardwareSettings
 from musicreclass.errors import ConfigError, DataError
 from musicreclass.hardware import machine
 from musicreclass.hardware.machine import Gpu, Machine

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from musicreclass.config import plugins
 from musicreclass.config.check import Check
-from musicreclass.config.settings import HardwareSettings
+from musicreclass.config.settings.machine import HardwareSettings
 from musicreclass.config.tree import Tree
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.resolution import resolve_profile

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
-from musicreclass.config.settings import OptimizerSettings, SchedulerSettings
+from musicreclass.config.settings.training import OptimizerSettings, SchedulerSettings
 from musicreclass.data.sampling import TrackSampler
 from musicreclass.data.table import TensorBatches
 from musicreclass.training.module import GenreModule, TrainingPlan

@@ -15,7 +15,8 @@ from musicreclass.cli.main import VARIABLES
 from musicreclass.cli.options import Options
 from musicreclass.config.check import train_settings
 from musicreclass.config.messages import nearest
-from musicreclass.config.settings import FeatureSettings, TrainSettings
+from musicreclass.config.settings.features import FeatureSettings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.errors import RunError, UserError
 from musicreclass.runs.find import finished_run

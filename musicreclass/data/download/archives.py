@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from musicreclass.config.settings import ArchiveSettings, DownloadSettings
+from musicreclass.config.settings.download import ArchiveSettings, DownloadSettings
 from musicreclass.data.download.transfer import download, has_checksum
 from musicreclass.data.download.unpack import unpack
 from musicreclass.errors import DataError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.splits import SPELLINGS
 from musicreclass.data.tracks import some

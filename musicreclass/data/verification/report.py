@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from musicreclass.config.settings import SPLITS
+from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.splits import group_of
 from musicreclass.data.tracks import some
 from musicreclass.data.verification.examined import INTACT
