@@ -17,7 +17,8 @@ from musicreclass.config.auto import Sizes
 from musicreclass.config.class_maps import content_digest, find_class_map, is_path
 from musicreclass.config.settings.data import CLIPS
 from musicreclass.config.settings.section import Section
-from musicreclass.config.settings.tasks import DEBUGGING, SIGNED, TRAINING, TrainSettings
+from musicreclass.config.settings.tasks import SIGNED, TRAINING, TrainSettings
+from musicreclass.config.settings.training import DEBUGGING
 from musicreclass.runs.code_version import NAME, code_version, user_code
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.store import Store, file_digest

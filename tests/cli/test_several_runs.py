@@ -43,6 +43,7 @@ def test_several_runs_are_scored(run, sweep, here):
     assert again.out == result.out
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_scored_does_not_stop_the_others(run, sweep, here):
     """Each failure is one line that names the run."""
     first, second = sorted(file.parent for file in (here / "outputs").glob("*/status.json"))

@@ -64,6 +64,7 @@ def command(*arguments: str, folder: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_only_named_modules_are_executed(project, table):
     common = ["train", "--config-dir", "mine", *table_overrides(table)]
     command(*common, "model=near", "run_dir=near", folder=project)

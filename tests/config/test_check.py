@@ -269,6 +269,7 @@ def test_valid_sweeps_pass_the_check(arguments):
     assert Check(Tree(), "train", list(arguments[1:]), multirun=True).problems() == []
 
 
+@pytest.mark.slow
 def test_settings_of_swept_options_are_left_to_the_jobs(run, here):
     arguments = ["model=xgboost,random_forest", "model.n_estimators=3", "data=demo", "seed=1", "class_weight='none'"]
     check = Check(Tree(), "train", arguments, multirun=True)

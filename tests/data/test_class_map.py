@@ -86,7 +86,7 @@ def test_names_that_mean_no_label_or_the_same_class_are_refused(tmp_path, text):
     assert caught.value.kind == "invalid_class_map"
 
 
-@pytest.mark.parametrize("content", [b"rock: \xff\n", b"a" * (1 << 19), b"[" * 20_000, b"a: \x00\n"])
+@pytest.mark.parametrize("content", [b"rock: \xff\n", b"a" * (1 << 19), b"[" * 3_000, b"a: \x00\n"])
 def test_a_file_that_is_no_text_or_too_large_is_unreadable(tmp_path, content):
     path = tmp_path / "map.yaml"
     path.write_bytes(content)

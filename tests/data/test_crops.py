@@ -107,7 +107,10 @@ def test_augmentation_may_need_longer_crops_in_training_only(library):
         assert x.shape[-1] == int(np.ceil(round(0.75 * RATE) * factor))
 
 
-@pytest.mark.parametrize("augmentation", ["waveform", "spectrogram", "seed_v2", "full"])
+@pytest.mark.parametrize(
+    "augmentation",
+    ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in ("waveform", "spectrogram", "seed_v2"))],
+)
 def test_augmentation_changes_training_only(run, library, here, augmentation):
     data = opened(library)
     overrides = ["data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=2"]

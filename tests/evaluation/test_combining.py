@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -71,6 +71,9 @@ def test_greedy_is_never_below_the_best_member_on_the_fitted_tracks(case):
 @given(case=cases, data=st.data())
 def test_a_permutation_of_members_permutes_weights(method, case, data):
     stack, y_true = case
+    assume(
+        len({tuple(np.round(quality(member, y_true), 9)) for member in stack}) == len(stack)
+    )  # else the first of equals wins
     order = data.draw(st.permutations(range(len(stack))))
     combination, permuted = fit(method, stack, y_true), fit(method, stack[order], y_true)
     assert permuted.weights == pytest.approx([combination.weights[k] for k in order], abs=2e-4)

@@ -125,6 +125,7 @@ def test_head_training_neither_changes_nor_stores_the_encoder(runs):
     assert model["parameters"] == model["trainable"] + 86_366_208
 
 
+@pytest.mark.slow
 def test_a_loaded_transfer_model_needs_no_checkpoint(run, here, tmp_path_factory):
     music = library(here / "music")
     weights = here / "models" / "epoch_20.pth"
@@ -420,6 +421,7 @@ def test_inspect_handles_unusual_tensors_and_names(run, here):
     assert "\x1b" not in result.out
 
 
+@pytest.mark.slow
 def test_clip_settings_do_not_affect_embeddings(run, here):
     music = library(here / "music", tracks=4)
     assert run(*command(music, "model=logreg")).code == 0

@@ -153,6 +153,7 @@ def test_a_prepared_table_reads_back_with_its_split_and_overlap(run, here, music
     assert marks == [["pretrained on everything (its author)"]] * 2
 
 
+@pytest.mark.slow
 def test_a_model_of_a_table_scores_recordings_and_the_reverse(run, here, music):
     options = ["data=folder", f"data.root={music}", "features=fma518"]
     assert run("prepare", *options, "table=t.csv").code == 0
@@ -550,6 +551,7 @@ class Level(Extractor):
 """
 
 
+@pytest.mark.slow
 def test_an_extractor_of_ones_own_runs_in_processes(run, here, music, monkeypatch):
     monkeypatch.setattr(extractors, "ALONE_SECONDS", 0.0)
     (here / "own_level_1.py").write_text(LEVEL)

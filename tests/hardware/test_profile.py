@@ -241,6 +241,7 @@ def test_a_gpu_whose_query_fails_is_left_out():
     assert machine.cuda_gpus(broken) == ()
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_under_every_profile(run, table):
     if torch.cuda.is_available():
         pytest.skip("profiles round differently on a GPU")

@@ -86,7 +86,7 @@ def read(paths: list[Path], tmp_path: Path, workers: int) -> dict[str, Reading]:
     return {reading.path.stem: reading for reading in readings}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_fault_is_the_error_of_one_recording(tmp_path, songs, workers, capfd):
     before = children()
     readings = read(songs, tmp_path, workers)

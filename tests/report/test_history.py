@@ -91,6 +91,7 @@ def wait_for(function, seconds: float = 60):
     return function()
 
 
+@pytest.mark.slow
 def test_a_server_shows_scalars_and_hparams(runs, here):
     port = free_port()
     command = [

@@ -95,8 +95,8 @@ def test_killed_at_three_random_moments(run, table, here):
 
 @pytest.mark.parametrize(("signal_number", "code", "sender", "epoch"), [
     (signal.SIGTERM, 143, "SIGTERM", 5),
-    (signal.SIGHUP, 129, "SIGHUP", 5),
-    (signal.SIGINT, 130, "user", 0),
+    pytest.param(signal.SIGHUP, 129, "SIGHUP", 5, marks=pytest.mark.slow),
+    pytest.param(signal.SIGINT, 130, "user", 0, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_stopped_run_resumes(signal_number, code, sender, epoch, run, table, here):
     arguments = [*table_overrides(table), *LONG, "trainer.max_epochs=12", "run_dir=r"]

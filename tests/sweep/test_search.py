@@ -91,6 +91,7 @@ def test_arguments_that_optuna_rejects_end_the_search_before_its_first_trial(ove
     assert not (here / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_search_is_reproduced_with_its_files(run, table, here):
     command = search(table, 6, "model.subsample=0.9", "model.max_depth=choice(2,3)")
     first = run("train", *command)
@@ -122,6 +123,7 @@ def test_a_search_is_reproduced_with_its_files(run, table, here):
     assert not set(latest_trials(here)["model.learning_rate"]) & set(trials["model.learning_rate"])
 
 
+@pytest.mark.slow
 def test_trials_of_a_batch_are_proposed_together(run, table, here):
     space = ["hydra.sweeper.sampler.n_startup_trials=0", "seed=3"]
     assert run("train", *search(table, 3, *space, "hydra.sweeper.n_jobs=3")).code == 0

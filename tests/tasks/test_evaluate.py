@@ -258,6 +258,7 @@ def test_arguments_that_are_missing_are_named(run):
         assert optional not in result.lines[0]
 
 
+@pytest.mark.slow
 def test_a_run_is_locked_while_it_is_scored(run, finished, table, here):
     """Several commands score several splits at once, and no score is lost; a run that is trained again is not scored."""
     code = (
@@ -350,7 +351,7 @@ NOISE = {
 }
 
 
-@pytest.mark.parametrize("artists", [None, "other-{}"])
+@pytest.mark.parametrize("artists", [None, pytest.param("other-{}", marks=pytest.mark.slow)])
 def test_renamed_and_noisy_copies_of_training_tracks_are_a_leak(run, here, artists):
     frame = make_frame(120, features=12, groups=10)
     other = frame.assign(track_id="other-" + frame.track_id)

@@ -40,7 +40,7 @@ def properties(onnx: object, file: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
 
 
-@pytest.mark.parametrize("model", ["mlp", "logreg", "svm", "random_forest"])
+@pytest.mark.parametrize("model", ["mlp", "logreg", "svm", pytest.param("random_forest", marks=pytest.mark.slow)])
 def test_models_of_tables(run, finished_run, onnx, model):
     run_folder = finished_run(model)
     folder = run_folder.folder
@@ -80,6 +80,7 @@ def test_a_network_over_clips_reads_batches_and_clips_of_any_size(run, here, lib
     assert json.loads(described["frontend"])["n_mels"] == 24
 
 
+@pytest.mark.slow
 def test_imported_weights(run, here, onnx):
     imported = mrc.import_weights(save(here / "mlp.pth", mlp_content()[1]), here / "mlp")
     file = mrc.export(imported, here / "mlp.onnx")

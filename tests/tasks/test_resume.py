@@ -46,7 +46,9 @@ def assert_same_result(one: Path, two: Path) -> int:
     return len(histories[0])
 
 
-@pytest.mark.parametrize("scheduler", ["plateau", "onecycle", "cosine"])
+@pytest.mark.parametrize(
+    "scheduler", ["cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("plateau", "onecycle"))]
+)
 def test_a_failed_fit_resumes_exactly(run, table, here, monkeypatch, scheduler):
     from musicreclass.training.module import GenreModule
 
@@ -165,6 +167,7 @@ def check_recovery(how: str, model: str, every: int, table: Path, here: Path) ->
     return len(points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "model"), [("kill", "mlp"), pytest.param("full", "xgboost", marks=pytest.mark.slow)])
 def test_a_failure_at_some_writes_is_recovered_from(how, model, table, here):
     assert check_recovery(how, model, 11, table, here) >= 4
@@ -177,6 +180,7 @@ def test_a_failure_at_each_write_is_recovered_from(how, model, table, here):
     assert check_recovery(how, model, 1, table, here) >= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 5, 7, 9))])
 def test_force_killed_early_leaves_no_files_of_the_old_run(at, run, table, here):
     arguments = [*table_overrides(table), "model=random_forest", "model.n_estimators=7", "run_dir=x"]

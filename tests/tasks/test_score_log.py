@@ -45,6 +45,7 @@ def test_a_repeated_run_is_not_counted_again(trained, here, run):
     assert uses(here / "outputs") == [(18, 2, 2, [])]
 
 
+@pytest.mark.slow
 def test_other_names_of_the_test_tracks_count(trained, here, run):
     """A run on other training tracks, scored on a file of the test tracks alone, under other ids."""
     frame = pd.read_csv(trained)
@@ -60,6 +61,7 @@ def test_other_names_of_the_test_tracks_count(trained, here, run):
     assert uses(here / "outputs", here / "elsewhere") == [(18, 3, 3, [])]
 
 
+@pytest.mark.slow
 def test_other_validation_tracks_over_one_test_set_count(trained, here, run):
     frame = pd.read_csv(trained)
     swapped = frame.split.map({"valid": "train", "train": "train", "test": "test"})

@@ -97,6 +97,7 @@ def test_test_rows_cannot_reach_a_validation_prediction(model, run, finished_run
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_folder_name_depends_on_settings_and_data(run, table, here):
     def name(*overrides: str, path: Path = table) -> str:
         before = set((here / "outputs").glob("table-*"))
@@ -178,6 +179,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_force_changes_nothing_before_training_can_start(run, table, here):
     arguments = ["train", *table_overrides(table), "run_dir=r"]
     assert run(*arguments, "model=mlp").code == 0

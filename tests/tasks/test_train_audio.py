@@ -104,6 +104,7 @@ def test_impossible_settings_are_reported_in_one_line(run, library):
         assert expected in result.lines[0]
 
 
+@pytest.mark.slow
 def test_the_demos_clips_train(run, here):
     arguments = [w for w in SMALL if not w.startswith("data")]
     result = run("train", "data=demo_audio", "data.clips_per_artist=1", *arguments, "trainer.max_epochs=1")

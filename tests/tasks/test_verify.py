@@ -215,6 +215,7 @@ def test_results_are_remembered_by_content(run, here, songs, monkeypatch):
     assert "examined" in result.out
 
 
+@pytest.mark.slow
 def test_a_killed_verification_resumes(run, here, songs, monkeypatch):
     script = (
         "import sys, time; from pathlib import Path; from musicreclass.cli.main import main\n"

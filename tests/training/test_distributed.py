@@ -56,6 +56,7 @@ def assert_equal_runs(one: Path, two: Path) -> None:
     pd.testing.assert_frame_equal(*curves, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(run, table, here):
     rows = sum(",train" in line for line in table.read_text().splitlines())
     batch = rows - 1  # the last batch has one track, so one shard is empty

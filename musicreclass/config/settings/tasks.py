@@ -69,11 +69,6 @@ TRAINING = (
     "trainer",
     "callbacks",
 )  # of SIGNED, the keys that estimators ignore
-DEBUGGING = (
-    "limit_train_batches",
-    "limit_valid_batches",
-    "diagnosis",
-)  # keys of `trainer` for runs that are no results
 S = TypeVar("S", bound="Settings")
 
 

@@ -20,7 +20,6 @@ from musicreclass.config.fields import (
 )
 from musicreclass.config.settings.models import Rate
 from musicreclass.config.settings.section import Section, Target
-from musicreclass.config.settings.tasks import DEBUGGING
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]  # as PyTorch Lightning names them
 Gain = Annotated[list[float], Len(2, 2), ordered(-120, 120), Rule("[lowest, highest] in dB, within -120 and 120")]
@@ -28,6 +27,11 @@ Tempo = Annotated[list[float], Len(2, 2), ordered(0.25, 4), Rule("[slowest, fast
 Shift = Annotated[list[float], Len(2, 2), ordered(-24, 24), Rule("[lowest, highest] in semitones, within -24 and 24")]
 Ratio = Annotated[list[float], Len(2, 2), ordered(-60, 120), Rule("[lowest, highest] in dB, within -60 and 120")]
 PitchStep = Annotated[float, Ge(0.5), Le(48), MultipleOf(0.5), Rule("a multiple of 0.5 semitones, at least 0.5")]
+DEBUGGING = (
+    "limit_train_batches",
+    "limit_valid_batches",
+    "diagnosis",
+)  # keys of `trainer` for runs that are no results
 
 
 class OptimizerSettings(Target):
