@@ -201,7 +201,7 @@ def test_a_module_that_ends_the_process_is_reported(run, table, here):
     assert "job 1 failed" in result.out
 
 
-@pytest.mark.parametrize("name", ["Rolling", "Drawn"])
+@pytest.mark.parametrize("name", ["Rolling", pytest.param("Drawn", marks=pytest.mark.slow)])
 def test_a_model_that_draws_from_the_global_random_states_is_reproducible(name, train_own, here):
     probabilities = []
     for folder, seed in (("one", 0), ("two", 0), ("three", 1)):

@@ -68,6 +68,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_end_a_task(table, here):
     arguments = " ".join([*table_overrides(table), "model=logreg", "run_dir=r"])
     result = shell(f"musicreclass train {arguments} | head -0", here)

@@ -73,6 +73,7 @@ def test_a_micro_batch_is_shown_if_it_affects_batch_statistics(run, here):
         assert any("cnn" in note and "8" in note for note in table_notes(table)) == affected
 
 
+@pytest.mark.slow
 def test_real_runs(run, here, table):
     for model in ("logreg", "random_forest"):
         assert run("train", *table_overrides(table), f"model={model}", "evaluate=[valid,test]").code == 0

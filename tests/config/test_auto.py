@@ -118,6 +118,7 @@ def test_batches_of_audio_do_not_depend_on_the_tracks():
     assert {resolve_auto(settings, Sizes(n, 0, 6, 20)).trainer.batch_size for n in (100, 50_000)} == {64}
 
 
+@pytest.mark.slow
 def test_a_run_records_and_is_defined_by_the_resolved_values(run, table, here):
     """`auto` and the values that it stands for are one run, which is found again without training."""
     arguments = [*table_overrides(table), "model=xgboost", "model.n_estimators=6", "logger=none"]

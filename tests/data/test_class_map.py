@@ -173,6 +173,7 @@ def test_a_run_is_trained_on_the_classes_of_a_users_map(run, here, table):
     assert "already finished" in run("train", *overrides).err + run("train", *overrides).out
 
 
+@pytest.mark.slow
 def test_the_content_of_a_map_identifies_the_run_and_its_path_does_not(run, here, table):
     text = "blues: slow\nrock: fast\njazz: fast\n"
     write_map(here / "one.yaml", text)

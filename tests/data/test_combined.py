@@ -316,6 +316,7 @@ def test_gtzan_and_fma_are_combined(run, real):
     assert (result.code, result.problems[0].suggestion) == (2, "data.parts.fma_audio.class_map=fma_to_gtzan")
 
 
+@pytest.mark.slow
 def test_a_run_on_gtzan_is_scored_on_fma(run, here, real_data):
     features = ["features=fma518", "features.sets=[mfcc]", "model=logreg", *FAST]
     result = run("train", "data=gtzan", f"data.root={real_data}/GTZAN_excerpts", *features, "run_dir=run")

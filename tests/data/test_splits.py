@@ -47,7 +47,7 @@ def test_near_copies_are_never_divided(rows, seed, copies):
 
 
 @given(rows=TRACKS, seed=st.integers(0, 5), protocol=st.sampled_from(["random", "grouped"]))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_units_are_never_divided(rows, seed, protocol):
     tracks = tracks_of(rows)
     if protocol == "grouped" and tracks.group.isna().all():

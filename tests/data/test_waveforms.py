@@ -220,6 +220,7 @@ def build(folder: Path, seconds_per_block: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=handle_interrupt)
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_resumed_and_identical(tmp_path):
     (tmp_path / "clips").mkdir()
     paths = [write(tmp_path / "clips" / f"{i:02d}.mp3", music(12, 22050, seed=i), 22050) for i in range(24)]

@@ -137,7 +137,7 @@ def test_fma518_trains_prepares_and_evaluates(run, here, music):
     assert (record["n"], record["accuracy"]) == (6, 1)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_a_prepared_table_reads_back_with_its_split_and_overlap(run, here, music, suffix, monkeypatch):
     overlap = [{"dataset": "", "what": "pretrained on everything", "source": "its author"}]
     monkeypatch.setattr(FMA518, "overlaps", overlap)

@@ -308,7 +308,7 @@ def test_steps_of_tagging_may_fail(sounds, tmp_path, how, stride):
             assert snapshot(base / "music") == original, at
 
 
-@pytest.mark.parametrize("how", ["kill", FULL])
+@pytest.mark.parametrize("how", ["kill", pytest.param(FULL, marks=pytest.mark.slow)])
 def test_every_step_of_the_undo_of_tags_may_fail(sounds, tmp_path, how):
     base = tmp_path / "base"
     table = tagged_library(base, sounds)

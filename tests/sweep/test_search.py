@@ -135,6 +135,7 @@ def test_trials_of_a_batch_are_proposed_together(run, table, here):
     assert together["model.learning_rate"].tolist() != alone["model.learning_rate"].tolist()
 
 
+@pytest.mark.slow
 def test_the_winners_command_is_the_winner_with_other_seeds(run, table, here):
     assert run("train", *search(table, 4)).code == 0
     trials = latest_trials(here)

@@ -127,6 +127,7 @@ def test_test_is_scored_from_the_members_and_logged(runs, run, here):
     assert (moved.metrics["valid"], moved.metrics["ensemble"]) == (before["valid"], before["ensemble"])
 
 
+@pytest.mark.slow
 def test_other_data_is_scored_elsewhere(runs, run, here):
     built = mrc.ensemble(runs, "greedy", here / "e")
     result = run("evaluate", built.folder, "data=demo", "data/split=random")

@@ -313,6 +313,7 @@ def test_a_run_does_not_choose_where_results_are_stored(run, library, here):
     assert (here / "mine").is_dir()
 
 
+@pytest.mark.slow
 def test_leaks_of_other_data_are_those_of_the_scored_split(run, here):
     """The training tracks of the other data are not scored, so they do not leak."""
     frame = make_frame(90, groups=9)

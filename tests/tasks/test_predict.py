@@ -176,6 +176,7 @@ def test_bad_files_get_a_row_and_stop_nothing(run, trained, messy, kind):
     assert ".docx" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), ""])
 def test_a_crash_and_a_hang_are_rows_with_an_error(run, trained, messy, workers, monkeypatch):
     if workers:

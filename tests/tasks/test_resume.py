@@ -112,6 +112,7 @@ def test_a_killed_process_resumes(run, table, here):
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_ignored(run, table, here):
     arguments = [*table_overrides(table), *LONG, "run_dir=r"]
     assert run("train", *arguments).code == 0

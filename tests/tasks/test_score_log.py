@@ -72,6 +72,7 @@ def test_other_validation_tracks_over_one_test_set_count(trained, here, run):
     assert uses(here / "outputs") == 2 * [(18, 3, 3, [])]  # in both tables
 
 
+@pytest.mark.slow
 def test_seeds_of_the_split_count(here, run):
     make_frame(120).to_csv("table.csv", index=False)
     for seed in range(4):

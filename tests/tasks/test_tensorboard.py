@@ -77,6 +77,7 @@ def test_a_folder_without_event_files_is_a_user_error(run, here):
     assert [(problem.kind, problem.key) for problem in result.problems] == [("no_event_files", "o")]
 
 
+@pytest.mark.slow
 def test_the_server_responds_and_removes_its_links(here):
     (here / "scratch").mkdir()
     make_run_with_events(here / "o", "a", lr=0.01)

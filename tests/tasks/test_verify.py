@@ -159,7 +159,7 @@ def test_only_a_verification_changes_the_protocol(run, here, songs):
     assert evaluated["test"]["n"] == 5
 
 
-@pytest.mark.parametrize("split", ["random", "grouped"])
+@pytest.mark.parametrize("split", [pytest.param("random", marks=pytest.mark.slow), "grouped"])
 def test_drawn_splits_keep_near_copies_together(run, here, songs, split):
     write_song(here / "songs/first.mp3", song(14, RATE, 1))
     write_song(here / "songs/second.ogg", song(14, RATE, 1)[3000:])

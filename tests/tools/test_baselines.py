@@ -64,6 +64,7 @@ def recorded(project, name):
     return {row["scored on"]: row for row in csv.DictReader(path.open())} if path.exists() else None
 
 
+@pytest.mark.slow
 def test_experiments_with_data_are_recorded_and_others_skipped_with_a_line(project, capfd):
     assert command.main(["fma_medium_svm", "gtzan_openjmla", "folder_cnn"]) == 0
     lines = capfd.readouterr().out.splitlines()

@@ -288,6 +288,7 @@ def test_cuda_meter_measures_reserved_memory(tmp_path, monkeypatch):
     assert unified.free() == 6000 * mib  # the system can reclaim its file cache
 
 
+@pytest.mark.slow
 def test_batch_statistics_and_augmentation_after_an_out_of_memory_error(library, run, monkeypatch):
     """Running statistics are updated as often as in a run with that micro-batch from the start."""
     overrides = [

@@ -131,6 +131,7 @@ def test_a_long_file_that_is_truncated_is_detected(tmp_path):
     assert reason(path) == "truncated"
 
 
+@pytest.mark.slow
 def test_a_file_of_empty_chunks_is_rejected_at_once(tmp_path):
     path = tmp_path / "x.wav"
     with path.open("wb") as file:

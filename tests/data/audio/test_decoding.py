@@ -71,7 +71,7 @@ def test_blocks_equal_the_whole_signal_resampled(tmp_path, rate, target):
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_crop_equals_the_slice_of_the_whole(recordings, data):
     path = data.draw(st.sampled_from(recordings))

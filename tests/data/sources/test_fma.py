@@ -244,7 +244,9 @@ def test_counts_are_printed_and_recorded(run, here, tmp_path):
     assert Run.open(folder).metrics["protocol"]["leaky"] == "no"
 
 
-@pytest.mark.parametrize(("model", "min_accuracy"), [("xgboost", 0.90), ("svm", 0.90), ("mlp", 0.88)])
+@pytest.mark.parametrize(
+    ("model", "min_accuracy"), [("xgboost", 0.90), ("svm", 0.90), pytest.param("mlp", 0.88, marks=pytest.mark.slow)]
+)
 def test_real_features(run, here, real_data, model, min_accuracy):
     overrides = [
         "data=fma_features",
