@@ -17,10 +17,9 @@ import musicreclass as mrc
 from musicreclass.analysis.counts import balance
 from musicreclass.analysis.formats import cramers_v, properties_of
 from musicreclass.config.check import compose
-from tests.browser import browser, programs
+from tests.browser import browser, needs_browser
 from tests.library import RATE, TONES, write_tone
 
-needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
 MARKUP = "<img src=x onerror=\"document.title='hacked'\">&amp;"
 FORMATS = {"blues": (".flac", {"subtype": "PCM_16"}), "jazz": (".flac", {"subtype": "PCM_24"}), "rock": (".wav", {})}
 SMALL = [f"data.sample_rate={RATE}", "data.min_seconds=0.5", "example_seconds=1", "tracks_per_class=3"]

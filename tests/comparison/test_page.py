@@ -7,12 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.browser import browser, programs
+from tests.browser import browser, needs_browser
 from tests.run_factory import make_run
 
-needs_browser = pytest.mark.skipif(
-    programs() is None, reason="requires a browser: apt install chromium chromium-driver"
-)
 MARKUP = "</script><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">&amp;"
 CONTROL = "'\"><b>bold</b>\x1b[31m\u202eevil"
 

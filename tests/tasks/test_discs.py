@@ -21,13 +21,12 @@ from musicreclass.prediction.output import LabelTable, read_table
 from musicreclass.storage.file_parts import file_of
 from musicreclass.tasks.organize import Options, organize, undo_organize
 from musicreclass.tasks.predict import find_recordings
-from tests.browser import browser, programs
+from tests.browser import browser, needs_browser
 from tests.data.audio.test_cue import sheet
 from tests.library import SMALL, TONES, opened, write_tone
 from tests.organizing.kills import KILLED, interrupted, number_of_changes
 from tests.prediction.test_output import CLASSES, label
 
-needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
 CD = 75  # frames per second
 RATE = 22050
 ARTISTS = ("周杰伦", "王菲", "邓丽君")

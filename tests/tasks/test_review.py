@@ -15,11 +15,9 @@ from musicreclass.data.corrections import read_corrections
 from musicreclass.errors import ConfigError, DataError
 from musicreclass.library.review import render_review, surprise
 from musicreclass.prediction.output import LabelTable
-from tests.browser import browser, programs
+from tests.browser import browser, needs_browser
 from tests.library import TONES, write_tone
 from tests.prediction.test_output import CLASSES, label
-
-needs_browser = pytest.mark.skipif(programs() is None, reason="needs chromium and chromedriver: apt install them")
 
 
 def write_table(folder: Path, name: str = "genres.csv") -> Path:

@@ -19,10 +19,9 @@ EXCESS = 1.5  # an archive may hold at most this many times the expected bytes
 
 
 class Member(NamedTuple):
-    """A file in an archive: its path inside, its size in bytes, and its content."""
+    """A file in an archive: its path inside, and its content."""
 
     path: PurePosixPath
-    size: int
     content: IO[bytes]
 
 
@@ -38,6 +37,8 @@ def unpack(archive: Path, folder: Path, size: int) -> None:
         DataError: if the archive is damaged, has more bytes than expected, has a member that is no regular file or would be written
             outside the folder, or if the disk is full. What was unpacked before remains in the folder.
     """
+    # zipfile raises NotImplementedError for unknown compression, RuntimeError for encryption
+    damage = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
     members = zip_members if zipfile.is_zipfile(archive) else tar_members
     written = 0
     try:
@@ -54,7 +55,7 @@ def unpack(archive: Path, folder: Path, size: int) -> None:
                             raise _rejected(archive, f"it has more than {EXCESS * size / 1e9:.2f} GB of content")
                         file.write(chunk)
                         advance(len(chunk))
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except damage as error:
         line = f"{archive}: damaged, or not a zip or tar.gz archive ({error}); delete it and download it again"
         raise DataError(line, "damaged_file", archive) from error
     except FileExistsError as error:
@@ -76,7 +77,7 @@ def zip_members(archive: Path) -> Iterator[Member]:
             if kind not in (0, stat.S_IFREG):
                 raise _rejected(archive, f"{info.filename!r} is a link or a device")
             with opened.open(info) as content:
-                yield Member(safe_path(archive, info.filename), info.file_size, content)
+                yield Member(safe_path(archive, info.filename), content)
 
 
 def tar_members(archive: Path) -> Iterator[Member]:
@@ -89,7 +90,7 @@ def tar_members(archive: Path) -> Iterator[Member]:
             if content is None:
                 raise _rejected(archive, f"{info.name!r} is a link or a device")
             with content:
-                yield Member(safe_path(archive, info.name), info.size, content)
+                yield Member(safe_path(archive, info.name), content)
 
 
 def safe_path(archive: Path, name: str) -> PurePosixPath:

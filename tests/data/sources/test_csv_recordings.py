@@ -33,7 +33,7 @@ def test_recordings_and_labels_are_read_from_columns(run, here, listing):
     result = run("train", "data=csv", f"data.path={listing}", *COLUMNS, *SMALL)
     assert result.code == 0, result.err
     finished = Run.open(only_run(here))
-    tracks = finished.tracks if hasattr(finished, "tracks") else pd.read_parquet(only_run(here) / "tracks.parquet")
+    tracks = pd.read_parquet(only_run(here) / "tracks.parquet")
     frame = pd.read_csv(listing)
     assert set(tracks.track_id) == set(frame.file)
     assert dict(zip(tracks.track_id, tracks.target, strict=True)) == dict(zip(frame.file, frame.genre, strict=True))
