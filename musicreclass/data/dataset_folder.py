@@ -43,7 +43,7 @@ def contents(folder: Path, limit: int = 4) -> str:
     return f"it contains {', '.join(names[:limit])}{', ...' if len(names) > limit else ''}" if names else "it is empty"
 
 
-def is_missing(find: Callable[[], object]) -> bool:
+def is_absent(find: Callable[[], object]) -> bool:
     """Whether a search for a part of a dataset fails.
 
     Raises:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.dataset_folder import below, contents, dataset_root, is_missing
+from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
@@ -45,8 +45,8 @@ class FMAAudio(AudioData):
 
     def missing_archives(self) -> list[str]:
         """`fma_metadata` and `fma_medium`, or what is missing of them."""
-        metadata = ["fma_metadata"] if is_missing(lambda: find_metadata(self.root)) else []
-        clips = [f"fma_{self.subset}"] if is_missing(lambda: find_archives(self.root, self.subset)) else []
+        metadata = ["fma_metadata"] if is_absent(lambda: find_metadata(self.root)) else []
+        clips = [f"fma_{self.subset}"] if is_absent(lambda: find_archives(self.root, self.subset)) else []
         return metadata + clips
 
     def published_checksums(self) -> dict[Path, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from musicreclass.data.dataset_folder import is_missing
+from musicreclass.data.dataset_folder import is_absent
 from musicreclass.data.sources.fma_features_csv import FeaturesCSV
 from musicreclass.data.sources.fma_metadata import find_metadata, in_subset, load_tracks
 from musicreclass.data.table_source import FeatureTable, TableSource
@@ -54,7 +54,7 @@ class FMAFeatures(TableSource):
 
     def missing_archives(self) -> list[str]:
         """`fma_metadata` if the tables do not exist."""
-        return ["fma_metadata"] if is_missing(lambda: find_metadata(self.root)) else []
+        return ["fma_metadata"] if is_absent(lambda: find_metadata(self.root)) else []
 
     def files(self) -> list[Path]:
         """tracks.csv and features.csv."""

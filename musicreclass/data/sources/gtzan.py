@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.dataset_folder import below, contents, dataset_root, is_missing
+from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
@@ -196,7 +196,7 @@ class GTZAN(AudioData):
 
     def missing_archives(self) -> list[str]:
         """`gtzan` if the clips do not exist."""
-        return ["gtzan"] if is_missing(lambda: find_audio(self.root)) else []
+        return ["gtzan"] if is_absent(lambda: find_audio(self.root)) else []
 
     def published_faults(self) -> dict[str, str]:
         """The clip that is damaged in a common copy."""
