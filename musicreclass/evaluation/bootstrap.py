@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.evaluation.ranking import Rankings
+
 REPLICATES = 2000
 WEIGHTS_PER_BLOCK = 4_000_000  # limits memory
 NORMAL_QUANTILE = 1.959964  # the 97.5 % quantile of the standard normal distribution
 MIN_DISTINCT = 20  # distinct scores of replicates from which their percentiles are used
+MAX_LEFT_OUT = 400  # clusters up to which each is left out by itself in the jackknife of rankings
 MAX_FEW_CLUSTERS = 7  # up to which there are fewer distinct resamples than REPLICATES
 
 
@@ -94,6 +97,41 @@ def scores_from_counts(counts: np.ndarray, present: np.ndarray) -> dict[str, np.
 
 
 @dataclass(frozen=True)
+class ClassCounts:
+    """Accuracy and macro-F1 of one run, of any resample of its clusters.
+
+    Attributes:
+        y_true, y_pred: class numbers, (n,).
+        counts: of each cluster, see `Clusters.class_counts`.
+        present: which classes have tracks, (C,).
+    """
+
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    counts: np.ndarray
+    present: np.ndarray
+
+    @classmethod
+    def of(cls, clusters: Clusters, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> ClassCounts:
+        """The counts of some predictions."""
+        counts = clusters.class_counts(y_true, y_pred, classes)
+        return cls(y_true, y_pred, counts, classes_present(y_true, classes))
+
+    def scores(self) -> dict[str, float]:
+        """On all tracks."""
+        scores = scores_from_counts(self.counts.sum(0, dtype=float), self.present)
+        return {metric: float(score) for metric, score in scores.items()}
+
+    def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores with weights of the clusters, (R, clusters)."""
+        return scores_from_counts(weights @ self.counts, self.present)
+
+    def jackknife(self) -> Jackknife:
+        """The scores without each cluster and without each track."""
+        return Jackknife.of(self.counts, self.y_true, self.y_pred)
+
+
+@dataclass(frozen=True)
 class Jackknife:
     """The scores without each cluster, and without each track.
 
@@ -148,6 +186,55 @@ class Jackknife:
         return max(jackknife_error(self.clusters[metric]), jackknife_error(self.tracks[metric]))
 
 
+@dataclass(frozen=True)
+class TagRankings:
+    """The macro averages of the areas under the ROC and precision-recall curves of one run, of any resample of its clusters.
+
+    Attributes:
+        clusters: of the tracks.
+        rankings: of the tags.
+    """
+
+    clusters: Clusters
+    rankings: Rankings
+
+    @classmethod
+    def of(cls, clusters: Clusters, y_true: np.ndarray, probability: np.ndarray) -> TagRankings:
+        """The rankings of some predictions: indicators and probabilities of tags, (n, C)."""
+        return cls(clusters, Rankings(y_true, probability))
+
+    def scores(self) -> dict[str, float]:
+        """On all tracks."""
+        scores = self.rankings.macro(np.ones((1, self.rankings.n)))
+        return {metric: float(score[0]) for metric, score in scores.items()}
+
+    def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores with weights of the clusters, (R, clusters)."""
+        return self.rankings.macro(weights[:, self.clusters.codes])
+
+    def jackknife(self) -> Jackknife:
+        """The scores without each cluster and without each track; without one of `MAX_LEFT_OUT` parts of them, if there are more."""
+        tracks = np.arange(self.rankings.n)
+        by_cluster, by_track = (self.without_each(parts_of(units)) for units in (self.clusters.codes, tracks))
+        return Jackknife(by_cluster, by_track)
+
+    def without_each(self, unit: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores without each unit.
+
+        Args:
+            unit: of each track, (n,).
+        """
+        return self.rankings.macro((unit != np.arange(unit.max() + 1)[:, None]).astype(np.float32))
+
+
+def parts_of(units: np.ndarray) -> np.ndarray:
+    """Units in at most `MAX_LEFT_OUT` random parts of equal size: the delete-a-group jackknife."""
+    count = int(units.max()) + 1
+    if count <= MAX_LEFT_OUT:
+        return units
+    return np.asarray((np.random.default_rng(0).permutation(count) % MAX_LEFT_OUT)[units])
+
+
 def jackknife_error(scores: np.ndarray) -> float:
     """The standard error of a score from its values with one unit left out at a time, (units,); 0 for a single unit."""
     return float(np.sqrt(len(scores) - 1) * scores.std()) if len(scores) > 1 else 0.0
@@ -171,14 +258,18 @@ def bootstrap_interval(
         `accuracy` and `macro_f1`, each [low, high], and `over`, what was resampled: `24 tracks` or `12 groups`.
     """
     clusters = Clusters.of(groups)
-    counts = clusters.class_counts(y_true, y_pred, classes)
-    present = classes_present(y_true, classes)
-    scores = scores_from_counts(counts.sum(0, dtype=float), present)
-    resampled = np.concatenate([weights @ counts for weights in clusters.resampling_weights()])
-    jackknife = Jackknife.of(counts, y_true, y_pred)
+    return bootstrap_intervals(ClassCounts.of(clusters, y_true, y_pred, classes), clusters)
+
+
+def bootstrap_intervals(statistic: ClassCounts | TagRankings, clusters: Clusters) -> dict[str, Any]:
+    """95 % bootstrap intervals of each score of a run, as in `bootstrap_interval`."""
+    blocks = [statistic.resampled(weights) for weights in clusters.resampling_weights()]
+    jackknife = statistic.jackknife()
     intervals = {
-        metric: corrected_interval(float(scores[metric]), values, jackknife.standard_error(metric), clusters)
-        for metric, values in scores_from_counts(resampled, present).items()
+        metric: corrected_interval(
+            score, np.concatenate([block[metric] for block in blocks]), jackknife.standard_error(metric), clusters
+        )
+        for metric, score in statistic.scores().items()
     }
     return {**intervals, "over": str(clusters)}
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from musicreclass.evaluation.bootstrap import (
+    ClassCounts,
     Clusters,
     Jackknife,
-    classes_present,
+    TagRankings,
     corrected_interval,
-    scores_from_counts,
     t_quantile,
 )
+from musicreclass.evaluation.ranking import RANKING_METRICS
 
 METRICS = ("accuracy", "macro_f1")
 MIN_TRACKS = 10  # with fewer, one track changes the accuracy by more than ten points
@@ -67,31 +69,31 @@ class Sample:
         classes: number of classes.
     """
 
+    metrics = METRICS
+
     def __init__(
         self, y_true: np.ndarray, y_pred: list[list[np.ndarray]], groups: list[str | None], classes: int
     ) -> None:
         self.y_true, self.y_pred, self.classes = y_true, y_pred, classes
         self.clusters = Clusters.of(groups)
-        self.counts = [[self.clusters.class_counts(y_true, seed, classes) for seed in seeds] for seeds in y_pred]
-        self.jackknives = [
-            Jackknife.mean([Jackknife.of(c, y_true, seed) for c, seed in zip(counts, seeds, strict=True)])
-            for counts, seeds in zip(self.counts, y_pred, strict=True)
-        ]
-        present = classes_present(y_true, classes)
-        scores = [
-            [scores_from_counts(counts.sum(0, dtype=float), present) for counts in seeds] for seeds in self.counts
-        ]
+        self.statistics = [[self.statistic(seed) for seed in seeds] for seeds in y_pred]
+        self.jackknives = [Jackknife.mean([seed.jackknife() for seed in seeds]) for seeds in self.statistics]
+        scores = [[seed.scores() for seed in seeds] for seeds in self.statistics]
         # By metric and row: the score of each seed, (seeds,).
-        self.scores = {m: [np.array([float(score[m]) for score in seeds]) for seeds in scores] for m in METRICS}
-        blocks: dict[str, list[list[np.ndarray]]] = {m: [[] for _ in y_pred] for m in METRICS}
+        self.scores = {m: [np.array([score[m] for score in seeds]) for seeds in scores] for m in self.metrics}
+        blocks: dict[str, list[list[np.ndarray]]] = {m: [[] for _ in y_pred] for m in self.metrics}
         for weights in self.clusters.resampling_weights():
-            for row, seeds in enumerate(self.counts):
-                resampled = [scores_from_counts(weights @ counts, present) for counts in seeds]
-                for m in METRICS:
+            for row, seeds in enumerate(self.statistics):
+                resampled = [seed.resampled(weights) for seed in seeds]
+                for m in self.metrics:
                     blocks[m][row].append(np.array([score[m] for score in resampled]))
         # By metric and row: the score of each seed in each replicate, (seeds, REPLICATES), and its mean over seeds, (REPLICATES,).
-        self.seed_replicates = {m: [np.concatenate(row, axis=1) for row in blocks[m]] for m in METRICS}
-        self.replicates = {m: [row.mean(0) for row in self.seed_replicates[m]] for m in METRICS}
+        self.seed_replicates = {m: [np.concatenate(row, axis=1) for row in blocks[m]] for m in self.metrics}
+        self.replicates = {m: [row.mean(0) for row in self.seed_replicates[m]] for m in self.metrics}
+
+    def statistic(self, y_pred: np.ndarray) -> Any:
+        """The scores of one run's predictions, of any resample."""
+        return ClassCounts.of(self.clusters, self.y_true, y_pred, self.classes)
 
     def estimate(self, metric: str, row: int) -> Estimate:
         """A row's score.
@@ -135,6 +137,22 @@ class Sample:
         """The variance of a score over samples of tracks, from its replicates, with the small-sample factor n / (n - 1)."""
         n = self.clusters.count
         return float(replicates.var(dtype=float)) * n / (n - 1) if n > 1 else 0.0
+
+
+class TagSample(Sample):
+    """As `Sample`, of runs that predict sets of tags.
+
+    Args:
+        y_true: indicators of tags, (n, C).
+        y_pred: for each row, for each of its seeds: probabilities of tags, (n, C).
+        groups, classes: as in `Sample`.
+    """
+
+    metrics = RANKING_METRICS
+
+    def statistic(self, y_pred: np.ndarray) -> Any:
+        """See `Sample`."""
+        return TagRankings.of(self.clusters, self.y_true, y_pred)
 
 
 def combine_components(components: list[VarianceComponent]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,25 @@ from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.calibration import calibration_error, log_loss
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.tag_metrics import score_tags
 
 
-def score(predictions: Predictions) -> dict[str, Any]:
+def score(predictions: Predictions, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Every metric of one split, in the structure of metrics.json.
 
     Args:
         predictions: one row per track.
+        thresholds: of tags, chosen on the validation split; None on that split itself. Classes have none.
 
     Returns:
         `accuracy`, `balanced_accuracy` (mean recall over all classes), `macro_f1`, `weighted_f1`, `top3_accuracy`, `log_loss`
         (nats), `ece` (expected calibration error over 15 bins of confidence) and `n`; `accuracy_ci95` and `macro_f1_ci95`, 95 %
         intervals over what `ci95_over` names: groups if any are known, else tracks; `most_confused` and `per_class`.
         Classes are those of the dataset: one without tracks in this split, listed in `absent_classes`, counts with zeros;
-        `macro_f1_present` is the mean F1 of the others.
+        `macro_f1_present` is the mean F1 of the others. Predictions of tags have the metrics of `tag_metrics.score_tags`.
     """
+    if predictions.is_multi:
+        return score_tags(predictions, thresholds)
     y_true, probability = predictions.y_true(), predictions.probabilities()
     ranked = np.argsort(-probability, axis=1, kind="stable")  # ties in the order of the classes, as with argmax
     y_pred = ranked[:, 0]

@@ -9,7 +9,13 @@ from itertools import combinations
 import numpy as np
 
 from musicreclass.evaluation.bootstrap import t_quantile, widened_interval
-from musicreclass.evaluation.intervals import METRICS, Sample, VarianceComponent, combine_components
+from musicreclass.evaluation.intervals import (
+    METRICS,
+    Sample,
+    TagSample,
+    VarianceComponent,
+    combine_components,
+)
 
 PERMUTATIONS = 10_000  # random ones, if there are too many clusters for all
 MAX_EXHAUSTIVE = 13  # clusters up to which all permutations are computed
@@ -46,8 +52,8 @@ def paired_tests(sample: Sample, rows: list[int] | None = None, flips: int = PER
     """Compare every two rows of a sample by every metric.
 
     Two single runs are compared by their predictions: accuracy by McNemar's test, or by flipping the signs of whole groups if
-    groups are known; macro-F1 by swapping predictions of the two runs, also by whole groups. If a row has several seeds, the
-    difference of means is compared with its standard error over tracks and seeds.
+    groups are known; macro-F1 by swapping predictions of the two runs, also by whole groups. If a row has several seeds, or the
+    runs predict tags, the difference of means is compared with its standard error over tracks and seeds.
 
     Args:
         sample: the rows.
@@ -55,10 +61,14 @@ def paired_tests(sample: Sample, rows: list[int] | None = None, flips: int = PER
         flips: number of random permutations, if not all are computed.
     """
     pairs = list(combinations(range(len(sample.y_pred)) if rows is None else rows, 2))
-    single_seed = [pair for pair in pairs if all(len(sample.y_pred[row]) == 1 for row in pair)]
+    single_seed = (
+        []
+        if isinstance(sample, TagSample)
+        else [pair for pair in pairs if all(len(sample.y_pred[row]) == 1 for row in pair)]
+    )
     p_values = permutation_tests(sample, single_seed, flips)
     comparisons = []
-    for metric in METRICS:
+    for metric in sample.metrics:
         tested = [
             single_run_test(sample, metric, *pair, p_values[pair][metric])
             if pair in p_values
@@ -130,7 +140,7 @@ def permutation_tests(
         return {}
     classes = sample.classes
     rows = sorted({row for pair in pairs for row in pair})
-    counts = {row: sample.counts[row][0][:, : 2 * classes] for row in rows}
+    counts = {row: sample.statistics[row][0].counts[:, : 2 * classes] for row in rows}
     total = {row: counts[row].sum(0, dtype=float) for row in rows}
     actual = np.bincount(sample.y_true, minlength=classes)
     observed = {pair: score_gaps(total[pair[0]], total[pair[1]], actual) for pair in pairs}
@@ -183,7 +193,7 @@ def sign_blocks(clusters: int, flips: int) -> Iterator[np.ndarray]:
 
 
 def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
-    """A t test of two rows, at least one of which has several seeds.
+    """A t test of two rows, of several seeds or of predicted tags.
 
     The variance has a component from the tracks, by the jackknife over clusters of the difference of means, and one from each
     row's seeds. A row with a single seed is assumed to vary as the other row does.
@@ -208,7 +218,8 @@ def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
     else:  # all clusters have the same difference: the sign-flip test
         p = 2.0 ** (1 - sample.clusters.count) if difference else 1.0
     half_width = t_quantile(df) * error
-    method = f"t test over seeds ({sizes[0]}, {sizes[1]}) and {sample.clusters}"
+    seeds = f"seeds ({sizes[0]}, {sizes[1]}) and " if max(sizes) > 1 else ""
+    method = f"t test over {seeds}{sample.clusters}"
     return Pair(first, second, metric, difference, difference - half_width, difference + half_width, p, p, method)
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.errors import RunError
+from musicreclass.evaluation.tag_sets import SEPARATOR, class_numbers, has_tag_sets
 from musicreclass.storage.atomic import replacing
 
 PREFIX = "p/"
+TRUE_PREFIX = "y/"
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Predictions:
     """Class probabilities of one split.
 
     Attributes:
-        table: `track_id`, `target`, `group` and one `p/<class>` column per class, one row per track.
+        table: `track_id`, `target`, `group` and one `p/<class>` column per class, one row per track. With several labels a
+            track, in place of `target`, one `y/<tag>` column per tag: 1 for the tags of the track, else 0.
     """
 
     table: pd.DataFrame
@@ -36,7 +39,8 @@ class Predictions:
             tracks: `track_id`, `target` and `group` of these tracks and possibly others; determines the order of the result.
 
         Raises:
-            ValueError: if the shape is wrong, or rows are not probability distributions.
+            ValueError: if the shape is wrong, or rows are not probability distributions; with sets of tags as targets, if a value
+                is no probability.
             FloatingPointError: if a probability is NaN or infinite.
         """
         if probability.shape != (len(track_id), len(classes)):
@@ -45,11 +49,18 @@ class Predictions:
             )
         if not np.isfinite(probability).all():
             raise FloatingPointError("the model gives probabilities that are not finite")
-        if (probability < -1e-6).any() or not np.allclose(probability.sum(axis=1), 1, atol=1e-3):
+        is_multi = has_tag_sets(tracks.target)
+        if is_multi and ((probability < -1e-6) | (probability > 1 + 1e-6)).any():
+            raise ValueError("the model gives probabilities that are negative or above 1")
+        if not is_multi and ((probability < -1e-6).any() or not np.allclose(probability.sum(axis=1), 1, atol=1e-3)):
             raise ValueError("the model gives probabilities that are negative or do not sum to 1")
         frame = pd.DataFrame(probability, columns=[PREFIX + name for name in classes])
         mean = frame.groupby(np.asarray(track_id, dtype=object), sort=False).mean()
         labels = tracks.set_index("track_id").loc[mean.index, ["target", "group"]]
+        if is_multi:
+            indicators = class_numbers(labels.target, classes)
+            columns = pd.DataFrame(indicators, labels.index, [TRUE_PREFIX + name for name in classes])
+            labels = pd.concat([labels[["group"]], columns], axis=1)
         joined = pd.concat([labels, mean], axis=1)
         order = tracks.track_id[tracks.track_id.isin(mean.index)]
         return cls(joined.loc[order].rename_axis("track_id").reset_index())
@@ -62,14 +73,28 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def is_multi(self) -> bool:
+        """Whether a track has a set of tags."""
+        return any(c.startswith(TRUE_PREFIX) for c in self.table.columns)
+
     def probabilities(self) -> np.ndarray:
-        """(n, C) float64; rows sum to 1."""
+        """(n, C) float64; rows sum to 1, except those of tags."""
         return self.table[[PREFIX + name for name in self.classes]].to_numpy(np.float64)
 
     def y_true(self) -> np.ndarray:
-        """Class numbers (n,) int64."""
+        """Class numbers (n,) int64, or indicators of tags (n, C) uint8."""
+        if self.is_multi:
+            return self.table[[TRUE_PREFIX + name for name in self.classes]].to_numpy(np.uint8)
         number = {name: i for i, name in enumerate(self.classes)}
         return self.table["target"].map(number).to_numpy(np.int64)
+
+    def targets(self) -> list[str]:
+        """The class name of each track, or its tags joined by a separator."""
+        if not self.is_multi:
+            return self.table["target"].tolist()
+        names = np.array(self.classes, dtype=object)
+        return [SEPARATOR.join(sorted(names[row.astype(bool)])) for row in self.y_true()]
 
     def groups(self) -> list[str | None]:
         """Each track's group, None where unknown."""
@@ -96,7 +121,12 @@ class Predictions:
             message = f"{path}: not a readable table of predictions ({error})"
             raise RunError(message, "unreadable_predictions", path) from error
         predictions = cls(table)
-        if not {"track_id", "target", "group"} <= set(table.columns) or not predictions.classes:
+        needed = {
+            "track_id",
+            "group",
+            *(map(TRUE_PREFIX.__add__, predictions.classes) if predictions.is_multi else ["target"]),
+        }
+        if not needed <= set(table.columns) or not predictions.classes:
             message = f"{path}: not a table of predictions: must have the columns track_id, target, group and p/<class>"
             raise RunError(message, "invalid_predictions", path)
         return predictions
