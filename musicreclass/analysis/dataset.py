@@ -17,7 +17,7 @@ from musicreclass.analysis.suggestions import suggest
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import Problem
 from musicreclass.features.feature_data import FeatureData
 from musicreclass.version import __version__

@@ -10,7 +10,8 @@ from typing import Any
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.splits import group_of
 from musicreclass.data.table_source import TableSource, as_list
-from musicreclass.data.tracks import TrackData, some
+from musicreclass.data.track_data import TrackData
+from musicreclass.data.tracks import some
 from musicreclass.errors import Problem
 
 DRAWN = ("random", "grouped")  # protocols that do not divide copies

@@ -14,7 +14,7 @@ from musicreclass.classifiers.model_folder import ModelCard, write_checksums
 from musicreclass.classifiers.novelty import Novelty
 from musicreclass.classifiers.training_ranges import check_ranges
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import DataError, notices
 from musicreclass.evaluation.predictions import Predictions
 

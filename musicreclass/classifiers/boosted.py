@@ -20,7 +20,7 @@ from musicreclass.classifiers.model_folder import CARD, ModelCard, reading
 from musicreclass.classifiers.tree_check import check_xgboost
 from musicreclass.data.sampling import derive_seed
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import RunError
 
 TARGETS = ("xgboost.XGBClassifier", "xgboost.sklearn.XGBClassifier")

@@ -13,7 +13,7 @@ from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, check_archive, reading
 from musicreclass.classifiers.tree_check import check_estimator
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import RunError, trust_remedy
 
 TRUSTED = (  # types that skops may load besides its defaults: parts of the estimators in conf/model

@@ -28,7 +28,8 @@ from musicreclass.config.targets import check_arguments, check_nested_targets, i
 from musicreclass.config.working_directory import allow_import
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData, some
+from musicreclass.data.track_data import TrackData
+from musicreclass.data.tracks import some
 from musicreclass.errors import ConfigError, DataError, Problem, UserError
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.optimizers import make_optimizer, make_scheduler

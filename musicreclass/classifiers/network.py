@@ -27,7 +27,7 @@ from musicreclass.config.settings.data import CLIPS
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import LoaderSettings, derive_seed
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust_remedy
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import ClipDescription, LogMel, int16_to_float

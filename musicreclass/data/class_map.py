@@ -132,3 +132,9 @@ def fitting_class_map(sources: Sequence[str], targets: Sequence[str]) -> str:
             if mapped and mapped <= set(targets):
                 return name
     return ""
+
+
+def nothing_mapped(class_map: ClassMap) -> DataError:
+    """The error for a class map that leaves every track out."""
+    line = f"data.class_map={class_map.name}: leaves out every track; choose another class map"
+    return DataError(line, "no_tracks", "data.class_map", class_map.name)

@@ -17,7 +17,8 @@ from musicreclass.data.names import artist_key, class_key, class_names, vocabula
 from musicreclass.data.recordings import METADATA, AudioData, Recordings
 from musicreclass.data.splits import assign_splits, group_of
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.data.tracks import TrackData, duplicate_ids, some, to_text
+from musicreclass.data.track_data import TrackData
+from musicreclass.data.tracks import duplicate_ids, some, to_text
 from musicreclass.errors import DataError
 
 PARTS = "parts"  # the protocol that uses each part's split

@@ -14,6 +14,7 @@ import pandas as pd
 
 from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.audio.sound_digest import content_digest
+from musicreclass.data.class_map import nothing_mapped
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
 from musicreclass.data.format_check import FormatScores, format_caution, score_formats
@@ -21,16 +22,8 @@ from musicreclass.data.leaks import NEAR_AUDIO, Protocol, shared_near_groups
 from musicreclass.data.names import class_names
 from musicreclass.data.sampling import LoaderSettings, TrackSampler
 from musicreclass.data.splits import check_protocol
-from musicreclass.data.tracks import (
-    TrackData,
-    check_columns,
-    check_returned,
-    chosen,
-    make_tracks,
-    nothing_mapped,
-    some,
-    unify_copies,
-)
+from musicreclass.data.track_data import TrackData, check_returned
+from musicreclass.data.tracks import check_columns, chosen, make_tracks, some, unify_copies
 from musicreclass.data.verification.records import near_groups
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError

@@ -11,7 +11,7 @@ import torch
 
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 
 SCORING_BATCH = 16384  # rows; a table fits in memory, and so do the network's activations for this many rows
 

@@ -13,22 +13,14 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.config.messages import nearest
+from musicreclass.data.class_map import nothing_mapped
 from musicreclass.data.column_checks import INDEX_COLUMN, Suspicion, named, suspicious_columns
 from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
 from musicreclass.data.names import class_names
 from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import (
-    COLUMNS,
-    check_columns,
-    check_returned,
-    chosen,
-    duplicate_ids,
-    make_tracks,
-    nothing_mapped,
-    some,
-    to_text,
-)
+from musicreclass.data.track_data import check_returned
+from musicreclass.data.tracks import COLUMNS, check_columns, chosen, duplicate_ids, make_tracks, some, to_text
 from musicreclass.errors import DataError
 
 METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))

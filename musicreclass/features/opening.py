@@ -10,7 +10,7 @@ from musicreclass.config.plugins import is_installed
 from musicreclass.config.settings.features import FeatureSettings
 from musicreclass.config.targets import check_arguments, import_target, invalid_target, rejected_call
 from musicreclass.data.recordings import AudioData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import Extractor, ExtractorPart

@@ -10,7 +10,7 @@ from musicreclass.analysis.dataset import Analysis, Options, analyze_data
 from musicreclass.analysis.figures import draw_figures
 from musicreclass.analysis.page import render_page
 from musicreclass.config.settings.tasks import AnalyzeSettings
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import DataError, DatasetNotFoundError, Problem, UserError
 from musicreclass.hardware.profile import Profile
 from musicreclass.report.figures import save_figure

@@ -17,7 +17,7 @@ from musicreclass.config.settings.data import CLIPS, OF_COMBINATION
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.tree import Tree
 from musicreclass.data.class_map import fitting_class_map
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, DataError, RunError, notices, trust_remedy
 from musicreclass.report.model_card import write_model_card
 from musicreclass.runs.folder import Run

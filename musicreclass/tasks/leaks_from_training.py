@@ -13,7 +13,8 @@ from musicreclass.data.leaks import NEAR_COPIES, Protocol, examples, find_leaks,
 from musicreclass.data.names import artist_key, vocabulary_form
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData, unify_copies
+from musicreclass.data.track_data import TrackData
+from musicreclass.data.tracks import unify_copies
 from musicreclass.runs.folder import SKETCHES, TRACKS, Run
 from musicreclass.storage.regular import read_regular
 

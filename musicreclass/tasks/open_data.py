@@ -10,7 +10,7 @@ from musicreclass.config.settings.features import FeatureSettings
 from musicreclass.config.settings.tasks import Settings, TrainSettings
 from musicreclass.config.targets import check_arguments, import_class, rejected_call
 from musicreclass.data.class_map import read_class_map
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, DataError, Problem, RunError, WeightsError
 from musicreclass.features.opening import with_features
 from musicreclass.hardware.profile import Profile

@@ -13,7 +13,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.factory import build_classifier, check_model, sizes_of
 from musicreclass.config.auto import auto_values, resolve_auto
 from musicreclass.config.settings.tasks import TrainSettings
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import RunError
 from musicreclass.features.feature_data import FeatureData
 from musicreclass.hardware.launch import launch_id, processes

@@ -14,7 +14,7 @@ from musicreclass.data.download.archives import install
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.table_arrays import HEADER
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, Problem, VerificationError
 from musicreclass.features.opening import source_class
 from musicreclass.models.encoder import Encoder

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from musicreclass.classifiers.base import Classifier
-    from musicreclass.data.tracks import TrackData
+    from musicreclass.data.track_data import TrackData
     from musicreclass.evaluation.predictions import Predictions
 
 log = logging.getLogger("musicreclass")

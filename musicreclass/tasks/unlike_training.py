@@ -11,7 +11,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.training_ranges import check_ranges
 from musicreclass.data.sources.fma_features import FMAFeatures
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
 

@@ -20,7 +20,7 @@ from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
 from musicreclass.data.table import TensorBatches
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint

@@ -12,7 +12,7 @@ import pytest
 from musicreclass.config.check import train_settings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
-from musicreclass.data.tracks import TrackData
+from musicreclass.data.track_data import TrackData
 from musicreclass.errors import DataError
 from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.runs.folder import Run

@@ -1,0 +1,245 @@
+"""The base class of the DataModules: tracks that are labelled and split."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import ABC
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from musicreclass.config.settings.data import SPLITS
+from musicreclass.data.class_map import ClassMap
+from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
+from musicreclass.data.names import artist_notes, class_key
+from musicreclass.data.split_checks import check_splits
+from musicreclass.data.splits import Split, assign_splits, group_of
+from musicreclass.data.tracks import COLUMNS, make_tracks, some, to_text
+from musicreclass.errors import DataError
+from musicreclass.storage.store import Store
+
+ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
+
+
+def check_returned(value: Any, kind: type, method: str) -> None:
+    """Check what a method of a subclass returned.
+
+    Raises:
+        DataError: if it is not of this class.
+    """
+    if not isinstance(value, kind):
+        raise DataError(
+            f"{method}: must return {kind.__name__}, not {type(value).__name__}", kind="wrong_return", key=method
+        )
+
+
+def check_attribute(cls: type, inherited: Any, name: str, value: Any) -> None:
+    """Check that an attribute of a TrackData does not replace one that the base classes need.
+
+    Args:
+        cls: the class that sets it.
+        inherited: the attribute of that name in the class, or in its base classes; None if there is none.
+        name: of the attribute.
+        value: its new value.
+
+    Raises:
+        DataError: if the value hides a method, or is not of the type in `ATTRIBUTES`.
+    """
+    method = inspect.isfunction(inherited) and not name.startswith("__")
+    hidden = method and not (callable(value) or isinstance(value, (classmethod, staticmethod)))
+    kind = ATTRIBUTES.get(name)
+    replaced = kind is not None and not isinstance(value, (kind, property))
+    if hidden or replaced:
+        rule = "is a method of the base class; rename your attribute"
+        if kind is not None and not hidden:
+            rule = f"must be a {kind.__name__}, not {value!r:.60}; if you need it for something else, rename your attribute"
+        raise DataError(f"{cls.__name__}.{name}: {rule}", kind="reserved_name", key=name)
+
+
+class TrackData(ABC):  # noqa: B024
+    """A source of labelled tracks, split into train, valid and test.
+
+    A subclass passes its tracks to `_set_tracks` in `setup`; everything else here derives from them. It may not replace a
+    method, such as `labels`, by a value, nor one of `ATTRIBUTES` by a value of
+    another type.
+
+    Attributes:
+        provides: the contents of a batch: `waveform`, `table`, or both.
+        dataset: the published dataset of the tracks, such as `gtzan`; empty for any other.
+        max_unknown_artists: fraction of the tracks of a split that may have no known artist if the split is to count as
+            free of leaks.
+        tracks: the Tracks table of the tracks in use.
+        classes: the class names, sorted, followed by those that only test has; a class number is an index into this list.
+        learned_classes: the number of classes that train or valid has; a network has an output for each of them.
+        protocol: the split's name, and whether it leaks.
+        dropped: number of tracks left out, by reason.
+        bad_files: why a file cannot be used, by path.
+        notes: other facts that readers of the results need, one line each.
+        cautions: what may make the scores too high, as a short mark -> details; part of the protocol.
+        class_map: gives the classes other names before the tracks are split; None for none.
+        needs: the splits that must not be empty; none for data that is only scored.
+        allow_untrained_classes: whether classes that are scored may lack training tracks.
+        incomplete: how much of a published dataset was found, as a note; empty if all of it was, or its size is not known.
+    """
+
+    provides: tuple[str, ...] = ()
+    dataset = ""
+    max_unknown_artists = MAX_UNKNOWN_ARTISTS
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            check_attribute(cls, getattr(super(cls, cls), name, None), name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_attribute(type(self), getattr(type(self), name, None), name, value)
+        super().__setattr__(name, value)
+
+    def __init__(self, split: dict[str, Any]) -> None:
+        self.split = Split(**split)
+        self.tracks = make_tracks([], [])
+        self.classes: list[str] = []
+        self.learned_classes = 0
+        self.protocol = Protocol(split=self.split.protocol, leaky="unknown", why=[])
+        self.dropped: dict[str, int] = {}
+        self.bad_files: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.cautions: dict[str, str] = {}
+        self.class_map: ClassMap | None = None
+        self.needs: tuple[str, ...] = ("train", "valid")
+        self.allow_untrained_classes = False
+        self.incomplete = ""
+
+    def prepare_data(self) -> None:  # noqa: B027
+        """Get what `setup` reads; nothing, by default."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the tracks and split them; `stage` is that of Lightning's DataModules, and unused here."""
+        raise NotImplementedError
+
+    def missing_archives(self) -> list[str]:
+        """The archives of `download.archives` that this source needs and does not find; none for data that is not published."""
+        return []
+
+    def _set_tracks(self, tracks: pd.DataFrame, split_name: str = "column") -> None:
+        """Split these tracks, check the splits, and look for leaks.
+
+        Raises:
+            DataError: if there are too few tracks or classes for training.
+        """
+        if len(tracks) == 0:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
+            raise DataError(
+                f"no usable tracks are left ({reasons or 'the source is empty'})", kind="no_tracks", key="data"
+            )
+        self.classes = sorted(tracks.target.unique())
+        if len(self.classes) < 2 and self.needs:
+            raise DataError(
+                f"the data contains only one class ({self.classes[0]}); at least two are needed",
+                kind="one_class",
+                key="data",
+                value=self.classes[0],
+            )
+        tracks = tracks.reset_index(drop=True)
+        self.notes += [self.incomplete] if self.incomplete else []
+        self.notes += artist_notes(tracks.group)
+        name, tracks["split"] = self._assign_splits(tracks, split_name)
+        n_unknown = int(group_of(tracks).isna().sum()) if name == "grouped" else 0
+        if n_unknown:
+            self.notes.append(f"{n_unknown} tracks of unknown artist are in train, as data/split=grouped requires")
+        check_splits(
+            tracks,
+            name,
+            self.needs,
+            drawn=name != split_name,
+            needs_test=self.split.test > 0,
+            allow_untrained_classes=self.allow_untrained_classes,
+            incomplete=self.incomplete,
+        )
+        self.tracks = tracks
+        if self.needs:  # classes that only test has must not change what is learned: they come last
+            learned = set(tracks.target[tracks.split != "test"])
+            self.classes.sort(key=lambda name: (name not in learned, name))
+            self.learned_classes = len(learned)
+            if unseen := self.classes[len(learned) :]:
+                self.notes.append(
+                    f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
+                )
+        protocol = self._find_leaks(tracks, name)
+        self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
+        for split in SPLITS:
+            present = set(tracks.target[tracks.split == split])
+            absent = sorted(set(self.classes) - present)
+            if present and absent and self.needs:
+                self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
+
+    def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:
+        """The protocol that applies, and each track's split; see `assign_splits`."""
+        return assign_splits(tracks, self.split, split_name)
+
+    def _find_leaks(self, tracks: pd.DataFrame, name: str) -> Protocol:
+        """The protocol with the leaks of the splits; see `find_leaks`."""
+        return find_leaks(tracks, name, self.max_unknown_artists)
+
+    def datasets(self) -> set[str]:
+        """The published datasets of the tracks; of others, an empty name."""
+        return {self.dataset}
+
+    def _mapped(self, target: Any, track_id: Any) -> tuple[list[Any], np.ndarray]:
+        """The targets that the class map gives, and which rows it leaves out, bool (n,); these are counted by class.
+
+        Args:
+            target: class names as in the source.
+            track_id: of each row; several rows of a table may be of one track.
+
+        Raises:
+            DataError: if the class map does not name a class.
+        """
+        labels = to_text(target)
+        if self.class_map is None:
+            return labels.tolist(), np.zeros(len(labels), bool)
+        mapped = self.class_map.map_targets(labels)
+        labelled = labels.map(class_key, na_action="ignore").notna()
+        left_out = mapped.isna() & labelled
+        ids = pd.Series(np.asarray(track_id, dtype=object), index=labels.index)
+        for name, count in ids[left_out].groupby(labels[left_out]).nunique().items():
+            self.dropped[f"of the class {name}, which the class map {self.class_map.name} leaves out"] = int(count)
+        renamed = {f"{s} as {t}" for s, t in zip(labels[mapped.notna()], mapped.dropna(), strict=True) if s != t}
+        if renamed:
+            self.notes.append(f"classes by the class map {self.class_map.name}: {some(sorted(renamed), 20)}")
+        return mapped.tolist(), left_out.to_numpy()
+
+    def _add_caution(self, mark: str, details: str) -> None:
+        """Add a caution after the tracks were split."""
+        self.cautions[mark] = details
+        self.protocol = replace(self.protocol, cautions={**self.protocol.cautions, mark: details})
+
+    def files(self) -> list[Path]:
+        """The files and folders that were read: as long as none of them changes, the fingerprint of a source of this package is
+        not computed again. Empty, the default, if they are not known."""
+        return []
+
+    def source(self) -> str:
+        """The name of the tracks' source, if the name of the chosen option does not identify it."""
+        return ""
+
+    def size(self, split: str) -> int:
+        """Number of tracks of a split, or of `all`."""
+        return len(self.tracks) if split == "all" else int((self.tracks.split == split).sum())
+
+    def labels(self) -> pd.DataFrame:
+        """`track_id`, `target` and `group` of every track, needed to score predictions."""
+        return self.tracks.assign(group=group_of(self.tracks))[["track_id", "target", "group"]]
+
+    def fingerprint(self) -> str:
+        """A hash of everything that a model can learn from or be scored on: here, of the Tracks table."""
+        digest = hashlib.sha256()
+        for column in COLUMNS:
+            if column not in ("path", "duration", "content"):
+                digest.update(f"{column}\0".encode())
+                digest.update("\0".join("" if v is None else str(v) for v in self.tracks[column]).encode())
+        return digest.hexdigest()
