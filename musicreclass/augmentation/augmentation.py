@@ -168,7 +168,7 @@ class Augmentation(nn.Module):
 
         Args:
             x: (B, n), or any shape after B; not modified.
-            y: (B,) int64, class numbers.
+            y: (B,) int64, class numbers; or (B, C) indicators of tags.
             keys: one integer per sample.
             num_classes: C.
 
@@ -183,7 +183,7 @@ class Augmentation(nn.Module):
         if self.mixup_alpha > 0:
             drawn = np.array([random_stream(key, MIXUP).beta(self.mixup_alpha, self.mixup_alpha) for key in int_keys])
         weight = torch.from_numpy(np.maximum(drawn, 1 - drawn).astype(np.float32)).to(x.device)
-        y_true = F.one_hot(y, num_classes).to(weight)
+        y_true = y.to(weight) if y.ndim == 2 else F.one_hot(y, num_classes).to(weight)
         targets = weight[:, None] * y_true + (1 - weight[:, None]) * y_true.roll(1, 0)
         x_weight = weight.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
         return x_weight * x + (1 - x_weight) * x.roll(1, 0), targets

@@ -30,7 +30,7 @@ ROUNDS = 100  # where n_estimators is null, as in XGBoost
 
 
 class BoostedClassifier(EstimatorClassifier):
-    """An XGBoost classifier behind the same preprocessing as every estimator."""
+    """An XGBoost classifier behind the same preprocessing as every estimator; of tags, with a tree for each tag in each round."""
 
     booster: Any
 
@@ -68,10 +68,14 @@ class BoostedClassifier(EstimatorClassifier):
         import xgboost
         from sklearn.pipeline import Pipeline
 
-        x, y = self._begin(data)
+        x, y = self._begin_tags(data) if self.card.is_multi else self._begin(data)
         self.pipeline = Pipeline(preprocessing_steps(self.card.scale))
         x = self.pipeline.fit_transform(x)
         _, x_valid, y_valid = data.arrays("valid")
+        if self.card.is_multi:
+            train = xgboost.QuantileDMatrix(x, y[:, self.present], max_bin=bins)
+            x_valid = self.pipeline.transform(x_valid)
+            return train, xgboost.QuantileDMatrix(x_valid, y_valid[:, self.present], ref=train, max_bin=bins)
         predictable = np.isin(y_valid, self.present)  # tracks of other classes cannot decide when to stop
         x_valid = self.pipeline.transform(x_valid[predictable])
         y_valid = np.searchsorted(self.present, y_valid[predictable])
@@ -81,7 +85,7 @@ class BoostedClassifier(EstimatorClassifier):
 
     def _parameters(self) -> dict[str, Any]:
         """What XGBoost is called with: the estimator's settings, and an objective for these classes."""
-        multiclass = len(self.present) > 2
+        multiclass = len(self.present) > 2 and not self.card.is_multi
         return {
             "eval_metric": "mlogloss" if multiclass else "logloss",
             **{name: value for name, value in self.estimator.get_xgb_params().items() if value is not None},
@@ -91,6 +95,10 @@ class BoostedClassifier(EstimatorClassifier):
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """See `Classifier`."""
         probability = np.asarray(self.booster.inplace_predict(self.pipeline.transform(x)), np.float64)
+        if self.card.is_multi:
+            full = np.tile(self.constant, (len(x), 1))
+            full[:, self.present] = probability.reshape(len(x), -1)
+            return full
         if probability.ndim == 1:  # of the second of two classes
             probability = np.stack([1 - probability, probability], axis=1)
         return self._spread(probability / probability.sum(axis=1, keepdims=True), np.arange(len(self.present)))
@@ -111,6 +119,6 @@ class BoostedClassifier(EstimatorClassifier):
         classifier = cls(card, None)
         classifier._load_preprocessing(folder, trust)
         with reading(folder / TREES):
-            check_xgboost(folder / TREES, len(card.columns), len(classifier.present))
+            check_xgboost(folder / TREES, len(card.columns), len(classifier.present), card.is_multi)
             classifier.booster = xgboost.Booster(model_file=folder / TREES)
         return classifier

@@ -15,6 +15,7 @@ from musicreclass.classifiers.tree_check import check_estimator
 from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.errors import RunError, trust_remedy
+from musicreclass.evaluation.ranking import scored_tags
 
 TRUSTED = (  # types that skops may load besides its defaults: parts of the estimators in conf/model
     "sklearn.calibration._CalibratedClassifier",
@@ -22,6 +23,7 @@ TRUSTED = (  # types that skops may load besides its defaults: parts of the esti
     "sklearn.tree._tree.Tree",
     "numpy.dtype",
 )
+CONSTANT = "constant.npy"  # of models of tags
 
 
 class EstimatorClassifier(Classifier):
@@ -39,7 +41,10 @@ class EstimatorClassifier(Classifier):
         self.weighted = weighted
         self.fit_summary = {}
         self.pipeline: Any = None
-        self.present = np.empty(0, np.int64)  # numbers of the classes with training tracks
+        self.present = np.empty(
+            0, np.int64
+        )  # numbers of the classes with training tracks; of the tags that can be learned
+        self.constant = np.empty(0)  # of tags: the share of training tracks with each
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Fit preprocessing and estimator on the training split."""
@@ -55,6 +60,14 @@ class EstimatorClassifier(Classifier):
         _, x, y = data.arrays("train")
         self.present = np.unique(y)
         return x, np.searchsorted(self.present, y)
+
+    def _begin_tags(self, data: TrackData) -> tuple[np.ndarray, np.ndarray]:
+        """The training split, with indicators of all tags that train or valid has, (n, C)."""
+        assert isinstance(data, TableData)
+        _, x, y = data.arrays("train")
+        self.present = np.flatnonzero(scored_tags(y))
+        self.constant = np.pad(y.mean(axis=0), (0, len(self.card.classes) - y.shape[1]))
+        return x, y
 
     def _make_pipeline(self) -> Any:
         from sklearn.pipeline import Pipeline
@@ -84,6 +97,8 @@ class EstimatorClassifier(Classifier):
         from skops import io
 
         np.save(folder / "present.npy", self.present, allow_pickle=False)
+        if self.card.is_multi:
+            np.save(folder / CONSTANT, self.constant, allow_pickle=False)
         io.dump(self.pipeline, folder / "pipeline.skops")
 
     @classmethod
@@ -102,6 +117,11 @@ class EstimatorClassifier(Classifier):
                 raise ValueError("not class numbers")
             if len(set(numbers)) != len(numbers):
                 raise ValueError("a class number is repeated")
+        if self.card.is_multi:
+            with reading(folder / CONSTANT):
+                self.constant = np.load(folder / CONSTANT, allow_pickle=False)
+                if self.constant.shape != (len(self.card.classes),) or self.constant.dtype.kind != "f":
+                    raise ValueError("not a share for each tag")
         self.pipeline = load_skops(folder / "pipeline.skops", trust)
 
 

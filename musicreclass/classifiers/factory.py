@@ -19,6 +19,7 @@ from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.network_builder import check_network_arguments
 from musicreclass.classifiers.novelty import FILE as NOVELTY
 from musicreclass.classifiers.novelty import Novelty
+from musicreclass.classifiers.tag_estimators import TagEstimatorClassifier
 from musicreclass.config.auto import Sizes, resolve_auto
 from musicreclass.config.hydra_adapter import instantiate
 from musicreclass.config.messages import one_line
@@ -28,6 +29,7 @@ from musicreclass.config.targets import check_arguments, check_nested_targets, i
 from musicreclass.config.working_directory import allow_import
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table import TableData
+from musicreclass.data.targets import each_label
 from musicreclass.data.track_data import TrackData
 from musicreclass.data.tracks import some
 from musicreclass.errors import ConfigError, DataError, Problem, UserError
@@ -43,6 +45,7 @@ CLASSES: dict[str, type[Classifier]] = {
     "network": NetworkClassifier,
     "estimator": EstimatorClassifier,
     "boosted": BoostedClassifier,
+    "tag_estimators": TagEstimatorClassifier,
 }
 
 EXAMPLE_SIZES = Sizes(tracks=1000, features=100, classes=10, smallest_class=100)  # of a check without data
@@ -77,8 +80,11 @@ def build_classifier(settings: TrainSettings, profile: Profile, data: TrackData)
         raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
     if isinstance(settings.model, CalibratedSettings):
         check_calibration(settings.model, data)
-    card.kind = "boosted" if target in TARGETS else "estimator"
-    kind = BoostedClassifier if card.kind == "boosted" else EstimatorClassifier
+    card.kind = "boosted" if target in TARGETS else "tag_estimators" if data.is_multi else "estimator"
+    if card.kind == "boosted" and data.is_multi and weighted:
+        line = "class_weight=balanced: XGBoost cannot weigh each tag by itself; choose class_weight=none"
+        raise ConfigError([Problem(line, "no_sample_weights", "class_weight", "balanced", "class_weight=none")])
+    kind: Any = CLASSES[card.kind]
     return kind(card, estimator, weighted)
 
 
@@ -88,10 +94,10 @@ def check_calibration(model: CalibratedSettings, data: TrackData) -> None:
     Raises:
         DataError: if one has fewer.
     """
-    trained = data.tracks[data.tracks.split == "train"].target.value_counts()
+    trained = each_label(data.tracks[data.tracks.split == "train"].target).value_counts()
     small = trained[trained < (model.cv if isinstance(model.cv, int) else 2)].sort_index()
     if len(small):
-        limit = int(data.tracks.target.value_counts()[small.index].max()) + 1
+        limit = int(each_label(data.tracks.target).value_counts()[small.index].max()) + 1
         fewer = f"model.cv={small.min()}, " if small.min() >= 2 else ""
         raise DataError(
             f"model.cv={model.cv}: the calibration needs as many training tracks of every class, and "
@@ -138,7 +144,7 @@ def model_class(settings: TrainSettings) -> type:
 
 def sizes_of(data: TrackData) -> Sizes:
     """The sizes of the training split, which values of presets depend on."""
-    counts = data.tracks.target[data.tracks.split == "train"].value_counts()
+    counts = each_label(data.tracks.target[data.tracks.split == "train"]).value_counts()
     features = len(data.columns) if isinstance(data, TableData) else 0
     return Sizes(data.size("train"), features, len(data.classes), int(counts.min()))
 
@@ -158,6 +164,7 @@ def make_card(model: ModelSettings, data: TrackData) -> ModelCard:
     columns = data.columns if isinstance(data, TableData) else []
     arguments = model.arguments(*model.about)
     card = ModelCard("network", str(model.target), arguments, model.input, data.classes, columns, scale=model.scale)
+    card.is_multi = data.is_multi
     if data.learned_classes < len(data.classes):
         card.outputs = data.learned_classes
     if isinstance(data, AudioData):

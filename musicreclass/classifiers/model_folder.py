@@ -20,7 +20,7 @@ from musicreclass.storage.store import sha256
 CARD = "meta.json"
 CHECKSUMS = "SHA256SUMS"
 CARD_FORMAT = 1  # of meta.json
-KINDS = ("network", "estimator", "boosted")
+KINDS = ("network", "estimator", "boosted", "tag_estimators")
 
 
 @dataclass
@@ -28,7 +28,7 @@ class ModelCard:
     """What a saved model is; `model/meta.json`.
 
     Attributes:
-        kind: which Classifier loads it: `network`, `estimator` or `boosted`.
+        kind: which Classifier loads it: `network`, `estimator`, `boosted` or `tag_estimators`.
         target: the dotted path of the network or estimator.
         arguments: what the target was created with, plain values.
         input: `table` or `waveform`.
@@ -42,6 +42,7 @@ class ModelCard:
         eval_crop_position: the position of a single crop, `middle` or `start`.
         ranges: of the features over the training rows, as `training_ranges` returns them; None if unknown.
         frontend: settings of the log-mel before the network; None for a network that reads the waveform.
+        is_multi: whether the classes are tags: the model gives the probability of each, and they do not sum to 1.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class ModelCard:
     frontend: dict[str, Any] | None = None
     outputs: int | None = None
     ranges: dict[str, list[Any]] | None = None
+    is_multi: bool = False
 
     @property
     def logits(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from musicreclass.classifiers.base import Classifier, Workspace
-from musicreclass.classifiers.class_weights import balanced_weights
+from musicreclass.classifiers.class_weights import balanced_weights, positive_weights
 from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.classifiers.network_builder import (
     fit_standardize,
@@ -123,7 +123,10 @@ class NetworkClassifier(Classifier):
             x, y, draw = (t[:SHOWN_CLIPS] for t in next(iter(data.train_loader(loading))))
             clips, _, keys = module.augment_batch(x, y, draw)
             spectrograms = self.augment.spectrogram(front(clips), keys)[:, 0].numpy()
-            work.show_clips(spectrograms, [data.classes[k] for k in y], front.hop_length / data.sample_rate)
+            names = [
+                "|".join(data.classes[k] for k in row.nonzero()[:, 0]) if row.ndim else data.classes[row] for row in y
+            ]
+            work.show_clips(spectrograms, names, front.hop_length / data.sample_rate)
         return module
 
     def _plan(self, y: np.ndarray) -> TrainingPlan:
@@ -131,7 +134,10 @@ class NetworkClassifier(Classifier):
         assert self.settings is not None
         if not self.weighted:
             return self.settings.plan
-        weight = torch.from_numpy(balanced_weights(y, self.card.logits).astype(np.float32))
+        values = (
+            positive_weights(y[:, : self.card.logits]) if self.card.is_multi else balanced_weights(y, self.card.logits)
+        )
+        weight = torch.from_numpy(values.astype(np.float32))
         return replace(self.settings.plan, class_weight=weight)
 
     @torch.inference_mode()
@@ -149,8 +155,11 @@ class NetworkClassifier(Classifier):
         return np.pad(probability, ((0, 0), (0, len(self.card.classes) - self.card.logits)))
 
     def _probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.network(x) if self.card.input == "table" else crop_logits(self.network, x)
-        return torch.softmax(logits.cpu().double(), 1)
+        is_multi = self.card.is_multi
+        logits = (
+            (self.network(x) if self.card.input == "table" else crop_logits(self.network, x, is_multi)).cpu().double()
+        )
+        return torch.sigmoid(logits) if is_multi else torch.softmax(logits, 1)
 
     def predict(self, data: TrackData, split: str) -> Predictions:
         """See `Classifier`; the probabilities of a track are the mean over its evenly spaced crops."""

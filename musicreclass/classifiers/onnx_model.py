@@ -18,6 +18,7 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.boosted import BoostedClassifier
 from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.network import NetworkClassifier
+from musicreclass.classifiers.tag_estimators import TagEstimatorClassifier
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import int16_to_float
 
@@ -59,13 +60,16 @@ def require_packages() -> None:
 
 
 def to_onnx(classifier: Classifier) -> OnnxModel:
-    """Convert a classifier. The input is a batch of features (B, F) or of clips (B, samples), float32; rows of the output sum to 1.
+    """Convert a classifier. The input is a batch of features (B, F) or of clips (B, samples), float32; rows of the output sum to 1, except those of tags.
 
     Raises:
         RunError: if its kind of model, or an operator of it, has no conversion.
     """
     if isinstance(classifier, BoostedClassifier):
         line = "XGBoost is not exported to ONNX; model/trees.ubj of the run is XGBoost's own format, which any of its versions reads"
+        raise RunError(line, "unsupported_model", "model", classifier.card.target)
+    if isinstance(classifier, TagEstimatorClassifier):
+        line = "estimators of tags are not exported to ONNX, since each tag has its own; export a network"
         raise RunError(line, "unsupported_model", "model", classifier.card.target)
     try:
         with quiet():
@@ -82,19 +86,20 @@ def to_onnx(classifier: Classifier) -> OnnxModel:
 class Probabilities(nn.Module):
     """The probabilities of a network in place of its logits."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, is_multi: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.is_multi = network, is_multi
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, F) or clips (B, samples) to probabilities (B, C)."""
-        return torch.softmax(self.network(int16_to_float(x)).float(), 1)
+        logits = self.network(int16_to_float(x)).float()
+        return torch.sigmoid(logits) if self.is_multi else torch.softmax(logits, 1)
 
 
 def network_to_onnx(classifier: NetworkClassifier) -> OnnxModel:
     """Convert a network with its front end: batches of any size, and clips of any length where the network allows it."""
     card = classifier.card
-    network = Probabilities(classifier.network.to("cpu")).eval()
+    network = Probabilities(classifier.network.to("cpu"), card.is_multi).eval()
     classifier.device = torch.device("cpu")
     classes = card.classes[: card.logits]
     if card.input == "table":

@@ -19,28 +19,30 @@ LEAF = -1  # in place of a leaf's children
 MAX_DEPTH = 32  # of nested containers; XGBoost needs 7
 
 
-def check_xgboost(file: Path, features: int, classes: int) -> None:
+def check_xgboost(file: Path, features: int, classes: int, is_multi: bool = False) -> None:
     """Check a model in XGBoost's UBJSON format.
 
     Args:
         file: that `Booster.save_model` wrote.
         features: number of features that it will be called with.
         classes: number of classes; two share one tree per round.
+        is_multi: whether the classes are tags, with a tree for each.
 
     Raises:
         ValueError: if the file is no forest of trees for these features and classes.
     """
     reader = _UBJSON(file.read_bytes())
     learner = reader.document()["learner"]
-    outputs = classes if classes > 2 else 1
+    outputs = classes if classes > 2 or is_multi else 1
+    targets = outputs if is_multi else 1
     parameters, booster = learner["learner_model_param"], learner["gradient_booster"]
     if booster["name"] == "dart":
         dropped, booster = booster["weight_drop"], booster["gbtree"]
         if len(dropped) != len(booster["model"]["trees"]):
             raise ValueError("weight_drop needs one value for each tree")
-    if booster["name"] != "gbtree" or int(parameters["num_target"]) != 1:
-        raise ValueError("not a forest of decision trees with one target")
-    if int(parameters["num_feature"]) != features or max(1, int(parameters["num_class"])) != outputs:
+    if booster["name"] != "gbtree" or int(parameters["num_target"]) != targets:
+        raise ValueError(f"not a forest of decision trees for {targets} targets")
+    if int(parameters["num_feature"]) != features or max(1, int(parameters["num_class"])) != outputs // targets:
         raise ValueError(f"not for {features} features and {classes} classes")
     if len(np.atleast_1d(json.loads(parameters["base_score"]))) not in (1, outputs):
         raise ValueError(f"base_score has more or fewer than {outputs} values")

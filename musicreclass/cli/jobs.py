@@ -79,7 +79,7 @@ def train_job(cfg: DictConfig) -> float | None:
             report_error(outcome.error)
         elif sweep.is_local(record := sweep.record(hydra.job.num)):
             print_job_end(record, sweep.seconds_left())
-        return outcome.macro_f1
+        return outcome.score
     end_process_on_error(lambda: train_and_show(settings_of_job(cfg)))
     return None
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from musicreclass.cli.terminal import say, show
+from musicreclass.evaluation.metric_names import CLASS_METRICS, METRIC_LABELS
 from musicreclass.sweep.sweep import ENDED_AS_PLANNED
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ BEST_TRIALS = 5  # in the table of a search
 def print_job_end(record: JobRecord, seconds_left: float = 0.0) -> None:
     """Print how a job ended, its scores, and about how long the remaining jobs will take."""
     if record.state in ENDED_AS_PLANNED:
-        scores = {"accuracy": record.accuracy, "macro-F1": record.macro_f1}
-        texts = [f"{name} {100 * score:.1f}" for name, score in scores.items() if score is not None]
+        texts = [f"{METRIC_LABELS[name]} {100 * score:.1f}" for name, score in record.metrics.items()]
         valid = f", validation {' '.join(texts)}" if texts else ""
         left = f"; about {rough_duration(seconds_left)} left" if seconds_left else ""
         say(f"job {record.job}: {record.error or record.state}{valid}{left}")
@@ -68,11 +68,13 @@ def job_table(records: list[JobRecord]) -> Table:
     overrides = [set(record.arguments) for record in records if record.arguments]
     common = set.intersection(*overrides) if len(overrides) > 1 else set()
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("job", "state", "valid accuracy", "macro-F1"):
+    metrics = list(dict.fromkeys(name for record in records for name in record.metrics)) or list(CLASS_METRICS)
+    first, *others = (METRIC_LABELS[name] for name in metrics)
+    for name in ("job", "state", f"valid {first}", *others):
         table.add_column(name, justify="right" if name != "state" else "left")
     table.add_column("overrides", overflow="fold")
     for record in records:
-        scores = (record.accuracy, record.macro_f1)
+        scores = (record.metrics.get(name) for name in metrics)
         table.add_row(
             str(record.job),
             f"[{STYLES.get(record.state, 'yellow')}]{record.state}[/]",

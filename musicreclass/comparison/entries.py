@@ -6,15 +6,18 @@ import hashlib
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import RunError
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
+from musicreclass.evaluation.ranking import Rankings
+from musicreclass.evaluation.tag_sets import SEPARATOR
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity
-from musicreclass.runs.score_log import ScoreLog, TrackSet, describe_scoring, predictions_hash
+from musicreclass.runs.score_log import ScoreLog, TrackSet, describe_scoring, predictions_hash, probability_texts
 from musicreclass.runs.signature import experiment_settings, hashed
 
 if TYPE_CHECKING:
@@ -39,14 +42,18 @@ class PredictedClasses:
     y_pred: np.ndarray
     groups: list[str | None]
     classes: tuple[str, ...]
+    is_multi: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, str]] = CLASS_METRICS
 
     @classmethod
     def from_predictions(cls, predictions: Predictions) -> PredictedClasses:
-        """Take the most probable class of each track.
+        """Take the most probable class of each track, or the probabilities of tags.
 
         Raises:
             ValueError: if a track id is duplicated, a target is not a class, or a probability is not finite.
         """
+        if predictions.is_multi:
+            return PredictedTags.from_predictions(predictions)
         table, names = predictions.table, predictions.classes
         probability = predictions.probabilities()
         classes = tuple(sorted(names))
@@ -80,17 +87,71 @@ class PredictedClasses:
             np.concatenate([getattr(fold, name) for fold in folds])[order] for name in ("y_true", "y_pred")
         )
         groups = [group for fold in folds for group in fold.groups]
-        return cls(ids[order], y_true, y_pred, [groups[i] for i in order], folds[0].classes)
+        return type(folds[0])(ids[order], y_true, y_pred, [groups[i] for i in order], folds[0].classes)
 
     def tracks(self) -> TrackSet:
         """The tracks, without their contents."""
-        return TrackSet.of(self.ids, [self.classes[k] for k in self.y_true], repeat(None))
+        return TrackSet.of(self.ids, self.targets(), repeat(None))
+
+    def targets(self) -> list[str]:
+        """The class of each track."""
+        return [self.classes[k] for k in self.y_true]
+
+    def predicted(self) -> list[str]:
+        """The predicted class of each track, for a hash of the predictions."""
+        return [self.classes[k] for k in self.y_pred]
+
+    def agrees_with(self, scores: dict[str, Any]) -> bool:
+        """Whether the scores of a split in metrics.json are those of these predictions."""
+        return abs(float(scores["accuracy"]) - float(np.mean(self.y_true == self.y_pred))) <= 1e-6
 
     @property
     def tracks_hash(self) -> str:
         """A hash of track ids, targets and classes; scores are comparable only where it is equal."""
         text = "\0".join([*self.ids, "", *map(str, self.y_true), "", *self.classes])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class PredictedTags(PredictedClasses):
+    """As `PredictedClasses`, for tags: `y_true` has indicators (n, C) uint8, `y_pred` probabilities (n, C)."""
+
+    is_multi: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, str]] = TAG_METRICS
+
+    @classmethod
+    def from_predictions(cls, predictions: Predictions) -> PredictedTags:
+        """The tags and probabilities of each track.
+
+        Raises:
+            ValueError: if a track id is duplicated, or a probability is not finite.
+        """
+        table, probability, y_true = predictions.table, predictions.probabilities(), predictions.y_true()
+        if table["track_id"].duplicated().any() or not len(table):
+            raise ValueError("predictions are empty or contain duplicate track ids")
+        if not np.isfinite(probability).all() or not np.isin(y_true, (0, 1)).all():
+            raise ValueError("predictions contain a probability that is not finite, or an indicator other than 0 and 1")
+        ids = table["track_id"].astype(str).to_numpy(object)
+        rows, columns = np.argsort(ids, kind="stable"), np.argsort(np.array(predictions.classes, dtype=object))
+        groups = predictions.groups()
+        names = tuple(predictions.classes[i] for i in columns)
+        return cls(ids[rows], y_true[rows][:, columns], probability[rows][:, columns], [groups[i] for i in rows], names)
+
+    def targets(self) -> list[str]:
+        """The tags of each track, joined."""
+        names = np.array(self.classes, dtype=object)
+        return [SEPARATOR.join(names[row.astype(bool)]) for row in self.y_true]
+
+    def predicted(self) -> list[str]:
+        """The probabilities of each track as text."""
+        return probability_texts(self.y_pred)
+
+    def agrees_with(self, scores: dict[str, Any]) -> bool:
+        """See `PredictedClasses`."""
+        roc_auc = scores["roc_auc"]
+        rankings = Rankings(self.y_true, self.y_pred)
+        found = rankings.macro(np.ones((1, len(self.ids))))["roc_auc"][0] if rankings.rankings else None
+        return found is roc_auc if found is None or roc_auc is None else abs(float(roc_auc) - float(found)) <= 1e-6
 
 
 @dataclass(frozen=True)
@@ -156,8 +217,7 @@ class Entry:
 
     def add_scoring(self, log: ScoreLog, name: str, predicted: PredictedClasses) -> None:
         """Add the scores of some predictions under their name in metrics.json."""
-        classes = [predicted.classes[k] for k in predicted.y_pred]
-        predictions, tracks = predictions_hash(predicted.ids, classes), predicted.tracks()
+        predictions, tracks = predictions_hash(predicted.ids, predicted.predicted()), predicted.tracks()
         log.add(describe_scoring(self.settings, self.identity, name, predictions, tracks, self.folder.name), tracks)
 
     @property
@@ -218,8 +278,7 @@ def read_run(run: Run) -> Entry:
     for split in ("valid", "test"):
         if split in metrics:
             predicted = predictions[split] = PredictedClasses.from_predictions(run.predictions(split))
-            accuracy, n = float(metrics[split]["accuracy"]), int(metrics[split]["n"])
-            if n != len(predicted.ids) or abs(accuracy - float(np.mean(predicted.y_true == predicted.y_pred))) > 1e-6:
+            if int(metrics[split]["n"]) != len(predicted.ids) or not predicted.agrees_with(metrics[split]):
                 raise ValueError(f"metrics.json and predictions/{split}.parquet disagree")
     if not predictions or protocol["leaky"] not in LEAK_LEVELS:
         raise ValueError("metrics.json contains no scores, or no valid protocol")

@@ -47,6 +47,11 @@ class Row:
         return self.predictions.get("valid", self.predictions.get("test", []))[0].tracks_hash
 
     @property
+    def metrics(self) -> tuple[str, str]:
+        """The main metrics."""
+        return next(iter(self.predictions.values()))[0].metrics
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds, sorted, without duplicates."""
         return sorted({run.seed for run in self.runs})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from musicreclass.comparison.differences import differing_data, label_rows
 from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
-from musicreclass.evaluation.intervals import METRICS, Sample
+from musicreclass.evaluation.intervals import Sample, TagSample
 from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.score_log import ScoreLog, SetUse, TrackSet
 
@@ -21,7 +21,7 @@ class Table:
     """Rows with comparable scores.
 
     Attributes:
-        ranked: by macro-F1 on validation, best first.
+        ranked: by macro-F1, or PR-AUC, on validation, best first.
         unranked: rows with a leaky protocol, a random encoder, or no validation score; and those whose leaks are unknown, if
             another row is free of leaks.
         sizes: for each split, the number of tracks and groups: `n = 36 in 12 groups`.
@@ -50,6 +50,11 @@ class Table:
         """All rows with their ranks, and a text in place of the rank for rows that are not ranked."""
         ranked = [(str(rank), row) for rank, row in enumerate(self.ranked, start=1)]
         return [*ranked, *((unranked, row) for row in self.unranked)]
+
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """The main metrics of the rows."""
+        return self.rows[0].metrics
 
     @property
     def data(self) -> str:
@@ -130,7 +135,7 @@ def build_table(rows: list[Row], log: ScoreLog) -> Table:
             samples.append((split, same_tracks, sample))
             sizes.setdefault(split, size_text(sample))
             for i, row in enumerate(same_tracks):
-                row.scores |= {(split, metric): sample.estimate(metric, i) for metric in METRICS}
+                row.scores |= {(split, metric): sample.estimate(metric, i) for metric in sample.metrics}
         mismatches += [split] if len(by_tracks) > 1 else []
     by_score = not any(tested_on_validation(row) for row in rows)
     if any(row.leaky == "no" for row in rows if not row.exclusions):
@@ -162,8 +167,8 @@ def used_test_sets(rows: list[Row], log: ScoreLog) -> list[SetUse]:
 
 
 def in_order(rows: list[Row], by_score: bool) -> list[Row]:
-    """Rows by macro-F1 on validation, best first, or by name."""
-    return sorted(rows, key=lambda row: (-row.scores["valid", "macro_f1"].mean if by_score else 0, row.label))
+    """Rows by the second main metric on validation, best first, or by name."""
+    return sorted(rows, key=lambda row: (-row.scores["valid", row.metrics[1]].mean if by_score else 0, row.label))
 
 
 def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:
@@ -193,7 +198,8 @@ def build_sample(rows: list[Row], split: str) -> Sample:
     groups = max(
         (row.predictions[split][0].groups for row in rows), key=lambda groups: sum(g is not None for g in groups)
     )
-    return Sample(first.y_true, y_pred, groups, len(first.classes))
+    kind = TagSample if first.is_multi else Sample
+    return kind(first.y_true, y_pred, groups, len(first.classes))
 
 
 def size_text(sample: Sample) -> str:

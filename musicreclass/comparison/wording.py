@@ -6,10 +6,10 @@ from musicreclass.comparison.rows import UNKNOWN_LEAKS, Cost, Row, number_at
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, Table
 from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate, few_tracks
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.paired import Pair
 from musicreclass.runs.score_log import SetUse
 
-METRIC_LABELS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
 LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
 SELECTED = "selected"

@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 
+from musicreclass.evaluation.tag_sets import target_text
+
 GTZAN_STEM = re.compile(
     r"(?:.*/)?(?P<genre>blues|classical|country|disco|hiphop|jazz|metal|pop|reggae|rock)\.000\d\d(?:\.(?:wav|au|mp3|flac|ogg))?"
 )
@@ -21,6 +23,6 @@ def datasets_in(tracks: pd.DataFrame) -> list[str]:
     `MIN_GENRES` genres must match; excerpts count. The content is not compared, since copies exist in several encodings.
     """
     match = tracks.track_id.str.extract(f"^{GTZAN_STEM.pattern}$")
-    target = tracks.target.str.casefold().str.replace(r"[^a-z]", "", regex=True)
+    target = tracks.target.map(target_text).str.casefold().str.replace(r"[^a-z]", "", regex=True)
     genres = match.genre[(match.genre == target) & (tracks.duration <= GTZAN_SECONDS)]
     return ["gtzan"] if len(genres) >= MIN_CLIPS and genres.nunique() >= MIN_GENRES else []

@@ -19,14 +19,15 @@ from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
 from musicreclass.data.format_check import FormatScores, format_caution, score_formats
 from musicreclass.data.leaks import NEAR_AUDIO, Protocol, shared_near_groups
-from musicreclass.data.names import class_names
-from musicreclass.data.sampling import LoaderSettings, TrackSampler
+from musicreclass.data.sampling import LoaderSettings, TrackSampler, balancing_weights
 from musicreclass.data.splits import check_protocol
+from musicreclass.data.targets import each_label, named_alike, small_tags_note, without_labels
 from musicreclass.data.track_data import TrackData, check_returned
 from musicreclass.data.tracks import check_columns, chosen, make_tracks, some, unify_copies
 from musicreclass.data.verification.records import near_groups
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.evaluation.tag_sets import has_tag_sets, target_text
 from musicreclass.hardware.machine import cores
 from musicreclass.storage.file_parts import file_of, part_digest
 from musicreclass.storage.store import Store, file_digests
@@ -209,15 +210,19 @@ class AudioData(TrackData):
         if recordings.sources is not None:
             self._files = [*recordings.sources, *recordings.folders, *recordings.paths]
         tracks = self._open(recordings)
-        tracks["target"], notes = class_names(tracks.target)
+        tracks["target"], notes = named_alike(tracks.target)
         self.notes += notes
         usable = self._without_bad(tracks, self.waveforms.bad)
         unlabelled = usable & tracks.target.isna().to_numpy()
         if unlabelled.any():
             self.dropped["without a label"] = self.dropped.get("without a label", 0) + int(unlabelled.sum())
             usable &= ~unlabelled
-        count = tracks.target[usable].value_counts()
-        in_small_class = usable & tracks.target.isin(count.index[count < self.min_class_tracks]).to_numpy()
+        count = each_label(tracks.target[usable]).value_counts()
+        small = set(count.index[count < self.min_class_tracks])
+        if has_tag_sets(tracks.target) and small:
+            tracks["target"] = without_labels(tracks.target, small)
+            self.notes.append(small_tags_note(small, self.min_class_tracks))
+        in_small_class = usable & tracks.target.isin(small).to_numpy()
         if in_small_class.any():
             self.dropped[f"of classes with fewer than {self.min_class_tracks} tracks"] = int(in_small_class.sum())
         self.recording = np.flatnonzero(usable & ~in_small_class)
@@ -267,7 +272,7 @@ class AudioData(TrackData):
                 f"{len(copies)} files have the same sound as others, byte by byte or sample by sample "
                 f"({some(copies.track_id.tolist())}): a drawn split keeps copies together"
             )
-        targets = tracks.groupby("checksum").target.transform("nunique")
+        targets = tracks.target.map(target_text).groupby(tracks.checksum).transform("nunique")
         several = tracks[targets > 1].sort_values("checksum", kind="stable")
         if len(several):
             self.notes.append(
@@ -308,7 +313,9 @@ class AudioData(TrackData):
         return {}
 
     def _check_format(self) -> None:
-        """Say if the format of the training tracks tells their genre."""
+        """Say if the format of the training tracks tells their genre; not done for sets of tags."""
+        if self.is_multi:
+            return
         train = self.tracks[self.tracks.split == "train"]
         paths, recording = [Path(path) for path in train.path], self.recording[train.index]
         target, group = train.target.to_numpy(object), train.group.to_numpy(object)
@@ -393,8 +400,9 @@ class AudioData(TrackData):
 
     def _limit(self, limit: int) -> None:
         """Use only this many tracks of each split: the first of each class, then the second, and so on."""
-        turn = self.tracks.groupby(["split", "target"]).cumcount()
-        order = self.tracks.assign(turn=turn).sort_values(["turn", "target"], kind="stable")
+        tracks = self.tracks.assign(target=self.tracks.target.map(target_text))
+        turn = tracks.groupby(["split", "target"]).cumcount()
+        order = tracks.assign(turn=turn).sort_values(["turn", "target"], kind="stable")
         rows = np.sort(order.groupby("split").head(limit).index.to_numpy())
         self.dropped[f"beyond data.max_tracks={limit}"] = len(self.tracks) - len(rows)
         self.tracks, self.recording = self.tracks.iloc[rows].reset_index(drop=True), self.recording[rows]
@@ -409,15 +417,14 @@ class AudioData(TrackData):
         return int((self.waveforms.lengths[self.recording] < NOT_SHORT * self.clip_samples).sum())
 
     def split_rows(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Track ids, rows of the Tracks table (n,) and class numbers (n,) int64 of a split or of `all`."""
+        """Track ids, rows of the Tracks table (n,) and `class_numbers` of a split or of `all`."""
         rows = np.flatnonzero(((self.tracks.split == split) | (split == "all")).to_numpy())
-        number = {name: i for i, name in enumerate(self.classes)}
-        return self.tracks.track_id.iloc[rows].tolist(), rows, self.tracks.target.map(number).to_numpy(np.int64)[rows]
+        return self.tracks.track_id.iloc[rows].tolist(), rows, self.class_numbers(split)[rows]
 
     def train_loader(self, settings: LoaderSettings) -> ClipBatches:
         """Effective batches of one crop per track, with order and positions drawn from (seed, epoch, track)."""
         _, rows, y = self.split_rows("train")
-        weights = None if self.sampler == "none" else 1 / np.bincount(y)[y]
+        weights = None if self.sampler == "none" else balancing_weights(y)
         sampler = TrackSampler(len(y), settings.seed, weights)
         crops = RandomCrop(int(np.ceil(self.clip_samples * settings.crop_factor)), settings.seed, sampler)
         return ClipBatches(self, rows, y, crops, settings.batch_size, settings, sampler)

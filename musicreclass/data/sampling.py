@@ -10,7 +10,9 @@ import torch
 
 from musicreclass.hardware.profile import PREFETCH
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x (B, ...), class numbers (B,), draw numbers (B,)
+Batch = tuple[
+    torch.Tensor, torch.Tensor, torch.Tensor
+]  # x (B, ...), class numbers (B,) or indicators (B, C), draw numbers (B,)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,19 @@ class LoaderSettings:
     crop_factor: float = 1.0
     prefetch: int = PREFETCH
     pin_memory: bool = False
+
+
+def balancing_weights(y: np.ndarray) -> np.ndarray:
+    """The frequency of each track with which classes are drawn equally often, (n,); of tags, that of its rarest one counts.
+
+    Args:
+        y: class numbers (n,), or indicators of tags (n, C).
+    """
+    if y.ndim == 1:
+        return 1 / np.bincount(y)[y]
+    count = np.append(np.maximum(y.sum(axis=0, dtype=int), 1), max(1, int((~y.any(axis=1)).sum())))
+    has = np.column_stack([y, ~y.any(axis=1)]).astype(bool)  # tracks without tags are a class of their own
+    return np.where(has, 1 / count, 0).max(axis=1)
 
 
 class TrackSampler:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from musicreclass.data.splits import group_of
+from musicreclass.data.targets import each_label
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
+from musicreclass.evaluation.tag_sets import has_tag_sets
 
 
 def check_splits(
@@ -41,21 +43,21 @@ def check_splits(
     for split in [*needs, *(["test"] if n_unknown and needs_test else [])]:
         if not (tracks.split == split).any():
             raise empty_split(tracks, split, name, drawn, n_unknown)
-    trained = set(tracks.target[tracks.split == "train"])
-    if len(trained) < 2:
+    trained = set(each_label(tracks.target[tracks.split == "train"]))
+    if len(trained) < (1 if has_tag_sets(tracks.target) else 2):
         raise DataError(
             f"the train split contains only one class ({some(sorted(trained))}); at least two are needed",
             kind="one_training_class",
             key="train",
             value=some(sorted(trained)),
         )
-    if not trained & set(tracks.target[tracks.split == "valid"]):
+    if not trained & set(each_label(tracks.target[tracks.split == "valid"])):
         raise DataError(
             "the train and valid splits have no class in common; choose another data/split",
             kind="no_common_class",
             key="valid",
         )
-    untrained = sorted(set(tracks.target) - trained)
+    untrained = sorted(set(each_label(tracks.target)) - trained)
     if untrained and not allow_untrained_classes:
         raise untrained_classes(tracks, untrained, drawn, incomplete)
 
@@ -86,7 +88,7 @@ def untrained_classes(tracks: pd.DataFrame, untrained: list[str], drawn: bool, i
         remedy = "data.min_class_tracks=N leaves out small classes"
     prefix = f"{incomplete}; " if incomplete else ""
     return DataError(
-        f"{prefix}{len(untrained)} of {tracks.target.nunique()} classes have no training track ({some(untrained, 6)}), so "
+        f"{prefix}{len(untrained)} of {each_label(tracks.target).nunique()} classes have no training track ({some(untrained, 6)}), so "
         f"no model can predict them: {remedy}, or train all the same with allow_untrained_classes=true",
         kind="untrained_classes",
         key="train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from musicreclass.config.messages import suggestion
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.errors import DataError
+from musicreclass.evaluation.tag_sets import has_tag_sets
 
 SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
 
@@ -212,15 +214,20 @@ def _draw_parts(
     Returns:
         Each track's part.
     """
-    classes, _ = pd.factorize(tracks.target, sort=True)
+    classes = codes_of_tracks(tracks.target)
     rank = np.empty(len(tracks), np.int64)
     by_id = np.argsort(tracks.track_id.to_numpy(str), kind="stable")
     rank[by_id] = np.random.default_rng(seed).permutation(len(tracks))
     unit_counts: dict[int, dict[int, int]] = {}  # unit -> class -> tracks
     for i in np.argsort(rank):
         counts = unit_counts.setdefault(int(unit[i]), {})
-        counts[int(classes[i])] = counts.get(int(classes[i]), 0) + 1
-    targets = np.outer(fractions, np.bincount(classes)).tolist()  # parts x classes
+        for code in classes[i]:
+            counts[code] = counts.get(code, 0) + 1
+    class_size = np.bincount([code for codes in classes for code in codes])
+    targets = np.outer(fractions, class_size).tolist()  # parts x classes
+    if has_tag_sets(tracks.target):  # rare tags first, while every part has room for them (Sechidis et al. 2011)
+        rarest = {u: min(class_size[code] for code in counts) for u, counts in unit_counts.items()}
+        unit_counts = dict(sorted(unit_counts.items(), key=lambda item: int(rarest[item[0]])))
     part_counts = np.zeros_like(targets).tolist()
     parts = [s for s in range(len(fractions)) if fractions[s] > 0]
     part_of: dict[int, int] = {}
@@ -232,6 +239,18 @@ def _draw_parts(
         movable = {u: counts for u, counts in unit_counts.items() if u not in fixed}
         _fill_missing_classes(part_of, movable, part_counts, parts, main_part)
     return pd.Series([part_of[int(u)] for u in unit], index=tracks.index)
+
+
+def codes_of_tracks(target: pd.Series[Any]) -> list[list[int]]:
+    """The class numbers of each track; that of a track without tags is one more than the largest."""
+    labels = target.reset_index(drop=True).explode()
+    codes, names = pd.factorize(labels, sort=True)
+    codes = np.where(codes < 0, len(names), codes)
+    return (
+        pd.Series(codes, labels.index).groupby(level=0).agg(list).tolist()
+        if len(target) < len(labels)
+        else [[int(code)] for code in codes]
+    )
 
 
 def _neediest_part(

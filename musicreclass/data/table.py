@@ -48,9 +48,9 @@ class TableData(TrackData):
         return np.flatnonzero(in_split.to_numpy()[self.row_track])
 
     def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Track ids, features (n, F) float32 with NaN where missing, and class numbers (n,) int64 of a split or of `all`."""
+        """Track ids, features (n, F) float32 with NaN where missing, and `class_numbers` of a split or of `all`."""
         rows = self._rows(split)
-        number = self.tracks.target.map({name: i for i, name in enumerate(self.classes)}).to_numpy(np.int64)
+        number = self.class_numbers(split)
         track = self.row_track[rows]
         return self.tracks.track_id.to_numpy()[track].tolist(), self.x[rows], number[track]
 
@@ -75,7 +75,7 @@ class TensorBatches:
     """Batches cut from tensors, without Python work per row.
 
     Args:
-        tensors: x (n, F), class numbers (n,) and row numbers (n,).
+        tensors: x (n, F), `class_numbers` (n,) or (n, C), and row numbers (n,).
         batch_size: rows per batch; the last one may be smaller.
         sampler: the order of each epoch; None keeps the order of the tensors.
     """

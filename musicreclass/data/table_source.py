@@ -16,12 +16,22 @@ from musicreclass.config.messages import nearest
 from musicreclass.data.class_map import nothing_mapped
 from musicreclass.data.column_checks import INDEX_COLUMN, Suspicion, named, suspicious_columns
 from musicreclass.data.leaks import NEAR_COPIES, find_near_copies
-from musicreclass.data.names import class_names
 from musicreclass.data.near_copies import Sketcher, Sketches
 from musicreclass.data.table import TableData
+from musicreclass.data.targets import each_label, named_alike, small_tags_note, without_labels
 from musicreclass.data.track_data import check_returned
-from musicreclass.data.tracks import COLUMNS, check_columns, chosen, duplicate_ids, make_tracks, some, to_text
+from musicreclass.data.tracks import (
+    COLUMNS,
+    as_targets,
+    check_columns,
+    chosen,
+    duplicate_ids,
+    make_tracks,
+    some,
+    to_text,
+)
 from musicreclass.errors import DataError
+from musicreclass.evaluation.tag_sets import has_tag_sets, target_text
 
 METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))
 MIN_CHECKSUM_FEATURES = 6  # two recordings do not share this many features by chance
@@ -153,7 +163,7 @@ class TableSource(TableData):
             return
         table = self.read_table()
         self.columns = table.columns
-        table.target, notes = class_names(to_text(table.target))
+        table.target, notes = named_alike(as_targets(table.target))
         self.notes += notes
         usable = self._usable_rows(table)
         self.x = np.ascontiguousarray(table.x if usable.all() else table.x[usable], dtype=np.float32)
@@ -166,7 +176,7 @@ class TableSource(TableData):
             name: to_text(values).iloc[first].tolist() for name, values in table.metadata.items() if values is not None
         }
         metadata.setdefault("checksum", self._checksums(len(names)))
-        tracks = make_tracks(names, to_text(table.target).iloc[first].tolist(), **metadata)
+        tracks = make_tracks(names, table.target.iloc[first].tolist(), **metadata)
         self._set_tracks(tracks, table.split_name)
         self._check_columns()
         self._look_for_near_copies()
@@ -222,7 +232,7 @@ class TableSource(TableData):
         tracks = self.tracks
         suspicions = suspicious_columns(
             self.x, [str(c) for c in self.columns], self.row_track,
-            *(tracks[name].to_numpy(object) for name in ("target", "split", "group")),
+            *(tracks[name].map(target_text).to_numpy(object) for name in ("target", "split", "group")),
         )  # fmt: skip
         refused = [s for s in suspicions if s.certain and str(self.columns[s.column]) not in self.keep_columns]
         if refused and self.needs:  # data that is only scored cannot change what the model reads
@@ -253,7 +263,7 @@ class TableSource(TableData):
 
     def _usable_rows(self, table: FeatureTable) -> np.ndarray:
         """Which rows are usable, bool (rows,); the others are counted. Infinite features become NaN."""
-        target, ids = to_text(table.target), to_text(table.track_id)
+        target, ids = table.target, to_text(table.track_id)
         finite = np.isfinite(table.x)
         n_finite = finite.sum(axis=1)
         table.x[~finite] = np.nan
@@ -278,8 +288,13 @@ class TableSource(TableData):
             self.notes.append(
                 f"{ids[incomplete].nunique()} tracks have missing or infinite features: replaced by training medians"
             )
-        class_size = ids[~dropped].groupby(target[~dropped]).nunique()
-        of_small_class = target.isin(class_size.index[class_size < self.min_class_tracks]).to_numpy() & ~dropped
+        labels = each_label(target[~dropped])
+        class_size = ids.loc[labels.index].groupby(labels.to_numpy(object)).nunique()
+        small = set(class_size.index[class_size < self.min_class_tracks])
+        if has_tag_sets(target) and small:
+            table.target = target = without_labels(target, small)
+            self.notes.append(small_tags_note(small, self.min_class_tracks))
+        of_small_class = target.isin(small).to_numpy() & ~dropped
         if of_small_class.any():
             reasons[f"of classes with fewer than {self.min_class_tracks} tracks"] = of_small_class
         dropped |= of_small_class

@@ -51,3 +51,9 @@ def without_labels(target: pd.Series[Any], left_out: set[str]) -> pd.Series[Any]
     if not has_tag_sets(target):
         return target.where(~target.isin(left_out), None)
     return tag_sets(None if tags is None else set(tags) - left_out for tags in target).set_axis(target.index)
+
+
+def small_tags_note(small: set[str], limit: int) -> str:
+    """A note on tags that are left out because they have too few tracks."""
+    shown = ", ".join(sorted(small)[:6]) + (", ..." if len(small) > 6 else "")
+    return f"{len(small)} tags with fewer than {limit} tracks were left out ({shown}); their tracks remain"

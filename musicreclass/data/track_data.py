@@ -18,8 +18,10 @@ from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
 from musicreclass.data.names import artist_notes, class_key
 from musicreclass.data.split_checks import check_splits
 from musicreclass.data.splits import Split, assign_splits, group_of
-from musicreclass.data.tracks import COLUMNS, make_tracks, some, to_text
+from musicreclass.data.targets import each_label, regrouped
+from musicreclass.data.tracks import COLUMNS, as_targets, make_tracks, some, to_text
 from musicreclass.errors import DataError
+from musicreclass.evaluation.tag_sets import class_numbers, has_tag_sets
 from musicreclass.storage.store import Store
 
 ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
@@ -69,6 +71,7 @@ class TrackData(ABC):  # noqa: B024
 
     Attributes:
         provides: the contents of a batch: `waveform`, `table`, or both.
+        is_multi: whether the target of a track is a set of tags, as the source gives them.
         dataset: the published dataset of the tracks, such as `gtzan`; empty for any other.
         max_unknown_artists: fraction of the tracks of a split that may have no known artist if the split is to count as
             free of leaks.
@@ -87,6 +90,7 @@ class TrackData(ABC):  # noqa: B024
     """
 
     provides: tuple[str, ...] = ()
+    is_multi = False
     dataset = ""
     max_unknown_artists = MAX_UNKNOWN_ARTISTS
 
@@ -136,8 +140,11 @@ class TrackData(ABC):  # noqa: B024
             raise DataError(
                 f"no usable tracks are left ({reasons or 'the source is empty'})", kind="no_tracks", key="data"
             )
-        self.classes = sorted(tracks.target.unique())
-        if len(self.classes) < 2 and self.needs:
+        self.is_multi = has_tag_sets(tracks.target)
+        self.classes = sorted(set(each_label(tracks.target)))
+        if not self.classes:
+            raise DataError("no track has a label; at least one class is needed", kind="no_labels", key="data")
+        if len(self.classes) < 2 and self.needs and not self.is_multi:
             raise DataError(
                 f"the data contains only one class ({self.classes[0]}); at least two are needed",
                 kind="one_class",
@@ -162,20 +169,22 @@ class TrackData(ABC):  # noqa: B024
         )
         self.tracks = tracks
         if self.needs:  # classes that only test has must not change what is learned: they come last
-            learned = set(tracks.target[tracks.split != "test"])
+            learned = set(each_label(tracks.target[tracks.split != "test"]))
             self.classes.sort(key=lambda name: (name not in learned, name))
             self.learned_classes = len(learned)
             if unseen := self.classes[len(learned) :]:
                 self.notes.append(
-                    f"only test has tracks of {', '.join(unseen)}: no model predicts them, all count as errors"
+                    f"only test has tracks of {', '.join(unseen)}: no model predicts them"
+                    + ("" if self.is_multi else ", all count as errors")
                 )
         protocol = self._find_leaks(tracks, name)
         self.protocol = replace(protocol, cautions={**self.cautions, **protocol.cautions})
         for split in SPLITS:
-            present = set(tracks.target[tracks.split == split])
+            present = set(each_label(tracks.target[tracks.split == split]))
             absent = sorted(set(self.classes) - present)
             if present and absent and self.needs:
-                self.notes.append(f"no {split} tracks of {', '.join(absent)}: their {split} scores count as 0")
+                effect = "the means leave them out" if self.is_multi else f"their {split} scores count as 0"
+                self.notes.append(f"no {split} tracks of {', '.join(absent)}: {effect}")
 
     def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:
         """The protocol that applies, and each track's split; see `assign_splits`."""
@@ -199,9 +208,12 @@ class TrackData(ABC):  # noqa: B024
         Raises:
             DataError: if the class map does not name a class.
         """
-        labels = to_text(target)
+        targets = as_targets(target)
         if self.class_map is None:
-            return labels.tolist(), np.zeros(len(labels), bool)
+            return targets.tolist(), np.zeros(len(targets), bool)
+        if has_tag_sets(targets):
+            return self._mapped_tags(targets, self.class_map), np.zeros(len(targets), bool)
+        labels = targets
         mapped = self.class_map.map_targets(labels)
         labelled = labels.map(class_key, na_action="ignore").notna()
         left_out = mapped.isna() & labelled
@@ -212,6 +224,18 @@ class TrackData(ABC):  # noqa: B024
         if renamed:
             self.notes.append(f"classes by the class map {self.class_map.name}: {some(sorted(renamed), 20)}")
         return mapped.tolist(), left_out.to_numpy()
+
+    def _mapped_tags(self, targets: pd.Series[Any], class_map: ClassMap) -> list[Any]:
+        """Sets of tags with those that the class map gives; what it leaves out is counted as a note."""
+        tags = to_text(targets.explode().reset_index(drop=True))
+        mapped = class_map.map_targets(tags)
+        left_out = sorted(set(tags[mapped.isna()].dropna()))
+        if left_out:
+            self.notes.append(f"the class map {class_map.name} leaves out {len(left_out)} tags ({some(left_out)})")
+        renamed = {f"{s} as {t}" for s, t in zip(tags[mapped.notna()], mapped.dropna(), strict=True) if s != t}
+        if renamed:
+            self.notes.append(f"tags by the class map {class_map.name}: {some(sorted(renamed), 20)}")
+        return regrouped(mapped, targets).tolist()
 
     def _add_caution(self, mark: str, details: str) -> None:
         """Add a caution after the tracks were split."""
@@ -226,6 +250,12 @@ class TrackData(ABC):  # noqa: B024
     def source(self) -> str:
         """The name of the tracks' source, if the name of the chosen option does not identify it."""
         return ""
+
+    def class_numbers(self, split: str) -> np.ndarray:
+        """`class_numbers` of all tracks; for train and valid, which a model learns from, without the tags that only test has."""
+        numbers = class_numbers(self.tracks.target, self.classes)
+        learns = self.is_multi and split in ("train", "valid") and self.learned_classes > 0
+        return numbers[:, : self.learned_classes] if learns else numbers
 
     def size(self, split: str) -> int:
         """Number of tracks of a split, or of `all`."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import DataError
+from musicreclass.evaluation.tag_sets import has_tag_sets, tag_sets
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum", "content")
 SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
@@ -19,7 +20,7 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
 
     Args:
         track_id: one unique id per recording; converted to text.
-        target: class names; None for a track without a label.
+        target: class names, or sets of tags; None for a track without a label.
         metadata: any of the other columns (`split`, `group` for the artist, `album`, `path`, `duration` in seconds,
             `checksum` of the file, `content` for a digest of the sound in it); None marks an unknown value, or an unknown column.
 
@@ -31,7 +32,7 @@ def make_tracks(track_id: Any, target: Any, **metadata: Any) -> pd.DataFrame:
     """
     check_columns({"target": target, **metadata}, len(track_id))
     tracks = pd.DataFrame(
-        {"track_id": np.asarray(track_id, dtype=object).astype(str).astype(object), "target": to_text(target)}
+        {"track_id": np.asarray(track_id, dtype=object).astype(str).astype(object), "target": as_targets(target)}
     )
     for column in COLUMNS:
         if column == "duration":
@@ -106,9 +107,14 @@ def to_text(values: Any, index: Any = None) -> pd.Series[Any]:
     return series.where(~missing & (series != ""), None)
 
 
+def as_targets(values: Any) -> pd.Series[Any]:
+    """Targets as they are in the Tracks table: class names as text, or sets of tags as sorted tuples; None if missing."""
+    return tag_sets(values) if has_tag_sets(values) else to_text(values)
+
+
 def chosen(values: Any, rows: np.ndarray) -> list[Any] | None:
     """The values of some rows; None for an unknown column."""
-    return None if values is None else np.asarray(values, dtype=object)[rows].tolist()
+    return None if values is None else pd.Series(values, dtype=object).iloc[rows].tolist()
 
 
 def some(names: Any, limit: int = 3) -> str:

@@ -15,9 +15,8 @@ from musicreclass.evaluation.bootstrap import (
     corrected_interval,
     t_quantile,
 )
-from musicreclass.evaluation.ranking import RANKING_METRICS
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 
-METRICS = ("accuracy", "macro_f1")
 MIN_TRACKS = 10  # with fewer, one track changes the accuracy by more than ten points
 
 
@@ -69,7 +68,7 @@ class Sample:
         classes: number of classes.
     """
 
-    metrics = METRICS
+    metrics = CLASS_METRICS
 
     def __init__(
         self, y_true: np.ndarray, y_pred: list[list[np.ndarray]], groups: list[str | None], classes: int
@@ -148,7 +147,7 @@ class TagSample(Sample):
         groups, classes: as in `Sample`.
     """
 
-    metrics = RANKING_METRICS
+    metrics = TAG_METRICS
 
     def statistic(self, y_pred: np.ndarray) -> Any:
         """See `Sample`."""

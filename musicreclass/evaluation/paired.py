@@ -10,7 +10,6 @@ import numpy as np
 
 from musicreclass.evaluation.bootstrap import t_quantile, widened_interval
 from musicreclass.evaluation.intervals import (
-    METRICS,
     Sample,
     TagSample,
     VarianceComponent,
@@ -29,7 +28,7 @@ class Pair:
 
     Attributes:
         first, second: indices of the rows.
-        metric: `accuracy` or `macro_f1`.
+        metric: one of the main metrics.
         difference: score of the first row minus score of the second.
         low, high: its 95 % interval.
         p: two-sided p value of no difference.
@@ -144,7 +143,7 @@ def permutation_tests(
     total = {row: counts[row].sum(0, dtype=float) for row in rows}
     actual = np.bincount(sample.y_true, minlength=classes)
     observed = {pair: score_gaps(total[pair[0]], total[pair[1]], actual) for pair in pairs}
-    as_large = {pair: dict.fromkeys(METRICS, 0) for pair in pairs}
+    as_large = {pair: dict.fromkeys(sample.metrics, 0) for pair in pairs}
     permutations = 0
     for signs in sign_blocks(sample.clusters.count, flips):
         permutations += len(signs)

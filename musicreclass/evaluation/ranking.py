@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from musicreclass.evaluation.metric_names import TAG_METRICS
+
 VALUES_PER_BLOCK = 4_000_000  # limits memory
-RANKING_METRICS = ("roc_auc", "pr_auc")
 
 
 class Ranking:
@@ -70,7 +71,7 @@ class Rankings:
         full = np.full((2, len(self.scored)), np.nan)
         if self.rankings:
             full[:, self.scored] = np.stack([r.areas(np.ones((1, self.n)))[:, 0] for r in self.rankings], axis=1)
-        return dict(zip(RANKING_METRICS, full, strict=True))
+        return dict(zip(TAG_METRICS, full, strict=True))
 
     def macro(self, weight: np.ndarray) -> dict[str, np.ndarray]:
         """The mean of each area over the tags, (R,), of those that tracks with weight both have and lack.
@@ -80,7 +81,7 @@ class Rankings:
         """
         size = max(1, VALUES_PER_BLOCK // max(1, self.n))
         blocks = [self._macro(weight[start : start + size]) for start in range(0, len(weight), size)]
-        return dict(zip(RANKING_METRICS, np.concatenate(blocks, axis=1), strict=True))
+        return dict(zip(TAG_METRICS, np.concatenate(blocks, axis=1), strict=True))
 
     def _macro(self, weight: np.ndarray) -> np.ndarray:
         total, count = np.zeros((2, len(weight))), np.zeros(len(weight))

@@ -67,7 +67,8 @@ class FeatureData(TableData):
                 if table is None:
                     break
                 tables.append(table)
-        self.tracks, self.classes, self.learned_classes = source.tracks, source.classes, source.learned_classes
+        self.tracks, self.is_multi = source.tracks, source.is_multi
+        self.classes, self.learned_classes = source.classes, source.learned_classes
         datasets = source.datasets() | {*datasets_in(source.tracks)}
         overlaps = [o for part in self.parts.values() for o in part.overlaps if o["dataset"] in datasets]
         texts = list(dict.fromkeys(f"{o['what']} ({o['source']})" for o in overlaps))

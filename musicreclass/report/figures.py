@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from musicreclass.errors import printable
 from musicreclass.evaluation.confusion import confusion_matrix
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.report.fonts import choose_fonts
 from musicreclass.storage.atomic import replacing
@@ -68,7 +69,7 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None, label_s
         best: the best epoch or round, from 0, whose model is used.
         label_smoothing: of the training loss; the legend says so, since validation loss has none.
     """
-    names = [n for n in ("loss", "accuracy", "macro_f1") if any(f"valid/{n}" in row for row in rows)]
+    names = [n for n in ("loss", *METRIC_LABELS) if any(f"valid/{n}" in row for row in rows)]
     if len(rows) < 2 or not names:
         return None
     figure = Figure(figsize=(4 * len(names), 3), dpi=120, layout="constrained")
@@ -84,7 +85,7 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None, label_s
         if best is not None:
             axes.axvline(best + 1, color="gray", linewidth=1, linestyle=":", label=f"best: {best + 1}")
         axes.set_xlabel("epoch or round")
-        axes.set_title(name.replace("macro_f1", "macro-F1"), fontsize=10)
+        axes.set_title(METRIC_LABELS.get(name, name), fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     return figure

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.report.trackers import Trackers
 from musicreclass.storage.atomic import replacing
 
@@ -14,7 +15,7 @@ NOT_IN_HISTORY = ("speed/", "hardware/", "callback/")  # prefixes of values that
 CHART_LAYOUT = {
     "training and validation": {
         title: ["Multiline", [f"^train/{name}$", f"^valid/{name}$"]]
-        for name, title in (("loss", "loss"), ("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
+        for name, title in {"loss": "loss", **METRIC_LABELS}.items()
     },
     "learning rate": {"learning rate": ["Multiline", ["^lr$"]]},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from musicreclass.errors import printable
+from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.runs.folder import Run
 from musicreclass.storage.atomic import write_text
 from musicreclass.version import __version__
@@ -77,12 +78,16 @@ def render_model_card(run: Run) -> str:
 
 def scores(metrics: dict[str, Any], selected: bool) -> list[str]:
     """The table of scores with 95 % intervals."""
-    rows = ["| split | tracks | accuracy % | macro-F1 % |", "| --- | --- | --- | --- |"]
+    names = main_metrics(next((metrics[split] for split in ("valid", "test") if split in metrics), {}))
+    rows = [
+        f"| split | tracks | {' | '.join(f'{METRIC_LABELS[name]} %' for name in names)} |",
+        "| --- | --- | --- | --- |",
+    ]
     for split in ("valid", "test"):
         if split in metrics:
             values = metrics[split]
             name = f"{split} (the epoch or round was chosen on it)" if split == "valid" and selected else split
-            cells = [with_interval(values, metric) for metric in ("accuracy", "macro_f1")]
+            cells = [with_interval(values, metric) for metric in names]
             rows.append(f"| {name} | {values['n']} | {' | '.join(cells)} |")
     if "test" not in metrics:
         rows += ["", "Test was not scored."]
@@ -99,7 +104,7 @@ def with_interval(values: dict[str, Any], metric: str) -> str:
     """A score with its interval: `81.2 [74.0, 88.1]`."""
     interval = values.get(f"{metric}_ci95")
     bounds = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    return f"{100 * values[metric]:.1f}{bounds}"
+    return "undefined" if values[metric] is None else f"{100 * values[metric]:.1f}{bounds}"
 
 
 def licence_lines(config: dict[str, Any]) -> list[str]:

@@ -9,9 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from musicreclass.classifiers.base import LogEpoch
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.output import SafeConsole
 
-PROGRESS_METRICS = {"valid/loss": "loss", "valid/accuracy": "accuracy", "valid/macro_f1": "macro-F1"}  # on validation
+PROGRESS_METRICS = {f"valid/{name}": label for name, label in {"loss": "loss", **METRIC_LABELS}.items()}
 WIDE = 120  # columns of a terminal from which the bar is longer and the state of the machine is shown
 
 

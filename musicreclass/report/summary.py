@@ -12,6 +12,7 @@ from rich.text import Text
 
 from musicreclass.config.settings.tasks import TRAINING, TrainSettings
 from musicreclass.evaluation.intervals import few_tracks
+from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {
@@ -19,8 +20,7 @@ LEAK_MARKUP = {
     "unknown": "[yellow]leaks unknown[/]",
     "no": "[green]no shared artist or identical recording[/]",
 }
-FINAL = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")
-MAIN_METRICS = ("accuracy", "macro_f1")  # in a group `final/` of their own, which TensorBoard sorts first
+MORE = ("balanced_accuracy", "micro_roc_auc", "micro_pr_auc", "micro_f1", "log_loss")  # besides the main metrics
 
 
 def hyperparameters(settings: TrainSettings) -> dict[str, Any]:
@@ -57,7 +57,26 @@ def flat(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 def final_results(metrics: dict[str, Any]) -> dict[str, float]:
     """The final metrics by name: `final/valid_accuracy`, ..., `more/valid_log_loss`, ..."""
     splits = [split for split in ("valid", "test") if split in metrics]
-    return {f"{'final' if m in MAIN_METRICS else 'more'}/{s}_{m}": metrics[s][m] for s in splits for m in FINAL}
+    return {
+        f"{'final' if name in main_metrics(metrics[split]) else 'more'}/{split}_{name}": value
+        for split in splits
+        for name, value in final_scores(metrics[split]).items()
+    }
+
+
+def final_scores(scores: dict[str, Any]) -> dict[str, float]:
+    """The main metrics of a split, and a few more; those that are undefined are left out."""
+    return {name: scores[name] for name in (*main_metrics(scores), *MORE) if scores.get(name) is not None}
+
+
+def main_scores(scores: dict[str, Any]) -> str:
+    """The main metrics of a split with their intervals, as rich markup: `accuracy 81.2 [74.0, 88.1] macro-F1 ...`."""
+    texts = []
+    for metric in main_metrics(scores):
+        interval = scores[f"{metric}_ci95"] if scores["n"] > 1 else None
+        value = "undefined" if scores[metric] is None else percent(scores[metric], interval)
+        texts.append(f"{METRIC_LABELS[metric]} {value}")
+    return "  ".join(texts)
 
 
 def percent(value: float, interval: list[float] | None) -> str:
@@ -101,9 +120,8 @@ def brief_scores(run: Run, name: str) -> Text:
     metrics = run.metrics
     scores = metrics[name] if name in metrics else metrics["elsewhere"][name]
     protocol = scores.get("protocol", metrics.get("protocol", {}))
-    accuracy, macro_f1 = (percent(scores[m], scores[f"{m}_ci95"] if scores["n"] > 1 else None) for m in MAIN_METRICS)
     leaks = {"no": "", "yes": ", [bold red]leaky[/]"}.get(protocol.get("leaky"), ", [yellow]leaks unknown[/]")
-    return Text.from_markup(f"  {name} n={scores['n']} accuracy {accuracy} macro-F1 {macro_f1}{leaks}")
+    return Text.from_markup(f"  {name} n={scores['n']} {main_scores(scores).replace('  ', ' ')}{leaks}")
 
 
 def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
@@ -116,15 +134,16 @@ def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
         else ""
     )
     few = few_tracks(int(scores["n"]))
-    accuracy, macro_f1 = (percent(scores[m], scores[f"{m}_ci95"] if scores["n"] > 1 else None) for m in MAIN_METRICS)
     over = f", 95 % intervals over {scores['ci95_over']}" if scores["n"] > 1 else ""
     parts: list[RenderableType] = [
         Text.from_markup(
-            f"[bold]{name}[/]  accuracy {accuracy}  macro-F1 {macro_f1}{present}\n"
+            f"[bold]{name}[/]  {main_scores(scores)}{present}\n"
             f"[dim]percent{over}[/]" + (f"\n[yellow]{few}[/]" if few else "")
         ),
-        class_table(scores["per_class"]),
+        tag_table(scores) if "per_tag" in scores else class_table(scores["per_class"]),
     ]
+    if "per_tag" in scores:
+        parts.append(Text(tag_line(scores)))
     if scores.get("most_confused"):
         confusions = "; ".join(f"{true} as {pred} {n} of {total}" for true, pred, n, total in scores["most_confused"])
         parts.append(Text(f"most confused: {confusions}\n"))
@@ -186,6 +205,35 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
             *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap, *compared]),
         ]
     )
+
+
+def tag_table(scores: dict[str, Any]) -> Table:
+    """The areas, F1 and support, a row per tag."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("tag")
+    for name in ("ROC-AUC", "PR-AUC", "F1", "support"):
+        table.add_column(name, justify="right")
+    for name, values in scores["per_tag"].items():
+        cells = ["-" if values[k] is None else f"{100 * values[k]:.1f}" for k in ("roc_auc", "pr_auc", "f1")]
+        table.add_row(Text(name), *cells, str(values["support"]))
+    return table
+
+
+def tag_line(scores: dict[str, Any]) -> str:
+    """The micro averages, F1 with its thresholds, and the tags that are in no mean."""
+    micro = ", ".join(
+        f"{label} {100 * scores[key]:.1f}"
+        for key, label in (("micro_roc_auc", "ROC-AUC"), ("micro_pr_auc", "PR-AUC"))
+        if scores[key] is not None
+    )
+    macro_f1 = "-" if scores["macro_f1"] is None else f"{100 * scores['macro_f1']:.1f}"
+    lines = [
+        f"micro averages: {micro}" if micro else "",
+        f"F1: macro {macro_f1}, micro {100 * scores['micro_f1']:.1f}; thresholds from {scores['f1_thresholds']}",
+    ]
+    if unscored := scores["unscored_tags"]:
+        lines.append(f"not in the means, since all or no tracks have them: {', '.join(unscored)}")
+    return "\n".join(filter(None, lines)) + "\n"
 
 
 def class_table(per_class: dict[str, dict[str, float]]) -> Table:

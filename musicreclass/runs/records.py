@@ -56,6 +56,41 @@ class Scores(Record):
     protocol: Protocol | None = None
 
 
+class RankedTag(Record):
+    """The scores of one tag; None where they are undefined."""
+
+    roc_auc: float | None = None
+    pr_auc: float | None = None
+    f1: float | None = None
+    support: int = 0
+
+
+class TagScores(Record):
+    """The scores of one split whose tracks have sets of tags."""
+
+    n: int
+    roc_auc: float | None
+    pr_auc: float | None
+    roc_auc_ci95: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    pr_auc_ci95: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    micro_f1: float
+    macro_f1: float | None
+    ci95_over: str
+    unscored_tags: list[str] = Field(default_factory=list)
+    per_tag: dict[str, RankedTag]
+    protocol: Protocol | None = None
+
+
+def kind_of_scores(content: Any) -> str:
+    """Which record the scores of a split are."""
+    return "tags" if isinstance(content, dict) and "per_tag" in content else "classes"
+
+
+SplitScores = Annotated[
+    Annotated[Scores, Tag("classes")] | Annotated[TagScores, Tag("tags")], Discriminator(kind_of_scores)
+]
+
+
 class Calibration(Record):
     """The temperature of a model, fitted on its validation tracks, and what it achieves."""
 
@@ -168,12 +203,13 @@ class Metrics(Record):
         | None
     ) = None
 
-    train: Scores | None = None
-    valid: Scores | None = None
-    test: Scores | None = None
-    elsewhere: dict[str, Scores] = Field(default_factory=dict)
+    train: SplitScores | None = None
+    valid: SplitScores | None = None
+    test: SplitScores | None = None
+    elsewhere: dict[str, SplitScores] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
     calibration: Calibration | None = None
+    thresholds: dict[str, float] = Field(default_factory=dict)
     protocol: Protocol | None = None
 
 

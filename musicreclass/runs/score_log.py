@@ -233,13 +233,21 @@ def predictions_hash(ids: Iterable[str], classes: Iterable[str]) -> str:
 def scored_tracks(predictions: Predictions, tracks: pd.DataFrame) -> TrackSet:
     """The tracks of a table of predictions, with their checksums in the Tracks table."""
     contents = dict(zip(tracks.track_id, tracks.checksum, strict=True))
-    table = predictions.table
-    return TrackSet.of(table.track_id, table.target, [contents.get(i) for i in table.track_id])
+    ids = predictions.table.track_id
+    return TrackSet.of(ids, predictions.targets(), [contents.get(i) for i in ids])
 
 
 def predicted_classes(predictions: Predictions) -> list[str]:
-    """The most probable class of each track."""
+    """The most probable class of each track; of tags, their probabilities as text."""
+    if predictions.is_multi:
+        order = np.argsort(np.array(predictions.classes, dtype=object))
+        return probability_texts(predictions.probabilities()[:, order])
     return [predictions.classes[k] for k in predictions.probabilities().argmax(1)]
+
+
+def probability_texts(probability: np.ndarray) -> list[str]:
+    """The probabilities (C,) of each track as text, by which equal predictions are recognised."""
+    return [" ".join(f"{value:.4f}" for value in row) for row in probability]
 
 
 def append(folder: Path, scoring: Scoring, tracks: TrackSet) -> None:

@@ -25,6 +25,11 @@ from musicreclass.storage.store import Store, file_digest
 from musicreclass.storage.versions import FileVersion
 
 PATHS = ("root", "path", "store")  # in `data`
+YOUNG_KEYS = (
+    "class_map",
+    "label_separator",
+    "label_columns",
+)  # of `data`, younger than many runs: not signed if they are null
 
 
 def signed_settings(settings: TrainSettings) -> dict[str, Any]:
@@ -43,9 +48,10 @@ def signed_settings(settings: TrainSettings) -> dict[str, Any]:
             digests = {file.name: file_digest(file, store) for file in files}
             section_of(signed, key)["checkpoint"] = hashed(digests) if section.names_folder else digests[files[0].name]
     for key, source in settings.data.sources().items() if "data" in signed else ():
-        if source.class_map is None:  # the key is younger than many runs
-            section_of(signed, key).pop("class_map", None)
-        else:
+        for name in YOUNG_KEYS:
+            if section_of(signed, key).get(name) is None:
+                section_of(signed, key).pop(name, None)
+        if source.class_map is not None:
             section_of(signed, key)["class_map"] = content_digest(source.class_map) or source.class_map
     for name in ("focal_gamma", *DEBUGGING) if "trainer" in signed else ():
         if getattr(settings.trainer, name) is None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import TrialPruned
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.report.history import Curves
 from musicreclass.storage.atomic import write_json
 
-SCORE = "valid/macro_f1"  # reported by networks once per epoch
+SCORES = tuple(f"valid/{metrics[1]}" for metrics in (CLASS_METRICS, TAG_METRICS))  # reported by networks once per epoch
 FILE = "pruning.json"  # in the sweep's folder; rewritten before each batch
 
 
@@ -64,9 +65,10 @@ class PruningCheck:
         Raises:
             TrialPruned: if the best score so far is below the median of the completed trials at this epoch.
         """
-        if SCORE in values and epoch > self.last_epoch:  # a resumed run may train its last epoch again
+        score = score_of(values)
+        if score is not None and epoch > self.last_epoch:  # a resumed run may train its last epoch again
             self.last_epoch = epoch
-            self.trial.report(values[SCORE], epoch)
+            self.trial.report(score, epoch)
             if self.trial.should_prune():
                 raise TrialPruned(epoch)
 
@@ -78,7 +80,7 @@ class PruningCheck:
         """
         for epoch, score in scores.items():
             try:
-                self(epoch, {SCORE: score})
+                self(epoch, {SCORES[0]: score})
             except TrialPruned as pruned:
                 pruned.folder = run_folder
                 raise
@@ -87,4 +89,10 @@ class PruningCheck:
 def read_scores(run_folder: Path) -> dict[int, float]:
     """The score by epoch of a run; empty if its model reports none."""
     rows = Curves(run_folder, tensorboard=False, resume=True).rows
-    return {int(row["epoch"]): row[SCORE] for row in rows if SCORE in row}
+    scores = {int(row["epoch"]): score_of(row) for row in rows}
+    return {epoch: score for epoch, score in scores.items() if score is not None}
+
+
+def score_of(values: dict[str, float]) -> float | None:
+    """The score among the values of an epoch; None if the model reports none."""
+    return next((values[name] for name in SCORES if name in values), None)

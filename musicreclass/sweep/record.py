@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.storage.atomic import write_json
 from musicreclass.storage.locks import host
 
@@ -23,7 +24,7 @@ class JobRecord:
         arguments: the overrides of the job.
         error: why it did not end as planned, or empty.
         run: the run folder, or empty.
-        accuracy, macro_f1: on validation, if it is done.
+        accuracy, macro_f1, roc_auc, pr_auc: the main metrics on validation, if it is done; None for those of another task.
         scores: the validation score by epoch, of networks.
         host, pid: the process.
     """
@@ -35,6 +36,8 @@ class JobRecord:
     run: str = ""
     accuracy: float | None = None
     macro_f1: float | None = None
+    roc_auc: float | None = None
+    pr_auc: float | None = None
     scores: dict[int, float] = field(default_factory=dict)
     host: str = ""
     pid: int = 0
@@ -62,10 +65,15 @@ class JobRecord:
         return " ".join(self.arguments)
 
     @property
-    def score(self) -> float:
-        """The macro-F1 of a job that has one."""
-        assert self.macro_f1 is not None
-        return self.macro_f1
+    def metrics(self) -> dict[str, float]:
+        """The main metrics on validation by name; empty if it has none."""
+        values = {name: getattr(self, name) for name in (*CLASS_METRICS, *TAG_METRICS)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def score(self) -> float | None:
+        """The second main metric, by which jobs are ranked; None without a score."""
+        return self.pr_auc if self.macro_f1 is None else self.macro_f1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and CSV."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import ConfigError, Problem
+from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.storage.atomic import write_text
 from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.space import parse_value, read_space
@@ -94,8 +95,8 @@ class Search:
         write_csv(
             folder / "importance.csv", [{"key": key, "importance": fraction} for key, fraction in importance.items()]
         )
-        search_figure(rows, importance).savefig(folder / "search.png", dpi=130)
-        scored.sort(key=lambda record: -record.score)
+        search_figure(rows, importance, ranking_metric(records)).savefig(folder / "search.png", dpi=130)
+        scored.sort(key=lambda record: -(record.score or 0.0))
         command = self.winner(scored[0])
         write_text(folder / "winner.txt", command + "\n")
         return SearchResult(scored, importance, command)
@@ -103,12 +104,13 @@ class Search:
     def history(self, records: list[JobRecord]) -> tuple[list[dict[str, Any]], list[JobRecord]]:
         """The trials as rows, each with the best score so far; and the records of those that have a score."""
         rows, scored, best = [], [], -math.inf
+        metric = ranking_metric(records)
         for record in records:
-            score = record.macro_f1
+            score = record.score
             if record.state == "done" and score is not None:
                 scored.append(record)
                 best = max(best, score)
-            row = {"trial": record.job, "state": record.state, "macro_f1": score}
+            row = {"trial": record.job, "state": record.state, metric: score}
             row |= {"best_so_far": best if scored else None, "run": record.run, **self.drawn(record)}
             rows.append(row)
         return rows, scored
@@ -133,7 +135,7 @@ class Search:
         import optuna
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if len({record.macro_f1 for record in scored}) < 2:
+        if len({record.score for record in scored}) < 2:
             return {}
         study = optuna.create_study(direction="maximize")
         for record in scored:
@@ -182,18 +184,23 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         table.writerows(rows)
 
 
-def search_figure(rows: list[dict[str, Any]], importance: dict[str, float]) -> Figure:
+def ranking_metric(records: list[JobRecord]) -> str:
+    """The metric by which jobs are ranked."""
+    return main_metrics({name for record in records for name in record.metrics})[1]
+
+
+def search_figure(rows: list[dict[str, Any]], importance: dict[str, float], metric: str) -> Figure:
     """The course of a search (each trial's score and the best so far), and the importance of what was searched."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    done = [row for row in rows if row["state"] == "done" and row["macro_f1"] is not None]
-    left.plot([row["trial"] for row in done], [row["macro_f1"] for row in done], "o", color="0.55", label="trial")
+    done = [row for row in rows if row["state"] == "done" and row[metric] is not None]
+    left.plot([row["trial"] for row in done], [row[metric] for row in done], "o", color="0.55", label="trial")
     left.step([row["trial"] for row in done], [row["best_so_far"] for row in done], where="post", label="best so far")
     pruned = sum(row["state"] == "pruned" for row in rows)
     title = f"{len(done)} trials" + (f", {pruned} pruned" if pruned else "")
-    left.set(xlabel="trial", ylabel="macro-F1 on validation", title=title)
+    left.set(xlabel="trial", ylabel=f"{METRIC_LABELS[metric]} on validation", title=title)
     left.legend(frameon=False)
     keys = sorted(importance, key=lambda key: importance[key])
     right.barh([key.lstrip("+") for key in keys], [importance[key] for key in keys])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicreclass.config.compatibility import ALONE
 from musicreclass.errors import ConfigError, TrialPruned
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS, main_metrics
 from musicreclass.hardware.launch import processes
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.locks import host
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from musicreclass.config.settings.tasks import TrainSettings
     from musicreclass.runs.folder import Run
 
-COLUMNS = ("job", "state", "run", "overrides", "accuracy", "macro_f1", "error")  # of runs.csv
+COLUMNS = ("job", "state", "run", "overrides", *CLASS_METRICS, *TAG_METRICS, "error")  # of runs.csv
 ENDED_AS_PLANNED = ("done", "pruned")
 POLL_SECONDS = 0.5
 LOST = "its process was killed or ran out of memory; the same command starts it again"
@@ -41,11 +42,11 @@ class JobOutcome:
     """How a job ended.
 
     Attributes:
-        macro_f1: on validation; NaN without a score.
+        score: the second main metric on validation; NaN without a score.
         error: why it failed, or that it was pruned; None if another process prints it, from the records.
     """
 
-    macro_f1: float = float("nan")
+    score: float = float("nan")
     error: Exception | None = None
 
 
@@ -133,7 +134,7 @@ class Sweep:
             self._write(replace(job, state="failed", error=message, run=str(getattr(error, "folder", ""))))
             return JobOutcome(error=error if is_local else None)
         self._write(ended)
-        return JobOutcome() if ended.macro_f1 is None else JobOutcome(ended.macro_f1)
+        return JobOutcome() if ended.score is None else JobOutcome(ended.score)
 
     def _ended(self, job: JobRecord, run: Run) -> JobRecord:
         """The record of a job with its finished run.
@@ -147,7 +148,7 @@ class Sweep:
         if check is not None:
             check.replay(scores, run.folder)
         valid = run.metrics.get("valid", {})
-        metrics = {name: valid.get(name) for name in ("accuracy", "macro_f1")}
+        metrics = {name: valid.get(name) for name in main_metrics(valid)}
         return replace(job, state="done", run=str(run.folder), scores=scores, **metrics)
 
     def _write(self, record: JobRecord) -> None:
@@ -217,7 +218,9 @@ class Sweep:
             replacing(self.folder / "runs.csv") as scratch,
             scratch.open("w", newline="", encoding="utf-8") as file,
         ):
-            table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+            named = {name for record in records for name in record.metrics} or {*CLASS_METRICS}
+            columns = [name for name in COLUMNS if name not in (*CLASS_METRICS, *TAG_METRICS) or name in named]
+            table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
             table.writeheader()
             table.writerows({**record.as_dict(), "run": self._listed(record.run)} for record in records)
         return records

@@ -83,7 +83,7 @@ def report_trial(study: Study, trial: Trial, record: JobRecord) -> bool:
     """Tell a study how a trial ended; return whether it has a value."""
     from optuna.trial import TrialState
 
-    value = record.macro_f1
+    value = record.score
     if record.state == "done" and value is not None:
         study.tell(trial, value)
         return True

@@ -16,6 +16,7 @@ from musicreclass.classifiers.model_folder import ModelCard, read_card
 from musicreclass.errors import RunError, WeightsError
 from musicreclass.evaluation.cascade import Cascade
 from musicreclass.evaluation.combining import Combination
+from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.legacy import CNN_KEYS, MLP_KEYS, parse_legacy
 from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
@@ -84,10 +85,14 @@ def metrics_properties(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     for split in ("valid", "test"):
         if split in metrics:
             scores = metrics[split]
-            properties.append(
-                (split, f"accuracy {scores['accuracy']:.3f}, macro-F1 {scores['macro_f1']:.3f}, n = {scores['n']}")
-            )
+            properties.append((split, f"{', '.join(metric_texts(scores))}, n = {scores['n']}"))
     return properties
+
+
+def metric_texts(scores: dict[str, Any]) -> list[str]:
+    """The main metrics of a split, as `accuracy 0.812`."""
+    values = [(METRIC_LABELS[name], scores[name]) for name in main_metrics(scores)]
+    return [f"{label} {'undefined' if value is None else f'{value:.3f}'}" for label, value in values]
 
 
 def ensemble_properties(combination: Combination | Cascade, members: list[Run]) -> list[tuple[str, str]]:
@@ -99,7 +104,7 @@ def ensemble_properties(combination: Combination | Cascade, members: list[Run]) 
         parts = [f"weight {weight:.3f}" for weight in combination.weights]
     for k, (name, part, member) in enumerate(zip(combination.members, parts, members, strict=True)):
         scores = member.metrics.get("valid", {})
-        accuracy = f", valid accuracy {scores['accuracy']:.3f}" if scores else ""
+        accuracy = f", valid {metric_texts(scores)[0]}" if scores else ""
         properties.append((f"member {k}", f"{part}  {name}{accuracy}"))
     if isinstance(combination, Combination) and combination.bias:
         biases = zip(combination.classes, combination.bias, strict=True)

@@ -37,7 +37,7 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, o
     scores, figure = score_predictions(run, classifier, data, split, split, outputs)
     metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": protocol_of(run, data)}
     if split == "valid":
-        metrics |= calibration_of(run)
+        metrics |= thresholds_of(run) if classifier.card.is_multi else calibration_of(run)
     run.write("metrics.json", metrics)
     return figure
 
@@ -61,6 +61,13 @@ def calibration_of(run: Run) -> dict[str, Any]:
         log.info("calibration: none: %s", why_uncalibrated(predictions))
         return {}
     return {"calibration": calibration}
+
+
+def thresholds_of(run: Run) -> dict[str, Any]:
+    """`thresholds` of metrics.json: that of each tag with the highest F1 on the validation split."""
+    from musicreclass.evaluation.tag_metrics import tag_thresholds
+
+    return {"thresholds": tag_thresholds(run.predictions("valid"))}
 
 
 def score_predictions(
@@ -101,12 +108,19 @@ def record_predictions(
     """
     from musicreclass.evaluation.metrics import score
     from musicreclass.report.figures import confusion_figure, save_figure
+    from musicreclass.report.tag_figures import tag_figure
 
     tables, figures = (run.subfolder(folder) for folder in FOLDERS)
     if name != "train":
         log_scoring(run, predictions, tracks, name, outputs)
     predictions.save(tables / f"{name}.parquet")
-    figure = confusion_figure(predictions, f"{run.folder.name}: {name}, n = {len(predictions)}")
+    title = f"{run.folder.name}: {name}, n = {len(predictions)}"
+    if predictions.is_multi:
+        scores = score(predictions, None if name == "valid" else run.metrics.get("thresholds", {}))
+        figure = tag_figure(predictions, scores, title)
+        save_figure(figure, figures / f"tags_{name}.png")
+        return scores, figure
+    figure = confusion_figure(predictions, title)
     save_figure(figure, figures / f"confusion_matrix_{name}.png")
     return {**score(predictions), **score_by_dataset(predictions, tracks)}, figure
 

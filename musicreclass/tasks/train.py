@@ -18,7 +18,7 @@ from musicreclass.report.diagnosis import report_diagnosis
 from musicreclass.report.figures import curves_figure, save_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.model_card import write_model_card
-from musicreclass.report.summary import FINAL, final_results, hyperparameters
+from musicreclass.report.summary import final_results, final_scores, hyperparameters
 from musicreclass.report.trackers import Trackers
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, section_of, signed_settings
@@ -126,11 +126,11 @@ def fit_and_score(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoc
 def score(plan: RunPlan) -> dict[str, object]:
     """Score the splits of `evaluate`; returns their confusion matrices by name."""
     figures: dict[str, object] = {}
-    for split in plan.settings.evaluate:
+    for split in sorted(plan.settings.evaluate, key="valid".__ne__):  # which gives the thresholds of tags
         if plan.data.size(split):
             figure = score_split(plan.run, plan.classifier, plan.data, split, outputs_of(plan))
-            figures[f"confusion_matrix/{split}"] = figure
-            log.info("%s: %s", split, {name: plan.run.metrics[split][name] for name in FINAL})
+            figures[f"{'tags' if plan.data.is_multi else 'confusion_matrix'}/{split}"] = figure
+            log.info("%s: %s", split, final_scores(plan.run.metrics[split]))
         else:
             plan.data.notes.append(f"{split} was not scored: this copy of the data has no {split} tracks")
             log.warning(plan.data.notes[-1])
@@ -169,7 +169,8 @@ def tracked_settings(plan: RunPlan) -> dict[str, object]:
 
 def score_missing(plan: RunPlan) -> None:
     """Score a finished run on those splits of `evaluate` that it was not scored on yet."""
-    missing = [split for split in plan.settings.evaluate if split not in plan.run.metrics and plan.data.size(split)]
+    splits = sorted(plan.settings.evaluate, key="valid".__ne__)
+    missing = [split for split in splits if split not in plan.run.metrics and plan.data.size(split)]
     if missing:
         classifier = plan.run.classifier(trust=(str(plan.settings.model.target).rpartition(".")[0],))
         for split in missing:

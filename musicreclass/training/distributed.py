@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,15 @@ def all_reduce(values: np.ndarray, device: torch.device) -> np.ndarray:
     on_device = torch.from_numpy(values).to(device)
     distributed.all_reduce(on_device)
     return on_device.cpu().numpy()
+
+
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, those of the first one first."""
+    if world_size() == 1:
+        return rows
+    parts: list[Any] = [None] * world_size()
+    distributed.all_gather_object(parts, rows)
+    return np.concatenate(parts)
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from musicreclass.evaluation.confusion import class_scores
-from musicreclass.training.distributed import all_reduce
+from musicreclass.evaluation.ranking import Rankings
+from musicreclass.training.distributed import all_reduce, gather_rows
 
 
 @dataclass
@@ -42,4 +43,28 @@ class EpochMetrics:
             f"{prefix}/loss": float(sums[-1]) / max(self.tracks, 1),
             f"{prefix}/accuracy": float(np.trace(confusion) / max(self.tracks, 1)),
             f"{prefix}/macro_f1": float(class_scores(confusion)["f1"].mean()),
+        }
+
+
+@dataclass
+class TagEpochMetrics(EpochMetrics):
+    """As `EpochMetrics`, for tags: `y_true` has indicators (B, C)."""
+
+    def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
+        """Mean loss and the macro averages of the areas over the tracks of all processes, named `prefix/...`.
+
+        The areas are 0 if no tag can be scored.
+        """
+        loss = all_reduce(np.array([float(torch.stack(self.losses).sum()) if self.losses else 0.0]), device)
+        parts = (self.y_true, self.logits)
+        y_true, logits = (
+            gather_rows(torch.cat(part).cpu().float().numpy() if part else np.empty((0, self.num_classes), np.float32))
+            for part in parts
+        )
+        self.tracks = len(y_true)
+        rankings = Rankings(y_true, np.nan_to_num(logits))
+        areas = rankings.macro(np.ones((1, max(self.tracks, 1))))
+        return {
+            f"{prefix}/loss": float(loss[0]) / max(self.tracks, 1),
+            **{f"{prefix}/{metric}": float(value[0]) for metric, value in areas.items()},
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -19,8 +20,8 @@ from musicreclass.config.settings.training import OptimizerSettings, SchedulerSe
 from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.training.distributed import global_rank, shard, sum_gradients
-from musicreclass.training.epoch_metrics import EpochMetrics
-from musicreclass.training.loss import summed_loss
+from musicreclass.training.epoch_metrics import EpochMetrics, TagEpochMetrics
+from musicreclass.training.loss import summed_loss, summed_tag_loss
 from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
 
@@ -38,7 +39,8 @@ class TrainingPlan:
         seed: with the epoch, the seed of dropout and augmentation.
         monitor: the metric that the plateau scheduler, early stopping and the best checkpoint follow.
         mode: whether that metric is to decrease (`min`) or increase (`max`).
-        class_weight: weights of the loss (C,), or None.
+        class_weight: weights of the loss (C,), or None; of tags, those of the tracks that have them.
+        is_multi: whether targets are indicators of tags.
         label_smoothing: of the training loss; validation loss has none.
         focal_gamma: of the focal loss, for training only; None for cross-entropy.
         gradient_clip_norm: largest norm of the gradient, or None.
@@ -57,6 +59,7 @@ class TrainingPlan:
     focal_gamma: float | None = None
     gradient_clip_norm: float | None = None
     clip_samples: int = 0
+    is_multi: bool = False
 
 
 class GenreModule(LightningModule):
@@ -93,7 +96,9 @@ class GenreModule(LightningModule):
         self.front = front
         self.augment = augment
         self.plan = plan
-        self.train_metrics, self.valid_metrics = EpochMetrics(num_classes), EpochMetrics(num_classes)
+        self.new_metrics = partial(TagEpochMetrics if plan.is_multi else EpochMetrics, num_classes)
+        self.summed_loss = summed_tag_loss if plan.is_multi else summed_loss
+        self.train_metrics, self.valid_metrics = self.new_metrics(), self.new_metrics()
         self.log_epoch = log_epoch
         self.step_scheduler_per_batch = plan.scheduler.interval == "step"
         self.epoch_start = self.training_seconds = 0.0
@@ -134,7 +139,7 @@ class GenreModule(LightningModule):
         """Logits (B, C) for scoring: of features (B, F), or of clips (B, crops, n)."""
         if self.front is None:
             return self.network(x)
-        return crop_logits(lambda clips: self.network(self.front(clips)), x)  # type: ignore[misc]
+        return crop_logits(lambda clips: self.network(self.front(clips)), x, self.plan.is_multi)  # type: ignore[misc]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move x and class numbers of a batch, or of each batch in a list. Draw numbers stay on the CPU, where keys are made."""
@@ -149,7 +154,7 @@ class GenreModule(LightningModule):
         self.step_state, self.trained = StepState(self.network), self.trained_parameters()
         if hasattr(self.network, "begin_epoch"):
             self.network.begin_epoch(self.current_epoch)  # type: ignore[operator]
-        self.train_metrics = EpochMetrics(self.train_metrics.num_classes)
+        self.train_metrics = self.new_metrics()
         self.epoch_start = perf_counter()
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
@@ -158,7 +163,7 @@ class GenreModule(LightningModule):
         scheduler: Any = self.lr_schedulers() if self.step_scheduler_per_batch else None
         for x, y, draw in batches:
             weight: Any = self.class_weight
-            divisor = len(y) if weight is None else weight[y].sum()
+            divisor = len(y) if weight is None or self.plan.is_multi else weight[y].sum()
             x, target, keys = (x, y, draw) if self.augment is None else self.augment_batch(x, y, draw)
             for loss, logits, y_part in self.accumulate_gradients(shard(x, y, target, keys), divisor):
                 self.train_metrics.add(loss, logits, y_part)
@@ -203,7 +208,7 @@ class GenreModule(LightningModule):
             x = self.augment.spectrogram(x, keys)
         logits = self.network(x)
         weight: Any = self.class_weight
-        return summed_loss(logits, target, weight, self.plan.label_smoothing, self.plan.focal_gamma), logits
+        return self.summed_loss(logits, target, weight, self.plan.label_smoothing, self.plan.focal_gamma), logits
 
     @torch.no_grad()
     def augment_batch(self, x: torch.Tensor, y: torch.Tensor, draw: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -211,7 +216,7 @@ class GenreModule(LightningModule):
 
         Args:
             x: crops (B, m) int16.
-            y: class numbers (B,).
+            y: class numbers (B,), or indicators of tags (B, C).
             draw: draw numbers (B,).
 
         Returns:
@@ -239,7 +244,7 @@ class GenreModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics. Training has ended, although Lightning announces the end of the epoch after validation."""
         self.training_seconds = perf_counter() - self.epoch_start
-        self.valid_metrics = EpochMetrics(self.valid_metrics.num_classes)
+        self.valid_metrics = self.new_metrics()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch, with the plain loss, so that runs can be compared."""
@@ -253,10 +258,10 @@ class GenreModule(LightningModule):
             return torch.cat([self(part) for part in x.split(max(1, size // crops))])
 
         logits = self.micro_batches.run(len(y) * crops, score, restore=lambda: None)
-        self.valid_metrics.add(F.cross_entropy(logits, y, reduction="sum"), logits, y)
+        self.valid_metrics.add(self.summed_loss(logits, y), logits, y)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `valid/loss`, `valid/accuracy` and `valid/macro_f1` for callbacks."""
+        """Log `valid/loss` and the validation metrics for callbacks."""
         self.log_dict(self.valid_metrics.scores("valid", self.device), logger=False)
 
     def on_train_epoch_end(self) -> None:
@@ -287,19 +292,26 @@ class GenreModule(LightningModule):
         return {"speed/clips_per_second": self.train_metrics.tracks / seconds, "speed/waiting_share": waited / seconds}
 
 
-def crop_logits(network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the mean probabilities over the crops of each track.
+def crop_logits(
+    network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, is_multi: bool = False
+) -> torch.Tensor:
+    """Logits of the mean probabilities over the crops of each track.
 
     Args:
         network: maps clips (B, n) to logits (B, C).
         x: (B, crops, n), or one clip per track (B, n).
+        is_multi: whether the probabilities are those of tags, the sigmoids of the logits.
 
     Returns:
-        (B, C) float32; its softmax gives the mean probabilities.
+        (B, C) float32; its softmax, or sigmoid, gives the mean probabilities.
     """
     x = int16_to_float(x)
     clips = x if x.ndim == 2 else x.flatten(0, 1)
-    log_probability = torch.log_softmax(network(clips).float(), 1)
+    logits = network(clips).float()
+    if is_multi:
+        crops = logits.unflatten(0, x.shape[:2]) if x.ndim == 3 else logits[:, None]
+        return torch.logsumexp(F.logsigmoid(crops), 1) - torch.logsumexp(F.logsigmoid(-crops), 1)
+    log_probability = torch.log_softmax(logits, 1)
     if x.ndim == 2:
         return log_probability
     return torch.logsumexp(log_probability.unflatten(0, x.shape[:2]), 1) - math.log(x.shape[1])

@@ -82,6 +82,7 @@ class FitSettings:
             focal_gamma=trainer.focal_gamma,
             gradient_clip_norm=trainer.gradient_clip_norm,
             clip_samples=data.clip_samples if isinstance(data, AudioData) else 0,
+            is_multi=data.is_multi,
         )
         return cls(
             plan=plan,

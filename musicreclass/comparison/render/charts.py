@@ -10,9 +10,10 @@ from musicreclass.comparison.entries import PredictedClasses
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
-from musicreclass.comparison.wording import METRIC_LABELS, SPLIT_LABELS, interval_text, label_with_exclusions
+from musicreclass.comparison.wording import SPLIT_LABELS, interval_text, label_with_exclusions
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
-from musicreclass.evaluation.intervals import METRICS
+from musicreclass.evaluation.metric_names import METRIC_LABELS
+from musicreclass.evaluation.ranking import Rankings
 
 TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # the first that gives at most six is used
 MAX_CONFUSION_CELLS = 25_000  # of all confusion matrices of a table
@@ -48,7 +49,7 @@ def interval_plots(table: Table) -> list[Element]:
     """A plot for each metric: a line per row, a point with an interval per split."""
     splits = list(table.sizes)
     legend = tag("div", *(tag("span", SPLIT_LABELS[split], class_=split) for split in splits), class_="legend")
-    return [legend, tag("div", *(interval_plot(table, metric, splits) for metric in METRICS), class_="plots")]
+    return [legend, tag("div", *(interval_plot(table, metric, splits) for metric in table.metrics), class_="plots")]
 
 
 def interval_plot(table: Table, metric: str, splits: list[str]) -> Element:
@@ -100,26 +101,46 @@ def confusion_matrices(seeds: list[PredictedClasses]) -> np.ndarray:
     return np.stack([confusion_matrix(seed.y_true, seed.y_pred, len(seed.classes)) for seed in seeds])
 
 
-def class_f1_table(table: Table, split: str) -> Element:
-    """F1 of each class, averaged over seeds, for every row that was scored on a split."""
+def class_scores_of(seeds: list[PredictedClasses]) -> np.ndarray:
+    """F1 of each class, or PR-AUC of each tag, averaged over seeds, (C,); NaN for a tag that cannot be scored."""
+    if seeds[0].is_multi:
+        return np.mean([Rankings(seed.y_true, seed.y_pred).per_tag()["pr_auc"] for seed in seeds], axis=0)
+    return np.asarray(class_scores(confusion_matrices(seeds))["f1"].mean(0))
+
+
+def class_table(table: Table, split: str) -> Element:
+    """F1 of each class, or PR-AUC of each tag, for every row that was scored on a split."""
     rows = [row for row in table.rows if split in row.predictions]
     classes = rows[0].predictions[split][0].classes
     lines = []
     for row in rows:
-        f1 = class_scores(confusion_matrices(row.predictions[split]))["f1"].mean(0)
         cells = [
-            heat_cell(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
-            for name, value in zip(classes, f1, strict=True)
+            heat_cell(0, "", f"{name}: undefined")
+            if np.isnan(value)
+            else heat_cell(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
+            for name, value in zip(classes, class_scores_of(row.predictions[split]), strict=True)
         ]
         lines.append(tag("tr", tag("th", label_with_exclusions(row), scope="row"), *cells))
     is_open = {"open": "open"} if split == "valid" or "valid" not in table.sizes else {}
-    label = f"F1 by class on {SPLIT_LABELS[split]}"
+    label = f"{class_heading(table)} on {SPLIT_LABELS[split]}"
     grid = scroll_box(heat_table(classes, lines), label)
     return tag("details", tag("summary", f"on {SPLIT_LABELS[split]}, %"), grid, **is_open)
 
 
+def class_heading(table: Table) -> str:
+    """What the table of classes has."""
+    return "PR-AUC by tag" if is_of_tags(table) else "F1 by class"
+
+
+def is_of_tags(table: Table) -> bool:
+    """Whether the rows predict sets of tags."""
+    return next(iter(table.rows[0].predictions.values()))[0].is_multi
+
+
 def confusion_sections(table: Table) -> list[Element]:
-    """The confusion matrices of each row, summed over seeds, up to a limit of cells."""
+    """The confusion matrices of each row, summed over seeds, up to a limit of cells; none of tags."""
+    if is_of_tags(table):
+        return []
     sections, free_cells = [], MAX_CONFUSION_CELLS
     for number, row in enumerate(table.rows):
         cells = sum(len(seeds[0].classes) ** 2 for seeds in row.predictions.values())

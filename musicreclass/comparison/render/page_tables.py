@@ -6,7 +6,6 @@ from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
-    METRIC_LABELS,
     NOT_RANKED,
     SELECTED,
     SPLIT_LABELS,
@@ -19,7 +18,7 @@ from musicreclass.comparison.wording import (
     split_text,
     statistical_tests,
 )
-from musicreclass.evaluation.intervals import METRICS
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.paired import Pair
 
 MAX_PAIRS_UNFOLDED = 15  # longer tables of paired tests get a scroll box
@@ -37,7 +36,7 @@ def with_spaces(elements: list[Element]) -> list[Element | str]:
 
 def score_table(table: Table) -> Element:
     """Ranked rows, then unranked rows in a block that sorting keeps separate."""
-    scored = [(split, metric) for split in table.sizes for metric in METRICS]
+    scored = [(split, metric) for split in table.sizes for metric in table.metrics]
     settings = list(dict.fromkeys(name for row in table.rows for name in row.differences))
     heads = [
         tag("th", "#", class_="n"),
@@ -122,14 +121,14 @@ def pair_section(table: Table) -> list[Element]:
         ]
         is_open = {"open": "open"} if len(lines) <= MAX_PAIRS_UNFOLDED or split == "valid" else {}
         label = f"paired tests on {SPLIT_LABELS[split]}"
-        box = scroll_box(pair_table(lines), label, tall=len(lines) > MAX_PAIRS_UNFOLDED)
+        box = scroll_box(pair_table(table, lines), label, tall=len(lines) > MAX_PAIRS_UNFOLDED)
         parts.append(tag("details", tag("summary", f"on {SPLIT_LABELS[split]}"), box, **is_open))
     return parts
 
 
-def pair_table(lines: list[Element]) -> Element:
+def pair_table(table: Table, lines: list[Element]) -> Element:
     """A table of paired tests."""
-    titles = [title for metric in METRICS for title in (METRIC_LABELS[metric], "p", "p (Holm)")]
+    titles = [title for metric in table.metrics for title in (METRIC_LABELS[metric], "p", "p (Holm)")]
     heads = [tag("th", "first"), tag("th", "second"), *(tag("th", title, class_="n") for title in titles)]
     return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines), class_="sortable")
 
@@ -141,7 +140,7 @@ def pair_line(table: Table, pairs: list[Pair]) -> Element:
         for index in (pairs[0].first, pairs[0].second)
     ]
     by_metric = {pair.metric: pair for pair in pairs}
-    for pair in (by_metric[metric] for metric in METRICS):
+    for pair in (by_metric[metric] for metric in table.metrics):
         adjusted = p_value_text(pair.adjusted)
         cells += [
             number_cell(difference_text(pair), pair.difference),

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
-    METRIC_LABELS,
     NOT_RANKED,
     cost_texts,
     difference_text,
@@ -24,7 +23,7 @@ from musicreclass.comparison.wording import (
     table_notes,
 )
 from musicreclass.errors import printable
-from musicreclass.evaluation.intervals import METRICS
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 
 MAX_ROWS_ALL_PAIRS = 3  # with more ranked rows only pairs with the best one are shown
 SCORES_NOTE = "scores in percent: mean ±standard deviation over seeds [95 % interval]"
@@ -70,13 +69,15 @@ def empty_grid(*columns: str, left: tuple[str, ...] = ()) -> Grid:
 
 def score_grid(table: Table) -> Grid:
     """The scores of each row, one line per split."""
-    grid = empty_grid("", "configuration", "seeds", "set", "accuracy", "macro-F1", left=("configuration", "set"))
+    grid = empty_grid(
+        "", "configuration", "seeds", "set", *(METRIC_LABELS[m] for m in table.metrics), left=("configuration", "set")
+    )
     for rank, row in table.numbered_rows():
         name = Text(printable(row.label) + (" *" if row.stale else ""))
         if marks := row_marks(table, row):
             name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "yellow")
         lines = [
-            [seeds_text(row, split), split_text(row, split), *(score_text(row, split, m) for m in METRICS)]
+            [seeds_text(row, split), split_text(row, split), *(score_text(row, split, m) for m in table.metrics)]
             for split in row.predictions
         ]
         grid.add_row(rank, name, *(multiline_cell(cells) for cells in zip(*lines, strict=True)))
@@ -100,7 +101,7 @@ def cost_grid(table: Table) -> Grid:
 
 def pair_grid(table: Table) -> Grid:
     """The paired tests; with many rows, only those with the best."""
-    names = [name for metric in METRICS for name in (METRIC_LABELS[metric], "p")]
+    names = [name for metric in table.metrics for name in (METRIC_LABELS[metric], "p")]
     grid = empty_grid("rows", "set", *names, left=("rows", "set"))
     for split, pairs in table.pairs.items():
         for first, second in dict.fromkeys((pair.first, pair.second) for pair in pairs):
@@ -108,7 +109,9 @@ def pair_grid(table: Table) -> Grid:
                 continue
             by_metric = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
             cells = [
-                text for m in METRICS for text in (difference_text(by_metric[m]), p_value_text(by_metric[m].adjusted))
+                text
+                for m in table.metrics
+                for text in (difference_text(by_metric[m]), p_value_text(by_metric[m].adjusted))
             ]
             significant = min(pair.adjusted for pair in by_metric.values()) <= 0.05
             grid.add_row(f"{first + 1} vs {second + 1}", split, *cells, style="bold" if significant else "")

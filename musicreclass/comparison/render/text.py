@@ -10,7 +10,6 @@ from typing import Any
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
-    METRIC_LABELS,
     NOT_RANKED,
     SELECTED,
     SPLIT_LABELS,
@@ -27,7 +26,7 @@ from musicreclass.comparison.wording import (
     table_notes,
 )
 from musicreclass.errors import printable
-from musicreclass.evaluation.intervals import METRICS
+from musicreclass.evaluation.metric_names import METRIC_LABELS
 
 
 def as_csv(tables: list[Table]) -> str:
@@ -70,7 +69,8 @@ def csv_line(row: Row, split: str) -> dict[str, Any]:
         "stale": "yes" if row.stale else "no",
         "selected on": "valid" if row.selected else "",
     }
-    for metric, name in METRIC_LABELS.items():
+    for metric in row.metrics:
+        name = METRIC_LABELS[metric]
         estimate = row.scores[split, metric]
         line |= {name: estimate.mean, f"{name} sd": estimate.sd}
         line |= {f"{name} low": estimate.low, f"{name} high": estimate.high}
@@ -105,7 +105,7 @@ def markdown_section(table: Table) -> list[str]:
 def markdown_scores(table: Table) -> list[str]:
     """The scores and costs of each row."""
     splits = [split for split in SPLIT_LABELS if split in table.sizes]
-    scored = [(split, metric) for split in splits for metric in METRICS]
+    scored = [(split, metric) for split in splits for metric in table.metrics]
     titles = [f"{SPLIT_LABELS[split]} {METRIC_LABELS[metric]}" for split, metric in scored]
     number = "rank" if table.is_ordered_by_score else "row"
     lines = table_head(number, "configuration", "seeds", *titles, "fit", "peak memory", "parameters", "device")

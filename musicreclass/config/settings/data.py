@@ -132,6 +132,12 @@ class TableFileSettings(DataSettings):
 
     id_column: str = setting("column with the track ids")
     label_column: str = setting("column with the genres")
+    label_separator: Text | None = setting(
+        "for several tags a track: what separates them in label_column, as '|'", default=None
+    )
+    label_columns: Annotated[list[str], MinLen(1)] | None = setting(
+        "for several tags a track: a column for each tag, with 1 or 0, instead of label_column", default=None
+    )
     split_column: str | None = setting("column with the values train, valid, test")
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")
 
@@ -141,6 +147,12 @@ class CSVRecordingsSettings(DataSettings):
 
     audio_column: str = setting("column with the paths of the recordings")
     label_column: str = setting("column with the genres")
+    label_separator: Text | None = setting(
+        "for several tags a track: what separates them in label_column, as '|'", default=None
+    )
+    label_columns: Annotated[list[str], MinLen(1)] | None = setting(
+        "for several tags a track: a column for each tag, with 1 or 0, instead of label_column", default=None
+    )
     id_column: str | None = setting("column with the track ids; null: the paths")
     split_column: str | None = setting("column with the values train, valid, test")
     group_column: str | None = setting("column with the artists; a grouped split does not divide them")

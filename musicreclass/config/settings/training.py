@@ -134,9 +134,9 @@ class TrainerSettings(EncoderSettings):
 
     max_epochs: Count = setting("maximum number of epochs")
     batch_size: Count | Auto = setting("effective batch: tracks per optimizer step; auto: by the number of tracks")
-    monitor: Literal["valid/loss", "valid/accuracy", "valid/macro_f1", "train/loss"] = setting(
-        "metric that selects the best epoch and controls early stopping and scheduler=plateau"
-    )
+    monitor: Literal[
+        "valid/loss", "valid/accuracy", "valid/macro_f1", "valid/roc_auc", "valid/pr_auc", "train/loss"
+    ] = setting("metric that selects the best epoch and controls early stopping and scheduler=plateau")
     label_smoothing: Annotated[float, Ge(0), Le(1)] = setting("label smoothing, applied to the training loss only")
     focal_gamma: Annotated[float, Ge(0), Le(10)] | None = setting(
         "focal loss with this gamma, such as 2, in training; null: cross-entropy"

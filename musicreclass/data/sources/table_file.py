@@ -14,6 +14,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from musicreclass.config.messages import nearest
+from musicreclass.data.sources.label_columns import LabelColumns
 from musicreclass.data.sources.table_arrays import ARRAYS, HEADER, names_file, read_arrays
 from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_no_table, read_remedy
 from musicreclass.data.table_source import FeatureTable, TableSource
@@ -29,6 +30,8 @@ class TableFile(TableSource):
             `musicreclass prepare` wrote it, its split and group are used.
         id_column: contains the track ids.
         label_column: contains the classes; rows without one are dropped and counted.
+        label_separator: between the tags of a row's label, as `|` in `rock|guitar`; None for one class a row.
+        label_columns: in place of `label_column`, a column for each tag, with 1 for the rows that have it, else 0.
         split_column: contains train, valid or test; None if there is none.
         group_column: contains groups that must not be divided between splits, such as artists; None if there is none.
         split, policies: as in `TableSource`.
@@ -42,11 +45,14 @@ class TableFile(TableSource):
         label_column: str = "label",
         split_column: str | None = None,
         group_column: str | None = None,
+        label_separator: str | None = None,
+        label_columns: list[str] | None = None,
         **policies: Any,
     ) -> None:
         super().__init__(split, **policies)
         self.path = Path(path).expanduser()
-        self.id_column, self.label_column = id_column, label_column
+        self.id_column = id_column
+        self.labels_from = LabelColumns(label_column, label_separator, label_columns)
         self.split_column, self.group_column = split_column, group_column
         self.overlaps: list[str] = []
 
@@ -82,7 +88,7 @@ class TableFile(TableSource):
         if prepared:
             self.split_column = self.split_column or "split"
             self.group_column = self.group_column or "group"
-        special = [self.id_column, self.label_column, self.split_column, self.group_column]
+        special = [self.id_column, *self.labels_from.as_text, self.split_column, self.group_column]
         frame = read_frame(self.path, [*special, *(HEADER if prepared else ())])
         if prepared:
             self.overlaps = sorted(set(to_text(frame[HEADER[-1]]).dropna()))
@@ -101,7 +107,7 @@ class TableFile(TableSource):
             x = frame[features].to_numpy(np.float32, na_value=np.nan)
         return FeatureTable(
             track_id=frame[self.id_column],
-            target=frame[self.label_column].where(frame[self.label_column].notna(), None),
+            target=self.labels_from.read(frame, self.path),
             x=x if x.flags.writeable else x.copy(),
             columns=[str(c) for c in features],
             left_out=left_out,
@@ -110,15 +116,15 @@ class TableFile(TableSource):
 
     def _feature_columns(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
         """The names of the feature columns, and of those that are left out."""
-        settings = {"data.id_column": self.id_column, "data.label_column": self.label_column,
-                    "data.split_column": self.split_column, "data.group_column": self.group_column}  # fmt: skip
-        for setting, column in settings.items():
+        settings = [("data.id_column", self.id_column), *self.labels_from.settings(),
+                    ("data.split_column", self.split_column), ("data.group_column", self.group_column)]  # fmt: skip
+        for setting, column in settings:
             if column is not None and column not in frame:
                 raise self._missing_column(setting, column, nearest(column, set(frame.columns)))
         for column in self.ignore_columns:
             if column not in frame:
                 raise self._missing_column("data.ignore_columns", column, nearest(column, set(frame.columns)))
-        special = {c for c in settings.values() if c is not None}
+        special = {column for _, column in settings if column is not None}
         left_out = [c for c in frame.columns if c in self.ignore_columns or (c not in special and self.is_left_out(c))]
         features = [c for c in frame.columns if c not in special and c not in left_out]
         not_numeric = [c for c in features if not pd.api.types.is_numeric_dtype(frame[c].dtype)]
