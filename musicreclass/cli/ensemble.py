@@ -13,13 +13,13 @@ from rich.text import Text
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
+from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
     from musicreclass.tasks.cascade import CascadeOptions
 
 METHODS = ("mean", "weighted", "greedy", "stacking", "cascade")
-NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def main(arguments: list[str]) -> int:
@@ -116,7 +116,8 @@ def comparison(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
     """
     if "cascade" in record:
         return cascade_report(record, valid)
-    table = Table("", "weight", "accuracy", "macro-F1", box=None, header_style="dim", pad_edge=False)
+    names = [METRIC_LABELS[metric] for metric in main_metrics(valid)]
+    table = Table("", "weight", *names, box=None, header_style="dim", pad_edge=False)
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     labels = [member["model"] for member in record["members"]]
@@ -143,7 +144,7 @@ def comparison(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
 def differences(record: dict[str, Any]) -> str:
     """The differences of the paired test, with intervals and p."""
     return "; ".join(
-        f"{NAMES[metric]} {100 * d['difference']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}], p = {d['p']:.2g} ({d['test']})"
+        f"{METRIC_LABELS[metric]} {100 * d['difference']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}], p = {d['p']:.2g} ({d['test']})"
         for metric, d in record["difference"].items()
     )
 
@@ -211,7 +212,8 @@ def verdict_text(record: dict[str, Any], valid: dict[str, Any]) -> str:
 
 
 def scores_text(scores: dict[str, Any]) -> list[str]:
-    """Accuracy and macro-F1 in percent, with their intervals."""
+    """The main metrics in percent, with their intervals."""
     return [
-        f"{100 * scores[m]:.1f} [{100 * scores[f'{m}_ci95'][0]:.1f}, {100 * scores[f'{m}_ci95'][1]:.1f}]" for m in NAMES
+        f"{100 * scores[m]:.1f} [{100 * scores[f'{m}_ci95'][0]:.1f}, {100 * scores[f'{m}_ci95'][1]:.1f}]"
+        for m in main_metrics(scores)
     ]

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from musicreclass.cli.terminal import say, show
 from musicreclass.evaluation.metric_names import CLASS_METRICS, METRIC_LABELS
+from musicreclass.sweep.search import ranking_metric
 from musicreclass.sweep.sweep import ENDED_AS_PLANNED
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def print_search(search: Search, result: SearchResult | None, folder: Path) -> N
         return
     show(trial_table(search, result))
     best = result.scored[0]
-    line = f"best validation macro-F1: {100 * best.score:.2f}, of trial {best.job} among {len(result.scored)}"
+    metric = METRIC_LABELS[ranking_metric(result.scored)]
+    line = f"best validation {metric}: {100 * (best.score or 0):.2f}, of trial {best.job} among {len(result.scored)}"
     say(f"{line}; see {folder}/search.csv, importance.csv, search.png")
     say("The best score of a search is optimistic: the trial was chosen for it. To run its settings with other seeds")
     say("and score them on test:")
@@ -112,7 +114,7 @@ def trial_table(search: Search, result: SearchResult) -> Table:
     for record in result.scored[:BEST_TRIALS]:
         drawn = search.drawn(record)
         values = [Text(rounded(drawn.get(key, ""))) for key in keys]
-        table.add_row(str(record.job), f"{100 * record.score:.2f}", *values)
+        table.add_row(str(record.job), f"{100 * (record.score or 0):.2f}", *values)
     if result.importance:
         shares = (f"{100 * result.importance.get(key, 0.0):.0f} %" for key in keys)
         table.add_row("importance", "", *shares, style="cyan")

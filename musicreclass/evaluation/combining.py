@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.evaluation.bootstrap import Clusters
+from musicreclass.evaluation.ranking import Rankings
 
 METHODS = ("mean", "weighted", "greedy", "stacking")
 BEST = "best"  # a single member; what ensembles are compared with
@@ -35,6 +36,7 @@ class Combination:
         classes: the names of the columns, which every member has in this order.
         weights: of each member; non-negative with sum 1, except for stacking, where they multiply log-probabilities.
         bias: added to the log-probability of each class by stacking; otherwise empty.
+        is_multi: whether the classes are tags, whose probabilities do not sum to 1.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Combination:
     classes: list[str]
     weights: list[float]
     bias: list[float]
+    is_multi: bool = False
 
     @classmethod
     def fit(
@@ -52,13 +55,13 @@ class Combination:
         Args:
             method, members, classes: as in the attributes.
             stack: probabilities of the members, (m, n, C).
-            y_true: class numbers, (n,).
+            y_true: class numbers (n,), or indicators of tags (n, C).
         """
         weights, bias = fit_weights(method, stack, y_true)
-        return cls(method, members, classes, weights.tolist(), bias.tolist())
+        return cls(method, members, classes, weights.tolist(), bias.tolist(), y_true.ndim == 2)
 
     def combine(self, stack: np.ndarray) -> np.ndarray:
-        """The probabilities of the ensemble, (n, C) float64; rows sum to 1.
+        """The probabilities of the ensemble, (n, C) float64; rows sum to 1, except those of tags.
 
         Args:
             stack: probabilities of the members in their order, (m, n, C).
@@ -69,11 +72,14 @@ class Combination:
         expected = (len(self.members), len(self.classes))
         if stack.ndim != 3 or (stack.shape[0], stack.shape[2]) != expected:
             raise ValueError(f"the probabilities have shape {stack.shape}; needs ({expected[0]}, n, {expected[1]})")
-        return combine(stack, np.array(self.weights), np.array(self.bias))
+        return combine(stack, np.array(self.weights), np.array(self.bias), self.is_multi)
 
     def as_json(self) -> dict[str, Any]:
         """The content of ensemble.json."""
-        return {"format": FORMAT, **asdict(self)}
+        content = asdict(self)
+        if not self.is_multi:  # as written by earlier versions
+            del content["is_multi"]
+        return {"format": FORMAT, **content}
 
     @classmethod
     def from_json(cls, content: Any) -> Combination:
@@ -90,12 +96,14 @@ class Combination:
         members, classes = (checked_names(content.get(name), name) for name in ("members", "classes"))
         if len(members) > MAX_MEMBERS or len(set(classes)) < len(classes):
             raise ValueError(f"more than {MAX_MEMBERS} members, or a class is named twice")
-        stacked = method == "stacking"
+        stacked, is_multi = method == "stacking", content.get("is_multi", False)
+        if not isinstance(is_multi, bool) or (stacked and is_multi):
+            raise ValueError("is_multi: must be true or false, and false for stacking")
         weights = checked_numbers(content.get("weights"), "weights", len(members))
         bias = checked_numbers(content.get("bias"), "bias", len(classes) if stacked else 0)
         if not stacked and (min(weights) < 0 or abs(sum(weights) - 1) > 1e-6):
             raise ValueError("weights: must be non-negative and sum to 1")
-        return cls(method, members, classes, weights, bias)
+        return cls(method, members, classes, weights, bias, is_multi)
 
 
 def checked_names(texts: Any, name: str) -> list[str]:
@@ -121,11 +129,16 @@ def checked_numbers(values: Any, name: str, count: int) -> list[float]:
     return [float(value) for value in values]
 
 
-def combine(stack: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Probabilities (n, C) from those of the members (m, n, C): a weighted mean, or with a bias (C,) the stacker's softmax."""
+def combine(stack: np.ndarray, weights: np.ndarray, bias: np.ndarray, is_multi: bool = False) -> np.ndarray:
+    """Probabilities (n, C) from those of the members (m, n, C): a weighted mean, or with a bias (C,) the stacker's softmax.
+
+    Rows sum to 1 unless the classes are tags.
+    """
     if bias.size:
         return softmax(np.tensordot(weights, log_probability(stack), 1) + bias)
     mean = np.tensordot(weights, stack, 1).clip(0)
+    if is_multi:
+        return mean.clip(max=1)
     return mean / mean.sum(axis=1, keepdims=True)
 
 
@@ -135,7 +148,7 @@ def fit_weights(method: str, stack: np.ndarray, y_true: np.ndarray) -> tuple[np.
     Args:
         method: one of `METHODS`, or `best`: the member of the highest accuracy, then the lowest log loss.
         stack: (m, n, C).
-        y_true: class numbers, (n,).
+        y_true: class numbers (n,), or indicators of tags (n, C), for which there is no stacking.
     """
     members = len(stack)
     if method == "stacking":
@@ -152,9 +165,17 @@ def fit_weights(method: str, stack: np.ndarray, y_true: np.ndarray) -> tuple[np.
 
 
 def quality(probability: np.ndarray, y_true: np.ndarray) -> tuple[float, float]:
-    """Accuracy and negative log loss, to compare in this order: accuracy alone has many ties on few tracks."""
+    """Accuracy and negative log loss, to compare in this order: accuracy alone has many ties on few tracks. Of tags, PR-AUC first."""
+    if y_true.ndim == 2:
+        pr_auc = Rankings(y_true, probability).macro(np.ones((1, len(y_true))))["pr_auc"]
+        return float(pr_auc[0]), float(log_probability(probability_of_truth(probability, y_true)).mean())
     correct = probability.argmax(1) == y_true
     return float(correct.mean()), float(log_probability(probability)[np.arange(len(y_true)), y_true].mean())
+
+
+def probability_of_truth(probability: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """The probability that a model gives to each tag being as it is, (..., n, C)."""
+    return np.where(y_true.astype(bool), probability, 1 - probability)
 
 
 def fit_mixture(stack: np.ndarray, y_true: np.ndarray) -> np.ndarray:
@@ -163,11 +184,15 @@ def fit_mixture(stack: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     The prior counts as `PRIOR_TRACKS` tracks. The problem is concave and is solved by expectation maximisation.
     """
     members = len(stack)
-    likelihood = stack[:, np.arange(len(y_true)), y_true].clip(FLOOR)
+    if y_true.ndim == 2:
+        likelihood = probability_of_truth(stack, y_true).reshape(members, -1).clip(FLOOR)
+    else:
+        likelihood = stack[:, np.arange(len(y_true)), y_true].clip(FLOOR)
+    per_track = likelihood.shape[1] / len(y_true)
     weights = np.full(members, 1 / members)
     for _ in range(EM_STEPS):
         joint = weights[:, None] * likelihood
-        counts = (joint / joint.sum(axis=0)).sum(axis=1) + PRIOR_TRACKS / members
+        counts = (joint / joint.sum(axis=0)).sum(axis=1) / per_track + PRIOR_TRACKS / members
         weights = counts / counts.sum()
     return weights
 
@@ -238,7 +263,7 @@ def cross_fit(method: str, stack: np.ndarray, y_true: np.ndarray, groups: list[s
     for fold in range(folds.max() + 1):
         scored = folds == fold
         weights, bias = fit_weights(method, stack[:, ~scored], y_true[~scored])
-        combined[scored] = combine(stack[:, scored], weights, bias)
+        combined[scored] = combine(stack[:, scored], weights, bias, y_true.ndim == 2)
     return combined
 
 

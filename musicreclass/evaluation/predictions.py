@@ -96,6 +96,10 @@ class Predictions:
         names = np.array(self.classes, dtype=object)
         return [SEPARATOR.join(sorted(names[row.astype(bool)])) for row in self.y_true()]
 
+    def labels(self) -> pd.DataFrame:
+        """The table without probabilities."""
+        return self.table[[column for column in self.table.columns if not column.startswith(PREFIX)]]
+
     def groups(self) -> list[str | None]:
         """Each track's group, None where unknown."""
         return [None if pd.isna(g) else str(g) for g in self.table["group"]]

@@ -15,7 +15,7 @@ from musicreclass.data.class_map import ClassMap
 from musicreclass.errors import DataError, UserError
 from musicreclass.evaluation.calibration import apply_temperature
 from musicreclass.prediction.file_model import FileModel
-from musicreclass.prediction.labels import Decision, Label, bad_file, most_say
+from musicreclass.prediction.labels import Decision, Label, TagDecision, bad_file, most_say
 from musicreclass.prediction.readers import Reader
 from musicreclass.prediction.reading import TIME_LIMIT, Reading, read_all
 
@@ -137,6 +137,8 @@ class FileClassifier:
 
     def finished(self, probability: np.ndarray, unlike: list[str | None]) -> tuple[np.ndarray, list[str | None]]:
         """Combined probabilities (n, C) with the temperature and the class map, and the reasons of `unknown`."""
+        if isinstance(self.decision, TagDecision):
+            return probability, unlike
         probability = apply_temperature(probability, self.temperature)
         if self.class_map is None:
             return probability, unlike

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from musicreclass.evaluation.tag_sets import SEPARATOR
+
 UNKNOWN = "unknown"
+NO_TAG = "no tag is as probable as its threshold"
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Label:
 
     Attributes:
         path: of the file.
-        genre: the most probable class, or `unknown`; empty after an error.
+        genre: the most probable class, or the tags joined by `|`, or `unknown`; empty after an error.
         confidence: probability of the most probable class, calibrated if the run could be.
         top: the most probable classes with their probabilities.
         reason: why the genre is unknown; empty if it is known.
@@ -85,6 +88,30 @@ class Decision:
         if not reason and confidence < self.threshold:
             reason = f"confidence below {self.threshold:.3f}"
         genre = UNKNOWN if reason else self.classes[order[0]]
+        return Label(path, genre, confidence, top, reason, duration, seconds, "", tuple(probability.tolist()))
+
+
+@dataclass(frozen=True)
+class TagDecision(Decision):
+    """Which tags a recording gets: those that are at least as probable as their thresholds, the most probable one first.
+
+    Attributes:
+        thresholds: of each tag, in the order of the probabilities.
+    """
+
+    thresholds: tuple[float, ...] = ()
+
+    def label(
+        self, path: str, probability: np.ndarray, unlike: str | None, duration: float | None, seconds: float
+    ) -> Label:
+        """The tags of a recording, joined by `SEPARATOR`; see `Decision`."""
+        order = np.argsort(-probability, kind="stable")
+        chosen = [i for i in order if probability[i] >= self.thresholds[i]]
+        listed = [*chosen, *(i for i in order if i not in chosen)][: max(self.top_k, len(chosen))]
+        top = tuple((self.classes[i], float(probability[i])) for i in listed)
+        reason = unlike or ("" if chosen else NO_TAG)
+        genre = UNKNOWN if reason else SEPARATOR.join(self.classes[i] for i in chosen)
+        confidence = float(probability[chosen[0] if chosen else order[0]])
         return Label(path, genre, confidence, top, reason, duration, seconds, "", tuple(probability.tolist()))
 
 

@@ -104,13 +104,20 @@ class Calibration(Record):
     over: str
 
 
-class MemberAlone(Record):
-    """The validation scores of a member of an ensemble by itself."""
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 
-    accuracy: float
-    accuracy_ci95: list[float] = Field(min_length=2, max_length=2)
-    macro_f1: float
-    macro_f1_ci95: list[float] = Field(min_length=2, max_length=2)
+
+class MemberAlone(Record):
+    """The validation scores of a member of an ensemble by itself: the main metrics of its task."""
+
+    accuracy: float | None = None
+    accuracy_ci95: Interval | None = None
+    macro_f1: float | None = None
+    macro_f1_ci95: Interval | None = None
+    roc_auc: float | None = None
+    roc_auc_ci95: Interval | None = None
+    pr_auc: float | None = None
+    pr_auc_ci95: Interval | None = None
 
 
 class MemberScores(MemberAlone):
@@ -139,7 +146,7 @@ class EnsembleScores(Record):
     over: str
     members: list[MemberScores]
     best_member: MemberAlone
-    difference: dict[Literal["accuracy", "macro_f1"], Difference]
+    difference: dict[Literal["accuracy", "macro_f1", "roc_auc", "pr_auc"], Difference]
 
 
 class StoppedTracks(Record):

@@ -16,7 +16,7 @@ from musicreclass.evaluation.bootstrap import Clusters
 from musicreclass.evaluation.cascade import METHOD as CASCADE
 from musicreclass.evaluation.cascade import Cascade
 from musicreclass.evaluation.combining import BEST, FOLDS, Combination, cross_fit
-from musicreclass.evaluation.intervals import METRICS, Sample
+from musicreclass.evaluation.intervals import Sample, TagSample
 from musicreclass.evaluation.paired import paired_tests
 from musicreclass.report.history import Curves
 from musicreclass.report.summary import final_results, hyperparameters
@@ -40,11 +40,12 @@ from musicreclass.tasks.members import (
     with_other_test_tracks,
     with_probabilities,
 )
-from musicreclass.tasks.score import calibration_of, record_predictions
+from musicreclass.tasks.score import calibration_of, record_predictions, thresholds_of
 from musicreclass.tasks.stage_costs import Costs
 from musicreclass.version import __version__
 
 METHODS = (*combining.METHODS, CASCADE)
+OF_CLASSES = ("stacking", CASCADE)  # methods for one label a track
 DEFAULT = "greedy"  # leaves out members that are much worse than the others, which a plain mean does not survive
 TARGET = "musicreclass.evaluation.combining.Combination"
 CASCADE_TARGET = "musicreclass.evaluation.cascade.Cascade"
@@ -119,7 +120,11 @@ def ensemble(
     elif cascade is not None:
         line = f"method={method}: has no option of a cascade; use method={CASCADE}"
         raise UserError(line, "invalid_arguments", "method", method)
-    plan = make_plan(read_members(folders, sort=method != CASCADE), method, output, cascade)
+    members = read_members(folders, sort=method != CASCADE)
+    if members[0].valid.is_multi and method in OF_CLASSES:
+        line = f"method={method}: is not supported for several labels a track; choose mean, weighted or greedy"
+        raise UserError(line, "unsupported_method", "method", method, "method=greedy")
+    plan = make_plan(members, method, output, cascade)
     run = plan.run
     with run.claimed():
         existing = run.identity.signature
@@ -223,10 +228,12 @@ def build(plan: Plan, stopwatch: Stopwatch) -> None:
         "protocol": protocol.as_dict(),
         "ensemble": comparison,
     }
-    metrics |= calibration_of(run)
+    metrics |= thresholds_of(run) if valid.is_multi else calibration_of(run)
     run.write("metrics.json", metrics)
     parameters = {**hyperparameters(run.settings), "leaky": protocol.leaky}
-    Curves(run.folder, tensorboard=True).finish(parameters, final_results(metrics), {"confusion_matrix/valid": figure})
+    Curves(run.folder, tensorboard=True).finish(
+        parameters, final_results(metrics), {f"{'tags' if valid.is_multi else 'confusion_matrix'}/valid": figure}
+    )
     run.write("provenance.json", provenance(stopwatch.seconds, notes_of(plan, stopwatch)))
 
 
@@ -288,11 +295,15 @@ def compare_members(plan: Plan, fitted: Fitted, stack: np.ndarray, groups: list[
     """
     valid = plan.members[0].valid
     rows = [fitted.probability, fitted.baseline, *stack]
-    sample = Sample(valid.y_true(), [[row.argmax(1)] for row in rows], groups, len(valid.classes))
+    y_true, classes = valid.y_true(), len(valid.classes)
+    if valid.is_multi:
+        sample: Sample = TagSample(y_true, [[row] for row in rows], groups, classes)
+    else:
+        sample = Sample(y_true, [[row.argmax(1)] for row in rows], groups, classes)
     pairs = {pair.metric: pair for pair in paired_tests(sample, rows=[0, 1])}
 
     def scores(row: int) -> dict[str, Any]:
-        estimates = {metric: sample.estimate(metric, row) for metric in METRICS}
+        estimates = {metric: sample.estimate(metric, row) for metric in sample.metrics}
         values = {metric: estimate.mean for metric, estimate in estimates.items()}
         return values | {f"{metric}_ci95": [e.low, e.high] for metric, e in estimates.items()}
 

@@ -206,11 +206,21 @@ def check_targets(folder: Path, targets: Mapping[str, str | None], trust: tuple[
 
 
 def check_classes(classifier: Classifier, data: TrackData) -> None:
-    """Make sure that the model knows the classes of the data.
+    """Make sure that the model knows the classes of the data, and gives a track as many of them.
 
     Raises:
         DataError: if it does not.
     """
+    if classifier.card.is_multi != data.is_multi:
+        texts = ("one label a track", "several labels a track")
+        of_model, of_data = texts[classifier.card.is_multi], texts[data.is_multi]
+        remedy = (
+            "data.label_separator='|' splits a column of labels"
+            if classifier.card.is_multi
+            else "score a run of that task"
+        )
+        line = f"the model predicts {of_model}, and the data has {of_data}; {remedy}"
+        raise DataError(line, "other_task", "data")
     unknown = sorted(set(data.classes) - set(classifier.card.classes))
     if unknown:
         classes = ", ".join(classifier.card.classes)

@@ -22,6 +22,8 @@ from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
 from musicreclass.evaluation.cascade import Cascade
+from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.tag_metrics import tag_thresholds
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
 from musicreclass.features.fma518.columns import column_names as fma518_columns
@@ -33,7 +35,7 @@ from musicreclass.hardware.profile import Profile
 from musicreclass.prediction.cascade import CascadeClassifier
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.file_model import FileModel
-from musicreclass.prediction.labels import Decision
+from musicreclass.prediction.labels import Decision, TagDecision
 from musicreclass.prediction.readers import CropReader, Embedder, FeatureReader, Reader, WaveformReader
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
@@ -41,7 +43,7 @@ from musicreclass.storage.store import Store
 from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import check_encoder, code_of
-from musicreclass.tasks.promises import NO_VALIDATION, cautions, promise, threshold_for, validation
+from musicreclass.tasks.promises import NO_VALIDATION, OF_TAGS, cautions, promise, threshold_for, validation
 
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 
@@ -88,7 +90,11 @@ def open_file_classifier(
     for run, models in zip(runs, opened, strict=True):
         check_same_classes(runs[0], run, classes, models[0].classifier.card.classes)
     combine = mean if len(runs) > 1 or runs[0].combination is None else runs[0].combination.combine
+    is_multi = opened[0][0].classifier.card.is_multi
     valid = validation(runs, classes)
+    if is_multi:
+        check_options_of_tags(precision, class_map)
+        calibrated = False
     fitted = calibrate(valid) if calibrated and valid is not None else None
     temperature = 1.0 if fitted is None else float(fitted["temperature"])
     uncalibrated = ""
@@ -105,20 +111,43 @@ def open_file_classifier(
         "threshold": threshold,
         "top_k": top_k,
     }
+    thresholds = thresholds_of_tags(valid, classes) if is_multi else []
+    if is_multi:
+        settings["thresholds"] = thresholds
     settings |= {"class_map": None if mapping is None else mapping.classes}
     cascade = runs[0].combination
     classifier = FileClassifier(
         models=models,
         combine=combine,
         temperature=temperature,
-        decision=Decision(labels, top_k, threshold),
+        decision=TagDecision(labels, top_k, thresholds=tuple(thresholds))
+        if is_multi
+        else Decision(labels, top_k, threshold),
         class_map=mapping,
         promise="" if chosen is None else promise(chosen),
-        cautions=tuple(line for run in runs for line in cautions(run, uncalibrated)),
+        cautions=tuple(line for run in runs for line in cautions(run, uncalibrated if not is_multi else OF_TAGS)),
         signature=signature(runs, settings),
         workers=workers,
     )
     return as_cascade(classifier, cascade) if isinstance(cascade, Cascade) else classifier
+
+
+def check_options_of_tags(precision: float | None, class_map: str | None) -> None:
+    """Make sure that no option of classes is set for tags.
+
+    Raises:
+        UserError: if one is.
+    """
+    for option, value in (("--precision", precision), ("--class-map", class_map)):
+        if value is not None:
+            line = f"{option} {value}: is not supported for several labels a track; each tag has its own threshold"
+            raise UserError(line, "unsupported_option", option, value)
+
+
+def thresholds_of_tags(valid: Predictions | None, classes: Sequence[str]) -> list[float]:
+    """The thresholds with the highest F1 of each tag on the validation tracks; 0.5 without them."""
+    thresholds = {} if valid is None else tag_thresholds(valid)
+    return [thresholds.get(name, 0.5) for name in classes]
 
 
 def as_cascade(classifier: FileClassifier, cascade: Cascade) -> CascadeClassifier:

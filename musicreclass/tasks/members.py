@@ -158,9 +158,11 @@ def checked_predictions(run: Run, name: str) -> Predictions:
     problem = ""
     if not len(table) or table.track_id.duplicated().any():
         problem = "is empty or names a track twice"
-    elif not table.target.isin(predictions.classes).all():
+    elif not predictions.is_multi and not table.target.isin(predictions.classes).all():
         problem = "contains a target that is not a class"
-    elif (
+    elif predictions.is_multi and not (np.isfinite(probability) & (abs(probability - 0.5) <= 0.5 + 1e-6)).all():
+        problem = "contains probabilities that are not between 0 and 1"
+    elif not predictions.is_multi and (
         not (np.isfinite(probability).all() and (probability >= -1e-6).all())
         or (abs(probability.sum(axis=1) - 1) > TOLERANCE).any()
     ):
@@ -195,7 +197,10 @@ def check_same_tables(first_folder: Path, first: Predictions, folder: Path, othe
         detail = f"{len(different)} tracks are only in one of them ({examples(different)})"
         message = f"{folder}: other tracks than {first_folder}: {detail}; combine runs of the same data and split"
         raise RunError(message, "other_tracks", folder, different[0])
-    targets, other_targets = first.table.target, other.table.target
+    if first.is_multi != other.is_multi:
+        message = f"{folder}: only one of this run and {first_folder} predicts several labels a track; combine runs of one task"
+        raise RunError(message, "other_task", folder)
+    targets, other_targets = first.targets(), other.targets()
     for track, target, other_target in zip(ids, targets, other_targets, strict=True):
         if target != other_target:
             message = f"{folder}: other targets than {first_folder}: {track} is {other_target} instead of {target}"
@@ -211,7 +216,7 @@ def joined_groups(tables: list[Predictions]) -> list[str | None]:
 
 def with_probabilities(predictions: Predictions, probability: np.ndarray, groups: list[str | None]) -> Predictions:
     """The same tracks with other probabilities and groups."""
-    table = predictions.table[["track_id", "target"]].assign(group=np.array(groups, object))
+    table = predictions.labels().assign(group=np.array(groups, object))
     columns = {PREFIX + name: probability[:, k] for k, name in enumerate(predictions.classes)}
     return Predictions(table.assign(**columns))
 

@@ -9,10 +9,11 @@ from musicreclass.data.class_map import ClassMap
 from musicreclass.errors import RunError
 from musicreclass.evaluation.calibration import calibrated
 from musicreclass.evaluation.coverage import Threshold, confidence_threshold
-from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.evaluation.predictions import PREFIX, TRUE_PREFIX, Predictions
 from musicreclass.runs.folder import Run
 
 NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid computes them"
+OF_TAGS = "a tag is given from the threshold with the highest F1 on validation; without validation scores, from 0.5"
 
 
 def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
@@ -23,11 +24,12 @@ def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
             return None
         tables.append(run.predictions("valid").table.set_index("track_id").sort_index())
     first = tables[0]
-    if not all(table.index.equals(first.index) and table.target.equals(first.target) for table in tables):
+    truth = [column for column in first.columns if column == "target" or column.startswith(TRUE_PREFIX)]
+    if not all(table.index.equals(first.index) and table[truth].equals(first[truth]) for table in tables):
         return None
     columns = [PREFIX + name for name in classes]
     average = np.mean([table[columns].to_numpy() for table in tables], axis=0)
-    labels = first[["target", "group"]]
+    labels = first[[*truth, "group"]]
     return Predictions(pd.concat([labels, pd.DataFrame(average, first.index, columns)], axis=1).reset_index())
 
 

@@ -21,6 +21,8 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
 from musicreclass.data.table import TensorBatches
 from musicreclass.data.track_data import TrackData
+from musicreclass.errors import ConfigError, Problem
+from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
@@ -68,6 +70,7 @@ class FitSettings:
     def of(cls, settings: TrainSettings, profile: Profile, data: TrackData) -> FitSettings:
         """What the settings mean for training on these data."""
         trainer = settings.trainer
+        check_monitor(trainer.monitor, data.is_multi)
         tracks = data.size("train")
         batches = -(-tracks // trainer.tracks_per_step)
         plan = TrainingPlan(
@@ -107,6 +110,23 @@ class FitSettings:
             prefetch=self.profile.prefetch,
             pin_memory=self.profile.pin_memory,
             **settings,
+        )
+
+
+def check_monitor(monitor: str, is_multi: bool) -> None:
+    """Make sure that the monitored metric is one of the data's task.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    split, _, name = monitor.partition("/")
+    reported = ("loss", *(TAG_METRICS if is_multi else CLASS_METRICS))
+    if split == "valid" and name not in reported:
+        labels = "several labels" if is_multi else "one label"
+        names = ", ".join(f"valid/{metric}" for metric in reported)
+        line = f"trainer.monitor={monitor}: is not reported for data with {labels} a track; choose one of {names}"
+        raise ConfigError(
+            [Problem(line, "unknown_metric", "trainer.monitor", monitor, f"trainer.monitor=valid/{reported[-1]}")]
         )
 
 

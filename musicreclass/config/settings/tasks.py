@@ -76,6 +76,9 @@ class Settings(Section):
     """Settings of all tasks that are configured by YAML files."""
 
     data: DataSettings | None = setting("the source of tracks")
+    task: Literal["auto", "single", "multi"] = setting(
+        "one label a track, or several: single | multi | auto, as the data has", default="auto"
+    )
     features: FeatureSettings = section(FeatureSettings, "the encoder or extractor that turns recordings into a table")
     hardware: HardwareSettings = section(HardwareSettings, "how the machine is used")
     paths: PathSettings = section(PathSettings, "folders")
