@@ -148,10 +148,10 @@ def genre_table(labelled: Labelled) -> Table:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("genre")
+    table.add_column("tag" if labelled.has_tags else "genre")
     table.add_column("files", justify="right")
     table.add_column("share", justify="right")
-    total = max(1, sum(labelled.genres.values()))
+    total = max(1, labelled.total - len(labelled.errors))
     for genre, count in labelled.genres.most_common():
         table.add_row(genre, f"{count:,}", f"{100 * count / total:.1f} %")
     return table

@@ -13,7 +13,7 @@ import numpy as np
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import RunError
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
-from musicreclass.evaluation.ranking import Rankings
+from musicreclass.evaluation.ranking import Rankings, scored_tags
 from musicreclass.evaluation.tag_sets import SEPARATOR
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity
@@ -97,6 +97,10 @@ class PredictedClasses:
         """The class of each track."""
         return [self.classes[k] for k in self.y_true]
 
+    def absent_classes(self) -> list[str]:
+        """The classes that no track has."""
+        return sorted({*self.classes} - {self.classes[k] for k in self.y_true})
+
     def predicted(self) -> list[str]:
         """The predicted class of each track, for a hash of the predictions."""
         return [self.classes[k] for k in self.y_pred]
@@ -141,6 +145,10 @@ class PredictedTags(PredictedClasses):
         """The tags of each track, joined."""
         names = np.array(self.classes, dtype=object)
         return [SEPARATOR.join(names[row.astype(bool)]) for row in self.y_true]
+
+    def absent_classes(self) -> list[str]:
+        """The tags that all tracks have or lack."""
+        return [name for name, scored in zip(self.classes, scored_tags(self.y_true), strict=True) if not scored]
 
     def predicted(self) -> list[str]:
         """The probabilities of each track as text."""

@@ -175,8 +175,11 @@ def absent_class_notes(table: Table) -> list[str]:
     notes = []
     for split in table.sizes:
         predicted = next(row.predictions[split][0] for row in table.rows if split in row.predictions)
-        absent = sorted({*predicted.classes} - {predicted.classes[i] for i in predicted.y_true})
-        if absent:
+        absent = predicted.absent_classes()
+        if absent and predicted.is_multi:
+            names = printable(", ".join(absent))
+            notes.append(f"{SPLIT_LABELS[split]}: all or no tracks have {names}, which the means leave out")
+        elif absent:
             factor = len(predicted.classes) / (len(predicted.classes) - len(absent))
             notes.append(
                 f"{SPLIT_LABELS[split]} has no tracks of {printable(', '.join(absent))}, whose F1 counts as 0: macro-F1 over the "

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicreclass.evaluation.tag_sets import target_text
+
 MIN_STEMS = 5  # recordings with several segments
 MIN_STEMS_PER_CLASS = 2  # `blues.00042` is the name of a class with a number
 MAX_SEGMENTS = 60  # per recording, on average
@@ -38,7 +40,7 @@ def segment_stems(tracks: pd.DataFrame) -> pd.Series[Any]:
     for stems in (_by_number(ids), _by_range(ids)):
         sizes = stems.value_counts()
         several = sizes[sizes > 1]
-        many = len(several) >= max(MIN_STEMS, MIN_STEMS_PER_CLASS * tracks.target.nunique() + 1)
+        many = len(several) >= max(MIN_STEMS, MIN_STEMS_PER_CLASS * tracks.target.map(target_text).nunique() + 1)
         if many and several.mean() <= MAX_SEGMENTS and several.sum() >= MIN_SHARE * len(tracks):
             return stems.where(stems.isin(several.index), None)
     return pd.Series(None, index=tracks.index, dtype=object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,12 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         writer.writerows(flat(row) for row in rows)
 
 
-def columns_of(rows: Iterable[Row]) -> list[str]:
+def columns_of(rows: Sequence[Row]) -> list[str]:
     """The columns of a flat table in the order for a reader: labels, details, what a user has added, probabilities."""
     longest = max((len(row.get("top_predictions") or []) for row in rows), default=0)
     top = [f"{name}_{k}" for k in range(1, longest + 1) for name in ("genre", "confidence")]
-    names = dict.fromkeys([*FIELDS[:3], *top, *FIELDS[3:], *VERSION])
+    tags = ["tags"] if any("tags" in row for row in rows) else []
+    names = dict.fromkeys([*FIELDS[:3], *tags, *top, *FIELDS[3:], *VERSION])
     names |= dict.fromkeys(name for row in rows for name in flat(row) if not name.startswith("p/"))
     return list(names | dict.fromkeys(name for row in rows for name in flat(row)))
 

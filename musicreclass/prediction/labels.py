@@ -20,7 +20,7 @@ class Label:
 
     Attributes:
         path: of the file.
-        genre: the most probable class, or the tags joined by `|`, or `unknown`; empty after an error.
+        genre: the most probable class, or `unknown`; empty after an error.
         confidence: probability of the most probable class, calibrated if the run could be.
         top: the most probable classes with their probabilities.
         reason: why the genre is unknown; empty if it is known.
@@ -28,6 +28,7 @@ class Label:
         seconds: that reading and labelling took.
         error: why the file could not be used; empty if it could.
         probabilities: of all classes, in their order; empty after an error.
+        tags: all tags of the recording joined by `SEPARATOR`, the most probable one first; None if it has one label.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Label:
     seconds: float
     error: str = ""
     probabilities: tuple[float, ...] = ()
+    tags: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields of a line of JSON."""
@@ -47,6 +49,7 @@ class Label:
             "path": self.path,
             "genre": self.genre,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
+            **({} if self.tags is None else {"tags": self.tags}),
             "top_predictions": top,
             "checked": "",
             "reason": self.reason,
@@ -104,15 +107,16 @@ class TagDecision(Decision):
     def label(
         self, path: str, probability: np.ndarray, unlike: str | None, duration: float | None, seconds: float
     ) -> Label:
-        """The tags of a recording, joined by `SEPARATOR`; see `Decision`."""
+        """The tags of a recording; its genre is the most probable one. See `Decision`."""
         order = np.argsort(-probability, kind="stable")
         chosen = [i for i in order if probability[i] >= self.thresholds[i]]
         listed = [*chosen, *(i for i in order if i not in chosen)][: max(self.top_k, len(chosen))]
         top = tuple((self.classes[i], float(probability[i])) for i in listed)
         reason = unlike or ("" if chosen else NO_TAG)
-        genre = UNKNOWN if reason else SEPARATOR.join(self.classes[i] for i in chosen)
+        tags = "" if reason else SEPARATOR.join(self.classes[i] for i in chosen)
+        genre = UNKNOWN if reason else self.classes[chosen[0]]
         confidence = float(probability[chosen[0] if chosen else order[0]])
-        return Label(path, genre, confidence, top, reason, duration, seconds, "", tuple(probability.tolist()))
+        return Label(path, genre, confidence, top, reason, duration, seconds, "", tuple(probability.tolist()), tags)
 
 
 def bad_file(path: str, error: str, seconds: float) -> Label:

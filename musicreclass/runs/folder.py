@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, UserError, notices
+from musicreclass.evaluation.tag_sets import target_text
 from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
@@ -192,7 +193,7 @@ class Run(RunFiles):
     def save_tracks(self, tracks: pd.DataFrame) -> None:
         """Record the tracks with split, group and checksum, to detect leaks into data that is scored later."""
         with replacing(self.folder / TRACKS) as scratch:
-            tracks.drop(columns=["path"]).to_parquet(scratch)
+            tracks.drop(columns=["path"]).assign(target=tracks.target.map(target_text)).to_parquet(scratch)
 
     def save_sketches(self, sketches: Sketches) -> None:
         """Record sketches of the training rows, to detect near-copies of them in data that is scored later."""

@@ -18,9 +18,10 @@ from musicreclass.data.audio.search import SUFFIXES, Skipped, walk
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped
 from musicreclass.evaluation.predictions import PREFIX
+from musicreclass.evaluation.tag_sets import SEPARATOR
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.formats import Row
-from musicreclass.prediction.labels import UNKNOWN
+from musicreclass.prediction.labels import UNKNOWN, TagDecision
 from musicreclass.prediction.output import LabelTable
 from musicreclass.runs.signals import stoppable
 
@@ -34,9 +35,10 @@ class Labelled:
         total: recordings in the input.
         before: how many of them had a row that is up to date.
         corrected: rows whose genre a person has checked.
-        genres: number of labels of each genre, `unknown` included.
+        genres: number of labels of each genre, `unknown` included; of tags, of each tag.
         reasons: number of unknown labels by reason, without its figures.
         errors: files that could not be used, with the reason.
+        has_tags: whether a recording has a set of tags.
     """
 
     output: Path
@@ -46,6 +48,7 @@ class Labelled:
     genres: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
+    has_tags: bool = False
 
 
 def predict(
@@ -74,7 +77,7 @@ def predict(
         Stopped: after Ctrl-C, SIGTERM or SIGHUP; the rows that exist were written.
     """
     table = LabelTable(output, classifier.signature, classifier.classes)
-    result = Labelled(output, len(paths))
+    result = Labelled(output, len(paths), has_tags=isinstance(classifier.decision, TagDecision))
     with stoppable() as signals:
         try:
             with table.opened():
@@ -108,7 +111,8 @@ def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFr
     with closing(classifier.label(paths)) as labels:
         by_path = {label.path: label for label in labels}
     ordered = [by_path[str(path)] for path in paths]
-    columns = ("path", "genre", "confidence", "reason", "duration", "error")
+    has_tags = isinstance(classifier.decision, TagDecision)
+    columns = ("path", "genre", "confidence", *(["tags"] if has_tags else []), "reason", "duration", "error")
     rows = [[getattr(label, name) for name in columns] for label in ordered]
     table = pd.DataFrame(
         rows, columns=[*columns], dtype=object
@@ -129,7 +133,7 @@ def count(result: Labelled, row: Row) -> None:
     if row.get("error"):
         result.errors[row["path"]] = row["error"]
         return
-    result.genres[row["genre"]] += 1
+    result.genres.update(row["tags"].split(SEPARATOR) if row.get("tags") else [row["genre"]])
     if row["genre"] == UNKNOWN and row.get("reason"):
         result.reasons[row["reason"].partition(" (")[0]] += 1
 
