@@ -39,16 +39,30 @@ def tags_of_clips() -> dict[str, list[str]]:
 def write_annotations(folder: Path, clips: dict[str, list[str]]) -> None:
     """annotations_final.csv."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "annotations_final.csv").open("w", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL)
-        writer.writerow(["clip_id", *TAGS, "mp3_path"])
-        for number, (path, tags) in enumerate(clips.items(), 2):
-            writer.writerow([number, *(int(tag in tags) for tag in TAGS), path])
+    column = {tag: i for i, tag in enumerate(TAGS)}
+    lines = ["\t".join(f'"{name}"' for name in ("clip_id", *TAGS, "mp3_path"))]
+    for number, (path, tags) in enumerate(clips.items(), 2):
+        cells = ['"0"'] * len(TAGS)
+        for tag in tags:
+            cells[column[tag]] = '"1"'
+        lines.append("\t".join((f'"{number}"', *cells, f'"{path}"')))
+    (folder / "annotations_final.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_clip_info(folder: Path, clips: list[str]) -> None:
     """clip_info_final.csv."""
-    columns = ["clip_id", "track_number", "title", "artist", "album", "url", "segmentStart", "segmentEnd", "original_url", "mp3_path"]
+    columns = [
+        "clip_id",
+        "track_number",
+        "title",
+        "artist",
+        "album",
+        "url",
+        "segmentStart",
+        "segmentEnd",
+        "original_url",
+        "mp3_path",
+    ]
     with (folder / "clip_info_final.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
@@ -62,7 +76,9 @@ def plant(root: Path, audio: bool = True) -> dict[str, list[str]]:
     """Write the dataset, with clips of a second; returns the tags of each annotated clip."""
     clips = tags_of_clips()
     write_annotations(root, clips)
-    write_clip_info(root, [*(path for path in clips if path != NOT_IN_INFO), "0/artist_0-album_0-09-other-0-29.mp3", ""])
+    write_clip_info(
+        root, [*(path for path in clips if path != NOT_IN_INFO), "0/artist_0-album_0-09-other-0-29.mp3", ""]
+    )
     if audio:
         for number, path in enumerate([*clips, NOT_ANNOTATED]):
             file = root / "mp3" / path
@@ -76,8 +92,8 @@ def plant(root: Path, audio: bool = True) -> dict[str, list[str]]:
     return clips
 
 
-def analysis(seed: int, segments: int = 5, **attributes: object) -> str:
-    """An analysis of The Echo Nest, as in mp3_echonest_xml.zip; an attribute that is None is left out."""
+def analysis(seed: int, segments: int = 5, timbre: float = 0, **attributes: object) -> str:
+    """An analysis of The Echo Nest, as in mp3_echonest_xml.zip, with this mean timbre; an attribute that is None is left out."""
     rng = np.random.default_rng(seed)
     values = {
         "duration": 29.1 + seed / 100, "endOfFadeIn": 0.2, "startOfFadeOut": 28.5, "loudness": -12.5 - seed / 10, "tempo": 100 + 7 * seed % 31,
@@ -89,10 +105,10 @@ def analysis(seed: int, segments: int = 5, **attributes: object) -> str:
     parts = []
     for i in range(segments):
         pitches = "".join(f'<pitch class="{j}">{rng.random():.4f}</pitch>' for j in reversed(range(12)))
-        timbre = "".join(f'<coeff dim="{j}">{rng.normal():.4f}</coeff>' for j in range(12))
+        coefficients = "".join(f'<coeff dim="{j}">{rng.normal(timbre):.4f}</coeff>' for j in range(12))
         loudness = '<loudness><dB time="0">-60</dB><dB type="max" time="0.1">-9</dB></loudness>'
         parts.append(
-            f'<segment start="{i}" duration="1">{loudness}<pitches>{pitches}</pitches><timbre>{timbre}</timbre></segment>'
+            f'<segment start="{i}" duration="1">{loudness}<pitches>{pitches}</pitches><timbre>{coefficients}</timbre></segment>'
         )
     sections = '<sections><section start="0"><bar><beat><tatum>0.1</tatum></beat></bar></section></sections>'
     return (
