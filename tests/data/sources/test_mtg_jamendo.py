@@ -64,7 +64,7 @@ def test_tracks_have_the_tags_and_splits_of_the_lists(dataset, here):
     assert tracks.target["track_0000123"] == ("genre---jazz", "genre---pop")
     assert tracks.path["track_0000121"].endswith("/21/121.mp3")  # in place of the low-bitrate copy
     assert (tracks.group["track_0000121"], tracks.album["track_0000121"]) == ("artist_000040", "album_000060")
-    assert tracks.split.value_counts().to_dict() == {"train": 15, "valid": 6, "test": 8}
+    assert tracks.split.value_counts().to_dict() == {"train": 17, "valid": 6, "test": 6}
     assert data.dropped == {"without a tag": 1, "without a recording": 2}
     assert data.incomplete == "2 of 32 tracks of autotagging_genre have no recording"
     assert data.protocol.leaky == "no"
