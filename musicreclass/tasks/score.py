@@ -119,9 +119,8 @@ def record_predictions(
         thresholds = None if name == "valid" else run.metrics.get("thresholds", {})
         scores = score(predictions, thresholds)
         if thresholds is not None and (run.is_imported or not thresholds):
-            scores["f1_thresholds"] = "no tracks: " + " ".join(
-                f"{value:g}" for value in sorted({*thresholds.values()} or {0.5})
-            )
+            values = ", ".join(f"{value:g}" for value in sorted({*thresholds.values()} or {0.5}))
+            scores["f1_thresholds"] = f"the import ({values})" if run.is_imported else f"no tracks ({values})"
         figure = tag_figure(predictions, scores, title)
         save_figure(figure, figures / f"tags_{name}.png")
         return scores, figure
