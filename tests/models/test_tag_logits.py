@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,11 @@ def check_run(run, here: Path, folder: Path, checkpoint: str, paths: list[Path])
     tags = TAGS[checkpoint[:3]].split(",")
     imported = Run.open(here / "tagger")
     assert imported.classifier().card.is_multi
-    assert imported.classes == tags
+    assert imported.metrics["classes"] == tags
     table = mrc.predict(here / "tagger", paths)
     assert np.abs(table[[f"p/{tag}" for tag in tags]].to_numpy() - expected).max() < 1e-5
     chosen = [{tags[i] for i in np.flatnonzero(row >= 0.2)} for row in expected]
-    assert [set(text.split("|")) - {"unknown"} for text in table.genre] == chosen
+    assert [{*str(text or "").split("|")} - {""} for text in table.tags] == chosen
     labels = ["|".join(sorted(tags[i] for i in np.argsort(-row)[: 1 + k])) for k, row in enumerate(expected)]
     pd.DataFrame({"path": paths, "tags": labels}).to_csv(here / "labels.csv", index=False)
     data = ["data=csv", f"data.path={here / 'labels.csv'}", "data.label_column=tags", "data.label_separator='|'"]
@@ -74,13 +73,13 @@ def test_a_tagger_as_a_run(run, here, seeded, recordings, checkpoint):
     check_run(run, here, seeded, checkpoint, recordings)
 
 
+@pytest.mark.slow
 def test_a_tagger_with_published_weights_on_real_recordings(run, here, published, real_data):
     """Clips of GTZAN, resampled by the test, since mean tags depend on the resampler."""
     from musicreclass.data.audio.decoding import decode
 
-    paths = []
-    for path in sorted((real_data / "GTZAN_excerpts").rglob("*.wav"))[::120]:
-        paths.append(write(here / path.name, decode(path, RATE).astype(np.int16), RATE))
+    clips = sorted((real_data / "GTZAN_excerpts").rglob("*.wav"))[::120]
+    paths = [write(here / clip.name, decode(clip, RATE).astype(np.int16), RATE) for clip in clips]
     assert len(paths) >= 3
     check_run(run, here, published, "MTT_musicnn", paths)
 
@@ -91,7 +90,7 @@ def test_a_tagger_by_its_name(run, here, seeded, monkeypatch):
     assert first.folder == second.folder
     result = run("evaluate", first.folder)
     assert (result.code, result.problems[0].kind) == (2, "no_data")
-    shutil.copy(seeded / "MSD_vgg.safetensors", here / "MTT_vgg.safetensors")
+    (here / "MTT_vgg.safetensors").write_bytes((seeded / "MTT_vgg.safetensors").read_bytes()[:-9])
     with pytest.raises(WeightsError):
         mrc.import_weights(here / "MTT_vgg.safetensors", here / "other")
     monkeypatch.setenv("MUSICRECLASS_MODELS", str(here))

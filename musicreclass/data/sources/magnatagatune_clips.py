@@ -145,9 +145,9 @@ def add_artists(clips: Clips, root: str | None) -> None:
     clips.files += [] if path is None else [path]
     rows = [info.get(clip) for clip in clips.frame.index]
     by_name = sum(row is None for row in rows)
-    known = [row or artist_of(clip) for clip, row in zip(clips.frame.index, rows, strict=True)]
+    artists = [row or artist_of(clip) for clip, row in zip(clips.frame.index, rows, strict=True)]
     for i, name in enumerate(("artist", "artist_name", "album")):
-        clips.frame[name] = pd.Series([row[i] for row in known], index=clips.frame.index, dtype=object)
+        clips.frame[name] = pd.Series([row[i] for row in artists], index=clips.frame.index, dtype=object)
     if path is None:
         clips.notes.append(f"artists are those in the names of the files: there is no {CLIP_INFO}")
     elif by_name:
@@ -165,8 +165,7 @@ def add_splits(clips: Clips, root: str | None, official: bool) -> None:
     if not paths:
         clips.frame["split"] = pd.Series(by_folder, index=clips.frame.index, dtype=object)
         if official:
-            known = clips.frame.split.notna().to_numpy()
-            clips.keep(known, "in a folder that is not one of 0 to f")
+            clips.keep(clips.frame.split.notna().to_numpy(), "in a folder that is not one of 0 to f")
             clips.notes.append("train, valid and test are the folders 0 to b, c, and d to f (12:1:3)")
         return
     if len(paths) < len(SPLITS):

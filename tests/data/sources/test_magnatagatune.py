@@ -71,8 +71,8 @@ def test_other_numbers_of_tags(dataset):
     assert classes(2) == {"guitar", "techno"}
     merged = read_class_map("mtt_to_merged")
     assert classes(2, merged) == {"guitar", "techno"}
-    kept = load_clips(str(dataset), "top50", "keep").frame.tags
-    assert (kept[planted.NO_TAG], kept[planted.NO_TOP_TAG]) == ((), ())
+    tags = load_clips(str(dataset), "top50", "keep").frame.tags
+    assert (tags[planted.NO_TAG], tags[planted.NO_TOP_TAG]) == ((), ())
 
 
 def test_frequencies_are_counted_after_the_class_map(here):
