@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from musicreclass.config.settings.download import ArchiveSettings, DownloadSettings
@@ -16,13 +17,16 @@ from musicreclass.storage.locks import locked
 GB = 10**9
 
 
-def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
+def install(
+    name: str, base: Path, settings: DownloadSettings, is_missing: Callable[[], bool] = lambda: True
+) -> Iterator[str]:
     """Install one archive of a dataset; an archive that was downloaded by hand is used.
 
     Args:
         name: a key of `download.archives`.
         base: the dataset's folder, which is created.
         settings: where archives come from.
+        is_missing: whether the dataset does not exist; called when no other process is installing it.
 
     Yields:
         a line about each step.
@@ -33,8 +37,9 @@ def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
     archive = settings.archives.by_name()[name]
     folder = base / archive.folder
     target = folder / archive.contains
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".download.lock"):
+    with _writing(folder), locked(folder / ".download.lock"):
+        if not is_missing():
+            return
         if target.exists() and any(target.iterdir()):
             line = f"{target}: exists but is not usable as {name}; move it away to download {name} again"
             raise DataError(line, "incomplete_dataset", target)
@@ -54,6 +59,21 @@ def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
         yield f"unpacked: {target}"
         if local is None and not settings.keep_archives:
             path.unlink()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make a folder to write into.
+
+    Raises:
+        DataError: if it, or a file in it, cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        line = f"{error.filename or folder}: cannot be written ({error.strerror}); set data.root to a folder that can"
+        raise DataError(line, "unwritable", folder) from error
 
 
 def local_archive(archive: ArchiveSettings, base: Path) -> Path | None:
