@@ -29,6 +29,7 @@ SILENT = "silent, or its channels cancel each other"
 SILENCE = 1e-4  # of the peak; full scale is 1
 TRANSIENT = ("needs ffmpeg", "cannot be read", MISSING)  # reasons that do not follow from the content
 FLUSH_INTERVAL = 5.0  # seconds; a killed run loses no more work than this
+SHA256_DIGITS = 64
 MAX_SEGMENTS = 50  # files of results; more are merged
 
 
@@ -116,6 +117,12 @@ def examine_recordings(
         memory.flush()
     memory.merge()
     return [results[key] for key in keys]
+
+
+def stored_fingerprints(store: Store) -> dict[str, np.ndarray]:
+    """The fingerprints of all intact recordings that were examined with a store, by the checksum of their files."""
+    results = _Memory(store).load()
+    return {key[:SHA256_DIGITS]: result.fingerprint for key, result in results.items() if result.status == INTACT}
 
 
 class _Memory:
