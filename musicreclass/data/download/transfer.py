@@ -157,8 +157,8 @@ def _check_response(response: HTTPResponse, start: int) -> tuple[int, int]:
 
 
 def _one_line(message: object) -> str:
-    """A message of a server or library, printable, on one line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(message)).split())[:200]
+    """A message of a server or a library on one line."""
+    return " ".join(str(message).split())[:200]
 
 
 def _write(response: HTTPResponse, part: Path, start: int, total: int, size: int) -> None:

@@ -127,7 +127,9 @@ class CSVRecordings(AudioData):
         repeated = ids[ids.duplicated()]
         if len(repeated):
             line = f"{self.path}: {len(repeated)} rows repeat an entry of column {column!r} (data.{setting}), such as {repeated.iloc[0]!r:.100}"
-            raise DataError(f"{line}; delete them, or name another column", "duplicate_ids", f"data.{setting}", len(repeated))
+            raise DataError(
+                f"{line}; delete them, or name another column", "duplicate_ids", f"data.{setting}", len(repeated)
+            )
 
     def _nothing_exists(self, name: str, paths: list[Path]) -> DatasetNotFoundError:
         """The error for paths that start from another folder."""
