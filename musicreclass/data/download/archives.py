@@ -37,6 +37,9 @@ def install(
     archive = settings.archives.by_name()[name]
     folder = base / archive.folder
     target = folder / archive.contains
+    if not settings.enabled and local_archive(archive, base) is None and is_missing():
+        line = f"{target}: does not exist, and download.enabled=false; get {archive.file} from {archive.page}"
+        raise DataError(f"{line} and put it into {folder}", "download_disabled", name, archive.page)
     with _writing(folder), locked(folder / ".download.lock"):
         if not is_missing():
             return
@@ -47,9 +50,6 @@ def install(
         path = local or folder / archive.file
         check_space(folder, name, archive, path)
         if local is None:
-            if not settings.enabled:
-                line = f"{target}: does not exist, and download.enabled=false; get {archive.file} from {archive.page}"
-                raise DataError(f"{line} and put it into {folder}", "download_disabled", name, archive.page)
             download(archive.urls, path, archive.checksums, archive.bytes, settings.attempts, settings.timeout)
             yield f"downloaded: {path}"
         elif not has_checksum(path, archive.checksums):

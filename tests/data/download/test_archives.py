@@ -138,8 +138,39 @@ def test_a_damaged_archive_from_a_browser_is_named(run, here, server, packed):
 
 def test_downloads_can_be_switched_off(run, here, server):
     result = run("prepare", "data=fma_features", "data.root=FMA", "download.enabled=false")
-    assert (result.code, result.problems[0].kind) == (2, "download_disabled")
+    assert (result.code, result.problems[0].kind, list(here.iterdir())) == (2, "download_disabled", [])
     assert "https://github.com/mdeff/fma" in result.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "root", ["disk", "disk/archive/Data/genres_original/blues", "disk/archive/Data/genres_original/rock"]
+)
+def test_a_folder_too_high_or_too_deep_is_named_and_nothing_downloaded(run, here, server, root):
+    base = here / "disk" / "archive"
+    for genre in ("blues", "rock"):
+        folder = base / "Data" / "genres_original" / genre
+        folder.mkdir(parents=True)
+        for k in range(3):
+            write(folder / f"{genre}.0000{k}.wav", music(1, 22050), 22050)
+    result = run("prepare", "data=gtzan", f"data.root={root}", *source(server, "gtzan", "genres.tar.gz"))
+    assert (result.code, server.requests) == (2, [])
+    advised = result.problems[0].suggestion.removeprefix("data.root=")
+    assert result.problems[0].kind == "wrong_root"
+    assert run("prepare", "data=gtzan", "data/split=random", f"data.root={advised}", "data.min_seconds=0.5").code in (
+        0,
+        2,
+    )
+    assert server.requests == []
+
+
+def test_fma_is_named_from_its_parts(run, here, server, packed):
+    sources = [*source(server, "fma_metadata", "fma_metadata.zip"), *source(server, "fma_small", "fma_small.zip")]
+    command = ["prepare", "data=fma_audio", "data.subset=small", *sources]
+    assert run(*command, "data.root=a/FMA").code == 0
+    before = len(server.requests)
+    for root in ("a/FMA/Data", "a/FMA/Misc", "a/FMA/Misc/fma_metadata", "a/FMA/Data/fma_small"):
+        result = run(*command, f"data.root={root}")
+        assert (result.code, result.problems[-1].kind, len(server.requests)) == (2, "wrong_root", before)
 
 
 def test_without_room_nothing_is_requested(run, here, server):
