@@ -114,14 +114,18 @@ def test_hidden_states_equal_those_of_transformers(family: str, tmp_path: Path) 
     minute = 0.1 * rng.standard_normal(60 * rate).astype(np.float32)
     for samples in (silence, short, minute):
         windows = encoder.windows(torch.from_numpy(samples))
-        count = max(1, round(len(samples) / encoder.window))
+        count = max(1, round(len(samples) / encoder.tower.window))
         assert len(windows) == count
         for k in {0, count // 2, count - 1}:
-            start = (len(samples) - encoder.window) * k // max(1, count - 1)
-            cut = np.resize(samples, encoder.length) if count == 1 else samples[start : start + encoder.window]
+            start = (len(samples) - encoder.tower.window) * k // max(1, count - 1)
+            cut = (
+                np.resize(samples, encoder.tower.length)
+                if count == 1
+                else samples[start : start + encoder.tower.window]
+            )
             with torch.inference_mode():
-                expected = reference_states(network, tmp_path, np.resize(cut, encoder.length))
-                states = encoder.hidden_states(windows[k : k + 1])
+                expected = reference_states(network, tmp_path, np.resize(cut, encoder.tower.length))
+                states = encoder.tower.hidden_states(windows[k : k + 1])
                 vectors = encoder.embed(windows[k : k + 1])
             assert len(states) == len(expected) == len(encoder.layers)
             for state, reference in zip(states, expected, strict=True):
