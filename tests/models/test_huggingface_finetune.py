@@ -186,7 +186,13 @@ def tune(run: Callable[..., Result], here: Path) -> Callable[..., Run]:
             "model.hidden=8",
         ]
         arguments += [f"model.trainable={trainable}", "data.clip_seconds=1", "data.eval_crops=1", "model.last_blocks=1"]
-        arguments += ["trainer.max_epochs=2", "optimizer.lr=0.01", f"run_dir={trainable}", *overrides]
+        arguments += [
+            "trainer.max_epochs=2",
+            "trainer.batch_size=8",
+            "optimizer.lr=0.01",
+            f"run_dir={trainable}",
+            *overrides,
+        ]
         result = run("train", *arguments)
         assert result.code == code, result.err
         return Run.open(here / trainable)
@@ -249,8 +255,8 @@ def test_a_run_with_adapters_resumes_exactly(
             raise MemoryError("killed")
         original(self, batches, batch_idx)
 
-    whole = tune("wav2vec2", "lora", "trainer.max_epochs=3").predictions("valid").table
-    (here / "lora").rename(here / "whole")
+    uninterrupted = tune("wav2vec2", "lora", "trainer.max_epochs=3").predictions("valid").table
+    (here / "lora").rename(here / "first")
     with monkeypatch.context() as broken:
         broken.setattr(GenreModule, "training_step", break_at)
         tune("wav2vec2", "lora", "trainer.max_epochs=3", code=1)
@@ -259,7 +265,9 @@ def test_a_run_with_adapters_resumes_exactly(
         "lora_" in name or ".head." in name or name.startswith("network.head.") for name in last if "encoder" in name
     )
     resumed = tune("wav2vec2", "lora", "trainer.max_epochs=3")
-    pd.testing.assert_frame_equal(resumed.predictions("valid").table, whole, check_exact=True, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        resumed.predictions("valid").table, uninterrupted, check_exact=True, check_dtype=False
+    )
 
 
 def test_a_tampered_run_is_rejected(tune: Callable[..., Run], run: Callable[..., Result], here: Path) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from string import Template
 
-from musicreclass.comparison.render.charts import class_f1_table, confusion_sections, interval_plots
+from musicreclass.comparison.render.charts import class_f1_table, confusion_sections, layer_plots, score_plots
 from musicreclass.comparison.render.markup import Element, scroll_box, tag, to_html
 from musicreclass.comparison.render.page_tables import badge, pair_section, score_table, with_spaces
 from musicreclass.comparison.tables import Table
@@ -52,7 +52,8 @@ def table_section(table: Table, number: int) -> Element:
         scroll_box(score_table(table), "scores"),
         *(tag("p", note, class_="note") for note in notes),
         tag("h3", "Scores with 95 % intervals"),
-        *interval_plots(table),
+        *score_plots(table),
+        *layer_plots(table),
         *pair_section(table),
         tag("h3", "F1 by class"),
         *(class_f1_table(table, split) for split in table.sizes),
