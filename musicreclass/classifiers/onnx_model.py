@@ -20,6 +20,7 @@ from musicreclass.classifiers.estimator import EstimatorClassifier
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import int16_to_float
+from musicreclass.models.huggingface_finetune import HuggingFace
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "skl2onnx")  # of the extra `export`
 INSTALL = "pip install 'musicreclass[export]'"
@@ -66,6 +67,9 @@ def to_onnx(classifier: Classifier) -> OnnxModel:
     """
     if isinstance(classifier, BoostedClassifier):
         line = "XGBoost is not exported to ONNX; model/trees.ubj of the run is XGBoost's own format, which any of its versions reads"
+        raise RunError(line, "unsupported_model", "model", classifier.card.target)
+    if isinstance(classifier, NetworkClassifier) and isinstance(classifier.network[1], HuggingFace):
+        line = "model=huggingface is not exported to ONNX: the front end of its checkpoint is not a part of the network"
         raise RunError(line, "unsupported_model", "model", classifier.card.target)
     try:
         with quiet():
