@@ -48,6 +48,9 @@ log = logging.getLogger("musicreclass")
 class NetworkClassifier(Classifier):
     """A network that Lightning trains and that predicts without it.
 
+    A network may define `end_training()`, called once with the weights of the best epoch, and `saved_arguments()`: arguments,
+    besides those of its YAML, that create it when a run is loaded.
+
     Args:
         card: the description of the model.
         weighted: whether the loss weighs all classes equally.

@@ -70,6 +70,7 @@ class HuggingFace(FineTuned):
         else:
             self.folder = read_folder(Path(checkpoint).expanduser(), "model.checkpoint")
         self.encoder = AudioTower(self.folder, window_seconds, "model")
+        self.cut = torch.compiler.disable(self.windows)  # hardware.compile=true would trace the front end's NumPy
         self.frozen = {name for name, p in self.encoder.named_parameters() if not p.requires_grad}  # by transformers
         widths = self.encoder.measure() if width is None else [width]
         self.width = widths[-1]
@@ -107,6 +108,9 @@ class HuggingFace(FineTuned):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) of clips."""
-        windows = [self.encoder.windows(clip) for clip in x]
-        vectors = self.encoder.vectors(torch.cat(windows))
-        return self.head(vectors.unflatten(0, (len(windows), -1)).mean(1))
+        vectors = self.encoder.vectors(self.cut(x))
+        return self.head(vectors.unflatten(0, (len(x), -1)).mean(1))
+
+    def windows(self, x: torch.Tensor) -> torch.Tensor:
+        """The windows of clips (B, n), after the front end: (B * windows, ...)."""
+        return torch.cat([self.encoder.windows(clip) for clip in x])

@@ -79,9 +79,7 @@ def test_merged_adapters_equal_unmerged_ones(family: str, tmp_path: Path) -> Non
     plain = make(tmp_path, family).eval()
     with torch.no_grad():
         x = clips(network)
-        torch.testing.assert_close(
-            network.encoder.vectors(x_windows(network, x)), plain.encoder.vectors(x_windows(plain, x))
-        )
+        torch.testing.assert_close(network.encoder.vectors(network.windows(x)), plain.encoder.vectors(plain.windows(x)))
         for name, parameter in network.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0, 0.1)
@@ -93,10 +91,6 @@ def test_merged_adapters_equal_unmerged_ones(family: str, tmp_path: Path) -> Non
         loaded = HuggingFace(3, None, window, hidden=8, trainable="lora", **json_copy(network.saved_arguments()))
         loaded.load_state_dict(network.state_dict(), assign=True)
         assert torch.equal(loaded.eval()(x), network(x))
-
-
-def x_windows(network: HuggingFace, x: torch.Tensor) -> torch.Tensor:
-    return torch.cat([network.encoder.windows(clip) for clip in x])
 
 
 def json_copy(values: Any) -> Any:
