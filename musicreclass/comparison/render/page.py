@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from musicreclass.comparison.render.charts import class_heading, class_table, confusion_sections, interval_plots
+from musicreclass.comparison.render.charts import (
+    class_heading,
+    class_table,
+    confusion_sections,
+    layer_plots,
+    score_plots,
+)
 from musicreclass.comparison.render.document import html_document
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.render.page_tables import badge, pair_section, score_table, with_spaces
@@ -47,7 +53,8 @@ def table_section(table: Table, number: int) -> Element:
         scroll_box(score_table(table), "scores"),
         *(tag("p", note, class_="note") for note in notes),
         tag("h3", "Scores with 95 % intervals"),
-        *interval_plots(table),
+        *score_plots(table),
+        *layer_plots(table),
         *pair_section(table),
         tag("h3", class_heading(table)),
         *(class_table(table, split) for split in table.sizes),

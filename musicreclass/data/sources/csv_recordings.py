@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from musicreclass.config.messages import nearest
 from musicreclass.data.recordings import AudioData, Recordings, is_missing
 from musicreclass.data.sources.label_columns import LabelColumns
