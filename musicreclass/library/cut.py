@@ -31,6 +31,12 @@ def name_of_cut(path: Path, row: dict[str, Any]) -> str:
     return safe_name(" - ".join([number, *filter(None, texts)])) + ".flac"
 
 
+def tags_of_cut(row: dict[str, Any]) -> dict[str, str]:
+    """The tags of a track's file, as far as the table states them."""
+    columns = {"title": "title", "artist": "artist", "album": "album", "tracknumber": "track"}
+    return {name: str(row[column]) for name, column in columns.items() if row.get(column)}
+
+
 def cut(path: Path, scratch: Path, tags: dict[str, str]) -> str:
     """Write a track as FLAC, write it to the disk, and compare its samples with those of the image.
 

@@ -12,9 +12,20 @@ from pathlib import Path
 
 from musicreclass.errors import DataError, notices
 from musicreclass.library.cut import has_samples_of
-from musicreclass.library.journal import BEGUN, DONE, PROBE, UNDONE, VOID, Journal, Step
+from musicreclass.library.journal import PROBE, Journal, Step
+from musicreclass.library.journal_rules import BEGUN, DONE, UNDONE, VOID
+from musicreclass.library.playlist_text import is_own_playlist
 from musicreclass.library.tag_files import resolve_restored, restore_tag
-from musicreclass.library.transfer import Version, digest, is_version, move, same_content, sync_folder, version_of
+from musicreclass.library.transfer import (
+    Version,
+    digest,
+    is_separate,
+    is_version,
+    move,
+    same_content,
+    sync_folder,
+    version_of,
+)
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import DISK_FULL
 
@@ -37,10 +48,22 @@ def settle(journal: Journal) -> None:
     for step in journal.steps:
         if step.state == BEGUN:
             try:
+                raise_if_linked(journal, step)
                 resolve(journal, step)
             except OSError as error:
                 journal.raise_if_gone()
                 notices.warning("%s: an interrupted change cannot be completed: %s", step.target, error.strerror)
+
+
+def raise_if_linked(journal: Journal, step: Step) -> None:
+    """Check that the folder of a target has not become a link, through which another file would be changed.
+
+    Raises:
+        OSError: if it has.
+    """
+    folder = step.target.parent
+    if journal.root is not None and os.path.realpath(folder) != str(folder):
+        raise OSError(errno.ELOOP, "its folder is a link now", str(folder))
 
 
 def resolve(journal: Journal, step: Step) -> None:
@@ -86,19 +109,21 @@ def cut_result(step: Step) -> tuple[str, ...] | None:
 
 
 def move_result(step: Step) -> tuple[str, ...] | None:
-    """Whether a file was moved. One that is at both paths is complete at the target, and the source is removed."""
+    """Whether a file was moved. Of one that is at both paths the target is removed, so that nothing outside its folder ever is."""
     if not os.path.lexists(step.target):
         return None
     if not os.path.lexists(step.source):
         return ()
-    try:
-        if not same_content(step.source, step.target):
-            return None
-    except OSError:
-        return None
-    os.unlink(step.source)
-    sync_folder(step.source.parent)
-    return ()
+    with suppress(OSError):
+        if is_removable(step.target, step.source):
+            os.unlink(step.target)
+            sync_folder(step.target.parent)
+    return None
+
+
+def is_removable(path: Path, other: Path) -> bool:
+    """Whether another file or link has the same content, and keeps it if the path is removed."""
+    return same_content(path, other) and is_separate(path, other)
 
 
 def tag_result(step: Step) -> tuple[str, ...] | None:
@@ -121,6 +146,7 @@ RESULTS: dict[str, Callable[[Step], tuple[str, ...] | None]] = {
     "move": move_result,
     "tag": tag_result,
     "playlist": playlist_result,
+    "organized": folder_result,
 }
 
 
@@ -146,6 +172,7 @@ def undo(journal: Journal) -> Undone:
         if step.state != DONE:
             continue
         try:
+            raise_if_linked(journal, step)
             reason = UNDO[step.action](journal, step)
         except OSError as error:
             journal.raise_if_gone()
@@ -153,7 +180,7 @@ def undo(journal: Journal) -> Undone:
                 line = f"{step.target}: no room to undo its change; free some space; the same command continues"
                 raise DataError(line, "no_space", step.target) from error
             reason = error.strerror or str(error)
-        if reason is None:
+        if reason is None and step.action != "organized":
             result.counts[step.action] = result.counts.get(step.action, 0) + 1
         elif reason:
             result.left.append((step.target, reason))
@@ -201,6 +228,8 @@ def undo_copy(journal: Journal, step: Step) -> str | None:
         original = step.details.get("sha256", version.get("sha256"))
         if not step.source.is_file() or digest(step.source) != original:
             return f"{step.source} no longer has this content"
+        if not is_separate(step.target, step.source):
+            return f"is the only copy: {step.source} leads to it"
         os.unlink(step.target)
     journal.record(step, UNDONE)
     return None
@@ -213,6 +242,8 @@ def undo_cut(journal: Journal, step: Step) -> str | None:
             return "was changed since"
         if not file_of(step.source).is_file() or not has_samples_of(step.target, step.source):
             return f"{step.source} no longer has its samples"
+        if not is_separate(step.target, file_of(step.source)):
+            return f"is the only copy: {step.source} leads to it"
         os.unlink(step.target)
     journal.record(step, UNDONE)
     return None
@@ -242,7 +273,7 @@ def resolve_undo(journal: Journal, step: Step) -> None:
         step.return_scratch.unlink(missing_ok=True)
     is_back = os.path.lexists(step.source)
     if is_back and os.path.lexists(step.target):
-        is_back = same_content(step.source, step.target)
+        is_back = is_removable(step.target, step.source)
         if is_back:
             os.unlink(step.target)
             sync_folder(step.target.parent)
@@ -262,7 +293,15 @@ def undo_playlist(journal: Journal, step: Step) -> str | None:
     if os.path.lexists(step.target):
         if not is_version(step.target, expected(journal, step)):
             return ""  # it was written again, or edited
+        if not is_own_playlist(step.target):
+            return "is no playlist that this command has written"
         os.unlink(step.target)
+    journal.record(step, UNDONE)
+    return None
+
+
+def undo_organized(journal: Journal, step: Step) -> str | None:
+    """Forget that tagged recordings went to a target folder."""
     journal.record(step, UNDONE)
     return None
 
@@ -275,4 +314,5 @@ UNDO: dict[str, Callable[[Journal, Step], str | None]] = {
     "move": undo_move,
     "tag": undo_tag,
     "playlist": undo_playlist,
+    "organized": undo_organized,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from pathlib import Path
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped, UserError
 from musicreclass.library.carry_out import carry_out, needs_portable_names, note_failure, raise_if_no_room, reporting
-from musicreclass.library.journal import BESIDE, DONE, NAME, Journal, Step, journal_at
-from musicreclass.library.plan import Plan, Planner, Row, checked_file, labelled_rows, make_plan
+from musicreclass.library.changes import Plan, Row, checked_file, labelled_rows
+from musicreclass.library.journal import BESIDE, Journal, Step, journal_at
+from musicreclass.library.journal_rules import DONE, NAME
+from musicreclass.library.plan import Planner, make_plan
 from musicreclass.library.playlists import write_playlists
 from musicreclass.library.recovery import Undone, resolve, settle, undo
 from musicreclass.library.tag_files import write_tag
@@ -308,8 +309,3 @@ def undo_organize(table: Path | None = None, root: Path | None = None) -> Undone
         with suppress(OSError):
             folder.rmdir()
     return result
-
-
-def reasons(plan: Plan) -> Counter[str]:
-    """Number of skipped files by reason."""
-    return Counter(reason for _, reason in plan.skipped)

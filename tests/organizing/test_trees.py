@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicreclass.library.journal import NAME
+from musicreclass.library.journal_rules import NAME
 from musicreclass.library.names import fold
 from musicreclass.tasks.organize import undo_organize
 from tests.organizing.tree import contents, names, snapshot, sort_into, write_table

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.library.journal import NAME
+from musicreclass.library.journal_rules import NAME
 from musicreclass.library.names import DEVICES, fold, numbered, safe_name
-from musicreclass.library.playlists import MARK
+from musicreclass.library.playlist_text import MARK
 from musicreclass.tasks.organize import undo_organize
 from tests.organizing.tree import names, row, snapshot, sort_into, write_table
 
