@@ -76,7 +76,7 @@ class Journal:
         versions: what each path contained after the last recorded change of it; see `transfer.version_of`.
 
     Raises:
-        DataError: if the file is damaged or not a journal, or has an entry that organize would not have written here.
+        DataError: if the file cannot be read, is damaged or not a journal, or has an entry that organize does not write here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,8 +90,12 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        with open_regular(self.path, os.O_NOFOLLOW) as file:
-            content = file.read()
+        try:
+            with open_regular(self.path, os.O_NOFOLLOW) as file:
+                content = file.read()
+        except OSError as error:
+            message = f"{self.path}: cannot be read ({error.strerror}); it records what organize has changed"
+            raise DataError(message, "unreadable", self.path) from error
         lines = content.split(b"\n")
         self.complete = len(content) - len(lines[-1])  # a kill may have cut the last line; its step was not started
         for i, line in enumerate(lines[:-1], start=1):

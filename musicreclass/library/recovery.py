@@ -168,8 +168,9 @@ def undo(journal: Journal) -> Undone:
         journal.path.with_name(PROBE).unlink(missing_ok=True)  # of a killed process
     settle(journal)
     result = Undone()
+    remaining: set[Path] = set()  # folders of what was left
     for step in reversed(journal.steps):
-        if step.state != DONE:
+        if step.state != DONE or (step.action == "folder" and step.target in remaining):
             continue
         try:
             raise_if_linked(journal, step)
@@ -184,6 +185,7 @@ def undo(journal: Journal) -> Undone:
             result.counts[step.action] = result.counts.get(step.action, 0) + 1
         elif reason:
             result.left.append((step.target, reason))
+            remaining.update(step.target.parents)
     return result
 
 
