@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.library.names import safe_name
 from musicreclass.library.transfer import digest
 from musicreclass.storage.file_parts import file_of, span_of
@@ -52,6 +53,8 @@ def cut(path: Path, scratch: Path, tags: dict[str, str]) -> str:
         OSError: if either cannot be read or written, or the samples cannot be stored as FLAC; the scratch file was removed.
     """
     scratch.unlink(missing_ok=True)
+    if file_of(path).suffix.lower() in CONVERTED:
+        raise OSError(errno.ENOTSUP, "its image can only be decoded by ffmpeg; convert it to FLAC first", str(path))
     try:
         with sound_errors(path), soundfile.SoundFile(os.fsencode(file_of(path))) as image:
             if image.format not in CODECS or image.subtype not in SUBTYPES:
