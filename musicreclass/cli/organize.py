@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # lines for each fact
 FEW = 3  # files of one reason that are all named
+PLURALS = {"folder": "folders", "link": "links", "copy": "copies", "cut": "cut tracks", "move": "moves", "tag": "tags",
+           "playlist": "playlists"}  # fmt: skip
 VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
 
 
@@ -127,7 +129,7 @@ def summary(result: Organized, options: Choices) -> list[str]:
 
 def undo_summary(result: Undone) -> list[str]:
     """What was undone, a line each."""
-    lines = [f"undone: {count} {action}" for action, count in sorted(result.counts.items())]
+    lines = [f"undone: {count:,} {PLURALS[action]}" for action, count in result.counts.items()]
     return [*lines, *listed("left as they are", by_reason(result.left), len(result.left))]
 
 

@@ -18,7 +18,7 @@ from musicreclass.library.tags import TagError
 from musicreclass.library.transfer import is_version
 from musicreclass.prediction.labels import UNKNOWN
 
-FILES = ("link", "copy", "cut", "move")  # actions that put a file into a target folder
+FILES = ("copy", "cut", "move")  # actions that put a file into a target folder
 
 
 def taggable(located: Sequence[tuple[Path, Row]]) -> list[tuple[Path, Row]]:

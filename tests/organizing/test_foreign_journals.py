@@ -173,7 +173,7 @@ def test_a_journal_cut_short_or_changed_at_any_byte(tmp_path, mode, stride):
     for at in range(0, len(content), stride):
         flipped = content[:at] + bytes([random.integers(256)]) + content[at + 1 :]
         for damaged in (content[:at], flipped):
-            if damaged is flipped and flipped.count(bytes(base)) < content.count(bytes(base)):
+            if damaged is flipped and flipped.count(b"%b/" % bytes(base)) < content.count(b"%b/" % bytes(base)):
                 continue  # files would move back to another folder
             journal.write_bytes(damaged)
             for work in (lambda: undo_organize(root=base / "out"), lambda: sort_into(table, mode, base / "out")):
