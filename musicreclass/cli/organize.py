@@ -13,7 +13,7 @@ from musicreclass.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from musicreclass.library.recovery import Undone
+    from musicreclass.library.undo import Undone
     from musicreclass.tasks.organize import Options as Choices
     from musicreclass.tasks.organize import Organized
 

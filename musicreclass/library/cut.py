@@ -18,7 +18,7 @@ from musicreclass.library.transfer import digest
 from musicreclass.storage.file_parts import file_of, span_of
 
 SUBTYPES = ("PCM_S8", "PCM_16", "PCM_24")  # that FLAC stores unchanged
-CODECS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF", "AU")  # containers without loss
+CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF", "AU")  # containers without loss
 BLOCK = 1 << 18  # samples
 
 
@@ -57,7 +57,7 @@ def cut(path: Path, scratch: Path, tags: dict[str, str]) -> str:
         raise OSError(errno.ENOTSUP, "its image can only be decoded by ffmpeg; convert it to FLAC first", str(path))
     try:
         with sound_errors(path), soundfile.SoundFile(os.fsencode(file_of(path))) as image:
-            if image.format not in CODECS or image.subtype not in SUBTYPES:
+            if image.format not in CONTAINERS or image.subtype not in SUBTYPES:
                 raise OSError(errno.ENOTSUP, "its image has no samples that FLAC stores unchanged", str(path))
             options = {"samplerate": image.samplerate, "channels": image.channels, "subtype": image.subtype}
             with soundfile.SoundFile(os.fsencode(scratch), "x", format="FLAC", **options) as file:

@@ -41,7 +41,7 @@ def check_event(event: dict[str, Any], action: str, source: str, target: str) ->
         raise ValueError(event["state"])
     if not all(name in CHECKS and CHECKS[name](value) for name, value in details.items()):
         raise ValueError(details)
-    if not all(path in (source, target) and is_version(version) for path, version in versions.items()):
+    if not all(path in (source, target) and is_version_entry(version) for path, version in versions.items()):
         raise ValueError(versions)
     if "action" in event and not all(name in details for name in REQUIRED.get(action, ())):
         raise ValueError(details)
@@ -95,7 +95,7 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
-def is_version(value: Any) -> bool:
+def is_version_entry(value: Any) -> bool:
     """Whether a value is a version of a file, as `transfer.version_of` returns it."""
     if "link" in value:
         return is_text(value["link"])

@@ -16,9 +16,10 @@ from musicreclass.library.journal import BESIDE, Journal, Step, journal_at
 from musicreclass.library.journal_rules import NAME
 from musicreclass.library.plan import Planner, make_plan
 from musicreclass.library.playlists import write_playlists
-from musicreclass.library.recovery import Undone, resolve, settle, undo
+from musicreclass.library.recovery import resolve, settle
 from musicreclass.library.tagging import note_target, raise_if_organized, tag_all, taggable
 from musicreclass.library.tags import require_mutagen
+from musicreclass.library.undo import Undone, undo
 from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import UNKNOWN
 from musicreclass.prediction.output import INPUT, JOURNAL, read_journal, read_table
