@@ -57,7 +57,7 @@ test: dev  ## run the tests
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations=10
 
 test-slow: dev  ## run the slow tests (minutes)
-	$(VENV)/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -m "slow or encoders"
 
 # By hand, before a release: a candidate of Hydra may change at any time. TORCH_INDEX offers CPU builds of torch; if it cannot be
 # reached, torch comes from the default index.

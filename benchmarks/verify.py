@@ -75,7 +75,7 @@ def against_decoding(label: str, paths: list[Path]) -> None:
 def search(count: int) -> None:
     """Look for near-copies among clips whose frames are those of a real fingerprint, in other orders and with other bits."""
     rng = np.random.default_rng(0)
-    template = fingerprint(rng.normal(0, 3000, 30 * RATE).astype(np.int16))
+    template = fingerprint([rng.normal(0, 0.1, round(30 * RATE)).astype(np.float32)])
     prints = [
         np.roll(template, rng.integers(len(template))) ^ np.uint32(rng.integers(1, 2**32)) for _ in range(count - 1)
     ]

@@ -35,8 +35,11 @@ __all__ = [
     "file_classifier",
     "import_weights",
     "load",
+    "organize",
     "predict",
+    "review",
     "train",
+    "undo_organize",
 ]
 
 
@@ -378,6 +381,121 @@ def predict(
 
     files = as_paths(paths, "paths")
     return label_frame(file_classifier(run, calibrated, precision, trust), files)
+
+
+def review(
+    table: str | Path,
+    output: str | Path,
+    select: int | None = None,
+    space: str = "musicnn",
+    seed: int = 0,
+    overrides: str | Sequence[str] = (),
+    trust: str | Sequence[str] = (),
+) -> int:
+    """Write a page to check a table of labels by ear; or choose the recordings to label first.
+
+    Args:
+        table: that `musicreclass predict --output` has written.
+        output: the page, `.html`; with `select` also a table.
+        select: how many recordings to label first; None for all of the table.
+        space: with `select`, a run or tagger over whose stored features they are spread.
+        seed: of the selection.
+        overrides: with `select`, as `["paths.cache=DIR"]`.
+        trust: your own modules that the run needs.
+
+    Returns:
+        the number of recordings in it.
+
+    Raises:
+        UserError: for a table that cannot be read, or an output that cannot be written.
+
+    Example:
+        >>> mrc.review("genres.csv", "review.html")  # doctest: +SKIP
+        25
+    """
+    from musicreclass.tasks.python_arguments import as_list
+    from musicreclass.tasks.review import Suggestions
+    from musicreclass.tasks.review import review as write_page
+
+    suggestions = None
+    if select is not None:
+        suggestions = Suggestions(select, space, seed, tuple(as_list(overrides)), tuple(as_list(trust)))
+    return write_page(Path(table), Path(output), suggestions)
+
+
+def organize(
+    table: str | Path,
+    mode: str | None = None,
+    to: str | Path | None = None,
+    confirmed: bool = False,
+    playlists: str | Path | None = None,
+    tags: bool = False,
+    skip_unknown: bool = False,
+) -> dict[str, Any]:
+    """Sort recordings into genre folders by a table of labels, and write playlists and genre tags. Nothing is overwritten.
+
+    Args:
+        table: that `musicreclass predict --output` has written.
+        mode: `link`, `copy` or `move`, with `to`.
+        to: the folder of the genre folders.
+        confirmed: whether the recordings themselves may be moved or tagged; otherwise this is only planned.
+        playlists: the folder of the playlists, one for each genre.
+        tags: whether to write genre tags: into the copied or moved files, or without `mode` into the recordings.
+        skip_unknown: whether to leave out recordings of unknown genre.
+
+    Returns:
+        `changes`, the source and target of each file, planned or made; `genres`, the number of recordings of each; `skipped`, a
+        reason for each file; and the numbers of `changed`, `present` and `tagged` files and of `playlists`.
+
+    Raises:
+        UserError: for a table that cannot be read, options that do not fit, or a folder that cannot be written.
+
+    Example:
+        >>> mrc.organize("genres.csv", "link", to="GENRES")["changed"]  # doctest: +SKIP
+        25
+    """
+    from musicreclass.errors import UserError
+    from musicreclass.tasks.organize import MODES, Options
+    from musicreclass.tasks.organize import organize as organize_table
+
+    if mode not in (None, *MODES):
+        raise UserError(f"mode={mode}: must be one of {', '.join(MODES)}", "invalid_value", "mode", mode)
+    folders = [None if folder is None else Path(folder) for folder in (to, playlists)]
+    result = organize_table(Path(table), Options(mode, folders[0], confirmed, not skip_unknown, folders[1], tags))
+    return {
+        "changes": [(change.source, change.target) for change in result.plan.changes],
+        "genres": dict(result.plan.genres),
+        "skipped": dict(result.plan.skipped),
+        "changed": result.changed,
+        "present": result.plan.present,
+        "tagged": result.tagged,
+        "playlists": result.playlists,
+    }
+
+
+def undo_organize(to: str | Path | None = None, table: str | Path | None = None) -> dict[Path, str]:
+    """Undo all that `organize` did in a folder, or the tags that it wrote into the recordings of a table.
+
+    Args:
+        to: the folder of the genre folders.
+        table: of labels, instead of a folder.
+
+    Returns:
+        the files that were left as they are, with the reason.
+
+    Raises:
+        UserError: if there is nothing to undo, or neither or both are named.
+
+    Example:
+        >>> mrc.undo_organize("GENRES")  # doctest: +SKIP
+        {}
+    """
+    from musicreclass.errors import UserError
+    from musicreclass.tasks.organize import undo_organize as undo
+
+    if (to is None) == (table is None):
+        raise UserError("undo_organize: needs either to=DIR or table=FILE", "invalid_arguments", "to")
+    return dict(undo(None if table is None else Path(table), None if to is None else Path(to)).left)
 
 
 def import_weights(file: str | Path, output: str | Path | None = None) -> Run:

@@ -14,7 +14,9 @@ class WebServer(ThreadingHTTPServer):
     Attributes:
         files: content by path, such as `/x.zip`.
         faults: one for each of the next requests: `cut:N` closes the connection after N bytes, `status:N` answers with an HTTP
-            status, `hang` does not answer, `whole` ignores the requested range, `endless` sends more and more; None for no fault.
+            status, `hang` does not answer, `whole` ignores the requested range, `endless` sends more and more, `page` sends a web
+            page, `range:N` the rest from byte N on, `to:URL` redirects, `begin:N` is `cut:N` that ignores the range; None for no
+            fault.
         requests: the (path, Range header) of each request.
     """
 
@@ -44,13 +46,22 @@ class Handler(BaseHTTPRequestHandler):
         if content is None or fault == "status":
             self.send_error(int(number or 404))
             return
+        if fault in ("page", "to"):
+            self.send_response(200 if fault == "page" else 302)
+            self.send_header(
+                *(("Content-Type", "text/html; charset=utf-8") if fault == "page" else ("Location", number))
+            )
+            self.end_headers()
+            self.wfile.write(b"<html>Log in")
+            return
         start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers["Range"] else 0
+        start = int(number) if fault == "range" else start
         if start >= len(content) and start:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.end_headers()
             return
-        start = 0 if fault == "whole" else start
+        start = 0 if fault in ("whole", "begin") else start
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -58,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         body = content[start:]
-        self.wfile.write(body[: int(number)] if fault == "cut" else body)
+        self.wfile.write(body[: int(number)] if fault in ("cut", "begin") else body)
         while fault == "endless" and not self.server.ended.is_set():
             self.wfile.write(bytes(100_000))
 

@@ -22,7 +22,7 @@ from musicreclass.report.fonts import choose_fonts
 SPLIT_COLOURS = {"train": "#6b7683", "valid": "#1f6fc5", "test": "#c2560a"}
 SIMILAR = 0.1  # durations that differ by less are not drawn
 MAX_BARS = 40
-MAX_COLOURS = 20  # classes of the projection; the others are grey
+MAX_COLOURS = 18  # classes of the projection; the others are grey
 PANELS = 4  # in a row
 DYNAMIC_RANGE = 70  # dB of a spectrogram
 OTHER = "others"
@@ -120,6 +120,8 @@ def projection_figure(projection: Projection, classes: Sequence[str]) -> Figure:
     figure = new_figure(7.5, 5.2)
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    if len(classes) > MAX_COLOURS:
+        colours = [colour for colour in colours if max(colour) > min(colour)]  # the others are grey
     present = [name for name in classes if (projection.target == name).any()]
     coloured = present if len(present) <= MAX_COLOURS else present[: MAX_COLOURS - 1]
     size = 26 if len(projection.points) <= 500 else 9

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from musicreclass.analysis.clips import encode_clip
@@ -32,13 +30,13 @@ from musicreclass.analysis.wording import (
     left_out_lines,
     split_text,
 )
-from musicreclass.comparison.render import page as shared_page
-from musicreclass.comparison.render.markup import Element, scroll_box, tag, to_html
+from musicreclass.comparison.render.document import html_document
+from musicreclass.comparison.render.markup import Element, scroll_box, tag
+from musicreclass.comparison.render.page import LEAK_COLOURS
 from musicreclass.comparison.render.page_tables import badge
-from musicreclass.errors import printable
 from musicreclass.version import __version__
 
-TEMPLATES = Path(__file__).parent
+STYLE = Path(__file__).with_name("page.css")
 MAX_BAD_FILES = 50
 
 
@@ -62,10 +60,7 @@ def render_page(analysis: Analysis, images: dict[str, bytes]) -> str:
         *spectrogram_sections(analysis.spectra, images),
     ]
     body = tag("main", *sections, tag("p", f"musicreclass {__version__}. {NOT_READ}", class_="note"))
-    style = "".join((folder / "page.css").read_text(encoding="utf-8") for folder in (shared_page.TEMPLATES, TEMPLATES))
-    title = escape(printable(f"Analysis of {summary['data']}"))
-    template = Template((TEMPLATES / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=title, style=style, body=to_html(body))
+    return html_document(f"Analysis of {summary['data']}", body, styles=(STYLE,))
 
 
 def section(name: str, title: str, *children: Element | str | None) -> Element:
@@ -91,7 +86,7 @@ def figure(image: bytes, caption: str, description: str) -> Element:
 
 def overview(summary: dict[str, Any]) -> Element:
     """The size of the data, and why training refuses it, if it does."""
-    colour = shared_page.LEAK_COLOURS[summary["protocol"]["leaky"]]
+    colour = LEAK_COLOURS[summary["protocol"]["leaky"]]
     balance, durations = summary["balance"], summary["durations"]
     numbers = [number(f"{summary['tracks']['total']:,}", "tracks"), number(str(len(summary["classes"])), "genres")]
     if balance["ratio"] is not None:
@@ -153,6 +148,8 @@ def left_out_section(summary: dict[str, Any]) -> Element | None:
     if summary["notes"]:
         parts += [tag("h3", "Notes"), lines(summary["notes"])]
     present = [part for part in parts if part is not None]
+    if len(present) == 2 and summary["notes"]:  # nothing is left out
+        return section("left-out", "Notes", present[1])
     return section("left-out", "Left-out tracks and notes", *present) if present else None
 
 
@@ -175,11 +172,9 @@ def format_section(summary: dict[str, Any]) -> Element | None:
         return None
     parts: list[Element | None] = [lines(format_lines(formats))]
     if formats["association"]:
-        verdict = (
-            badge("tells the genre", "bad") if formats["tells_genre"] else badge("does not tell the genre", "good")
-        )
+        verdict = badge("yes", "bad") if formats["tells_genre"] else badge("no", "good")
         parts += [
-            tag("h3", "Does the format tell the genre? ", verdict),
+            tag("h3", "Can the genre be predicted from the format? ", verdict),
             tag("p", association_text(formats), class_="note"),
         ]
         parts.append(scroll_box(association_table(formats), "association of the format with the genre"))
@@ -209,7 +204,8 @@ def column_section(summary: dict[str, Any], images: dict[str, bytes]) -> Element
     ]
     constant = columns["constant"]
     caption = (
-        "First two principal components, fitted to standardised features of training tracks; train and valid are drawn."
+        "First two principal components, fitted to standardised features of training tracks; train and valid are drawn, without "
+        "the outermost percent of the points."
     )
     picture = (
         figure(images["projection"], caption, "scatter plot of tracks by genre") if "projection" in images else None

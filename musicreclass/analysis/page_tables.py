@@ -105,7 +105,7 @@ def missing_table(columns: dict[str, Any]) -> Element | None:
         return None
     rows = [
         tag("tr", tag("td", entry["column"], class_="text"), tag("td", f"{entry['rows']:,}", class_="n"),
-            tag("td", f"{100 * entry['fraction']:.2g} %", class_="n"))
+            tag("td", f"{100 * entry['fraction']:.3g} %", class_="n"))
         for entry in columns["missing"]
     ]  # fmt: skip
     heads = [tag("th", f"column (of {columns['columns_with_missing']})"), tag("th", "rows", class_="n")]

@@ -112,7 +112,7 @@ def association_text(formats: dict[str, Any]) -> str:
 def column_lines(columns: dict[str, Any]) -> list[str]:
     """Counts of the columns and the most notable ones."""
     lines = [f"features: {columns['columns']} columns, {columns['rows']} rows of train and valid"]
-    missing = [f"{entry['column']} ({100 * entry['fraction']:.2g} %)" for entry in columns["missing"]]
+    missing = [f"{entry['column']} ({100 * entry['fraction']:.3g} %)" for entry in columns["missing"]]
     if missing:
         lines.append(f"columns with missing values: {columns['columns_with_missing']} ({some(missing)})")
     if columns["constant"]:

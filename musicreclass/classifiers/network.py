@@ -6,6 +6,7 @@ import importlib
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,9 @@ log = logging.getLogger("musicreclass")
 class NetworkClassifier(Classifier):
     """A network that Lightning trains and that predicts without it.
 
+    A network may define `end_training()`, called once with the weights of the best epoch, and `saved_arguments()`: arguments,
+    besides those of its YAML, that create it when a run is loaded.
+
     Args:
         card: the description of the model.
         weighted: whether the loss weighs all classes equally.
@@ -66,6 +70,9 @@ class NetworkClassifier(Classifier):
                 message = f"{keys}: the model reads the waveform, so there is no spectrogram to mask; set both to 0"
                 raise ConfigError([Problem(message, "no_spectrogram", "augmentation.time_masks")])
         self.network = make_network(card)
+        network: Any = self.network[1]
+        if hasattr(network, "saved_arguments"):
+            self.card = replace(card, arguments={**card.arguments, **network.saved_arguments()})
         self.device = torch.device("cpu")
         if settings is not None:
             try_network(self.network, card)
@@ -91,6 +98,9 @@ class NetworkClassifier(Classifier):
         summary = trainer.fit(module, data.train_loader(loading), data.scoring_loader("valid", loading), work.resume)
         if summary is None:  # only rank 0 scores and saves
             return
+        network: Any = self.network[1]
+        if hasattr(network, "end_training"):
+            network.end_training()
         self.fit_summary = summary
         self.device = profile.device if self.card.input == "waveform" else torch.device("cpu")
         self.network.to(self.device).eval()

@@ -21,6 +21,7 @@ from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.tag_estimators import TagEstimatorClassifier
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import int16_to_float
+from musicreclass.models.huggingface_finetune import HuggingFace
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "skl2onnx")  # of the extra `export`
 INSTALL = "pip install 'musicreclass[export]'"
@@ -70,6 +71,9 @@ def to_onnx(classifier: Classifier) -> OnnxModel:
         raise RunError(line, "unsupported_model", "model", classifier.card.target)
     if isinstance(classifier, TagEstimatorClassifier):
         line = "estimators of tags are not exported to ONNX, since each tag has its own; export a network"
+        raise RunError(line, "unsupported_model", "model", classifier.card.target)
+    if isinstance(classifier, NetworkClassifier) and isinstance(classifier.network[1], HuggingFace):
+        line = "model=huggingface is not exported to ONNX: the front end of its checkpoint is not a part of the network"
         raise RunError(line, "unsupported_model", "model", classifier.card.target)
     try:
         with quiet():

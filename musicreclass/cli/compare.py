@@ -14,7 +14,7 @@ from musicreclass.storage.atomic import write_text
 if TYPE_CHECKING:
     from musicreclass.comparison.tables import Table
 
-FORMATS = (".csv", ".md", ".html")
+FORMATS = (".csv", ".md", ".html", ".png")
 
 
 def main(arguments: list[str]) -> int:
@@ -28,13 +28,21 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--each", action="store_true", help="one row per run: do not join seeds or pool folds")
     parser.add_argument(
-        "--output", type=Path, action="append", default=[], metavar="FILE", help="also write a .csv, .md or .html file"
+        "--output",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also write a .csv, .md or .html file, or accuracy by the layers of an encoder as .png",
     )
     args = parser.parse_args(arguments)
     for file in args.output:
         if file.suffix not in FORMATS:
             raise UserError(
-                f"--output {file}: unknown format; use .csv, .md or .html", "unknown_format", "--output", str(file)
+                f"--output {file}: unknown format; use .csv, .md, .html or .png",
+                "unknown_format",
+                "--output",
+                str(file),
             )
     for path in args.runs:
         find_runs(path)  # a wrong path is reported before anything heavy is imported
@@ -48,11 +56,30 @@ def main(arguments: list[str]) -> int:
         say(f"skipped: {line}")
     for file in args.output:
         try:
-            write_text(file, format_tables(tables, file.suffix))
+            if file.suffix == ".png":
+                write_layers(tables, file)
+            else:
+                write_text(file, format_tables(tables, file.suffix))
         except OSError as error:
             message = f"--output {file}: cannot be written ({error.strerror})"
             raise UserError(message, "unwritable", "--output", str(file)) from error
     return 0
+
+
+def write_layers(tables: list[Table], file: Path) -> None:
+    """Write the figure of accuracy by layer.
+
+    Raises:
+        UserError: if no runs differ in nothing but the layer.
+    """
+    from musicreclass.comparison.render.layer_figure import layer_figure
+    from musicreclass.report.figures import save_figure
+
+    figure = layer_figure(tables)
+    if figure is None:
+        line = f"--output {file}: needs runs that differ in features.layer only, as of train -m features.layer=0,1,2"
+        raise UserError(line, "no_layers", "--output", str(file))
+    save_figure(figure, file)
 
 
 def format_tables(tables: list[Table], suffix: str) -> str:

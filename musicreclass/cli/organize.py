@@ -13,11 +13,14 @@ from musicreclass.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from musicreclass.library.recovery import Undone
+    from musicreclass.library.undo import Undone
     from musicreclass.tasks.organize import Options as Choices
     from musicreclass.tasks.organize import Organized
 
-SHOWN = 10  # files that are named for each fact
+SHOWN = 10  # lines for each fact
+FEW = 3  # files of one reason that are all named
+PLURALS = {"folder": "folders", "link": "links", "copy": "copies", "cut": "cut tracks", "move": "moves", "tag": "tags",
+           "playlist": "playlists"}  # fmt: skip
 VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
 
 
@@ -116,7 +119,7 @@ def summary(result: Organized, options: Choices) -> list[str]:
         lines.append(f"{result.tagged} tags {'would be checked' if options.is_dry else 'written'}")
     if options.playlists and not options.is_dry:
         lines.append(f"{options.playlists}: {result.playlists} playlists")
-    lines += listed("skipped", [f"{path}: {reason}" for path, reason in plan.skipped])
+    lines += listed("skipped", by_reason(plan.skipped), len(plan.skipped))
     if result.errors:
         lines.append(f"{result.errors} rows have no genre")
     if options.is_dry:
@@ -126,13 +129,33 @@ def summary(result: Organized, options: Choices) -> list[str]:
 
 def undo_summary(result: Undone) -> list[str]:
     """What was undone, a line each."""
-    lines = [f"undone: {count} {action}" for action, count in sorted(result.counts.items())]
-    return [*lines, *listed("left as they are", [f"{path}: {reason}" for path, reason in result.left])]
+    lines = [f"undone: {count:,} {PLURALS[action]}" for action, count in result.counts.items()]
+    return [*lines, *listed("left as they are", by_reason(result.left), len(result.left))]
 
 
-def listed(heading: str, items: list[str]) -> list[str]:
-    """A heading with a count, and the first items."""
+def by_reason(files: list[tuple[Path, str]]) -> list[str]:
+    """Files with the reason why nothing was done; many of one reason are counted, and the first is named."""
+    groups: dict[str, list[Path]] = {}
+    for path, reason in files:
+        groups.setdefault(reason, []).append(path)
+    lines = []
+    for reason, paths in groups.items():
+        if len(paths) > FEW:
+            lines.append(f"{len(paths):,} files, as {paths[0]}: {reason}")
+        else:
+            lines += [f"{path}: {reason}" for path in paths]
+    return lines
+
+
+def listed(heading: str, items: list[str], count: int | None = None) -> list[str]:
+    """A heading with a count, and the first items.
+
+    Args:
+        heading: of the list.
+        items: a line each.
+        count: of files, if an item may stand for several.
+    """
     if not items:
         return []
     more = [f"  ... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return [f"{heading}: {len(items)} files", *(f"  {item}" for item in items[:SHOWN]), *more]
+    return [f"{heading}: {count or len(items):,} files", *(f"  {item}" for item in items[:SHOWN]), *more]

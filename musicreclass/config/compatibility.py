@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, ListConfig
 
 from musicreclass.config.overrides import FIXED
-from musicreclass.config.plugins import missing_logger, missing_plugin
+from musicreclass.config.plugins import missing_logger, missing_peft, missing_plugin
 from musicreclass.config.settings.models import ESTIMATORS
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
@@ -132,7 +132,7 @@ class Choices:
 
 
 def named_classes(cfg: DictConfig) -> list[Problem]:
-    """Loggers and callbacks without a class, and loggers that are not installed."""
+    """Loggers and callbacks without a class, and loggers and adapters that are not installed."""
     problems = []
     for group in ("logger", "callbacks"):
         for name, node in (cfg.get(group) or {}).items():
@@ -142,6 +142,9 @@ def named_classes(cfg: DictConfig) -> list[Problem]:
                 problems.append(Problem(line, "missing_target", f"{group}.{name}"))
             elif target is not None and (missing := missing_logger(str(name), str(target))):
                 problems.append(missing)
+    model = cfg.get("model")
+    if isinstance(model, DictConfig) and (missing := missing_peft(str(model.get("trainable")))):
+        problems.append(missing)
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The packages that Hydra's launchers and sweepers, and loggers, need."""
+"""The optional packages that launchers and sweepers of Hydra, loggers and encoders need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from musicreclass.errors import Problem
 
 @dataclass(frozen=True)
 class Plugin:
-    """The package of a launcher, a sweeper or a logger.
+    """An optional package.
 
     Attributes:
         module: the module that must be installed.
@@ -41,6 +41,17 @@ LOGGERS = {  # by the name of the class
     "MLFlowLogger": Plugin("mlflow", "mlflow", "pip install mlflow-skinny sqlalchemy alembic"),
     "WandbLogger": Plugin("wandb", "wandb", "pip install wandb"),
 }
+
+TRANSFORMERS = Plugin("transformers", "encoders", "pip install 'transformers>=4.57,<6'")
+PEFT = Plugin("peft", "encoders", "pip install 'peft>=0.18,<0.22'")
+
+
+def missing_peft(trainable: str) -> Problem | None:
+    """The problem of `model.trainable=lora` without peft."""
+    if trainable != "lora" or is_installed(PEFT.module):
+        return None
+    message = f"model.trainable=lora: peft is not installed: {PEFT.remedy()}"
+    return Problem(message, "missing_plugin", "model.trainable", "lora", PEFT.remedy())
 
 
 def missing_logger(name: str, target: str) -> Problem | None:

@@ -208,7 +208,7 @@ def two_folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.nda
 
 def accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> float:
     """Balanced accuracy of the better of two classifiers, cross-validated over two folds: the class that is most frequent in
-    the bin of a value, and the class with the nearest median."""
+    the bin of a value, and the class with the nearest median. 0 if too few classes have tracks in both folds."""
     values = np.where(np.isfinite(values), values, np.inf)
     distinct = np.unique(values)
     limit = max(4, min(MAX_BINS, len(values) // 8))
@@ -224,15 +224,15 @@ def accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> f
         frequent = (counts.reshape(n_bins, n_classes) / np.maximum(sizes, 1)).argmax(1)[bins[test]]
         tested = np.bincount(codes[test], minlength=n_classes)
         scored = np.flatnonzero((sizes > 0) & (tested > 0))
-        if not len(scored):
-            return 0.0
+        if len(scored) < n_classes / 2:  # among few classes, a guess is right too often
+            continue
         medians = pd.Series(values[fit]).groupby(codes[fit]).median().reindex(range(n_classes)).to_numpy()
         ranked = np.argsort(medians)[: int(np.isfinite(medians).sum())]
         middles = (medians[ranked][1:] + medians[ranked][:-1]) / 2
         nearest = ranked[np.searchsorted(middles, values[test])] if len(ranked) else frequent
         hits = [np.bincount(codes[test], weights=p == codes[test], minlength=n_classes) for p in (frequent, nearest)]
         recalls.append(tuple(float((h[scored] / tested[scored]).mean()) for h in hits))
-    return max(float(np.mean(scores)) for scores in zip(*recalls, strict=True))
+    return max((float(np.mean(scores)) for scores in zip(*recalls, strict=True)), default=0.0)
 
 
 def named(suspicions: Iterable[Suspicion], columns: list[str], limit: int = 6) -> str:

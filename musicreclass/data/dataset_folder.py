@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from musicreclass.errors import DatasetNotFoundError
+
+WRONG_ROOT = "wrong_root"  # kind of the error for a folder too high or too deep
+MAX_FOLDERS = 300  # that are searched for a dataset
 
 
 def dataset_root(root: str | None, name: str) -> Path:
@@ -43,16 +47,45 @@ def contents(folder: Path, limit: int = 4) -> str:
     return f"it contains {', '.join(names[:limit])}{', ...' if len(names) > limit else ''}" if names else "it is empty"
 
 
+def wrong_root(base: Path, name: str, contains: Callable[[Path], bool]) -> DatasetNotFoundError | None:
+    """The error for a folder that contains a dataset one or two levels deeper, or lies in it; None if it does not.
+
+    Args:
+        base: the folder.
+        name: of the dataset.
+        contains: whether a folder is the dataset's, in one of its layouts.
+    """
+    if not base.is_dir():
+        return None
+    below = islice(_subfolders(base), MAX_FOLDERS)
+    above = [base.absolute().parent, base.absolute().parent.parent]
+    folder = next((f for f in (*below, *above) if contains(f)), None)
+    if folder is None:
+        return None
+    line = f"{name}: not found in {base}, but in {folder}; set data.root={folder}"
+    return DatasetNotFoundError(line, WRONG_ROOT, base, suggestion=f"data.root={folder}")
+
+
+def _subfolders(base: Path) -> Iterator[Path]:
+    """The folders in a folder, and those in them."""
+    with suppress(OSError):
+        folders = sorted(f for f in base.iterdir() if not f.name.startswith(".") and f.is_dir())
+        yield from folders
+        for folder in folders:
+            with suppress(OSError):
+                yield from sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.is_dir())
+
+
 def is_absent(find: Callable[[], object]) -> bool:
     """Whether a search for a part of a dataset fails.
 
     Raises:
-        DatasetNotFoundError: if no folder is configured at all.
+        DatasetNotFoundError: if no folder is configured at all, or the part is near the configured one.
     """
     try:
         find()
     except DatasetNotFoundError as error:
-        if error.kind == "missing_root":
+        if error.kind in ("missing_root", WRONG_ROOT):
             raise
         return True
     return False

@@ -167,9 +167,9 @@ def cross_fit_cascade(
 
 
 def choose_thresholds(confidence: np.ndarray, correct: np.ndarray, seconds: list[float], goal: Goal) -> list[float]:
-    """The thresholds that serve a goal best on these tracks, one per stage but the last.
+    """The best thresholds for a goal on these tracks, one per stage but the last.
 
-    All combinations of some quantiles of each stage's confidences are tried, among them that every track stops, or none.
+    All combinations of some quantiles of each stage's confidences are tried, and thresholds at which all tracks or none stop.
 
     Args:
         confidence: calibrated, of each stage, (m, n).
@@ -225,7 +225,7 @@ def all_outcomes(
         axes = stage + 1 if stops and stage < last else stage
         cells = np.ravel_multi_index(reached[:axes], shape[:axes]) if axes else np.zeros(n, int)
         table = np.bincount(cells, weights, int(np.prod(shape[:axes]))).astype(float).reshape(shape[:axes])
-        for axis in range(stage):  # those below the threshold go on
+        for axis in range(stage):  # tracks below the threshold reach the next stage
             table = np.cumsum(table, axis=axis) - table
         if axes > stage:
             table = np.flip(np.cumsum(np.flip(table, stage), axis=stage), stage)

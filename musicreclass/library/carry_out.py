@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import DataError
+from musicreclass.library.changes import Change, Plan
 from musicreclass.library.cut import cut
-from musicreclass.library.journal import DONE, PROBE, Journal, Step
-from musicreclass.library.plan import Change, Plan
+from musicreclass.library.journal import PROBE, Journal, Step
+from musicreclass.library.journal_rules import DONE
 from musicreclass.library.recovery import resolve
 from musicreclass.library.transfer import Version, copy_verified, move, rename_new, sync_folder, version_of
 from musicreclass.storage.file_parts import file_of

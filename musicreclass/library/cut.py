@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.library.names import safe_name
 from musicreclass.library.transfer import digest
 from musicreclass.storage.file_parts import file_of, span_of
 
 SUBTYPES = ("PCM_S8", "PCM_16", "PCM_24")  # that FLAC stores unchanged
-CODECS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF", "AU")  # containers without loss
+CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF", "AU")  # containers without loss
 BLOCK = 1 << 18  # samples
 
 
@@ -29,6 +30,12 @@ def name_of_cut(path: Path, row: dict[str, Any]) -> str:
         texts = [file_of(path).stem]
     number = number.zfill(2) if number.isdecimal() else f"{(span_of(path) or (0.0,))[0]:.0f} s"
     return safe_name(" - ".join([number, *filter(None, texts)])) + ".flac"
+
+
+def tags_of_cut(row: dict[str, Any]) -> dict[str, str]:
+    """The tags of a track's file, as far as the table states them."""
+    columns = {"title": "title", "artist": "artist", "album": "album", "tracknumber": "track"}
+    return {name: str(row[column]) for name, column in columns.items() if row.get(column)}
 
 
 def cut(path: Path, scratch: Path, tags: dict[str, str]) -> str:
@@ -46,9 +53,11 @@ def cut(path: Path, scratch: Path, tags: dict[str, str]) -> str:
         OSError: if either cannot be read or written, or the samples cannot be stored as FLAC; the scratch file was removed.
     """
     scratch.unlink(missing_ok=True)
+    if file_of(path).suffix.lower() in CONVERTED:
+        raise OSError(errno.ENOTSUP, "its image can only be decoded by ffmpeg; convert it to FLAC first", str(path))
     try:
         with sound_errors(path), soundfile.SoundFile(os.fsencode(file_of(path))) as image:
-            if image.format not in CODECS or image.subtype not in SUBTYPES:
+            if image.format not in CONTAINERS or image.subtype not in SUBTYPES:
                 raise OSError(errno.ENOTSUP, "its image has no samples that FLAC stores unchanged", str(path))
             options = {"samplerate": image.samplerate, "channels": image.channels, "subtype": image.subtype}
             with soundfile.SoundFile(os.fsencode(scratch), "x", format="FLAC", **options) as file:

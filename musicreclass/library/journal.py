@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import DataError, notices
+from musicreclass.library.journal_rules import (
+    BEGUN,
+    DONE,
+    NAME,
+    OWN_FILES,
+    UNDONE,
+    VOID,
+    ForeignEntryError,
+    check_event,
+    check_paths,
+)
 from musicreclass.storage.regular import open_regular
 
-NAME = ".musicreclass-organize.jsonl"  # in the target folder
 PROBE = ".musicreclass-probe:?"  # a name that exFAT does not allow
 BESIDE = ".{}.organize.jsonl"  # next to a table of labels, for tags that are written in place
-ACTIONS = ("folder", "link", "copy", "cut", "move", "tag", "playlist")
-BEGUN, DONE, VOID, UNDONE = "begun", "done", "void", "undone"
 Details = dict[str, Any]
 
 
@@ -30,7 +38,8 @@ class Step:
 
     Attributes:
         number: in the journal.
-        action: one of `ACTIONS`.
+        action: `folder`, `link`, `copy`, `cut`, `move`, `tag` or `playlist`; next to a table, `tag`, or `organized` for a target folder
+            into which tagged recordings went.
         target: the path that it creates or changes.
         source: the path that it takes the content from; empty for a folder, a tag and a playlist.
         state: `begun`, `done`, `void` (not carried out) or `undone`.
@@ -47,12 +56,12 @@ class Step:
     @property
     def scratch(self) -> Path:
         """The file that becomes the target once it is complete."""
-        return self.target.with_name(f".musicreclass-{self.number}{self.target.suffix[:16]}")
+        return self.target.with_name(f"{OWN_FILES}{self.number}{self.target.suffix[:16]}")
 
     @property
     def return_scratch(self) -> Path:
         """The file that becomes the source again while the step is undone."""
-        return self.source.with_name(f".musicreclass-{self.number}{self.source.suffix[:16]}")
+        return self.source.with_name(f"{OWN_FILES}{self.number}{self.source.suffix[:16]}")
 
 
 class Journal:
@@ -62,15 +71,17 @@ class Journal:
         path: of the file.
 
     Attributes:
+        root: the target folder; None for a journal next to a table.
         steps: all of them.
         versions: what each path contained after the last recorded change of it; see `transfer.version_of`.
 
     Raises:
-        DataError: if the file is damaged or not a journal.
+        DataError: if the file cannot be read, is damaged or not a journal, or has an entry that organize does not write here.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.root = path.parent if path.name == NAME else None
         self.steps: list[Step] = []
         self.versions: dict[str, Details] = {}
         self._descriptor: int | None = None
@@ -79,27 +90,41 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        with open_regular(self.path, os.O_NOFOLLOW) as file:
-            content = file.read()
+        try:
+            with open_regular(self.path, os.O_NOFOLLOW) as file:
+                content = file.read()
+        except OSError as error:
+            message = f"{self.path}: cannot be read ({error.strerror}); it records what organize has changed"
+            raise DataError(message, "unreadable", self.path) from error
         lines = content.split(b"\n")
         self.complete = len(content) - len(lines[-1])  # a kill may have cut the last line; its step was not started
         for i, line in enumerate(lines[:-1], start=1):
             try:
                 self._replay(json.loads(line))
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            except ForeignEntryError as error:
+                message = (
+                    f"{self.path}: line {i} names {str(error)!r}, which organize would not change from here; nothing was changed. "
+                    "If the folder was moved or renamed, move it back first; delete a journal that is not yours"
+                )
+                raise DataError(message, "foreign_journal", self.path, str(error)) from error
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
                 message = f"{self.path}: line {i} is damaged; without it nothing can be undone safely; restore the file"
                 raise DataError(message, "damaged_file", self.path) from error
 
     def _replay(self, event: Details) -> None:
         number = int(event["step"])
         if number == len(self.steps):
-            if event["action"] not in ACTIONS:
-                raise ValueError(event["action"])
-            source, target = Path(event.get("source", "")), Path(event["target"])
-            self.steps.append(Step(event["action"], target, source, event["details"], number))
-        elif not 0 <= number < len(self.steps):
+            action, source, target = event["action"], event.get("source", ""), event["target"]
+            check_paths(action, source, target, self.root)
+            step = Step(action, Path(target), Path(source), dict(event["details"]), number)
+            check_event(event, action, source, target)
+            self.steps.append(step)
+        elif 0 <= number < len(self.steps):
+            step = self.steps[number]
+            check_event(event, step.action, os.fspath(step.source), os.fspath(step.target))
+        else:
             raise ValueError(number)
-        self._apply(self.steps[number], event)
+        self._apply(step, event)
 
     def _apply(self, step: Step, event: Details) -> None:
         step.state = event.get("state", step.state)

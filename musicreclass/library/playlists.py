@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.audio.search import is_utf8
 from musicreclass.library.carry_out import make_folder
-from musicreclass.library.journal import DONE, Journal, Step
+from musicreclass.library.journal import Journal, Step
+from musicreclass.library.journal_rules import DONE
 from musicreclass.library.names import fold, safe_name
+from musicreclass.library.playlist_text import Located, is_own_playlist, playlist
 from musicreclass.library.transfer import sync_folder, version_of
 from musicreclass.storage.atomic import replacing
 from musicreclass.storage.regular import read_regular
-
-MARK = "# written by musicreclass"
-Located = Sequence[tuple[Path, dict[str, Any]]]
 
 
 def write_playlists(folder: Path, located: Located, journal: Journal | None) -> tuple[int, list[tuple[Path, str]]]:
@@ -49,39 +46,12 @@ def write_playlists(folder: Path, located: Located, journal: Journal | None) -> 
     written = 0
     for name, tracks in sorted(by_name.items()):
         target = folder / name
-        if not is_replaceable(target):
+        if os.path.lexists(target) and not is_own_playlist(target):
             skipped.append((target, "exists and was not written by this command"))
             continue
         write_playlist(target, playlist(target.parent, tracks, skipped), journal)
         written += 1
     return written, skipped
-
-
-def is_replaceable(path: Path) -> bool:
-    """Whether a playlist does not exist or was written by this command."""
-    if not os.path.lexists(path):
-        return True
-    with suppress(OSError):
-        return not path.is_symlink() and MARK in read_regular(path)[:500].decode("utf-8", "replace")
-    return False
-
-
-def playlist(folder: Path, tracks: Located, skipped: list[tuple[Path, str]]) -> bytes:
-    """The content of a playlist. Paths are relative within a file system."""
-    lines = ["#EXTM3U", MARK]
-    device = folder.stat().st_dev
-    for path, row in tracks:
-        text = str(path)
-        with suppress(OSError):
-            if path.parent.stat().st_dev == device:
-                text = os.path.relpath(path, os.path.realpath(folder))
-        text = f"./{text}" if text.startswith("#") else text
-        if "\r" in text or "\n" in text or not is_utf8(text):
-            skipped.append((path, "its name cannot be written to a playlist"))
-            continue
-        duration = row.get("duration")
-        lines += [f"#EXTINF:{round(duration) if duration else -1},{path.stem}", text]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def write_playlist(path: Path, content: bytes, journal: Journal | None) -> None:

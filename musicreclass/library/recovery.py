@@ -1,4 +1,4 @@
-"""Completes steps that a killed process began, and undoes steps; the file system shows how far a step came."""
+"""Completes steps that a killed process began; the file system shows how far a step came."""
 
 from __future__ import annotations
 
@@ -7,29 +7,22 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from musicreclass.errors import DataError, notices
+from musicreclass.errors import notices
 from musicreclass.library.cut import has_samples_of
-from musicreclass.library.journal import BEGUN, DONE, PROBE, UNDONE, VOID, Journal, Step
-from musicreclass.library.tag_files import resolve_restored, restore_tag
-from musicreclass.library.transfer import Version, digest, is_version, move, same_content, sync_folder, version_of
-from musicreclass.storage.file_parts import file_of
-from musicreclass.storage.store import DISK_FULL
-
-
-@dataclass
-class Undone:
-    """What an undo did.
-
-    Attributes:
-        counts: number of undone steps by action.
-        left: what was left as it is, with the reason.
-    """
-
-    counts: dict[str, int] = field(default_factory=dict)
-    left: list[tuple[Path, str]] = field(default_factory=list)
+from musicreclass.library.journal import Journal, Step
+from musicreclass.library.journal_rules import BEGUN, DONE, UNDONE, VOID
+from musicreclass.library.tag_files import resolve_restored
+from musicreclass.library.transfer import (
+    Version,
+    digest,
+    is_separate,
+    is_version,
+    same_content,
+    sync_folder,
+    version_of,
+)
 
 
 def settle(journal: Journal) -> None:
@@ -37,10 +30,22 @@ def settle(journal: Journal) -> None:
     for step in journal.steps:
         if step.state == BEGUN:
             try:
+                raise_if_linked(journal, step)
                 resolve(journal, step)
             except OSError as error:
                 journal.raise_if_gone()
                 notices.warning("%s: an interrupted change cannot be completed: %s", step.target, error.strerror)
+
+
+def raise_if_linked(journal: Journal, step: Step) -> None:
+    """Check that the folder of a target has not become a link, through which another file would be changed.
+
+    Raises:
+        OSError: if it has.
+    """
+    folder = step.target.parent
+    if journal.root is not None and os.path.realpath(folder) != str(folder):
+        raise OSError(errno.ELOOP, "its folder is a link now", str(folder))
 
 
 def resolve(journal: Journal, step: Step) -> None:
@@ -86,19 +91,21 @@ def cut_result(step: Step) -> tuple[str, ...] | None:
 
 
 def move_result(step: Step) -> tuple[str, ...] | None:
-    """Whether a file was moved. One that is at both paths is complete at the target, and the source is removed."""
+    """Whether a file was moved. Of one that is at both paths the target is removed, so that nothing outside its folder ever is."""
     if not os.path.lexists(step.target):
         return None
     if not os.path.lexists(step.source):
         return ()
-    try:
-        if not same_content(step.source, step.target):
-            return None
-    except OSError:
-        return None
-    os.unlink(step.source)
-    sync_folder(step.source.parent)
-    return ()
+    with suppress(OSError):
+        if is_removable(step.target, step.source):
+            os.unlink(step.target)
+            sync_folder(step.target.parent)
+    return None
+
+
+def is_removable(path: Path, other: Path) -> bool:
+    """Whether another file or link has the same content, and keeps it if the path is removed."""
+    return same_content(path, other) and is_separate(path, other)
 
 
 def tag_result(step: Step) -> tuple[str, ...] | None:
@@ -121,6 +128,7 @@ RESULTS: dict[str, Callable[[Step], tuple[str, ...] | None]] = {
     "move": move_result,
     "tag": tag_result,
     "playlist": playlist_result,
+    "organized": folder_result,
 }
 
 
@@ -132,147 +140,15 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def undo(journal: Journal) -> Undone:
-    """Undo all steps, the last one first. Files that were changed since are left as they are.
-
-    Raises:
-        DataError: if the disk is full or the journal cannot be written; the same command continues.
-    """
-    with suppress(OSError):
-        journal.path.with_name(PROBE).unlink(missing_ok=True)  # of a killed process
-    settle(journal)
-    result = Undone()
-    for step in reversed(journal.steps):
-        if step.state != DONE:
-            continue
-        try:
-            reason = UNDO[step.action](journal, step)
-        except OSError as error:
-            journal.raise_if_gone()
-            if error.errno in DISK_FULL:
-                line = f"{step.target}: no room to undo its change; free some space; the same command continues"
-                raise DataError(line, "no_space", step.target) from error
-            reason = error.strerror or str(error)
-        if reason is None:
-            result.counts[step.action] = result.counts.get(step.action, 0) + 1
-        elif reason:
-            result.left.append((step.target, reason))
-    return result
-
-
-def expected(journal: Journal, step: Step) -> Version:
-    """What the target of a step contained after the last recorded change."""
-    return journal.versions.get(str(step.target), {"size": -1})
-
-
-def undo_folder(journal: Journal, step: Step) -> str | None:
-    """Remove a folder that this command created, if it is empty but for the journal."""
-    try:
-        if step.target == journal.path.parent and set(os.listdir(step.target)) <= {journal.path.name}:
-            journal.record(step, UNDONE)
-            return None  # the caller removes it after the journal
-        os.rmdir(step.target)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return ""  # it contains files of others
-        raise
-    journal.record(step, UNDONE)
-    return None
-
-
-def undo_link(journal: Journal, step: Step) -> str | None:
-    """Remove a link."""
-    if os.path.lexists(step.target):
-        if not is_version(step.target, expected(journal, step)):
-            return "was replaced since"
-        os.unlink(step.target)
-    journal.record(step, UNDONE)
-    return None
-
-
-def undo_copy(journal: Journal, step: Step) -> str | None:
-    """Remove a copy, if the file that it was made from still has the same content."""
-    if os.path.lexists(step.target):
-        version = expected(journal, step)
-        if not is_version(step.target, version):
-            return "was changed since"
-        original = step.details.get("sha256", version.get("sha256"))
-        if not step.source.is_file() or digest(step.source) != original:
-            return f"{step.source} no longer has this content"
-        os.unlink(step.target)
-    journal.record(step, UNDONE)
-    return None
-
-
-def undo_cut(journal: Journal, step: Step) -> str | None:
-    """Remove a track that was cut out, if the image still has its samples."""
-    if os.path.lexists(step.target):
-        if not is_version(step.target, expected(journal, step)):
-            return "was changed since"
-        if not file_of(step.source).is_file() or not has_samples_of(step.target, step.source):
-            return f"{step.source} no longer has its samples"
-        os.unlink(step.target)
-    journal.record(step, UNDONE)
-    return None
-
-
-def undo_move(journal: Journal, step: Step) -> str | None:
-    """Move a file back."""
-    if not os.path.lexists(step.target):
-        return "no longer exists"
-    version = expected(journal, step)
-    if not is_version(step.target, version):
-        return "was changed since"
-    if os.path.lexists(step.source):
-        return f"{step.source} exists"
-    journal.record(step, BEGUN, durable=True, undoing=True)
-    try:
-        step.source.parent.mkdir(parents=True, exist_ok=True)
-        move(step.target, step.source, step.return_scratch)
-    finally:
-        resolve_undo(journal, step)
-    return None if step.state == UNDONE else "cannot be moved back"
-
-
 def resolve_undo(journal: Journal, step: Step) -> None:
     """Find out whether a file was moved back, and complete it."""
     with suppress(FileNotFoundError, NotADirectoryError):
         step.return_scratch.unlink(missing_ok=True)
     is_back = os.path.lexists(step.source)
     if is_back and os.path.lexists(step.target):
-        is_back = same_content(step.source, step.target)
+        is_back = is_removable(step.target, step.source)
         if is_back:
             os.unlink(step.target)
             sync_folder(step.target.parent)
     versions = {str(step.source): version_of(step.source)} if is_back else {}
     journal.record(step, UNDONE if is_back else DONE, versions)
-
-
-def undo_tag(journal: Journal, step: Step) -> str | None:
-    """Restore the genre tag of a file."""
-    if not is_version(step.target, expected(journal, step)):
-        return "was changed since" if os.path.lexists(step.target) else "no longer exists"
-    return restore_tag(journal, step)
-
-
-def undo_playlist(journal: Journal, step: Step) -> str | None:
-    """Remove a playlist."""
-    if os.path.lexists(step.target):
-        if not is_version(step.target, expected(journal, step)):
-            return ""  # it was written again, or edited
-        os.unlink(step.target)
-    journal.record(step, UNDONE)
-    return None
-
-
-UNDO: dict[str, Callable[[Journal, Step], str | None]] = {
-    "folder": undo_folder,
-    "link": undo_link,
-    "copy": undo_copy,
-    "cut": undo_cut,
-    "move": undo_move,
-    "tag": undo_tag,
-    "playlist": undo_playlist,
-}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.library.delta import difference, rebuilt
-from musicreclass.library.journal import BEGUN, DONE, UNDONE, VOID, Journal, Step
+from musicreclass.library.journal import Journal, Step
+from musicreclass.library.journal_rules import BEGUN, DONE, UNDONE, VOID
 from musicreclass.library.tags import TagError, Tags, samples_digest
 from musicreclass.library.transfer import (
     ChangedFileError,
@@ -128,6 +129,8 @@ def replace(scratch: Path, path: Path) -> None:
 def restore_tag(journal: Journal, step: Step) -> str | None:
     """Undo a tag: the bytes of the file from before if they are recorded, otherwise its old genre. Its time is restored.
 
+    The samples must stay the same, so that a journal cannot replace a file by another one.
+
     Returns:
         None, or why it was not undone.
 
@@ -146,6 +149,8 @@ def restore_tag(journal: Journal, step: Step) -> str | None:
         restored = digest(step.scratch)
         if details.get("parts") is not None and restored != details["sha256"]:
             raise TagError("the old content cannot be rebuilt")
+        if samples_digest(step.scratch) != samples_digest(path):  # the journal may be of somebody else
+            raise TagError("its samples would change")
         raise_if_changed(path, before)
         journal.record(step, BEGUN, durable=True, restored=restored)
         replace(step.scratch, path)

@@ -203,6 +203,23 @@ def move(source: Path, target: Path, scratch: Path) -> str:
     return sha256
 
 
+def is_same_entry(path: Path, other: Path) -> bool:
+    """Whether two paths are the same name in the same folder, also through links to folders. Links at their end are not followed."""
+    return path.name == other.name and os.path.realpath(path.parent) == os.path.realpath(other.parent)
+
+
+def is_separate(path: Path, other: Path) -> bool:
+    """Whether a path can be removed and the content of another one stays, even if that is a link or is in a folder mounted twice.
+
+    Raises:
+        OSError: if one of them does not exist.
+    """
+    if is_same_entry(path, other) or is_same_entry(path, Path(os.path.realpath(other))):
+        return False
+    one = path.lstat()
+    return stat.S_ISLNK(one.st_mode) or one.st_nlink > 1 or not os.path.samestat(one, other.stat())
+
+
 def same_content(first: Path, second: Path) -> bool:
     """Whether two regular files have the same bytes, or two links the same path."""
     if first.is_symlink() and second.is_symlink():

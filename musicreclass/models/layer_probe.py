@@ -56,6 +56,13 @@ class LayerProbe(nn.Module):
         """The weights of the layers, (layers,); their sum is 1."""
         return self.mix.softmax(0)
 
+    def end_training(self) -> None:
+        """Log the weights of the layers."""
+        weights = zip(self.layers, self.weights().tolist(), strict=False)
+        log.info(
+            "weights of the layers: %s", ", ".join(f"{name} {weight:.3f}" for name, weight in weights) or "one layer"
+        )
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C)."""
         return self.head(torch.einsum("l,bld->bd", self.weights(), x.unflatten(1, (len(self.mix), -1))))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from musicreclass.storage.versions import FileVersion
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 FIELDS = ("path", "genre", "confidence", "checked", "reason", "duration", "processing_time", "error")
@@ -20,6 +24,8 @@ NESTED = ("top_predictions", "probabilities")  # are columns of their own in tab
 TEXTS = ("path", "genre", "reason", "error", "run")
 NUMBERS = ("confidence", "duration", "processing_time", *VERSION[:2])
 PATH_BYTES = "path_bytes"
+DELIMITERS = ",;\t"
+ROUNDED = re.compile(r"\d[.,](\d+)[Ee]\+?(\d+)")
 Row = dict[str, Any]
 
 
@@ -46,8 +52,17 @@ def check_row(row: Row) -> None:
     """
     if not row["path"] or not all(isinstance(row.get(name, ""), str) for name in TEXTS):
         raise NotLabelsError(f"{', '.join(TEXTS)} must be text, and path must not be empty")
-    if not all({"genre", "confidence"} <= top.keys() for top in row.get("top_predictions") or []):
-        raise NotLabelsError("top_predictions must have genre and confidence")
+    for top in row.get("top_predictions") or []:
+        if not isinstance(top["genre"], str) or not is_number(top["confidence"]):
+            raise NotLabelsError("top_predictions must have genre and confidence")
+    invalid = [name for name in NUMBERS if not is_number(row.get(name) or 0)]
+    if invalid:
+        raise NotLabelsError(f"{invalid[0]} of {row['path']!r:.200} is no number")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
@@ -77,29 +92,59 @@ def flat(row: Row) -> Row:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Read what `write_csv` wrote, also after a spreadsheet has saved it."""
+    """Read what `write_csv` wrote, also after a spreadsheet has saved it: with semicolons or tabs, and decimal commas."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or REQUIRED
-        if len(names) == 1:
-            raise NotLabelsError("columns must be separated by commas")
-        check_columns(names)
-        return [from_csv(row) for row in reader if row["path"]]
+        header = file.readline()
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count))
+        check_columns(reader.fieldnames or REQUIRED)
+        return [from_csv(row, reader.line_num) for row in reader if row["path"]]
 
 
-def from_csv(fields: dict[str, str]) -> Row:
-    """A row of CSV with numbers and the list of top classes."""
+def from_csv(fields: dict[str, str], line: int) -> Row:
+    """A row of CSV with numbers and the list of top classes.
+
+    Args:
+        fields: by column.
+        line: of the file, for messages.
+    """
     if None in fields:
-        raise NotLabelsError("a row has more values than there are columns")
+        raise NotLabelsError(f"line {line} has more values than there are columns")
     row: Row = {}
     for name, text in fields.items():
         if name in NESTED:
             continue  # a column of this name would be lost in the other formats
-        if name in NUMBERS:
-            row[name] = (int(float(text)) if name in VERSION else float(text)) if text else None
-        else:
+        if name not in NUMBERS:
             row[name] = text or ""
+            continue
+        try:
+            number = as_number(text) if text else None
+            row[name] = int(number) if name in VERSION and number is not None else number
+        except (ValueError, OverflowError) as error:
+            raise NotLabelsError(f"line {line}: {name} {text!r:.40} is no number") from error
+    rounded = ROUNDED.fullmatch(fields["modified"] or "")
+    if rounded:
+        row["modified"] = unrounded(Path(row["path"]), row["modified"], 10 ** (int(rounded[2]) - len(rounded[1])))
     return with_top(row)
+
+
+def as_number(text: str | float) -> float:
+    """A number, also with a decimal comma."""
+    return float(text.replace(",", ".") if isinstance(text, str) else text)
+
+
+def unrounded(path: Path, modified: int, step: int) -> int:
+    """The time that a spreadsheet has rounded, as 1.79570E+12: that of the file, if it could be the same; the size must be the same anyway.
+
+    Args:
+        path: of the file.
+        modified: the rounded time in milliseconds.
+        step: of the last digit.
+    """
+    version = FileVersion.of(path)
+    if version is None or abs(version.mtime_ns // 1_000_000 - modified) > step:
+        return modified
+    return version.mtime_ns // 1_000_000
 
 
 def with_top(row: Row) -> Row:
@@ -109,7 +154,7 @@ def with_top(row: Row) -> Row:
     for k in takewhile(lambda k: f"genre_{k}" in row and f"confidence_{k}" in row, count(1)):
         genre, confidence = rest.pop(f"genre_{k}"), rest.pop(f"confidence_{k}")
         if genre and confidence not in (None, ""):
-            top.append({"genre": genre, "confidence": float(confidence)})
+            top.append({"genre": genre, "confidence": as_number(confidence)})
     return {**rest, "top_predictions": top}
 
 

@@ -36,6 +36,7 @@ from musicreclass.storage.versions import FileVersion
 
 SAVE_INTERVAL = 60.0  # seconds after which the table is written again
 JOURNAL = ".{}.rows"
+INPUT = "use a table that predict has written"  # the remedy for a table that is only read
 
 
 class LabelTable:
@@ -184,8 +185,13 @@ def check_suffix(path: Path, option: str = "--output") -> None:
         raise UserError(line, "invalid_value", option.lstrip("-"), str(path))
 
 
-def read_table(path: Path, suffix: str) -> list[Row]:
+def read_table(path: Path, suffix: str, remedy: str = "choose another file with --output") -> list[Row]:
     """The rows of an output file; none if it does not exist.
+
+    Args:
+        path: of the file.
+        suffix: of the format.
+        remedy: for messages.
 
     Raises:
         DataError: if it is not a table of labels, or cannot be read.
@@ -200,7 +206,7 @@ def read_table(path: Path, suffix: str) -> list[Row]:
             check_row(row)
     except (ValueError, csv.Error, OSError, TypeError, AttributeError, OverflowError) as error:
         reason = str(error) if isinstance(error, NotLabelsError) else getattr(error, "strerror", None)
-        line = f"{path}: exists and is not a table of labels{f' ({reason})' if reason else ''}; choose another file with --output"
+        line = f"{path}: is not a table of labels{f' ({reason})' if reason else ''}; {remedy}"
         raise DataError(line, "foreign_output", path) from error
     return rows
 
@@ -208,7 +214,7 @@ def read_table(path: Path, suffix: str) -> list[Row]:
 def read_journal(path: Path) -> list[Row]:
     """The rows of a journal; a last line that was cut short by a kill is left out."""
     rows = []
-    with suppress(FileNotFoundError):
+    if os.path.isfile(path):  # unlike `Path.is_file`, False for a name that is too long
         for line in path.read_bytes().split(b"\n"):
             with suppress(ValueError, KeyError, TypeError, AttributeError):
                 row = json.loads(line)

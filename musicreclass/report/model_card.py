@@ -16,6 +16,7 @@ LICENCES = {  # what a model is derived from, by the module of its `_target_`
     "musicreclass.data.sources.gtzan.": "GTZAN: its recordings have no licence; it is used for research.",
     "musicreclass.data.sources.fma_": "FMA: the recordings are under the Creative Commons licences of their artists, many NonCommercial.",
     "musicreclass.models.musicnn.": "musicnn's weights: ISC licence, Music Technology Group, Universitat Pompeu Fabra.",
+    "musicreclass.models.huggingface": "The encoder's weights: see the model card of its checkpoint.",
     "musicreclass.models.openjmla": "OpenJMLA's weights: see their distribution.",
 }
 

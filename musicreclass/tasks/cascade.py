@@ -1,4 +1,4 @@
-"""The parts of the ensemble task that only a cascade has: its options, the fit, and what metrics.json says of its stages."""
+"""The parts of the ensemble task that only a cascade has: its options, the fit, and what metrics.json records of its stages."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Fitted:
         probability: cross-fitted, (n, C).
         baseline_name: of the member that it is compared with, in metrics.json.
         baseline: the probabilities of that member, (n, C).
-        of_members: what metrics.json says of each member besides its scores.
-        record: what it says of the ensemble.
+        of_members: what metrics.json records of each member besides its scores.
+        record: what it records of the ensemble.
     """
 
     combination: Combination | Cascade

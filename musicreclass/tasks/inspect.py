@@ -118,7 +118,8 @@ def model_properties(card: ModelCard) -> list[tuple[str, str]]:
         model_input = f"table of {len(card.columns)} features"
     else:
         model_input = f"{card.eval_crops} clips of {card.clip_seconds} s at {card.sample_rate} Hz per track"
-    arguments = ", ".join(f"{name}={value}" for name, value in card.arguments.items())
+    values = {name: "{...}" if isinstance(value, dict) else value for name, value in card.arguments.items()}
+    arguments = ", ".join(f"{name}={value}" for name, value in values.items())
     return [("model", f"{card.target}({arguments})"), ("input", model_input)]
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from musicreclass.data.leaks import NEAR_COPIES, Protocol, examples, find_leaks, near_copies_line
+from musicreclass.data.leaks import NEAR_AUDIO, NEAR_COPIES, Protocol, examples, find_leaks, near_copies_line
 from musicreclass.data.names import artist_key, vocabulary_form
 from musicreclass.data.near_copies import Sketches
+from musicreclass.data.recordings import NOT_COMPARED, AudioData
 from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.data.tracks import unify_copies
+from musicreclass.data.verification.examined import stored_fingerprints
+from musicreclass.data.verification.index import near_matches
+from musicreclass.features.feature_data import FeatureData
 from musicreclass.runs.folder import SKETCHES, TRACKS, Run
 from musicreclass.storage.regular import read_regular
+from musicreclass.storage.store import Store
 
 
 def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
@@ -41,6 +48,9 @@ def leaks_from_training(run: Run, data: TrackData, split: str) -> Protocol:
         near = near_copies_of_training(run, tracks, data, in_split.to_numpy())
         if near is not None:
             protocol = protocol.with_leaks(near, NEAR_COPIES)
+        store = store_of_recordings(data)
+        if store is not None:
+            protocol = with_near_audio(protocol, trained, scored, stored_fingerprints(store))
     except (OSError, ValueError, KeyError, AttributeError, IndexError):
         reason = "other data than the run's own: whether its artists or recordings were trained on is not known"
         return Protocol(data.protocol.split, "unknown", [reason])
@@ -94,6 +104,43 @@ def near_copies_of_training(run: Run, tracks: pd.DataFrame, data: TrackData, in_
     pairs = scored.near_copies_in(trained)
     ids = [(data.tracks.track_id.iloc[i], tracks.track_id.iloc[j]) for i, j in pairs.items()]
     return [near_copies_line(ids, int(in_split.sum()), "scored", "training")] if ids else []
+
+
+def store_of_recordings(data: TrackData) -> Store | None:
+    """The store of data that reads recordings; None for tables."""
+    source = data.source_data if isinstance(data, FeatureData) else data
+    return source.store if isinstance(source, AudioData) else None
+
+
+def with_near_audio(
+    protocol: Protocol, trained: pd.DataFrame, scored: pd.DataFrame, fingerprints: Mapping[str, np.ndarray]
+) -> Protocol:
+    """The protocol after a comparison of recordings with those of training, also in other encodings.
+
+    Args:
+        protocol: of the scored tracks.
+        trained: the Tracks table of the tracks that were trained on.
+        scored: the Tracks table of the scored tracks.
+        fingerprints: of verified recordings, by their checksum.
+    """
+    tracks = pd.concat([trained, scored], ignore_index=True)
+    rows = np.flatnonzero(tracks.checksum.isin(fingerprints.keys()))
+    n_trained, ids, checksums = len(trained), tracks.track_id.tolist(), tracks.checksum.tolist()
+    copies: dict[str, str] = {}  # scored id -> training id
+    for match in near_matches([fingerprints[checksums[row]] for row in rows]):
+        first, second = int(rows[match.first]), int(rows[match.second])
+        if first < n_trained <= second and checksums[first] != checksums[second]:
+            copies.setdefault(ids[second], ids[first])
+    lines = []
+    if copies:
+        pairs = examples([f"{scored_id} ~ {trained_id}" for scored_id, trained_id in copies.items()], 2)
+        lines = [
+            f"{len(copies)} of {len(scored)} scored tracks are near-copies of training tracks, in another encoding or an "
+            f"excerpt ({pairs})"
+        ]
+    if lines or len(rows) == len(tracks):
+        return protocol.with_leaks(lines, NEAR_AUDIO)
+    return replace(protocol, why=[*protocol.why, NOT_COMPARED])
 
 
 def different_vocabularies(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:

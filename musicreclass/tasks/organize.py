@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,18 +10,21 @@ from pathlib import Path
 
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped, UserError
-from musicreclass.library.carry_out import carry_out, needs_portable_names, note_failure, raise_if_no_room, reporting
-from musicreclass.library.journal import BESIDE, DONE, NAME, Journal, Step, journal_at
-from musicreclass.library.plan import Plan, Planner, Row, checked_file, labelled_rows, make_plan
+from musicreclass.library.carry_out import carry_out, needs_portable_names, raise_if_no_room, reporting
+from musicreclass.library.changes import Plan, Row, checked_file, labelled_rows
+from musicreclass.library.journal import BESIDE, Journal, Step, journal_at
+from musicreclass.library.journal_rules import NAME
+from musicreclass.library.plan import Planner, make_plan
 from musicreclass.library.playlists import write_playlists
-from musicreclass.library.recovery import Undone, resolve, settle, undo
-from musicreclass.library.tag_files import write_tag
-from musicreclass.library.tags import TagError, require_mutagen
-from musicreclass.library.transfer import is_version
+from musicreclass.library.recovery import resolve, settle
+from musicreclass.library.tagging import note_target, raise_if_organized, tag_all, taggable
+from musicreclass.library.tags import require_mutagen
+from musicreclass.library.undo import Undone, undo
 from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import UNKNOWN
-from musicreclass.prediction.output import JOURNAL, read_journal, read_table
+from musicreclass.prediction.output import INPUT, JOURNAL, read_journal, read_table
 from musicreclass.runs.signals import stoppable
+from musicreclass.storage.file_parts import file_of
 
 MODES = ("link", "copy", "move")
 
@@ -85,10 +87,7 @@ def organize(table: Path, options: Options) -> Organized:
     """
     check(options)
     rows = read_rows(table)
-    is_below = options.root is not None and options.playlists is not None and options.playlists.parent == options.root
-    if options.playlists is not None and not is_below and not options.playlists.parent.is_dir():
-        line = f"--playlists {options.playlists}: {options.playlists.parent} is no folder"
-        raise DataError(line, "missing_folder", options.playlists)
+    check_paths(table, rows, options)
     with stoppable() as signals:
         try:
             work = organize_in_place if options.root is None else organize_into
@@ -117,6 +116,29 @@ def check(options: Options) -> None:
         require_mutagen()
 
 
+def check_paths(table: Path, rows: Sequence[Row], options: Options) -> None:
+    """Check that the recordings of a table are on this machine, and that the folder of the playlists can be created.
+
+    Raises:
+        DataError: if none of them exists, or the parent of that folder does not.
+    """
+    folder, root = options.playlists, options.root
+    if (
+        folder is not None
+        and not folder.parent.is_dir()
+        and (root is None or folder.resolve().parent != root.resolve())
+    ):
+        raise DataError(f"--playlists {folder}: {folder.parent} is no folder", "missing_folder", folder)
+    paths = [row["path"] for row in labelled_rows(rows)]
+    is_organized = root is not None and os.path.lexists(root / NAME)  # which has moved them
+    if paths and not is_organized and not any(os.path.lexists(file_of(Path(path))) for path in paths):
+        line = (
+            f"{table}: none of its {len(paths):,} recordings exists, as {paths[0]}; use a table that was written on this machine, or, "
+            "if organize has moved them, --mode move --to DIR"
+        )
+        raise DataError(line, "no_recordings", table, len(paths))
+
+
 def read_rows(table: Path) -> list[Row]:
     """The rows of a table, those of a `predict` that was not finished included.
 
@@ -128,7 +150,7 @@ def read_rows(table: Path) -> list[Row]:
     if table.suffix.lower() not in FORMATS:
         line = f"{table}: is no table of labels, which ends in {', '.join(FORMATS)}"
         raise DataError(line, "unsupported_format", table)
-    rows = [*read_table(table, table.suffix.lower()), *read_journal(table.with_name(JOURNAL.format(table.name)))]
+    rows = [*read_table(table, table.suffix.lower(), INPUT), *read_journal(table.with_name(JOURNAL.format(table.name)))]
     return list({row["path"]: row for row in rows}.values())
 
 
@@ -157,6 +179,8 @@ def organize_into(table: Path, rows: Sequence[Row], options: Options) -> Organiz
         plan = planned(rows, root, options, [journal, beside], needs_portable_names(root))
         raise_if_no_room(plan, root)
         result = Organized(plan)
+        if plan.changes and options.mode != "link":
+            note_target(beside.path, root)
         with show_progress(f"organizing {len(plan.changes):,} files", len(plan.changes)) as advance:
             result.changed = carry_out(plan, journal, options.mode, root, advance)
         located = [(path, row) for path, row in plan.located if os.path.lexists(path)]
@@ -208,7 +232,7 @@ def organize_in_place(table: Path, rows: Sequence[Row], options: Options) -> Org
             result.tagged = tag_all(result.plan.located, journal, result.plan)
     else:
         result = Organized(located_in_place(rows, options, [Journal(path)]))
-        result.tagged = len(taggable(result.plan)) if options.tags else 0
+        result.tagged = len(taggable(result.plan.located)) if options.tags else 0
     if not options.is_dry:
         finish_playlists(result.plan.located, options, result, None)
     return result
@@ -227,49 +251,6 @@ def located_in_place(rows: Sequence[Row], options: Options, journals: list[Journ
             plan.located.append((path, row))
             plan.genres[row["genre"]] += 1
     return plan
-
-
-def taggable(plan: Plan) -> list[tuple[Path, Row]]:
-    """The recordings that get a genre tag."""
-    return [(path, row) for path, row in plan.located if row["genre"] != UNKNOWN]
-
-
-def tag_all(located: Sequence[tuple[Path, Row]], journal: Journal, plan: Plan) -> int:
-    """Write the genre tags of recordings; those that cannot be tagged are added to the skipped ones.
-
-    Returns:
-        the number of files that were changed.
-    """
-    finished = {step.target: step.details["genre"] for step in journal.active("tag")}
-    changed = 0
-    pending = [(path, row) for path, row in located if row["genre"] != UNKNOWN]
-    with show_progress(f"writing tags of {len(pending):,} files", len(pending)) as advance:
-        for path, row in pending:
-            genre, version = row["genre"], journal.versions.get(str(path))
-            if finished.get(path) != genre or version is None or not is_version(path, version, read=False):
-                changed += tag_one(path, genre, journal, plan)
-            advance(1)
-    return changed
-
-
-def tag_one(path: Path, genre: str, journal: Journal, plan: Plan) -> bool:
-    """Write the genre tag of a recording; return whether it was changed."""
-    if path.is_symlink():
-        plan.skipped.append((path, "no tag: it is a link"))
-        return False
-    steps = len(journal.steps)
-    try:
-        return write_tag(journal, path, "".join(c if c.isprintable() else "_" for c in genre))
-    except TagError as error:
-        plan.skipped.append((path, f"no tag: {error}"))
-    except OSError as error:
-        journal.raise_if_gone()
-        for step in journal.steps[steps:]:
-            resolve(journal, step)
-            if step.state == DONE:
-                return True
-        note_failure(error, journal, plan, path)
-    return False
 
 
 def finish_playlists(
@@ -301,6 +282,8 @@ def undo_organize(table: Path | None = None, root: Path | None = None) -> Undone
         try:
             with reporting(path), journal_at(path) as journal:
                 owned = [step.target for step in journal.active("folder") if step.target == path.parent]
+                if root is None:
+                    raise_if_organized(journal)
                 result = undo(journal)
         except KeyboardInterrupt:
             raise Stopped("continues", signals) from None
@@ -308,8 +291,3 @@ def undo_organize(table: Path | None = None, root: Path | None = None) -> Undone
         with suppress(OSError):
             folder.rmdir()
     return result
-
-
-def reasons(plan: Plan) -> Counter[str]:
-    """Number of skipped files by reason."""
-    return Counter(reason for _, reason in plan.skipped)

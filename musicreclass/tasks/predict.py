@@ -24,6 +24,7 @@ from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN, TagDecision
 from musicreclass.prediction.output import LabelTable
 from musicreclass.runs.signals import stoppable
+from musicreclass.storage.file_parts import file_of
 
 
 @dataclass
@@ -145,7 +146,7 @@ def find_recordings(
 
     Args:
         inputs: a file is taken whatever its name; of a folder, those with the suffix of a recording. A disc image with a CUE sheet
-            gives its tracks, a CUE sheet those of its files.
+            gives its tracks, a CUE sheet those of its files. In a folder, links to other recordings of the result are left out.
         discs: takes what the sheets state.
         option: that names the inputs, for messages.
 
@@ -153,6 +154,7 @@ def find_recordings(
         DataError: if an input does not exist, or there are no recordings.
     """
     paths: dict[Path, None] = {}
+    named: set[Path] = set()
     skipped, discs = Skipped(), Discs() if discs is None else discs
     inputs = [Path(os.path.abspath(path.expanduser())) for path in inputs]
     for path in inputs:
@@ -160,7 +162,8 @@ def find_recordings(
             for folder, files in walk(path, skipped):
                 paths |= dict.fromkeys(discs.add(folder, files))
         elif os.path.lexists(path):
-            paths |= dict.fromkeys(tracks_of_input(path, discs))
+            named.update(tracks := tracks_of_input(path, discs))
+            paths |= dict.fromkeys(tracks)
         else:
             raise DataError(f"{option} {path}: no such file or folder", "file_not_found", path)
     notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
@@ -168,7 +171,29 @@ def find_recordings(
         folders = ", ".join(map(str, inputs))
         line = f"{option} {folders}: contains no recordings ({', '.join(SUFFIXES)})"
         raise DataError("; ".join([line, *notes, *discs.notes]), "no_recordings", folders)
-    return list(paths), [*notes, *skipped.refusals(), *discs.summary()]
+    twins = links_to_others(paths) - named
+    if twins:
+        notes.append(f"skipped: {len(twins)} links to recordings that are in the input themselves")
+    return [path for path in paths if path not in twins], [*notes, *skipped.refusals(), *discs.summary()]
+
+
+def links_to_others(paths: Iterable[Path]) -> set[Path]:
+    """The links that lead to another one of some recordings, as those that organize has made in the library itself."""
+    files = {path: file_of(path) for path in paths}
+    links = {path for path, file in files.items() if file.is_symlink()}
+    if not links:
+        return set()
+    others = {identity(file) for path, file in files.items() if path not in links}
+    return {path for path in links if identity(files[path]) in others}
+
+
+def identity(file: Path) -> tuple[int, int] | Path:
+    """The device and inode of a file; its path if it does not exist."""
+    try:
+        status = file.stat()
+    except OSError:
+        return file
+    return status.st_dev, status.st_ino
 
 
 def tracks_of_input(path: Path, discs: Discs) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -84,7 +85,11 @@ def install_datasets(settings: PrepareSettings) -> Iterator[str]:
         for name in create(section, key).missing_archives():
             archive = settings.download.archives.by_name()[name]
             base = install_folder(section.root, settings.paths.data, archive.dataset)
-            yield from install(name, base, settings.download)
+
+            def is_missing(name: str = name, key: str = key, section: Any = section) -> bool:
+                return name in create(section, key).missing_archives()
+
+            yield from install(name, base, settings.download, is_missing)
 
 
 def readiness(data: TrackData) -> str:

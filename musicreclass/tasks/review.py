@@ -8,7 +8,7 @@ from pathlib import Path
 from musicreclass.errors import DataError, UserError
 from musicreclass.library.review import render_review
 from musicreclass.prediction.formats import FORMATS, WRITERS
-from musicreclass.prediction.output import check_suffix, read_table
+from musicreclass.prediction.output import INPUT, check_suffix, read_table
 from musicreclass.storage.atomic import replacing, write_text
 
 
@@ -38,7 +38,7 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
         raise UserError(line, "invalid_value", "output", str(output))
     if not is_page and output.exists() and output.resolve() == table.resolve():
         raise UserError(f"--output {output}: is the table itself", "invalid_value", "output", str(output))
-    rows = read_table(table, table.suffix.lower())
+    rows = read_table(table, table.suffix.lower(), INPUT)
     if not is_page:
         read_table(output, output.suffix.lower())  # a file of another kind is not replaced
     if suggestions is not None:

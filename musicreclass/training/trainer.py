@@ -32,6 +32,7 @@ from musicreclass.training.memory import MicroBatches, has_batch_statistics
 from musicreclass.training.module import GenreModule, TrainingPlan
 from musicreclass.training.user_callbacks import CallbackValues, make_callbacks
 
+log = logging.getLogger("musicreclass")
 TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
 
 
@@ -213,6 +214,9 @@ class NetworkTrainer:
         )
         if self.settings.profile.processes > 1 and self.measure is None:
             self._note_shard(module.micro_batches.size)
+        trained, total = (sum(p.numel() for p in some) for some in (module.trained_parameters(), module.parameters()))
+        if trained < total:
+            log.info("%s of %s parameters are trained", f"{trained:,}", f"{total:,}")
         trainer = self._make_trainer(module)
         # Grouped clips would only use memory: Lightning's work per item is small compared with a step over clips.
         grouped = isinstance(train, TensorBatches) and self.settings.diagnosis != "lr_finder"

@@ -79,7 +79,7 @@ def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     (tmp_path / "model" / "listener.yaml").write_text("_target_: somewhere.Listener\ninput: waveform\n")
     (tmp_path / "model" / "mute.yaml").write_text("_target_: somewhere.Mute\n")
     problem = problem_of("data=radio", "model=mlp", config_dir=str(tmp_path))
-    assert (problem.kind, problem.suggestion) == ("input_mismatch", "model=cnn|cnn_small|listener|openjmla")
+    assert (problem.kind, problem.suggestion) == ("input_mismatch", "model=cnn|cnn_small|huggingface|listener|openjmla")
     for choice in (
         "features=fma518|fma518_musicnn|huggingface|musicnn|openjmla",
         "data=demo|fma_features|gtzan_features|magnatagatune_features|msd_features|table",

@@ -160,3 +160,11 @@ def test_precision_follows_the_hardware_profile_unless_set():
     explicit = parse("train", config("trainer.precision=32-true"))
     assert isinstance(explicit, TrainSettings)
     assert explicit.with_precision("bf16-mixed").trainer.precision == "32-true"
+
+
+@pytest.mark.parametrize("value", ["mel", "features", "wav", "true"])
+def test_only_decoded_audio_is_cached(value):
+    with pytest.raises(ConfigError) as caught:
+        parse(TrainSettings, config("data=demo_audio", "model=cnn", f"data.cache={value}"))
+    (problem,) = caught.value.problems
+    assert (problem.key, "features=NAME" in problem.message) == ("data.cache", True)

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass.data.column_checks import CLASS_CODES, IDS, ROW_NUMBERS, SPLIT_CODES, suspicious_columns
+from musicreclass.data.column_checks import (
+    CLASS_CODES,
+    IDS,
+    ROW_NUMBERS,
+    SPLIT_CODES,
+    accuracy_alone,
+    suspicious_columns,
+)
 from musicreclass.data.sources.gtzan import GTZANFeatures
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.data.table_source import FeatureTable, TableSource
@@ -136,3 +143,11 @@ def test_a_value_of_each_artist_does_not_tell_the_class():
     target = np.array(["blues", "jazz", "rock"], object)[artist % 3]
     split, group = np.full(240, "train", object), artist.astype(str).astype(object)
     assert suspicious_columns(x, [f"f{i}" for i in range(21)], np.arange(240), target, split, group) == []
+
+
+def test_a_fold_with_few_classes_is_not_compared():
+    """A constant value is right about the only class that both folds have."""
+    fold = np.array([0, 1, 0, 0, 1, 1])
+    codes = np.array([0, 0, 1, 2, 3, 4])
+    assert accuracy_alone(np.zeros(6), codes, fold) == 0
+    assert accuracy_alone(np.zeros(4), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == 0.5

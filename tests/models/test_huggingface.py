@@ -11,63 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-import musicreclass.augmentation.transforms  # noqa: F401  (makes torchaudio importable)
 from musicreclass.errors import ConfigError, UserError, WeightsError
 from musicreclass.models.huggingface import HuggingFaceEncoder
 from tests.conftest import Result, written_at
+from tests.huggingface import FAMILIES, change, library, save_checkpoint, transformers
 
-transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'transformers>=4.57,<6'")
 pytestmark = pytest.mark.encoders
-
-SPEECH: dict[str, Any] = {
-    "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": [8, 8, 8],
-    "conv_stride": [5, 4, 4], "conv_kernel": [10, 8, 4], "num_feat_extract_layers": 3, "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
-CLAP_TEXT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "vocab_size": 50,
-}
-CLAP_AUDIO = {
-    "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2], "hidden_size": 16, "window_size": 4,
-    "spec_size": 64, "num_mel_bins": 16, "projection_dim": 8,
-}  # fmt: skip
-WHISPER = {
-    "d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 60, "max_source_positions": 50, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1, "max_target_positions": 16,
-}  # fmt: skip
-VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_length": 128}
-FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # class, configuration, feature extractor
-    "wav2vec2": ("Wav2Vec2", {**SPEECH, "do_stable_layer_norm": True, "feat_extract_norm": "layer"}, {}),
-    "hubert": ("Hubert", SPEECH, {"do_normalize": False}),
-    "wavlm": ("WavLM", SPEECH, {}),
-    "data2vec": ("Data2VecAudio", {**SPEECH, "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3}, {}),
-    "ast": ("AST", VIT, {"max_length": 128}),
-    "clap": ("Clap", {"text_config": CLAP_TEXT, "audio_config": CLAP_AUDIO, "projection_dim": 8},
-             {"feature_size": 16, "max_length_s": 1, "truncation": "rand_trunc"}),
-    "clap_fused": ("Clap", {"text_config": CLAP_TEXT, "audio_config": {**CLAP_AUDIO, "enable_fusion": True}, "projection_dim": 8},
-                   {"feature_size": 16, "max_length_s": 1, "truncation": "fusion"}),
-    "whisper": ("Whisper", WHISPER, {"chunk_length": 1}),
-}  # fmt: skip
-
-
-def save_checkpoint(folder: Path, family: str, kind: str = "Model", seed: int = 0) -> Any:
-    """A tiny random checkpoint, written by transformers; returns the network."""
-    name, config, extractor = FAMILIES[family]
-    torch.manual_seed(seed)
-    settings = getattr(transformers, f"{name}Config")(**config)
-    network = getattr(transformers, f"{name}{kind}")(settings).eval()
-    network.save_pretrained(folder)
-    prefix = name if name in ("AST", "Clap", "Whisper") else "Wav2Vec2"
-    getattr(transformers, f"{prefix}FeatureExtractor")(**extractor).save_pretrained(folder)
-    return network
 
 
 def reference_states(network: Any, folder: Path, window: np.ndarray) -> list[torch.Tensor]:
@@ -99,10 +50,6 @@ def copied(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "w2v"))
 
 
-def change(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hidden_states_equal_those_of_transformers(family: str, tmp_path: Path) -> None:
     network = save_checkpoint(tmp_path, family)
@@ -114,14 +61,18 @@ def test_hidden_states_equal_those_of_transformers(family: str, tmp_path: Path) 
     minute = 0.1 * rng.standard_normal(60 * rate).astype(np.float32)
     for samples in (silence, short, minute):
         windows = encoder.windows(torch.from_numpy(samples))
-        count = max(1, round(len(samples) / encoder.window))
+        count = max(1, round(len(samples) / encoder.tower.window))
         assert len(windows) == count
         for k in {0, count // 2, count - 1}:
-            start = (len(samples) - encoder.window) * k // max(1, count - 1)
-            cut = np.resize(samples, encoder.length) if count == 1 else samples[start : start + encoder.window]
+            start = (len(samples) - encoder.tower.window) * k // max(1, count - 1)
+            cut = (
+                np.resize(samples, encoder.tower.length)
+                if count == 1
+                else samples[start : start + encoder.tower.window]
+            )
             with torch.inference_mode():
-                expected = reference_states(network, tmp_path, np.resize(cut, encoder.length))
-                states = encoder.hidden_states(windows[k : k + 1])
+                expected = reference_states(network, tmp_path, np.resize(cut, encoder.tower.length))
+                states = encoder.tower.hidden_states(windows[k : k + 1])
                 vectors = encoder.embed(windows[k : k + 1])
             assert len(states) == len(expected) == len(encoder.layers)
             for state, reference in zip(states, expected, strict=True):
@@ -265,16 +216,6 @@ def test_a_missing_package_is_one_line(checkpoint: Path, monkeypatch: pytest.Mon
         HuggingFaceEncoder(str(checkpoint))
     assert caught.value.kind == "missing_plugin"
     assert caught.value.problems[0].suggestion.startswith("pip install")
-
-
-def library(folder: Path, tracks: int = 18, seconds: float = 1.3) -> Path:
-    rng, t = np.random.default_rng(0), np.arange(round(16000 * seconds)) / 16000
-    for i in range(tracks):
-        path = folder / ("low", "high")[i % 2] / f"artist {i // 2}" / f"{i}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tone = 0.3 * np.sin(2 * np.pi * (200, 4000)[i % 2] * t)
-        soundfile.write(path, tone + 0.01 * rng.standard_normal(len(t)), 16000)
-    return folder
 
 
 def test_prepare_train_evaluate_and_predict(

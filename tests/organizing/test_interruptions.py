@@ -15,7 +15,8 @@ import pytest
 
 from musicreclass.errors import DataError
 from musicreclass.library import transfer
-from musicreclass.library.journal import NAME, Journal
+from musicreclass.library.journal import Journal
+from musicreclass.library.journal_rules import NAME
 from musicreclass.tasks.organize import undo_organize
 from tests.conftest import powerless, wait_until
 from tests.organizing.kills import FULL, KILLED, interrupted, number_of_changes

@@ -16,7 +16,7 @@ import soundfile
 
 from musicreclass.errors import DataError
 from musicreclass.library import delta, tag_files
-from musicreclass.library.journal import NAME
+from musicreclass.library.journal_rules import NAME
 from musicreclass.library.tags import TagError, Tags, samples_digest
 from musicreclass.tasks.organize import Options, Organized, journal_beside, organize, undo_organize
 from tests.conftest import powerless, wait_until

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from musicreclass.errors import UserError
 from musicreclass.prediction.formats import write_csv
 from musicreclass.tasks.organize import Options, Organized, organize
 
@@ -55,6 +57,15 @@ def names(folder: Path) -> list[str]:
     """Relative paths of all files and links below a folder, without the journal."""
     paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     return sorted(str(path.relative_to(folder)) for path in paths if not path.name.startswith(".musicreclass"))
+
+
+def kind_of_error(work: Callable[[], object]) -> str:
+    """The kind of the `UserError` that a task raises; empty if it raises none."""
+    try:
+        work()
+    except UserError as error:
+        return error.kind
+    return ""
 
 
 def sort_into(table: Path, mode: str, root: Path, **options: Any) -> Organized:

@@ -202,7 +202,8 @@ def test_rows_of_a_killed_process_are_read_from_the_journal(tmp_path, songs, suf
     [
         ("genres.csv", b"a,b\n1,2\n"),
         ("genres.csv", b"\x00\xff\xfe"),
-        ("genres.csv", b"path;genre;confidence;size;modified;run\r\n/m/a.wav;jazz;0,9;5;7;run-1\r\n"),
+        ("genres.csv", b"path;genre;confidence;size;modified;run\r\n/m/a.wav;jazz;0,9;5;seven;run-1\r\n"),
+        ("genres.csv", b"path;genre;size;modified;run\r\n/m/a.wav;jazz;5;7;run-1\r\n"),
         ("genres.csv", b"path,genre,confidence,size,modified,run\n/m/a.wav,jazz,0.9,5,7,run-1,more\n"),
         ("genres.csv", b"path,genre,confidence,size,modified,run\n/m/a.wav,jazz,0.9,inf,7,run-1\n"),
         ("genres.jsonl", b'{"path": 5, "genre": "a", "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
@@ -275,3 +276,31 @@ def test_a_label_abstains_below_the_threshold_and_where_the_recording_is_unlike(
     assert label("x", (0.4, 0.35, 0.25)).reason.startswith("confidence below 0.5")
     assert label("x", unlike="silent").genre == "unknown"
     assert label("x", unlike="silent").top[0] == ("jazz", 0.7)
+
+
+def test_a_table_that_a_spreadsheet_has_saved(tmp_path):
+    """With a byte order mark, semicolons, decimal commas, other columns and order, and the time in six digits."""
+    songs = [tmp_path / f"{i}, x;y.wav" for i in range(2)]
+    for song in songs:
+        song.write_bytes(b"x")
+    path = tmp_path / "genres.csv"
+    with (table := table_at(path)).opened():
+        for song in songs:
+            table.add(label(song, (0.9, 0.05, 0.05), None), table.version(song))
+    expected = read_table(path, ".csv")
+    for delimiter in ",;\t":
+        lines = list(csv.DictReader(path.open()))
+        for line in lines:
+            line |= {"modified": f"{int(line['modified']):.5E}", "mine": "1,5"}
+            line |= {k: v.replace(".", ",") for k, v in line.items() if "confidence" in k or k == "modified"}
+        saved = tmp_path / "saved.csv"
+        with saved.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, sorted(lines[0], reverse=True), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(lines)
+        rows = read_table(saved, ".csv")
+        assert [row.pop("mine") for row in rows] == ["1,5", "1,5"]
+        assert rows == expected
+        os.utime(songs[0], (1e9, 1e9))  # another file
+        assert read_table(saved, ".csv")[0]["modified"] != 10**12
+        os.utime(songs[0], ns=(10**18, expected[0]["modified"] * 10**6))

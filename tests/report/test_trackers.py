@@ -246,3 +246,36 @@ def leveldb_records(log: bytes) -> Iterator[bytes]:
         if kind in (1, 4):  # whole, or the last fragment
             yield record
             record = b""
+
+
+@pytest.mark.parametrize("name", ["csv", pytest.param("mlflow", marks=[pytest.mark.slow, needs_mlflow])])
+def test_a_resumed_run_is_one_run_in_its_tracker(run, table, here, monkeypatch, name):
+    from musicreclass.training.module import GenreModule
+
+    arguments = ["train", *table_overrides(table), f"logger={name}", "run_dir=r"]
+    original = GenreModule.training_step
+
+    def break_at(self, batches, batch_idx):
+        if self.current_epoch == 3:
+            raise MemoryError("killed")
+        original(self, batches, batch_idx)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(GenreModule, "training_step", break_at)
+        assert run(*arguments).code == 1
+    assert run(*arguments).code == 0
+    history = pd.read_csv(here / "r" / "history.csv")["valid/loss"].tolist()
+    assert len(history) == 5
+    if name == "csv":
+        rows = pd.read_csv(here / "r" / "csv" / "metrics.csv")
+        logged = dict(rows[rows["valid/loss"].notna()][["step", "valid/loss"]].itertuples(index=False))
+        assert len(rows[rows["valid/loss"].notna()]) == 5
+        assert list((here / "r").glob("csv*")) == [here / "r" / "csv"]
+    else:
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{here}/outputs/mlruns/mlflow.db")
+        (entry,) = client.search_runs([client.get_experiment_by_name("musicreclass").experiment_id])
+        assert entry.info.status == "FINISHED"
+        logged = {point.step: point.value for point in client.get_metric_history(entry.info.run_id, "valid/loss")}
+    assert [logged[epoch] for epoch in range(5)] == pytest.approx(history)

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import musicreclass as mrc
 from musicreclass.data.audio.discs import Discs
 from musicreclass.errors import DataError
 from musicreclass.library.review import render_review
+from musicreclass.prediction.formats import write_csv
 from musicreclass.prediction.output import LabelTable, read_table
 from musicreclass.storage.file_parts import file_of
 from musicreclass.tasks.organize import Options, organize, undo_organize
@@ -25,6 +27,7 @@ from tests.browser import browser, needs_browser
 from tests.data.audio.test_cue import sheet
 from tests.library import SMALL, TONES, opened, write_tone
 from tests.organizing.kills import KILLED, interrupted, number_of_changes
+from tests.organizing.tree import names, row
 from tests.prediction.test_output import CLASSES, label
 
 CD = 75  # frames per second
@@ -329,3 +332,50 @@ def test_files_and_sheets_as_input(here):
     with pytest.raises(DataError) as caught:
         find_recordings([here / "alone.wav.CUE"])
     assert caught.value.kind == "no_recordings"
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".wv", ".ape"])
+def test_an_image_that_ffmpeg_must_decode_is_one_recording(run, here, suffix):
+    """Its sheet is named with the reason, also without ffmpeg; copies of the image are whole, and a row of a part is skipped."""
+    image = here / "music" / f"disc{suffix}"
+    image.parent.mkdir()
+    image.write_bytes(b"no audio")
+    (here / "music/disc.cue").write_text(sheet([("One", "X", 0), ("Two", "Y", 4 * CD)], name="disc.wav"))
+    paths, notes = find_recordings([here / "music"])
+    assert paths == [image]
+    assert any("disc.cue" in note and suffix in note for note in notes)
+    rows = [row(path, "Rock") for path in (image, image.with_name(f"{image.name}#t=0.000000,4.000000"))]
+    write_csv(here / "genres.csv", [rows[0], {**rows[1], "size": rows[0]["size"], "modified": rows[0]["modified"]}])
+    result = run("organize", "genres.csv", "--mode", "copy", "--to", "out")
+    assert result.code == 0, result.err
+    assert names(here / "out") == sorted(["Rock/disc.cue", f"Rock/disc{suffix}"])
+    assert f"{image.name}#t=" in result.out
+    assert "FLAC" in result.out
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".m4a", "alac"), (".wv", "wavpack")])
+def test_an_image_that_ffmpeg_decodes_is_labelled_as_one_recording(run, here, trained, suffix, codec):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed; install it, as by apt install ffmpeg")
+    write_tone(here / "disc.wav", 440, 1, seconds=9)
+    (here / "music").mkdir()
+    command = ["ffmpeg", "-v", "error", "-i", here / "disc.wav", "-c:a", codec, here / "music" / f"disc{suffix}"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    (here / "music/disc.cue").write_text(sheet([("One", "X", 0), ("Two", "Y", 4 * CD)], name="disc.wav"))
+    result = run("predict", trained, "--input", "music", "--output", "genres.csv", "--uncalibrated")
+    assert result.code == 0, result.err
+    (label_row,) = read_table(here / "genres.csv", ".csv")
+    assert (Path(label_row["path"]).name, label_row["duration"], label_row["error"]) == (f"disc{suffix}", 9.0, "")
+
+
+def test_tracks_of_images_that_are_left_are_counted(run, here, table):
+    """Playlists and tags in place, links and moves skip them, and say so."""
+    pytest.importorskip("mutagen", reason="mutagen is not installed; run pip install 'musicreclass[tags]'")
+    before = contents(here / "music")
+    for options in ("--playlists lists", "--tags --yes", "--mode link --to out", "--mode move --to moved --yes"):
+        result = run("organize", table, *options.split())
+        assert result.code == 0, result.err
+        assert "skipped: 3 files" in result.out
+        assert result.out.count("--mode copy") == 3
+        assert not list(here.rglob("*.m3u8"))
+    assert contents(here / "music") == before

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from musicreclass.library.journal import NAME
+import musicreclass as mrc
+from musicreclass.errors import UserError
+from musicreclass.library.journal_rules import NAME
 from musicreclass.library.names import DEVICES, fold, numbered, safe_name
-from musicreclass.library.playlists import MARK
+from musicreclass.library.playlist_text import MARK
 from musicreclass.tasks.organize import undo_organize
 from tests.organizing.tree import names, row, snapshot, sort_into, write_table
 
@@ -250,3 +252,25 @@ def test_every_command_of_the_page_runs(run, songs, here):
             continue
         assert run(*arguments).code == 0, arguments
     assert {name: value for name, value in snapshot(here).items() if name.startswith("music")} == before
+
+
+def test_the_python_functions_do_what_the_command_does(songs, here):
+    before = snapshot(here / "music")
+    planned = mrc.organize(songs, "move", "out", skip_unknown=True)
+    assert (len(planned["changes"]), planned["changed"], planned["genres"]) == (3, 0, {"Rock": 2, "Hip-Hop": 1})
+    assert snapshot(here / "music") == before
+    moved = mrc.organize(songs, "move", "out", confirmed=True, playlists="out/Lists")
+    assert (moved["changed"], moved["playlists"], moved["skipped"]) == (4, 3, {})
+    assert moved["changes"][0] == (here / "music/a/晴天.wav", here / "out/Rock/晴天.wav")
+    assert mrc.undo_organize("out") == {}
+    assert snapshot(here / "music") == before
+    assert mrc.review(songs, "review.html") == 5
+    assert (here / "review.html").is_file()
+    for call in (
+        lambda: mrc.organize(songs, "sort", "out"),
+        lambda: mrc.undo_organize("out", songs),
+        mrc.undo_organize,
+    ):
+        with pytest.raises(UserError) as caught:
+            call()
+        assert caught.value.kind in ("invalid_value", "invalid_arguments")

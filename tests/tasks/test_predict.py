@@ -24,6 +24,7 @@ from musicreclass.data.audio import decoding
 from musicreclass.errors import DataError, RunError, UserError
 from musicreclass.features.extractors import Extractor
 from musicreclass.models.encoder import Encoder
+from musicreclass.tasks.predict import find_recordings
 from tests.conftest import wait_until
 from tests.failpoints import Failpoint, run_in_fork
 from tests.library import SMALL, TONES, write_tone
@@ -477,3 +478,18 @@ def test_a_failure_at_any_write_is_recovered_from(trained, library, here, how):
         columns = ["path", "genre", "confidence", "size", "run"]
         pd.testing.assert_frame_equal(table[columns], expected[columns])
         assert [path.name for path in (here / str(at)).iterdir()] == ["genres.csv"]
+
+
+def test_links_to_recordings_of_the_input_are_left_out(here):
+    """As those that organize has made in the library; links that are named, and those to other files, are taken."""
+    for name in ("Music/a.wav", "Music/b.wav", "other.wav"):
+        write_tone(here / name, 440, 1)
+    (here / "Music/ByGenre/Rock").mkdir(parents=True)
+    for target in ("Music/a.wav", "other.wav", "none.wav"):
+        (here / "Music/ByGenre/Rock" / Path(target).name).symlink_to(here / target)
+    folder = here / "Music/ByGenre/Rock"
+    paths, notes = find_recordings([here / "Music"])
+    assert paths == [here / "Music/a.wav", here / "Music/b.wav", folder / "none.wav", folder / "other.wav"]
+    assert any("1 links" in note for note in notes)
+    assert folder / "a.wav" in find_recordings([here / "Music", folder / "a.wav"])[0]
+    assert len(find_recordings([folder])[0]) == 3

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from musicreclass.data.leaks import NEAR_AUDIO
 from musicreclass.data.recordings import COMPARED, NOT_COMPARED
 from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.verification import examined
@@ -103,6 +104,33 @@ def test_intact_songs_have_no_problems(run, here, songs):
     assert protocol["leaky"] == "no"
     assert COMPARED in protocol["why"]
     assert NOT_COMPARED not in protocol["why"]
+
+
+def test_other_data_is_compared_with_the_training_tracks(run, here, songs):
+    """After both were verified, `evaluate` names the scored recordings that are near-copies of training tracks."""
+    assert run("train", *TRAIN, "run_dir=r").code == 0
+    (here / "songs").rename(here / "mine")
+    other = [*DATA, "data.split_column=null", "data/split=random"]
+    rows = [
+        {"id": f"o{i}", "path": f"o{i}.wav", "label": ("folk", "rock")[i % 2], "artist": f"x {i}"} for i in range(6)
+    ]
+    for i in range(6):
+        write_song(here / "songs" / f"o{i}.wav", song(14, RATE, 100 + i))
+    replica(pd.DataFrame(rows))
+    trained = [*DATA, "data.path=mine/songs.csv"]
+
+    def protocol() -> dict:
+        assert run("evaluate", "r", "--split", "all", *other, "data.group_column=null").code == 0
+        (record,) = Run.open(here / "r").metrics["elsewhere"].values()
+        return record["protocol"]
+
+    assert NOT_COMPARED in protocol()["why"]
+    assert run("prepare", *other, "verify=true").code == 0
+    assert NOT_COMPARED in protocol()["why"]
+    assert run("prepare", *trained, "verify=true").code == 0
+    leaks = protocol()
+    assert (leaks["leaky"], NEAR_AUDIO in leaks["checked"], NOT_COMPARED in leaks["why"]) == ("yes", True, False)
+    assert any("replica ~ s00" in line for line in leaks["why"])
 
 
 def test_everything_planted_is_reported_and_makes_the_run_leaky(run, here, songs):

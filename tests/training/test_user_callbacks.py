@@ -97,3 +97,13 @@ def test_problems_are_reported_before_data_is_read(run, table, monkeypatch, over
     result = run("train", *table_overrides(table), *overrides)
     assert result.code == 2
     assert [(problem.kind, problem.key) for problem in result.problems] == [(kind, key)]
+
+
+def test_device_statistics_of_a_cpu_join_the_curves(run, table, here):
+    pytest.importorskip("psutil", reason="needs psutil: pip install psutil")
+    arguments = [*table_overrides(table), "callbacks=device_stats", "logger=csv", "hardware=cpu", "run_dir=r"]
+    assert run("train", *arguments, "trainer.max_epochs=2").code == 0
+    rows = pd.read_csv(here / "r" / "csv" / "metrics.csv")
+    used = rows["callback/DeviceStatsMonitor.on_train_batch_end/cpu_vm_percent"].dropna()
+    assert len(used) == 2
+    assert used.between(0, 100).all()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicreclass.comparison.entries import PredictedClasses
+from musicreclass.comparison.layers import layer_sweeps
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
@@ -45,19 +46,36 @@ class Axis:
         return 100 * (score - self.start) / (self.end - self.start)
 
 
-def interval_plots(table: Table) -> list[Element]:
-    """A plot for each metric: a line per row, a point with an interval per split."""
-    splits = list(table.sizes)
+def interval_plots(labelled: list[tuple[str, Row]], splits: list[str]) -> list[Element]:
+    """A plot for each metric: a line per row with its label, a point with an interval per split."""
     legend = tag("div", *(tag("span", SPLIT_LABELS[split], class_=split) for split in splits), class_="legend")
-    return [legend, tag("div", *(interval_plot(table, metric, splits) for metric in table.metrics), class_="plots")]
+    metrics = labelled[0][1].metrics
+    return [legend, tag("div", *(interval_plot(labelled, metric, splits) for metric in metrics), class_="plots")]
 
 
-def interval_plot(table: Table, metric: str, splits: list[str]) -> Element:
-    """One metric of all rows; unranked rows are pale."""
-    estimates = [row.scores[split, metric] for row in table.rows for split in splits if (split, metric) in row.scores]
+def score_plots(table: Table) -> list[Element]:
+    """The plots of all rows of a table."""
+    return interval_plots([(label_with_exclusions(row), row) for row in table.rows], list(table.sizes))
+
+
+def layer_plots(table: Table) -> list[Element]:
+    """The plots of each sweep over the layers of an encoder, below a heading; nothing without a sweep."""
+    elements: list[Element] = []
+    for sweep in layer_sweeps(table):
+        labelled = list(zip(sweep.layers, sweep.rows, strict=True))
+        elements += [
+            tag("h3", f"By layer, from input to output: {sweep.label}"),
+            *interval_plots(labelled, list(table.sizes)),
+        ]
+    return elements
+
+
+def interval_plot(labelled: list[tuple[str, Row]], metric: str, splits: list[str]) -> Element:
+    """One metric of some rows; unranked rows are pale."""
+    estimates = [row.scores[split, metric] for _, row in labelled for split in splits if (split, metric) in row.scores]
     axis = Axis.covering(min(e.low for e in estimates), max(e.high for e in estimates))
     lines = []
-    for row in table.rows:
+    for label, row in labelled:
         line = tag(
             "div",
             *(tag("i", style=f"left:{axis.percent(tick):.2f}%") for tick in axis.ticks),
@@ -66,7 +84,7 @@ def interval_plot(table: Table, metric: str, splits: list[str]) -> Element:
             role="img",
             aria_label=plot_description(row, metric, splits),
         )
-        lines.append(tag("div", tag("span", label_with_exclusions(row)), line, class_="row"))
+        lines.append(tag("div", tag("span", label), line, class_="row"))
     tick_labels = [tag("span", f"{100 * tick:.0f}", style=f"left:{axis.percent(tick):.2f}%") for tick in axis.ticks]
     plot = tag("div", *lines, tag("span"), tag("div", *tick_labels, class_="axis"), class_="plot")
     return tag("div", tag("h4", METRIC_LABELS[metric], ", %"), plot)

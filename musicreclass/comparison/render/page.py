@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
-from string import Template
 
-from musicreclass.comparison.render.charts import class_heading, class_table, confusion_sections, interval_plots
-from musicreclass.comparison.render.markup import Element, scroll_box, tag, to_html
+from musicreclass.comparison.render.charts import (
+    class_heading,
+    class_table,
+    confusion_sections,
+    layer_plots,
+    score_plots,
+)
+from musicreclass.comparison.render.document import html_document
+from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.render.page_tables import badge, pair_section, score_table, with_spaces
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import LEAK_LABELS, SPLIT_LABELS, leak_levels, stale_note, table_notes
 from musicreclass.version import __version__
 
-TEMPLATES = Path(__file__).parent
+SCRIPT = Path(__file__).with_name("page.js")  # sorts tables
 LEAK_COLOURS = {"no": "good", "unknown": "warn", "yes": "bad"}
 
 
 def render_page(tables: list[Table]) -> str:
     """The HTML of the page."""
-    style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    script_hash = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     runs = len({run.folder for table in tables for row in table.rows for run in row.runs})
     body = tag(
         "main",
@@ -36,8 +38,7 @@ def render_page(tables: list[Table]) -> str:
         *(table_section(table, number) for number, table in enumerate(tables, start=1)),
         tag("p", f"musicreclass {__version__}", class_="note"),
     )
-    template = Template((TEMPLATES / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(hash=f"sha256-{script_hash}", style=style, script=script, body=to_html(body))
+    return html_document("Comparison of runs", body, script=SCRIPT)
 
 
 def table_section(table: Table, number: int) -> Element:
@@ -52,7 +53,8 @@ def table_section(table: Table, number: int) -> Element:
         scroll_box(score_table(table), "scores"),
         *(tag("p", note, class_="note") for note in notes),
         tag("h3", "Scores with 95 % intervals"),
-        *interval_plots(table),
+        *score_plots(table),
+        *layer_plots(table),
         *pair_section(table),
         tag("h3", class_heading(table)),
         *(class_table(table, split) for split in table.sizes),

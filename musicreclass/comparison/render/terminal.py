@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
+from musicreclass.comparison.layers import LayerSweep, layer_sweeps
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
     NOT_RANKED,
@@ -52,6 +53,8 @@ def table_parts(table: Table) -> list[RenderableType]:
     ]
     if table.stale:
         parts.append(Text(stale_note(table), "yellow"))
+    for sweep in layer_sweeps(table):
+        parts += ["", Text(f"by layer, from input to output: {printable(sweep.label)}"), layer_grid(sweep)]
     parts += ["", cost_grid(table)]
     if table.pairs:
         parts += ["", pair_grid(table), Text(PAIRS_NOTE + "; ".join(statistical_tests(table)), "dim")]
@@ -81,6 +84,16 @@ def score_grid(table: Table) -> Grid:
             for split in row.predictions
         ]
         grid.add_row(rank, name, *(multiline_cell(cells) for cells in zip(*lines, strict=True)))
+    return grid
+
+
+def layer_grid(sweep: LayerSweep) -> Grid:
+    """The scores of each layer, one line per split."""
+    metrics = sweep.rows[0].metrics
+    grid = empty_grid("layer", "set", *(METRIC_LABELS[m] for m in metrics), left=("layer", "set"))
+    for layer, row in zip(sweep.layers, sweep.rows, strict=True):
+        lines = [[split_text(row, split), *(score_text(row, split, m) for m in metrics)] for split in row.predictions]
+        grid.add_row(printable(layer), *(multiline_cell(cells) for cells in zip(*lines, strict=True)))
     return grid
 
 

@@ -7,6 +7,7 @@ import io
 import re
 from typing import Any
 
+from musicreclass.comparison.layers import layer_sweeps
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import (
@@ -94,6 +95,7 @@ def markdown_section(table: Table) -> list[str]:
         "",
         *markdown_scores(table),
         *markdown_notes(table),
+        *markdown_layers(table),
         *markdown_pairs(table),
         "",
         "Runs:",
@@ -117,6 +119,24 @@ def markdown_scores(table: Table) -> list[str]:
         lines.append(
             table_line(rank, name, seeds_text(row, next(iter(row.predictions))), *scores, *cost_texts(row.cost))
         )
+    return lines
+
+
+def markdown_layers(table: Table) -> list[str]:
+    """The scores by layer of each sweep over the layers of an encoder."""
+    splits = [split for split in SPLIT_LABELS if split in table.sizes]
+    scored = [(split, metric) for split in splits for metric in table.metrics]
+    titles = [f"{SPLIT_LABELS[split]} {METRIC_LABELS[metric]}" for split, metric in scored]
+    lines = []
+    for sweep in layer_sweeps(table):
+        lines += [
+            "",
+            f"By layer, from input to output: {escape_markdown(sweep.label)}",
+            "",
+            *table_head("layer", *titles),
+        ]
+        for layer, row in zip(sweep.layers, sweep.rows, strict=True):
+            lines.append(table_line(layer, *(score_text(row, split, metric) for split, metric in scored)))
     return lines
 
 

@@ -12,6 +12,7 @@ from musicreclass.config.fields import (
     Count,
     Natural,
     Positive,
+    Rule,
     Seed,
     Text,
     Threads,
@@ -22,6 +23,9 @@ from musicreclass.config.settings.section import Section, Target
 SPLITS = ("train", "valid", "test")
 SplitName = Literal["train", "valid", "test"]
 Input = Literal["table", "waveform"]
+Cache = Annotated[
+    Literal["waveform", "none"], Rule("waveform or none; features=NAME stores features, and a log-mel is never stored")
+]
 Share = Annotated[float, Ge(0), Le(0.9)]
 SampleRate = Annotated[int, Ge(1000), Le(768_000)]
 Seconds = Annotated[float, Gt(0), Le(86400)]
@@ -66,7 +70,7 @@ class DataSettings(Target):
     )
     # of recordings
     sample_rate: SampleRate = setting("sample rate in Hz; set by the model or the encoder")
-    cache: Literal["waveform", "none"] = setting(
+    cache: Cache = setting(
         "waveform: decode every recording once and store it | none: decode for each batch", signed=False
     )
     clip_seconds: Seconds = setting("length of a clip in seconds; training takes one random crop per track and epoch")

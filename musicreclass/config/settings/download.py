@@ -15,7 +15,7 @@ from musicreclass.config.fields import (
 )
 from musicreclass.config.settings.section import Section, section
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?[^/\s?]+(\?\S*)?$")]
 Checksum = Annotated[str, StringConstraints(pattern=r"^(sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 
 
@@ -24,9 +24,9 @@ class ArchiveSettings(Section):
 
     complete = True
     dataset: Text = setting("name of the dataset's folder")
-    urls: Annotated[list[Url], MinLen(1), Rule("a non-empty list of URLs that start with http:// or https://")] = (
-        setting("the mirrors, in the order in which they are tried")
-    )
+    urls: Annotated[
+        list[Url], MinLen(1), Rule("a non-empty list of URLs of files that start with http:// or https://")
+    ] = setting("the mirrors, in the order in which they are tried")
     checksums: Annotated[list[Checksum], MinLen(1), Rule("a list such as [sha1:DIGITS] (sha1, sha256 or md5)")] = (
         setting("checksums of the archive, any of which it must have")
     )

@@ -100,7 +100,17 @@ class PlainCNNSettings(ModelSettings):
     dropout: Probability = setting("dropout before the last layer")
 
 
-class OpenJMLASettings(ModelSettings):
+class FineTunedSettings(ModelSettings):
+    """A pretrained encoder with a head."""
+
+    last_blocks: Count = setting("number of blocks that trainable=last_blocks trains, counted from the top")
+    hidden: Annotated[int, Ge(0), Le(65_536)] = setting("units of the head's hidden layer; 0: linear head")
+    dropout: Probability = setting("dropout in the head")
+    layer_decay: Annotated[float, Gt(0), Le(1)] = setting("learning rate of a block relative to the block above")
+    unfreeze_every: Count | None = setting("epochs until the next block is unfrozen; null: unfreeze all at the start")
+
+
+class OpenJMLASettings(FineTunedSettings):
     """OpenJMLA's encoder with a head."""
 
     prefix: str | None = setting("prefix of the encoder's tensors in a file with several encoders")
@@ -110,11 +120,20 @@ class OpenJMLASettings(ModelSettings):
     window_seconds: Positive | None = setting("length of a window in seconds; null: 29.92, as in pretraining")
     position: Literal["cut", "interpolate"] = setting("position embeddings for other window lengths: cut | interpolate")
     trainable: Literal["head", "last_blocks", "all"] = setting("trained part: head | last_blocks (and the head) | all")
-    last_blocks: Count = setting("number of blocks that trainable=last_blocks trains, counted from the top")
-    hidden: Annotated[int, Ge(0), Le(65_536)] = setting("units of the head's hidden layer; 0: linear head")
-    dropout: Probability = setting("dropout in the head")
-    layer_decay: Annotated[float, Gt(0), Le(1)] = setting("learning rate of a block relative to the block above")
-    unfreeze_every: Count | None = setting("epochs until the next block is unfrozen; null: unfreeze all at the start")
+
+
+class HuggingFaceSettings(FineTunedSettings):
+    """An audio encoder of transformers with a head."""
+
+    names_folder = True
+    window_seconds: Positive | None = setting(
+        "length of a window in seconds; null: as the checkpoint's front end, 10 s if it has none"
+    )
+    trainable: Literal["head", "last_blocks", "all", "lora"] = setting(
+        "trained part: head | last_blocks (and the head) | all | lora (adapters of all blocks, and the head)"
+    )
+    lora_rank: Annotated[int, Ge(1), Le(4096)] = setting("rank of the adapters of trainable=lora")
+    lora_alpha: Positive = setting("scale of the adapters, multiplied by 1 / lora_rank")
 
 
 class XGBoostSettings(ModelSettings):

@@ -40,6 +40,7 @@ from musicreclass.config.settings.machine import HardwareSettings, PathSettings
 from musicreclass.config.settings.models import (
     CalibratedSettings,
     CNNSettings,
+    HuggingFaceSettings,
     LayerProbeSettings,
     MLPSettings,
     ModelSettings,
@@ -173,6 +174,7 @@ BY_TARGET: dict[str, type[Target]] = {
     "musicreclass.models.cnn.CNN": CNNSettings,
     "musicreclass.models.cnn.PlainCNN": PlainCNNSettings,
     "musicreclass.models.openjmla_finetune.OpenJMLA": OpenJMLASettings,
+    "musicreclass.models.huggingface_finetune.HuggingFace": HuggingFaceSettings,
     "musicreclass.features.feature_data.FeatureData": JoinedSettings,
     "musicreclass.features.fma518.extractor.FMA518": FMA518Settings,
     "musicreclass.models.musicnn.MusiCNNEncoder": MusiCNNEncoderSettings,

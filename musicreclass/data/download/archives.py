@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from musicreclass.config.settings.download import ArchiveSettings, DownloadSettings
@@ -16,13 +17,16 @@ from musicreclass.storage.locks import locked
 GB = 10**9
 
 
-def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
+def install(
+    name: str, base: Path, settings: DownloadSettings, is_missing: Callable[[], bool] = lambda: True
+) -> Iterator[str]:
     """Install one archive of a dataset; an archive that was downloaded by hand is used.
 
     Args:
         name: a key of `download.archives`.
         base: the dataset's folder, which is created.
         settings: where archives come from.
+        is_missing: whether the dataset does not exist; called when no other process is installing it.
 
     Yields:
         a line about each step.
@@ -33,8 +37,12 @@ def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
     archive = settings.archives.by_name()[name]
     folder = base / archive.folder
     target = folder / archive.contains
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".download.lock"):
+    if not settings.enabled and local_archive(archive, base) is None and is_missing():
+        line = f"{target}: does not exist, and download.enabled=false; get {archive.file} from {archive.page}"
+        raise DataError(f"{line} and put it into {folder}", "download_disabled", name, archive.page)
+    with _writing(folder), locked(folder / ".download.lock"):
+        if not is_missing():
+            return
         if target.exists() and any(target.iterdir()):
             line = f"{target}: exists but is not usable as {name}; move it away to download {name} again"
             raise DataError(line, "incomplete_dataset", target)
@@ -42,9 +50,6 @@ def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
         path = local or folder / archive.file
         check_space(folder, name, archive, path)
         if local is None:
-            if not settings.enabled:
-                line = f"{target}: does not exist, and download.enabled=false; get {archive.file} from {archive.page}"
-                raise DataError(f"{line} and put it into {folder}", "download_disabled", name, archive.page)
             download(archive.urls, path, archive.checksums, archive.bytes, settings.attempts, settings.timeout)
             yield f"downloaded: {path}"
         elif not has_checksum(path, archive.checksums):
@@ -54,6 +59,21 @@ def install(name: str, base: Path, settings: DownloadSettings) -> Iterator[str]:
         yield f"unpacked: {target}"
         if local is None and not settings.keep_archives:
             path.unlink()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make a folder to write into.
+
+    Raises:
+        DataError: if it, or a file in it, cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        line = f"{error.filename or folder}: cannot be written ({error.strerror}); set data.root to a folder that can"
+        raise DataError(line, "unwritable", folder) from error
 
 
 def local_archive(archive: ArchiveSettings, base: Path) -> Path | None:

@@ -57,17 +57,17 @@ def download(
             try:
                 fetch(url, part, size, attempts, timeout)
             except MirrorError as error:
-                failures.append(f"{urlsplit(url).netloc}: {error}")
+                failures.append(f"{_host(url)}: {error}")
                 break
             if has_checksum(part, checksums):
                 part.replace(path)
                 return
+            received = part.stat().st_size
             part.unlink()
             if not resumed:
                 wrong = True
-                failures.append(
-                    f"{urlsplit(url).netloc}: the file does not have the checksum {checksums[0]}; it was deleted"
-                )
+                text = f"the file ({received:,} bytes) does not have the checksum {checksums[0]}; it was deleted"
+                failures.append(f"{_host(url)}: {text}")
     kind = "wrong_checksum" if wrong else "download_failed"
     raise DataError(f"{path.name}: cannot be downloaded ({'; '.join(failures)})", kind, path.name, list(urls))
 
@@ -79,14 +79,14 @@ def fetch(url: str, part: Path, size: int, attempts: int, timeout: float) -> Non
         MirrorError: if the server does not deliver it.
         DataError: if it cannot be written.
     """
-    failed = 0
+    failed, longest = 0, _size(part)  # a server without ranges starts over: only a longer part is progress
     while True:
-        before = _size(part)
         try:
             _request(url, part, size, timeout)
             return
         except AttemptError as error:
-            failed = 1 if _size(part) > before else failed + 1
+            failed = 1 if _size(part) > longest else failed + 1
+            longest = max(longest, _size(part))
             if failed >= attempts:
                 raise MirrorError(str(error)) from error
             time.sleep(min(2.0 ** (failed - 1), LONGEST_PAUSE))
@@ -99,23 +99,20 @@ def _request(url: str, part: Path, size: int, timeout: float) -> None:
         AttemptError, MirrorError, DataError: as in `fetch`.
     """
     start = _size(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
         with urllib.request.urlopen(request, timeout=timeout) as response:
-            sent = response.headers.get("Content-Range", "")
-            start = start if response.status == 206 and sent.startswith(f"bytes {start}-") else 0
-            length = response.headers.get("Content-Length", "")
-            total = start + int(length) if length.isdecimal() else 0
+            start, total = _check_response(response, start)
             _check_length(total, size)
             _write(response, part, start, total or size, size)
     except HTTPError as error:
-        if error.code == 416:  # nothing is missing, or the server's file is shorter
+        if error.code == 416 and start:  # nothing is missing, or the server's file is shorter
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
                 return
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise AttemptError("the partial download is longer than the file") from error
         kind = AttemptError if error.code in RETRIED else MirrorError
-        raise kind(f"HTTP {error.code} {error.reason}") from error
+        raise kind(f"HTTP {error.code} {_one_line(error.reason)}") from error
     except TimeoutError as error:
         raise AttemptError(f"no answer within {timeout:g} s") from error
     except (URLError, HTTPException, ConnectionError) as error:
@@ -123,11 +120,45 @@ def _request(url: str, part: Path, size: int, timeout: float) -> None:
         text = (
             f"no answer within {timeout:g} s"
             if isinstance(reason, TimeoutError)
-            else f"the connection failed ({reason})"
+            else f"the connection failed ({_one_line(reason)})"
         )
         raise AttemptError(text) from error
+    except ValueError as error:  # also of a redirection
+        raise MirrorError(f"its URL is not valid ({_one_line(error)})") from error
     if _size(part) < total:
         raise AttemptError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+def _check_response(response: HTTPResponse, start: int) -> tuple[int, int]:
+    """Where in the file a response starts, and the size of the file, 0 if unknown. Nothing is written before.
+
+    Args:
+        response: with the status of a success.
+        start: of the requested range.
+
+    Raises:
+        MirrorError: if it is another range, or not the file.
+    """
+    span, media = response.headers.get("Content-Range", ""), response.headers.get_content_type()
+    if response.status not in (200, 206) or media == "text/html":
+        text = f"answers with a web page, or nothing (HTTP {response.status}, {media})"
+        raise MirrorError(f"{text}; a login page, perhaps: open its URL in a browser")
+    if response.status == 206 and (start or span) and not span.startswith(f"bytes {start}-"):
+        raise MirrorError(
+            f"answers with another range than bytes {start}-; without the .part file the download starts over"
+        )
+    length = response.headers.get("Content-Length", "")
+    sent = int(length) if length.isdecimal() else 0
+    if response.status == 206:
+        return start, start + sent if sent else 0
+    if 0 < sent < start:
+        raise MirrorError(f"sends {sent:,} bytes, but {start:,} were downloaded before")
+    return 0, sent
+
+
+def _one_line(message: object) -> str:
+    """A message of a server or a library on one line."""
+    return " ".join(str(message).split())[:200]
 
 
 def _write(response: HTTPResponse, part: Path, start: int, total: int, size: int) -> None:
@@ -188,6 +219,13 @@ def has_checksum(path: Path, checksums: Sequence[str]) -> bool:
                 digest.update(chunk)
             advance(len(chunk))
     return any(f"{name}:{digest.hexdigest()}" in checksums for name, digest in digests.items())
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return url
 
 
 def _size(path: Path) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +18,13 @@ from musicreclass.errors import DataError
 
 CHUNK = 1 << 20
 EXCESS = 1.5  # an archive may hold at most this many times the expected bytes
+MAX_FILES = 1_000_000  # in an archive
+# zipfile raises NotImplementedError for unknown compression, RuntimeError for encryption, ValueError for names that are no text
+DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError,
+    ValueError, IndexError,
+)  # fmt: skip
+DAMAGE_NUMBERS = (None, errno.EINVAL)  # of an OSError: bz2 has none, and an impossible position is invalid
 
 
 class Member(NamedTuple):
@@ -37,13 +46,13 @@ def unpack(archive: Path, folder: Path, size: int) -> None:
         DataError: if the archive is damaged, has more bytes than expected, has a member that is no regular file or would be written
             outside the folder, or if the disk is full. What was unpacked before remains in the folder.
     """
-    # zipfile raises NotImplementedError for unknown compression, RuntimeError for encryption
-    damage = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
     members = zip_members if zipfile.is_zipfile(archive) else tar_members
     written = 0
     try:
         with show_progress(f"unpacking {archive.name}", size, "B") as advance:
-            for member in members(archive):
+            for number, member in enumerate(members(archive)):
+                if number >= MAX_FILES:
+                    raise _rejected(archive, f"it has more than {MAX_FILES:,} files")
                 if is_clutter(member.path):
                     continue
                 target = folder / member.path
@@ -55,12 +64,13 @@ def unpack(archive: Path, folder: Path, size: int) -> None:
                             raise _rejected(archive, f"it has more than {EXCESS * size / 1e9:.2f} GB of content")
                         file.write(chunk)
                         advance(len(chunk))
-    except damage as error:
-        line = f"{archive}: damaged, or not a zip or tar.gz archive ({error}); delete it and download it again"
-        raise DataError(line, "damaged_file", archive) from error
-    except FileExistsError as error:
-        raise _rejected(archive, f"it has {member.path} twice") from error
+    except DAMAGE as error:
+        raise _damaged(archive, error) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _rejected(archive, f"it has {member.path} twice, or a file where a folder must be") from error
     except OSError as error:
+        if error.errno in DAMAGE_NUMBERS:
+            raise _damaged(archive, error) from error
         if error.errno == errno.ENOSPC:
             line = f"{folder}: the disk is full; unpacking {archive.name} takes {size / 1e9:.1f} GB"
             raise DataError(line, "no_space", folder) from error
@@ -112,3 +122,8 @@ def is_clutter(path: PurePosixPath) -> bool:
 
 def _rejected(archive: Path, reason: str) -> DataError:
     return DataError(f"{archive}: rejected: {reason}; nothing was installed", "unsafe_archive", archive)
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    line = f"{archive}: damaged, or not a zip or tar.gz archive ({error}); delete it and download it again"
+    return DataError(line, "damaged_file", archive)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from musicreclass.config.messages import nearest
 from musicreclass.data.recordings import AudioData, Recordings, is_missing
 from musicreclass.data.sources.label_columns import LabelColumns
@@ -62,18 +64,16 @@ class CSVRecordings(AudioData):
             DataError: if the file cannot be read or lacks a column.
         """
         frame = read_frame(self.path, [*self.columns.values(), *self.labels_from.as_text])
-        settings = [*((f"data.{name}", column) for name, column in self.columns.items()), *self.labels_from.settings()]
-        for setting, column in settings:
-            if column is not None and column not in frame:
-                line = f"{self.path}: no column {column!r} ({setting}); {nearest(column, set(frame.columns))}"
-                raise DataError(line, "missing_column", setting, column)
+        self._check_columns(frame)
         names = to_text(frame[self.columns["audio_column"]])
         without_path = int(names.isna().sum())
         frame, names = frame[names.notna()], names.dropna()
-        paths = [self.root / Path(name).expanduser() for name in names]
+        self._check_names(names)
+        paths = [self.root / (Path(name).expanduser() if name.startswith("~/") else name) for name in names]
         if paths and all(map(is_missing, paths)):
             raise self._nothing_exists(names.iloc[0], paths)
         ids = names if self.columns["id_column"] is None else to_text(frame[self.columns["id_column"]])
+        self._check_ids(ids)
         labels = self.labels_from.read(frame, self.path)
         optional = {name: self.columns[f"{name}_column"] for name in ("split", "group", "album")}
         return Recordings(
@@ -84,6 +84,57 @@ class CSVRecordings(AudioData):
             sources=[self.path],
             dropped={"without a path": without_path} if without_path else {},
         )
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        """Make sure that every configured column exists.
+
+        Raises:
+            DataError: if one does not.
+        """
+        of_tracks = [(f"data.{name}", column) for name, column in self.columns.items()]
+        for setting, column in [*of_tracks, *self.labels_from.settings()]:
+            if column is None or column in frame:
+                continue
+            remedy = nearest(column, set(frame.columns))
+            padded = next((name for name in frame.columns if str(name).strip() == column), None)
+            if padded is not None:
+                remedy = f"the header has {padded!r}: remove the blanks"
+            line = f"{self.path}: no column {column!r} ({setting}); {remedy}"
+            raise DataError(line, "missing_column", setting, column)
+
+    def _check_names(self, names: pd.Series[str]) -> None:
+        """Make sure that the column of recordings contains paths.
+
+        Raises:
+            DataError: if it contains an address, or a character that no path has.
+        """
+        column = self.columns["audio_column"]
+        for kind, pattern, remedy in (
+            ("url", r"(?i)[a-z][a-z0-9+.-]+://", "download the recordings first, and write their paths"),
+            ("not_a_path", "\0", "it contains a NUL character: write the file again as text"),
+        ):
+            wrong = names[names.str.match(pattern) if kind == "url" else names.str.contains(pattern, regex=False)]
+            if len(wrong):
+                line = f"{self.path}: {len(wrong)} entries of column {column!r} are no paths, such as {wrong.iloc[0]!r:.100}"
+                raise DataError(f"{line}; {remedy}", kind, "data.audio_column", wrong.iloc[0])
+
+    def _check_ids(self, ids: pd.Series[Any]) -> None:
+        """Make sure that each row has an id of its own.
+
+        Raises:
+            DataError: if an id is missing, or is there twice.
+        """
+        setting = "audio_column" if self.columns["id_column"] is None else "id_column"
+        column = self.columns[setting]
+        if ids.isna().any():
+            line = f"{self.path}: {int(ids.isna().sum())} rows have no {column} (data.{setting}); every row needs an id"
+            raise DataError(line, "missing_ids", f"data.{setting}", int(ids.isna().sum()))
+        repeated = ids[ids.duplicated()]
+        if len(repeated):
+            line = f"{self.path}: {len(repeated)} rows repeat an entry of column {column!r} (data.{setting}), such as {repeated.iloc[0]!r:.100}"
+            raise DataError(
+                f"{line}; delete them, or name another column", "duplicate_ids", f"data.{setting}", len(repeated)
+            )
 
     def _nothing_exists(self, name: str, paths: list[Path]) -> DatasetNotFoundError:
         """The error for paths that start from another folder."""

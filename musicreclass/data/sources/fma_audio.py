@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent
+from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent, wrong_root
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
@@ -125,12 +125,17 @@ def find_archives(root: str | None, subset: str) -> list[Path]:
     base = dataset_root(root, "FMA")
     size = SUBSETS.index(subset)
     names = [f"fma_{name}" for name in (*SUBSETS[size:], *reversed(SUBSETS[:size]))]
-    archives = [folder for name in names for f in ARCHIVE_FOLDERS if (folder := below(base, f"{f}/{name}")).is_dir()]
-    if archives:
+
+    def archives_in(folder: Path) -> list[Path]:
+        return [path for name in names for f in ARCHIVE_FOLDERS if (path := below(folder, f"{f}/{name}")).is_dir()]
+
+    if archives := archives_in(base):
         return archives
     packed = next((z for name in names for f in ARCHIVE_FOLDERS if (z := base / f / f"{name}.zip").is_file()), None)
     if packed is not None:
         raise not_unpacked(packed)
+    if error := wrong_root(base, "FMA", lambda folder: bool(archives_in(folder))):
+        raise error
     raise DatasetNotFoundError(
         f"FMA: no {names[0]} under {base} (searched {', '.join(ARCHIVE_FOLDERS)}; {contents(base)}); download it with "
         f"musicreclass prepare data=fma_audio data.subset={subset} data.root={base}",

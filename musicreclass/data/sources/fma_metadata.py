@@ -12,7 +12,7 @@ import pyarrow
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from musicreclass.data.dataset_folder import below, contents, dataset_root
+from musicreclass.data.dataset_folder import below, contents, dataset_root, wrong_root
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.storage.store import Store, file_digest
 
@@ -37,12 +37,13 @@ def find_metadata(root: str | None) -> Path:
         DatasetNotFoundError: if it is not found under root.
     """
     base = dataset_root(root, "FMA")
-    for folder in METADATA_FOLDERS:
-        if (path := below(base, folder) / "tracks.csv").is_file():
-            return path.parent
+    if path := _metadata_in(base):
+        return path
     archive = next((z for p in METADATA_FOLDERS if (z := base / p / "fma_metadata.zip").is_file()), None)
     if archive is not None or (base.is_file() and base.suffix == ".zip"):
         raise not_unpacked(archive or base)
+    if error := wrong_root(base, "FMA", lambda folder: _metadata_in(folder) is not None):
+        raise error
     searched = ", ".join(str(base / p / "tracks.csv") for p in METADATA_FOLDERS)
     raise DatasetNotFoundError(
         f"FMA: no tracks.csv under {base} (searched {searched}; {contents(base)}); download it with "
@@ -50,6 +51,12 @@ def find_metadata(root: str | None) -> Path:
         kind="missing_metadata",
         key=base,
     )
+
+
+def _metadata_in(base: Path) -> Path | None:
+    """The folder below a folder, or that folder, that contains tracks.csv."""
+    paths = (below(base, folder) for folder in METADATA_FOLDERS)
+    return next((path for path in paths if (path / "tracks.csv").is_file()), None)
 
 
 def not_unpacked(archive: Path) -> DatasetNotFoundError:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent
+from musicreclass.data.dataset_folder import WRONG_ROOT, below, contents, dataset_root, is_absent, wrong_root
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
@@ -266,19 +266,28 @@ def find_audio(root: str | None) -> Path:
         DatasetNotFoundError: if it is not found under root.
     """
     base = dataset_root(root, "GTZAN")
-    for folder in AUDIO_FOLDERS:
-        path = below(base, folder)
-        if path.is_dir() and sum(below(path, genre).is_dir() for genre in GENRES) >= 2:
-            return path
+    if path := _genre_parent(base):
+        return path
     if base.name.casefold() in GENRES:
         line = f"GTZAN: {base} is the folder of one genre; set data.root={base.parent}"
-        raise DatasetNotFoundError(line, "missing_audio", base)
+        raise DatasetNotFoundError(line, WRONG_ROOT, base, suggestion=f"data.root={base.parent}")
+    if error := wrong_root(base, "GTZAN", lambda folder: _genre_parent(folder) is not None):
+        raise error
     raise DatasetNotFoundError(
         f"GTZAN: no folders blues, classical, ... under {base} (searched {', '.join(AUDIO_FOLDERS)}; {contents(base)});"
         f" download them with musicreclass prepare data=gtzan data.root={base}",
         kind="missing_audio",
         key=base,
     )
+
+
+def _genre_parent(base: Path) -> Path | None:
+    """The folder below a folder, or that folder, that contains folders of genres."""
+    for folder in AUDIO_FOLDERS:
+        path = below(base, folder)
+        if path.is_dir() and sum(below(path, genre).is_dir() for genre in GENRES) >= 2:
+            return path
+    return None
 
 
 def find_table(root: str | None, name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +25,11 @@ from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 KIND = "examined"  # in the store
 INTACT = "ok"
+SILENT = "silent, or its channels cancel each other"
+SILENCE = 1e-4  # of the peak; full scale is 1
 TRANSIENT = ("needs ffmpeg", "cannot be read", MISSING)  # reasons that do not follow from the content
 FLUSH_INTERVAL = 5.0  # seconds; a killed run loses no more work than this
+SHA256_DIGITS = 64
 MAX_SEGMENTS = 50  # files of results; more are merged
 
 
@@ -35,7 +38,7 @@ class Examined(NamedTuple):
 
     Attributes:
         status: `ok`, or `BadAudioError.reason`.
-        detail: of the reason.
+        detail: of the reason; `SILENT` for an intact recording without sound.
         seconds: the decoded length.
         fingerprint: see `fingerprint`; empty for a bad file.
     """
@@ -52,12 +55,21 @@ def examine(path: Path) -> Examined:
     Raises:
         DataError: if the file became unavailable meanwhile.
     """
+    peak = 0.0
+
+    def blocks(audio: decoding.NativeAudio) -> Iterator[np.ndarray]:
+        nonlocal peak
+        for block in audio.blocks():
+            peak = max(peak, float(block.max(initial=0)), -float(block.min(initial=0)))
+            yield block
+
     try:
-        samples = decoding.decode(path, fingerprint.RATE)
+        with decoding.NativeAudio.open(path) as audio:
+            values = fingerprint.fingerprint(blocks(audio), audio.rate)
+            return Examined(INTACT, SILENT if peak <= SILENCE else "", audio.frames / audio.rate, values)
     except BadAudioError as error:
         raise_if_transient(error)
         return Examined(error.reason, error.detail, 0.0, np.empty(0, np.uint32))
-    return Examined(INTACT, "", len(samples) / fingerprint.RATE, fingerprint.fingerprint(samples))
 
 
 def examine_recordings(
@@ -105,6 +117,12 @@ def examine_recordings(
         memory.flush()
     memory.merge()
     return [results[key] for key in keys]
+
+
+def stored_fingerprints(store: Store) -> dict[str, np.ndarray]:
+    """The fingerprints of all intact recordings that were examined with a store, by the checksum of their files."""
+    results = _Memory(store).load()
+    return {key[:SHA256_DIGITS]: result.fingerprint for key, result in results.items() if result.status == INTACT}
 
 
 class _Memory:

@@ -10,7 +10,7 @@ import pandas as pd
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.splits import group_of
 from musicreclass.data.tracks import some
-from musicreclass.data.verification.examined import INTACT
+from musicreclass.data.verification.examined import INTACT, SILENT
 from musicreclass.data.verification.verify import COPY_COLUMNS
 from musicreclass.errors import Problem
 
@@ -77,6 +77,9 @@ def summary_lines(table: pd.DataFrame, problems: list[Problem], split: str) -> l
     bad = [problem for problem in problems if problem.kind == BAD_FILE]
     for reason, count in Counter(problem.value for problem in bad).most_common():
         lines.append(f"{reason}: {count} ({some([p.message for p in bad if p.value == reason])})")
+    silent = table.track_id[(table.status == INTACT) & (table.detail == SILENT)].tolist()
+    if silent:
+        lines.append(f"{SILENT}: {len(silent)} ({some(silent)})")
     for kind, text in COPY_TEXTS.items():
         ids = table.track_id[[kind in kinds for kinds in table.copy_kind]].tolist()
         pairs = [problem.message for problem in problems if (problem.kind, problem.value) == (COPY, kind)]

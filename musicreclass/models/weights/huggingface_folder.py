@@ -58,15 +58,19 @@ class CheckpointFolder:
         return tensors
 
 
-def read_folder(path: Path) -> CheckpointFolder:
+def read_folder(path: Path, key: str) -> CheckpointFolder:
     """Read and check a folder's JSON files, and find its weights.
+
+    Args:
+        path: the folder.
+        key: the setting that names it, for messages.
 
     Raises:
         WeightsError: if a file is missing, damaged, or asks for code that is not part of transformers.
     """
     if not path.is_dir():
-        line = f"features.checkpoint={path}: there is no such folder; name one that contains {CONFIG} and {WEIGHTS}"
-        raise WeightsError(line, "missing_folder", "features.checkpoint", str(path))
+        line = f"{key}={path}: there is no such folder; name one that contains {CONFIG} and {WEIGHTS}"
+        raise WeightsError(line, "missing_folder", key, str(path))
     config = read_json(path / CONFIG)
     preprocessor: Any
     if (path / PREPROCESSOR).exists():
@@ -81,12 +85,23 @@ def read_folder(path: Path) -> CheckpointFolder:
             f"{path / PREPROCESSOR}: file not found; it holds the sample rate and the normalisation of the checkpoint"
         )
         raise WeightsError(line, "file_not_found", path / PREPROCESSOR)
+    return described_folder(path, config, preprocessor, find_weights(path))
+
+
+def described_folder(
+    path: Path, config: dict[str, Any], preprocessor: dict[str, Any], weights: list[Path]
+) -> CheckpointFolder:
+    """A checkpoint with these JSON files, which are checked.
+
+    Raises:
+        WeightsError: if one asks for code that is not part of transformers.
+    """
     for file, values in ((CONFIG, config), (PREPROCESSOR, preprocessor)):
         try:
             reject_code(values, path / file)
         except RecursionError as error:
             raise WeightsError(f"{path / file}: too deeply nested", "damaged_file", path / file) from error
-    return CheckpointFolder(path, config, preprocessor, find_weights(path))
+    return CheckpointFolder(path, config, preprocessor, weights)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -151,6 +166,13 @@ def reject_code(node: Any, path: Path) -> None:
         if name.endswith("layers") and isinstance(value, int) and value > MAX_LAYERS:
             raise WeightsError(f"{path}: {name}={value}: more than {MAX_LAYERS} layers", "damaged_file", path, name)
         reject_code(value, path)
+
+
+def without_private_keys(node: Any) -> Any:
+    """A configuration without keys such as `_name_or_path`, which describe where it was loaded and not the network."""
+    if isinstance(node, dict):
+        return {key: without_private_keys(value) for key, value in node.items() if not key.startswith("_")}
+    return [without_private_keys(value) for value in node] if isinstance(node, list) else node
 
 
 def find_weights(path: Path) -> list[Path]:

@@ -7,15 +7,21 @@ import io
 import os
 import stat
 import tarfile
+import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musicreclass.config.check import compose, settings_of
 from musicreclass.data.download import archives
-from musicreclass.tasks.prepare import prepare
+from musicreclass.data.download.unpack import unpack
+from musicreclass.errors import DataError
+from musicreclass.tasks.prepare import install_datasets, prepare
 from tests.data.sources.test_fma import features_frame, regular, tracks_frame
 from tests.sounds import music, write
 from tests.web_server import WebServer, serving
@@ -132,14 +138,72 @@ def test_a_damaged_archive_from_a_browser_is_named(run, here, server, packed):
 
 def test_downloads_can_be_switched_off(run, here, server):
     result = run("prepare", "data=fma_features", "data.root=FMA", "download.enabled=false")
-    assert (result.code, result.problems[0].kind) == (2, "download_disabled")
+    assert (result.code, result.problems[0].kind, list(here.iterdir())) == (2, "download_disabled", [])
     assert "https://github.com/mdeff/fma" in result.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "root", ["disk", "disk/archive/Data/genres_original/blues", "disk/archive/Data/genres_original/rock"]
+)
+def test_a_folder_too_high_or_too_deep_is_named_and_nothing_downloaded(run, here, server, root):
+    base = here / "disk" / "archive"
+    for genre in ("blues", "rock"):
+        folder = base / "Data" / "genres_original" / genre
+        folder.mkdir(parents=True)
+        for k in range(3):
+            write(folder / f"{genre}.0000{k}.wav", music(1, 22050), 22050)
+    result = run("prepare", "data=gtzan", f"data.root={root}", *source(server, "gtzan", "genres.tar.gz"))
+    assert (result.code, server.requests) == (2, [])
+    advised = result.problems[0].suggestion.removeprefix("data.root=")
+    assert result.problems[0].kind == "wrong_root"
+    assert run("prepare", "data=gtzan", "data/split=random", f"data.root={advised}", "data.min_seconds=0.5").code in (
+        0,
+        2,
+    )
+    assert server.requests == []
+
+
+def test_fma_is_named_from_its_parts(run, here, server, packed):
+    sources = [*source(server, "fma_metadata", "fma_metadata.zip"), *source(server, "fma_small", "fma_small.zip")]
+    command = ["prepare", "data=fma_audio", "data.subset=small", *sources]
+    assert run(*command, "data.root=a/FMA").code == 0
+    before = len(server.requests)
+    for root in ("a/FMA/Data", "a/FMA/Misc", "a/FMA/Misc/fma_metadata", "a/FMA/Data/fma_small"):
+        result = run(*command, f"data.root={root}")
+        assert (result.code, result.problems[-1].kind, len(server.requests)) == (2, "wrong_root", before)
 
 
 def test_without_room_nothing_is_requested(run, here, server):
     sources = source(server, "fma_metadata", "fma_metadata.zip", gigabytes=1e9)
     result = run("prepare", "data=fma_features", "data.root=FMA", *sources)
     assert (result.code, result.problems[0].kind, server.requests) == (2, "no_space", [])
+
+
+@pytest.mark.parametrize("root", ["file/FMA", "/proc/FMA"])
+def test_a_folder_that_cannot_be_made_is_one_error(run, here, server, root):
+    (here / "file").touch()
+    sources = source(server, "fma_metadata", "fma_metadata.zip")
+    result = run("prepare", "data=fma_features", f"data.root={root}", *sources)
+    assert (result.code, result.problems[0].kind, server.requests) == (2, "unwritable", [])
+
+
+def test_of_two_commands_at_once_one_downloads(here, server):
+    sources = source(server, "fma_metadata", "fma_metadata.zip")
+    arguments = settings_of("prepare", compose("prepare", ["data=fma_features", "data.root=FMA", *sources]))
+    errors: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            list(install_datasets(arguments))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=install) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (errors, len(server.requests)) == ([], 1)
 
 
 def test_files_of_the_user_are_never_replaced(run, here, server):
@@ -191,6 +255,11 @@ HOSTILE = {
     "tar bomb": lambda: tarred({"genres/blues/x.wav": bytes(20_000_000)}),
     "twice": lambda: zipped({"genres/blues/x.wav": b"1", "genres/blues/./x.wav": b"2"}),
     "truncated": lambda: tarred({"genres/blues/x.wav": os.urandom(100_000)})[:50_000],
+    "zip truncated": lambda: zipped({"genres/blues/x.wav": os.urandom(100_000)})[:-100],
+    "zip encrypted": lambda: zipped({"genres/blues/x.wav": b"x"}).replace(
+        b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"
+    ),
+    "file as folder": lambda: zipped({"genres/blues": b"x", "genres/blues/x.wav": b"x"}),
     "no archive": lambda: b"<html>login</html>",
     "other archive": lambda: zipped({"speech/x.wav": b"x"}),
 }
@@ -205,6 +274,32 @@ def test_a_hostile_archive_writes_nothing(run, here, server, name):
     assert names(here / "G") == {"Data/genres.tar.gz"}
     assert not list(here.rglob("evil*"))
     assert not Path("/tmp/evil.wav").exists()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_damage_of_a_zip_is_one_error(tmp_path_factory, compression, data):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        archive.writestr("genres/blüs/0.wav", bytes(range(256)) * 2)
+    content = bytearray(stream.getvalue())
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[at] = data.draw(st.integers(0, 255))
+    folder = tmp_path_factory.mktemp("x")
+    (folder / "x.zip").write_bytes(content)
+    (folder / "out").mkdir()
+    with suppress(DataError):
+        unpack(folder / "x.zip", folder / "out", 10_000)
+    assert {path.name for path in folder.iterdir()} == {"x.zip", "out"}
+
+
+def test_the_number_of_files_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr("musicreclass.data.download.unpack.MAX_FILES", 20)
+    (tmp_path / "x.zip").write_bytes(zipped({f"genres/{i}": b"" for i in range(21)}))
+    with pytest.raises(DataError) as caught:
+        unpack(tmp_path / "x.zip", tmp_path, 10_000)
+    assert caught.value.kind == "unsafe_archive"
 
 
 def interrupt(archive: Path, folder: Path, size: int) -> None:

@@ -105,6 +105,36 @@ def test_a_mirror_that_fails_is_named(server, tmp_path, fault, attempts):
     assert not (tmp_path / "x.zip").exists()
 
 
+@pytest.mark.parametrize(
+    "fault", ["page", "range:7", "status:204", "to:http://nothing." + "a" * 80 + "/x", "to:ftp:///x", "to:/x.zip"]
+)
+@pytest.mark.parametrize("downloaded", [0, 200_000])
+def test_an_answer_that_is_not_the_file_leaves_the_part_as_it_is(server, tmp_path, fault, downloaded):
+    (tmp_path / "x.zip.part").write_bytes(CONTENT[:downloaded])
+    server.faults = [fault] * 30
+    with pytest.raises(DataError) as caught:
+        get(server, tmp_path / "x.zip")
+    assert (caught.value.kind, "\n" in str(caught.value)) == ("download_failed", False)
+    assert contents(tmp_path) == {"x.zip.part": CONTENT[:downloaded]}
+    server.faults = []
+    get(server, tmp_path / "x.zip")
+    assert contents(tmp_path) == {"x.zip": CONTENT}
+
+
+def test_a_server_that_starts_over_and_never_ends_is_given_up(server, tmp_path):
+    server.faults = ["begin:30000", "begin:50000"] * 20
+    with pytest.raises(DataError) as caught:
+        get(server, tmp_path / "x.zip")
+    assert (caught.value.kind, len(server.requests)) == ("download_failed", 4)
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x.zip", "http://h/\u00e4.zip", "http://" + "a" * 80 + ".org/x.zip"])
+def test_an_impossible_address_is_named(tmp_path, url):
+    with pytest.raises(DataError) as caught:
+        transfer.download([url], tmp_path / "x.zip", [CHECKSUM], 10, 2, 1)
+    assert caught.value.kind == "download_failed"
+
+
 def test_no_server_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "LONGEST_PAUSE", 0.01)
     with pytest.raises(DataError) as caught:

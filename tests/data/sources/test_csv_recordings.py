@@ -78,6 +78,46 @@ def test_one_file_in_two_rows_is_an_error(run, listing):
     pd.concat([frame, frame.iloc[:1]]).to_csv(listing, index=False)
     result = run("prepare", "data=csv", f"data.path={listing}", *COLUMNS)
     assert (result.code, result.problems[0].kind) == (2, "duplicate_ids")
+    assert (result.problems[0].key, str(listing) in result.err) == ("data.audio_column", True)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("https://x.org/a.wav", "url"), ("file:///tmp/a.wav", "url"), ("a\0.wav", "not_a_path"),
+])  # fmt: skip
+def test_what_is_no_path_is_an_error(run, listing, name, kind):
+    frame = pd.read_csv(listing)
+    frame.loc[3, "file"] = name
+    frame.to_csv(listing, index=False)
+    result = run("prepare", "data=csv", f"data.path={listing}", *COLUMNS)
+    assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, kind, "data.audio_column")
+    assert (result.problems[0].value, "\0" in result.err) == (name, False)
+
+
+def test_a_tilde_may_begin_a_name(run, listing):
+    frame = pd.read_csv(listing)
+    frame.loc[3, "file"] = "~nobody/a.wav"
+    frame.to_csv(listing, index=False)
+    target = listing.parent / "~nobody" / "a.wav"
+    target.parent.mkdir()
+    (listing.parent / pd.read_csv(listing).file[4]).rename(target)
+    frame.drop(index=4).to_csv(listing, index=False)
+    result = run("prepare", "data=csv", f"data.path={listing}", *COLUMNS, "data.min_seconds=0.5")
+    assert (result.code, "bad" in result.out) == (0, False), result.err
+
+
+def test_blanks_in_the_header_are_named(run, listing):
+    frame = pd.read_csv(listing).rename(columns={"genre": " genre "})
+    frame.to_csv(listing, index=False)
+    result = run("prepare", "data=csv", f"data.path={listing}", *COLUMNS)
+    assert (result.code, result.problems[0].kind, "' genre '" in result.err) == (2, "missing_column", True)
+
+
+def test_a_row_without_an_id_is_an_error(run, listing):
+    frame = pd.read_csv(listing).assign(id=range(36)).astype({"id": object})
+    frame.loc[2, "id"] = None
+    frame.to_csv(listing, index=False)
+    result = run("prepare", "data=csv", f"data.path={listing}", *COLUMNS, "data.id_column=id")
+    assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, "missing_ids", "data.id_column")
 
 
 def test_a_table_of_recordings_names_this_source(run, listing):

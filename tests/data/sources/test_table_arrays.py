@@ -80,5 +80,6 @@ def test_features_and_tags_without_a_common_key_are_rejected(here, rows):
     np.savez(here / "mtt.npz", features=np.zeros((30, 60)), tags=np.zeros((rows, 50)))
     with pytest.raises(DataError) as caught:
         read_arrays(here / "mtt.npz")
-    assert (caught.value.kind, caught.value.value) == ("unjoined_arrays", ["features", "tags"])
-    assert f"{rows} x 50" in str(caught.value)
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.value) == ("unjoined_arrays", ["features", "tags"])
+    assert f"{rows} x 50" in problem.message
