@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ def tags_of_clips() -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def write_annotations(folder: Path, clips: dict[str, list[str]]) -> None:
-    """annotations_final.csv."""
+def write_annotations(folder: Path, clips: dict[str, list[str]], names: Sequence[str] = TAGS) -> None:
+    """annotations_final.csv with these tags."""
     folder.mkdir(parents=True, exist_ok=True)
-    column = {tag: i for i, tag in enumerate(TAGS)}
-    lines = ["\t".join(f'"{name}"' for name in ("clip_id", *TAGS, "mp3_path"))]
+    column = {tag: i for i, tag in enumerate(names)}
+    lines = ["\t".join(f'"{name}"' for name in ("clip_id", *names, "mp3_path"))]
     for number, (path, tags) in enumerate(clips.items(), 2):
-        cells = ['"0"'] * len(TAGS)
+        cells = ['"0"'] * len(names)
         for tag in tags:
             cells[column[tag]] = '"1"'
         lines.append("\t".join((f'"{number}"', *cells, f'"{path}"')))

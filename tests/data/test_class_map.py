@@ -54,7 +54,14 @@ def test_a_shipped_map_names_every_class_of_its_source_and_only_classes_of_its_t
 
 def test_the_shipped_maps_are_no_group_of_options():
     assert "class_map" not in Tree().groups
-    assert MAPS == ["fma_to_gtzan", "fma_to_tagtraum", "gtzan_to_fma", "gtzan_to_tagtraum", "mtt_to_merged", "tagtraum_to_gtzan"]
+    assert MAPS == [
+        "fma_to_gtzan",
+        "fma_to_tagtraum",
+        "gtzan_to_fma",
+        "gtzan_to_tagtraum",
+        "mtt_to_merged",
+        "tagtraum_to_gtzan",
+    ]
 
 
 def test_tagtraums_genres_are_those_of_its_file(real_data):

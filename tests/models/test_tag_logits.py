@@ -99,6 +99,7 @@ def test_a_tagger_by_its_name(run, here, seeded, monkeypatch):
     assert caught.value.kind == "file_not_found"
 
 
+@pytest.mark.slow
 def test_data_with_one_label_a_track_is_not_scored(run, here, seeded):
     imported = mrc.import_weights(seeded / "MTT_vgg.safetensors", here / "tagger")
     for genre in ("rock", "techno"):

@@ -143,7 +143,9 @@ def column_notes(x: np.ndarray) -> list[str]:
         x: the features, (n, F) in the order of `COLUMNS`.
     """
     is_finite = np.isfinite(x)
-    low, high = (function(np.where(is_finite, x, fill), axis=0) for function, fill in ((np.min, np.inf), (np.max, -np.inf)))
+    low, high = (
+        function(np.where(is_finite, x, fill), axis=0) for function, fill in ((np.min, np.inf), (np.max, -np.inf))
+    )
     empty = [name for name, has_value in zip(COLUMNS, is_finite.any(axis=0), strict=True) if not has_value]
     constant = [name for name, same in zip(COLUMNS, (low == high) & is_finite.any(axis=0), strict=True) if same]
     partly = [name for name, full in zip(COLUMNS, is_finite.all(axis=0), strict=True) if not full and name not in empty]

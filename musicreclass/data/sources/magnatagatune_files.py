@@ -87,7 +87,7 @@ def clip_path(text: str) -> str:
 
 
 def read_clip_info(path: Path) -> dict[str, tuple[str, str, str | None]]:
-    """The artist as it is written in the names of files, its name, and the album, by mp3 path. Clips without a path or an artist
+    """The artist as it is written in the names of files, its name, and `album_of`, by mp3 path. Clips without a path or an artist
     are left out.
 
     The file names the artists for display (`American Bach Soloists`); names of files (`american_bach_soloists`) are a normal form
@@ -106,7 +106,7 @@ def read_clip_info(path: Path) -> dict[str, tuple[str, str, str | None]]:
         except csv.Error as error:
             raise DataError(f"{path}: cannot be read: {error}", "unreadable", path) from error
     return {
-        clip_path(mp3): (file_form(artist), artist.strip(), (album or "").strip() or None)
+        clip_path(mp3): (file_form(artist), artist.strip(), album_of(file_form(artist), file_form(album or "")))
         for mp3, artist, album in rows
         if mp3 and mp3.strip() and artist and artist.strip()
     }
@@ -118,10 +118,15 @@ def file_form(name: str) -> str:
 
 
 def artist_of(clip: str) -> tuple[str, str, str | None]:
-    """The artist, its name and the album in the name of a clip, `c/the_artist-album-01-title-0-29.mp3`."""
+    """The artist, its name and `album_of` in the name of a clip, `c/the_artist-album-01-title-0-29.mp3`."""
     artist, _, rest = PurePosixPath(clip).name.partition("-")
     album = rest.partition("-")[0]
-    return artist, artist.replace("_", " ").strip(), album or None
+    return artist, artist.replace("_", " ").strip(), album_of(artist, album)
+
+
+def album_of(artist: str, album: str) -> str | None:
+    """A name for an album that albums of other artists with the same title do not have; None without a title."""
+    return f"{artist}/{album}" if album.strip("_") else None
 
 
 def read_split_lists(paths: dict[str, Path]) -> dict[str, str]:

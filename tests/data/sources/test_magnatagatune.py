@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -144,9 +145,15 @@ def test_the_real_lists(real_data, here):
     assert {name: len(clips) for name, clips in lists.items()} == {"train": 15_244, "valid": 1529, "test": 4332}
     names = (real_data / "MTT" / "top50_tags.txt").read_text().split("\n")
     assert [tag.replace(" ", "").lower() for tag in TOP_50] == [name.lower() for name in names if name]
-    clips = {clip: [TOP_50[i % 50]] for i, clip in enumerate(clip for part in lists.values() for clip in part)}
-    planted.write_annotations(here, {**clips, FAULTY_CLIPS[0]: ["guitar"]})
-    by_folder = load_clips(str(here), "top50", "drop").frame
+    clips = {clip: [TOP_50[i % 50]] for i, clip in enumerate(lists["train"])}  # only the others' tags are known here
+    with np.load(real_data / "MTT" / "tags_valid_test.npz") as tags:
+        for name in ("valid", "test"):
+            rows = tags[name].astype(bool)
+            clips |= {c: [TOP_50[i] for i in np.flatnonzero(row)] for c, row in zip(lists[name], rows, strict=True)}
+    planted.write_annotations(here, {**clips, FAULTY_CLIPS[0]: ["guitar"]}, TOP_50)
+    loaded = load_clips(str(here), "top50", "drop")
+    assert loaded.dropped == {}  # every listed clip has one of the usual tags
+    by_folder = loaded.frame
     assert by_folder.split.value_counts().to_dict() == {"train": 15_245, "valid": 1529, "test": 4332}
     for name in SPLITS:
         (here / f"split_{name}.txt").write_text("\n".join(lists[name]))
