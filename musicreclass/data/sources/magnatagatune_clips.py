@@ -114,6 +114,9 @@ def load_clips(
     add_splits(clips, root, official)
     if untagged == "drop":
         clips.keep((clips.frame.tags.map(len) > 0).to_numpy(), f"without any of the {len(columns)} tags")
+    if official:
+        splits = clips.frame.groupby("artist").split.nunique()
+        clips.notes.append(f"{int((splits > 1).sum())} of the {len(splits)} artists are in several splits")
     return clips
 
 
