@@ -158,8 +158,10 @@ class PredictedTags(PredictedClasses):
         """See `PredictedClasses`."""
         roc_auc = scores["roc_auc"]
         rankings = Rankings(self.y_true, self.y_pred)
-        found = rankings.macro(np.ones((1, len(self.ids))))["roc_auc"][0] if rankings.rankings else None
-        return found is roc_auc if found is None or roc_auc is None else abs(float(roc_auc) - float(found)) <= 1e-6
+        roc_auc_here = rankings.macro(np.ones((1, len(self.ids))))["roc_auc"][0] if rankings.rankings else None
+        if roc_auc is None or roc_auc_here is None:
+            return roc_auc is roc_auc_here
+        return abs(float(roc_auc) - float(roc_auc_here)) <= 1e-6
 
 
 @dataclass(frozen=True)

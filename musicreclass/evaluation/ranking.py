@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from musicreclass.evaluation.metric_names import TAG_METRICS
@@ -129,9 +127,3 @@ def f1_scores(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """
     hits = (y_true.astype(bool) & y_pred.astype(bool)).sum(axis=0)
     return np.asarray(2 * hits / np.maximum(y_true.sum(axis=0, dtype=int) + y_pred.sum(axis=0, dtype=int), 1))
-
-
-def mean_of(values: np.ndarray, chosen: Iterable[bool]) -> float | None:
-    """The mean of the chosen values; None if there are none."""
-    kept = values[np.asarray(chosen, dtype=bool)]
-    return float(kept.mean()) if len(kept) else None

@@ -48,8 +48,8 @@ def draw_areas(axes: Axes, per_tag: list[dict[str, Any]], names: list[str], n: i
     for offset, key, label, colour in ((-0.2, "pr_auc", "PR-AUC", "#0b62a4"), (0.2, "roc_auc", "ROC-AUC", "#a8c8e4")):
         values = [100 * (scores[key] or 0) for scores in per_tag]
         axes.barh(rows + offset, values, 0.38, color=colour, label=label)
-    share = [100 * scores["support"] / n for scores in per_tag]
-    axes.plot(share, rows - 0.2, "|", color="black", markersize=6, label="share of tracks")
+    fractions = [100 * scores["support"] / n for scores in per_tag]
+    axes.plot(fractions, rows - 0.2, "|", color="black", markersize=6, label="share of tracks")
     axes.set_yticks(rows, names, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
@@ -79,8 +79,8 @@ def draw_curves(axes: Axes, predictions: Predictions, tags: list[int]) -> None:
 def draw_co_occurrence(axes: Axes, y_true: np.ndarray, names: list[str]) -> None:
     """Of the tracks with one tag, the share that has another one too."""
     counts = y_true.T.astype(int) @ y_true.astype(int)
-    share = 100 * counts / np.maximum(np.diag(counts)[:, None], 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    fractions = 100 * counts / np.maximum(np.diag(counts)[:, None], 1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_xlabel("also have")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, UserError, notices
-from musicreclass.evaluation.tag_sets import target_text
 from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
@@ -192,6 +191,8 @@ class Run(RunFiles):
 
     def save_tracks(self, tracks: pd.DataFrame) -> None:
         """Record the tracks with split, group and checksum, to detect leaks into data that is scored later."""
+        from musicreclass.evaluation.tag_sets import target_text
+
         with replacing(self.folder / TRACKS) as scratch:
             tracks.drop(columns=["path"]).assign(target=tracks.target.map(target_text)).to_parquet(scratch)
 

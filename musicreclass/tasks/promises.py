@@ -30,12 +30,12 @@ def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
             return None
         tables.append(run.predictions("valid").table.set_index("track_id").sort_index())
     first = tables[0]
-    truth = [column for column in first.columns if column == "target" or column.startswith(TRUE_PREFIX)]
-    if not all(table.index.equals(first.index) and table[truth].equals(first[truth]) for table in tables):
+    targets = [column for column in first.columns if column == "target" or column.startswith(TRUE_PREFIX)]
+    if not all(table.index.equals(first.index) and table[targets].equals(first[targets]) for table in tables):
         return None
     columns = [PREFIX + name for name in classes]
     average = np.mean([table[columns].to_numpy() for table in tables], axis=0)
-    labels = first[[*truth, "group"]]
+    labels = first[[*targets, "group"]]
     return Predictions(pd.concat([labels, pd.DataFrame(average, first.index, columns)], axis=1).reset_index())
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from musicreclass.evaluation import bootstrap
-from musicreclass.evaluation.intervals import METRICS, Sample
+from musicreclass.evaluation.intervals import Sample
+from musicreclass.evaluation.metric_names import CLASS_METRICS as METRICS
 from musicreclass.evaluation.paired import paired_tests
 
 CLASSES, TRACKS = 10, 29  # per class: n = 290

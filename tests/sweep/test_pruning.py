@@ -9,7 +9,7 @@ import pytest
 
 from musicreclass.errors import TrialPruned
 from musicreclass.runs.folder import Run
-from musicreclass.sweep.pruning import SCORE, PruningCheck, read_scores, write_reference
+from musicreclass.sweep.pruning import SCORES, PruningCheck, read_scores, write_reference
 from tests.conftest import table_overrides
 from tests.sweep.test_search import latest_trials
 
@@ -39,20 +39,20 @@ def check_for(folder: Path, **pruner: int) -> PruningCheck:
 
 def test_a_score_below_the_median_ends_a_trial_after_the_warmup(tmp_path):
     check = check_for(tmp_path)
-    check(0, {SCORE: 0.1})
+    check(0, {SCORES[0]: 0.1})
     with pytest.raises(TrialPruned) as caught:
-        check(1, {SCORE: 0.65})
+        check(1, {SCORES[0]: 0.65})
     assert caught.value.epoch == 1
 
 
 def test_trials_that_continue(tmp_path):
     good = check_for(tmp_path)
-    good(0, {SCORE: 0.1})
-    good(1, {SCORE: 0.75})
-    good(1, {SCORE: 0.1})  # trained again after an interruption: counted once
-    good(2, {SCORE: 0.8})
+    good(0, {SCORES[0]: 0.1})
+    good(1, {SCORES[0]: 0.75})
+    good(1, {SCORES[0]: 0.1})  # trained again after an interruption: counted once
+    good(2, {SCORES[0]: 0.8})
     early = check_for(tmp_path, n_startup_trials=4)
-    early(1, {SCORE: 0.0})
+    early(1, {SCORES[0]: 0.0})
     without_scores = check_for(tmp_path)
     without_scores(1, {"valid/loss": 9.0})
 

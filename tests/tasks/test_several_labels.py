@@ -295,7 +295,7 @@ def test_an_interrupted_run_on_tags_resumes_exactly(here, monkeypatch):
 
     tag_frame().to_csv("tags.csv", index=False)
     overrides = [*SEPARATED, "model=mlp", "trainer.max_epochs=3", "hardware=cpu", "logger=none"]
-    whole = mrc.train([*overrides, "run_dir=whole"])
+    uninterrupted = mrc.train([*overrides, "run_dir=whole"])
     log = Curves.log
 
     def interrupt(self: Curves, epoch: int, values: dict[str, float]) -> None:
@@ -308,7 +308,7 @@ def test_an_interrupted_run_on_tags_resumes_exactly(here, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             mrc.train([*overrides, "run_dir=resumed"])
     resumed = mrc.train([*overrides, "run_dir=resumed"])
-    assert resumed.metrics["valid"] == whole.metrics["valid"]
+    assert resumed.metrics["valid"] == uninterrupted.metrics["valid"]
 
 
 def test_a_changed_model_of_tags_is_rejected(runs):
