@@ -14,7 +14,7 @@ class TagLogits(nn.Module):
     """Log odds of probabilities, so that a sigmoid gives the probabilities back.
 
     Args:
-        in_features: probabilities per track.
+        in_features: probabilities per track; a missing one counts as 0.
         num_classes: C; the same number.
 
     Shape:
@@ -32,4 +32,4 @@ class TagLogits(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities to logits."""
-        return torch.logit(x.double(), EPSILON).to(x.dtype)
+        return torch.logit(torch.nan_to_num(x.double(), 0.0), EPSILON).to(x.dtype)

@@ -75,8 +75,7 @@ def tagger_tags(path: Path) -> list[str]:
 def tagger_classifier(path: Path) -> NetworkClassifier:
     """The classifier of a tagger's run, which returns the features that it reads."""
     tags = tagger_tags(path)
-    unknown = [None] * len(tags)
-    ranges: dict[str, list[Any]] = {"low": [*unknown], "high": [*unknown], "varies": [True] * len(tags)}
+    ranges: dict[str, list[Any]] = {"low": [0.0] * len(tags), "high": [1.0] * len(tags), "varies": [True] * len(tags)}
     card = ModelCard("network", TARGET, {}, "table", tags, [*tags], scale=False, ranges=ranges, is_multi=True)
     classifier = NetworkClassifier(card)
     classifier.network.eval()

@@ -65,7 +65,7 @@ class Clips:
         """Keep some clips, bool (n,), and count the others."""
         if not rows.all():
             self.dropped[reason] = int((~rows).sum())
-        self.frame = self.frame[rows]
+        self.frame = self.frame[rows].copy()
 
     def join(self, files: dict[str, Path], what: str, singular: str) -> str:
         """Keep the clips that have a file, joined by its name, and count both what has no file and what has no annotation.
@@ -110,6 +110,7 @@ def load_clips(
     chosen, name = has_tag[:, columns], np.array(names, dtype=object)[columns]
     frame = pd.DataFrame({"tags": [tuple(sorted(name[row])) for row in chosen.astype(bool)]}, index=paths)
     clips = Clips(frame, [path], frozenset(paths))
+    clips.keep(frame.index != "", "without a path")
     add_artists(clips, root)
     add_splits(clips, root, official)
     if untagged == "drop":

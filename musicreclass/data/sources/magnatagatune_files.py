@@ -66,7 +66,8 @@ def read_annotations(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         line = f"{path}: column {invalid[0]!r} must contain only 0 and 1"
         raise DataError(line, "invalid_indicator", invalid[0])
     paths = [clip_path(text or "") for text in table["mp3_path"].to_pylist()]
-    repeated_paths = pd.Series(paths)[pd.Series(paths).duplicated()]
+    written = pd.Series(paths)[pd.Series(paths) != ""]
+    repeated_paths = written[written.duplicated()]
     if len(repeated_paths):
         line = f"{path}: {len(repeated_paths)} clips are there twice ({some(repeated_paths.tolist())})"
         raise DataError(line, "duplicate_ids", path, len(repeated_paths))

@@ -117,6 +117,12 @@ def test_annotations_that_cannot_be_used(here, change, kind):
     assert caught.value.kind == kind
 
 
+def test_rows_without_a_path_are_counted(here):
+    planted.write_annotations(here, {"0/a-b-01-c-0-29.mp3": ["harp"], "": ["harp"], " ": ["beat"]})
+    clips = load_clips(str(here), "top50", "drop")
+    assert (len(clips.frame), clips.dropped) == (1, {"without a path": 2})
+
+
 def test_missing_files_are_named(here):
     for prepare, kind in (
         (lambda: None, "missing_metadata"),
