@@ -121,7 +121,7 @@ def digests(paths: list[Path], store: Store, *of: Any) -> list[str | None]:
 
 
 class AudioData(TrackData):
-    """A DataModule over recordings; a subclass lists them in `find`. See docs/datasets.md.
+    """A source of recordings; a subclass lists them in `find`. See docs/datasets.md.
 
     Args:
         split: the protocol, as in conf/data/split/.
