@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from musicreclass.data.corrections import delimiter_of
 from musicreclass.storage.versions import FileVersion
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -24,7 +25,6 @@ NESTED = ("top_predictions", "probabilities")  # are columns of their own in tab
 TEXTS = ("path", "genre", "reason", "error", "run")
 NUMBERS = ("confidence", "duration", "processing_time", *VERSION[:2])
 PATH_BYTES = "path_bytes"
-DELIMITERS = ",;\t"
 ROUNDED = re.compile(r"\d[.,](\d+)[Ee]\+?(\d+)")
 Row = dict[str, Any]
 
@@ -95,7 +95,7 @@ def read_csv(path: Path) -> list[Row]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header = file.readline()
         file.seek(0)
-        reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count))
+        reader = csv.DictReader(file, delimiter=delimiter_of(header))
         check_columns(reader.fieldnames or REQUIRED)
         return [from_csv(row, reader.line_num) for row in reader if row["path"]]
 
