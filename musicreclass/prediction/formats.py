@@ -53,7 +53,7 @@ def check_row(row: Row) -> None:
     if not row["path"] or not all(isinstance(row.get(name, ""), str) for name in TEXTS):
         raise NotLabelsError(f"{', '.join(TEXTS)} must be text, and path must not be empty")
     for top in row.get("top_predictions") or []:
-        if not isinstance(top["genre"], str) or not is_number(top["confidence"]):
+        if not isinstance(top.get("genre"), str) or not is_number(top.get("confidence")):
             raise NotLabelsError("top_predictions must have genre and confidence")
     invalid = [name for name in NUMBERS if not is_number(row.get(name) or 0)]
     if invalid:
