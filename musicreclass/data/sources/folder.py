@@ -136,6 +136,8 @@ class GenreFolders(AudioData):
                 paths, targets = [paths[i] for i in corrected], [targets[i] for i in corrected]
                 genre_of, splits = [genre_of[i] for i in corrected], [splits[i] for i in corrected]
             paths, targets = [*paths, *extra], [*targets, *(checked[path.absolute()] for path in extra)]
+            taken = {file_of(path) for path in extra}
+            left_out.outside -= sum(file.parent == root and file.suffix.lower() in SUFFIXES for file in taken)
             genre_of += [root] * len(extra)
             splits += [None] * len(extra)
         if not paths:
