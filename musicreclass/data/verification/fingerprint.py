@@ -2,7 +2,7 @@
 
 Bit m of a frame tells whether the energy difference between the bands m and m + 1 has risen since the frame before (Haitsma and Kalker,
 "A highly robust audio fingerprinting system", ISMIR 2002). Signs of differences do not depend on the gain, and hardly on
-lossy coding. Energies are smoothed over 0.3 s, so that copies that are shifted by a part of a step still agree. Smoothing the energies
+lossy coding. Energies are smoothed over 0.4 s, so that copies that are shifted by a part of a step still agree. Smoothing the energies
 of short, sparse transforms takes a quarter of the time of long, dense ones.
 """
 
@@ -16,11 +16,13 @@ import numpy as np
 import soxr
 from scipy.fft import rfft
 
-VERSION = 3  # of the fingerprints; part of the key of everything stored from them
+VERSION = 4  # of the fingerprints; part of the key of everything stored from them
 RATE = 5512.5  # samples per second of the analysed signal: a quarter of 22,050, which is cheap to resample to
 FRAME, HOP = 1024, 256  # samples of a transform, and between two
 STEP = HOP // 2  # samples between two values
-WEIGHTS = np.hanning(9)[1:-1].astype(np.float32) / 2  # of energies half a hop apart; every other one sums to 1
+WEIGHTS = np.hanning(11)[1:-1].astype(np.float32) / np.float32(
+    2.5
+)  # of energies half a hop apart; every other one sums to 1
 CONTEXT = len(WEIGHTS) // 2  # earlier energies that the next smoothed one needs
 FRAMES_PER_SECOND = RATE / STEP
 BITS = 32
@@ -38,7 +40,7 @@ def fingerprint(pieces: Iterable[np.ndarray], rate: float = RATE) -> np.ndarray:
         rate: samples per second.
 
     Returns:
-        uint32 (frames,); `SILENT` where the signal is silent. Empty for less than 0.33 s.
+        uint32 (frames,); `SILENT` where the signal is silent. Empty for less than 0.38 s.
     """
     values: list[np.ndarray] = [np.empty(0, np.uint32)]
     rest, context, last = np.empty(0, np.float32), *np.empty((2, 0, BITS + 1), np.float32)
@@ -68,7 +70,7 @@ def _resampled(pieces: Iterable[np.ndarray], rate: float) -> Iterator[np.ndarray
 
 
 def _smoothed(energies: np.ndarray) -> np.ndarray:
-    """Energies at twice the rate, each a weighted mean of those around it, float32 (2 * (n - 3), 33).
+    """Energies at twice the rate, each a weighted mean of those around it, float32 (2 * (n - 4), 33).
 
     Args:
         energies: float32 (n, 33).
