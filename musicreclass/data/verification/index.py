@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from musicreclass.data.verification.fingerprint import BITS, FRAMES_PER_SECOND, SILENT
 
 VERSION = 2  # of the decision; part of the key of verifications
-MAX_DIFFERENCE = 0.30  # of the bits of near-copies; different songs differ in 36 % or more, see docs/datasets.md
+MAX_DIFFERENCE = 0.30  # of the bits of near-copies; different songs differ in 39 % or more, see docs/datasets.md
 MIN_OVERLAP = 64  # frames that are compared: 1.5 s
 CHOSEN = 3  # one of so many values enters the index
 MAX_ENTRIES = 64  # of a value; more frequent ones, as of sustained notes, tell nothing
