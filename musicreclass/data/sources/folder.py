@@ -11,7 +11,8 @@ from typing import Any
 from musicreclass.data.audio.discs import Discs
 from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
 from musicreclass.data.corrections import read_corrections
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.artists import find_artists, sources_of
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
