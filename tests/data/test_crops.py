@@ -17,7 +17,7 @@ from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
 from tests.library import RATE, SMALL, batches, opened, same, write_tone
 
-MARKS = {"openjmla": pytest.mark.slow, "huggingface": pytest.mark.encoders}
+MARKS = {"openjmla": pytest.mark.slow, "huggingface": (pytest.mark.encoders, pytest.mark.slow)}
 
 
 def small_encoder(model, folder):
@@ -28,7 +28,12 @@ def small_encoder(model, folder):
         from tests.huggingface import save_checkpoint
 
         save_checkpoint(folder / "checkpoint", "wav2vec2")
-        return [f"model.checkpoint={folder / 'checkpoint'}", "model.trainable=all", "trainer.max_epochs=12"]
+        return [
+            f"model.checkpoint={folder / 'checkpoint'}",
+            "model.window_seconds=0.5",
+            "model.trainable=all",
+            "trainer.max_epochs=12",
+        ]
     return ["model.channels=4", "trainer.max_epochs=12"]
 
 
