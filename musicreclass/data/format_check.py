@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import soundfile
 
 from musicreclass.data.audio.c_stderr import muted_c_stderr
+from musicreclass.data.audio.opening import open_file
 from musicreclass.data.column_checks import accuracy_alone, two_folds
 from musicreclass.data.waveforms import Cached, Waveforms
 from musicreclass.storage.file_parts import file_of
@@ -32,7 +32,7 @@ CODEC = ("sample rate", "channels", "codec")
 def format_of(path: Path) -> str | None:
     """Sample rate, channels and codec of a file, as its header states them; the ending for a format that needs ffmpeg."""
     try:
-        with muted_c_stderr(), soundfile.SoundFile(os.fsencode(path)) as file:
+        with muted_c_stderr(), open_file(path) as file:
             return f"{file.samplerate}\0{file.channels}\0{file.format} {file.subtype}"
     except soundfile.LibsndfileError:
         return f"\0\0{path.suffix.lower()}"

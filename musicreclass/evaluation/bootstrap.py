@@ -313,13 +313,13 @@ def binomial_interval(score: float, error: float, clusters: Clusters) -> list[fl
 
     Args:
         score: in [0, 1].
-        error: its standard error; if it is 0, as at 100 %, every cluster is one trial.
+        error: its standard error; if it is 0, or the score 0 or 1, every cluster is one trial.
         clusters: give the degrees of freedom of the error.
     """
     from scipy.stats import beta
 
-    trials = float(clusters.count)
-    if error > 0:
+    score, trials = min(1.0, max(0.0, score)), float(clusters.count)  # sums of areas can exceed 1 by rounding
+    if error > 0 and 0 < score < 1:
         design = score * (1 - score) / error**2 * (NORMAL_QUANTILE / t_quantile(clusters.df)) ** 2
         trials = min(float(len(clusters.codes)), design)
     low = float(beta.ppf(0.025, trials * score, trials * (1 - score) + 1)) if score > 0 else 0.0

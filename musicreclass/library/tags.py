@@ -16,6 +16,7 @@ import soundfile
 
 from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.content import id3_size
+from musicreclass.data.audio.opening import open_file
 from musicreclass.errors import UserError
 
 INSTALL = "pip install 'musicreclass[tags]'"
@@ -203,7 +204,7 @@ def samples_digest(path: Path) -> str:
 def _soundfile_digest(path: Path) -> str:
     content = hashlib.md5(usedforsecurity=False)
     try:
-        with muted_c_stderr(), soundfile.SoundFile(path) as reader:
+        with muted_c_stderr(), open_file(path) as reader:
             is_float = reader.subtype not in ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ALAW", "ULAW")
             for block in reader.blocks(DECODED_FRAMES, dtype="float64" if is_float else "int32", always_2d=True):
                 content.update(block.tobytes())

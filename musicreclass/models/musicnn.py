@@ -22,6 +22,11 @@ SAMPLE_RATE, N_FFT, HOP, N_MELS, PATCH_FRAMES = 16000, 512, 256, 96, 187
 PATCH_STEP = PATCH_FRAMES * HOP  # samples between the starts of consecutive patches, 2.99 s
 PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP + N_FFT  # samples covered by the frames of a patch
 EPSILON = 1e-3  # of batch normalisation
+MAGNATAGATUNE = {  # of the taggers MTT_*
+    "dataset": "magnatagatune",
+    "what": "the weights were trained on about 19,000 clips of MagnaTagATune, the folders 0 to b of its usual split",
+    "source": "Pons and Serra, 2019, arXiv:1909.06654",
+}
 
 
 class MusiCNNEncoder(LayeredEncoder):
@@ -68,7 +73,7 @@ class MusiCNNEncoder(LayeredEncoder):
             message = f"features.layer={layer}: must be one of {choices} for checkpoint={checkpoint}"
             raise ConfigError([Problem(message, "invalid_value", "features.layer", layer)])
         weights, self.card = read_weights(Path(folder).expanduser(), checkpoint)
-        self.checkpoint, self.overlaps = checkpoint, self.card["overlaps"]
+        self.checkpoint, self.overlaps = checkpoint, known_overlaps(checkpoint, self.card)
         self.network = network_class()
         try:
             self.network.load_state_dict(weights)
@@ -118,6 +123,11 @@ class MusiCNNEncoder(LayeredEncoder):
         """Samples (B, 48128) to log-mel patches (B, 187, 96), float32: log10(10000 power + 1)."""
         with torch.autocast(windows.device.type, enabled=False):
             return torch.log10(10000 * self.mel(windows.float()) + 1).transpose(1, 2)
+
+
+def known_overlaps(checkpoint: str, card: dict[str, Any]) -> list[dict[str, str]]:
+    """The overlaps of a tagger's training data with evaluation sets: those of its card, and its own dataset."""
+    return [*card["overlaps"], *([MAGNATAGATUNE] if checkpoint.startswith("MTT") else [])]
 
 
 class MusiCNN(nn.Module):

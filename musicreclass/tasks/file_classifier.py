@@ -43,7 +43,7 @@ from musicreclass.storage.store import Store
 from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import check_encoder, code_of
-from musicreclass.tasks.promises import NO_VALIDATION, OF_TAGS, cautions, promise, threshold_for, validation
+from musicreclass.tasks.promises import NO_VALIDATION, cautions, of_tags, promise, threshold_for, validation
 
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 
@@ -111,7 +111,7 @@ def open_file_classifier(
         "threshold": threshold,
         "top_k": top_k,
     }
-    thresholds = thresholds_of_tags(valid, classes) if is_multi else []
+    thresholds = thresholds_of_tags(runs, valid, classes) if is_multi else []
     if is_multi:
         settings["thresholds"] = thresholds
     settings |= {"class_map": None if mapping is None else mapping.classes}
@@ -125,7 +125,7 @@ def open_file_classifier(
         else Decision(labels, top_k, threshold),
         class_map=mapping,
         promise="" if chosen is None else promise(chosen),
-        cautions=tuple(line for run in runs for line in cautions(run, uncalibrated if not is_multi else OF_TAGS)),
+        cautions=tuple(line for run in runs for line in cautions(run, of_tags(run) if is_multi else uncalibrated)),
         signature=signature(runs, settings),
         workers=workers,
     )
@@ -144,9 +144,10 @@ def check_options_of_tags(precision: float | None, class_map: str | None) -> Non
             raise UserError(line, "unsupported_option", option, value)
 
 
-def thresholds_of_tags(valid: Predictions | None, classes: Sequence[str]) -> list[float]:
-    """The thresholds with the highest F1 of each tag on the validation tracks; 0.5 without them."""
-    thresholds = {} if valid is None else tag_thresholds(valid)
+def thresholds_of_tags(runs: Sequence[Run], valid: Predictions | None, classes: Sequence[str]) -> list[float]:
+    """The thresholds with the highest F1 of each tag on the validation tracks; without them, those of imported weights, or 0.5."""
+    imported = runs[0].metrics.get("thresholds", {}) if len(runs) == 1 and runs[0].is_imported else {}
+    thresholds = imported if valid is None else tag_thresholds(valid)
     return [thresholds.get(name, 0.5) for name in classes]
 
 

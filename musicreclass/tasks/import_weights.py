@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,15 @@ from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.atomic import replacing
 from musicreclass.storage.store import sha256
+from musicreclass.tasks.import_tagger import (
+    THRESHOLD,
+    encoder_of,
+    find_tagger,
+    tagger_classifier,
+    tagger_config,
+    tagger_reason,
+    tagger_tags,
+)
 from musicreclass.version import __version__
 
 SPLIT = "imported"  # of the protocol
@@ -37,45 +48,74 @@ class Imported(NamedTuple):
 
     Attributes:
         run: the run.
-        weights: what the file contains.
+        classes: names, in the order of the outputs.
+        reason: why nothing is known about its scores.
         already: whether the file had been imported into this folder before.
     """
 
     run: Run
-    weights: LegacyWeights
+    classes: list[str]
+    reason: str
     already: bool = False
 
 
+class Content(NamedTuple):
+    """What a run of imported weights consists of.
+
+    Attributes:
+        config: the configuration, as far as it is known.
+        classes, reason: as in `Imported`.
+        create: returns the classifier.
+        provenance: further facts on the file.
+        thresholds: of tags; empty for classes.
+        encoder: as in `Identity`.
+    """
+
+    config: dict[str, Any]
+    classes: list[str]
+    reason: str
+    create: Callable[[], NetworkClassifier]
+    provenance: dict[str, Any]
+    thresholds: dict[str, float]
+    encoder: str | None = None
+
+
 def import_weights(file: Path, output: Path | None = None) -> Imported:
-    """Turn the weights of a genre classifier into a run folder. No code from the file is executed.
+    """Turn the weights of a classifier into a run folder. No code from the file is executed.
 
     Args:
-        file: see `musicreclass.models.weights.legacy`.
+        file: see `musicreclass.models.weights.legacy`; or the weights of one of musicnn's taggers as `musicreclass prepare` installs
+            them, or its name, such as `MTT_musicnn`.
         output: the run folder; by default one below `outputs`, named after the file and its content.
 
     Raises:
         WeightsError: if the file is missing, damaged, incomplete, or of another network.
         RunError: if the folder exists and is not that of the same import, or cannot be written.
     """
-    weights = read_legacy(file)
+    tagger = find_tagger(file)
+    content = legacy_content(file) if tagger is None else tagger_content(tagger)
+    file = tagger or file
     checksum = sha256(file)
-    config = run_config(weights)
     signature = hashed({"imported": checksum})[:12]
-    folder = output or Path(config["paths"]["outputs"]) / f"imported-{file.stem}-{signature}"
+    folder = output or Path(content.config["paths"]["outputs"]) / f"imported-{file.stem}-{signature}"
     if is_imported_there(folder, signature):
-        return Imported(Run.open(folder), weights, already=True)
-    identity = Identity(signature, None, __version__, code_version(config), choices=config["choices"], source=file.name)
-    imported = {"file": file.name, "sha256": checksum, "accuracy": weights.accuracy, "epoch": weights.epoch}
-    protocol = {"split": SPLIT, "leaky": "unknown", "why": [reason(weights)]}
+        return Imported(Run.open(folder), content.classes, content.reason, already=True)
+    config, choices = content.config, content.config["choices"]
+    identity = Identity(
+        signature, None, __version__, code_version(config), choices=choices, source=file.name, encoder=content.encoder
+    )
+    imported = {"file": file.name, "sha256": checksum, **content.provenance}
+    protocol = {"split": SPLIT, "leaky": "unknown", "why": [content.reason]}
+    thresholds = {"thresholds": content.thresholds} if content.thresholds else {}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replacing(folder) as scratch:
             scratch.mkdir()
             run = Run(scratch)
             run.begin(config, identity, resume=False)
-            run.save_model(make_classifier(weights))
-            run.write("provenance.json", {"imported": imported, "notes": [reason(weights)]})
-            run.write("metrics.json", {"classes": weights.genres, "protocol": protocol})
+            run.save_model(content.create())
+            run.write("provenance.json", {"imported": imported, "notes": [content.reason]})
+            run.write("metrics.json", {"classes": content.classes, "protocol": protocol, **thresholds})
             run.set_state("done")
     except OSError as error:
         line = f"{folder}: the run folder cannot be written ({error.strerror or error})"
@@ -84,7 +124,22 @@ def import_weights(file: Path, output: Path | None = None) -> Imported:
         if not is_disk_full(error, folder.parent):
             raise
         raise RunError(f"{folder}: the disk is full; free some space", "no_space", folder) from error
-    return Imported(Run.open(folder), weights)
+    return Imported(Run.open(folder), content.classes, content.reason)
+
+
+def legacy_content(file: Path) -> Content:
+    """The run of a file of `musicreclass.models.weights.legacy`."""
+    weights = read_legacy(file)
+    claims = {"accuracy": weights.accuracy, "epoch": weights.epoch}
+    return Content(run_config(weights), weights.genres, reason(weights), partial(make_classifier, weights), claims, {})
+
+
+def tagger_content(path: Path) -> Content:
+    """The run of one of musicnn's taggers."""
+    tags, encoder = tagger_tags(path), encoder_of(path)
+    config = known_part(tagger_config(path, NO_DATA))
+    thresholds = dict.fromkeys(tags, THRESHOLD)
+    return Content(config, tags, tagger_reason(path), partial(tagger_classifier, path), {}, thresholds, encoder)
 
 
 def is_imported_there(folder: Path, signature: str) -> bool:
@@ -126,11 +181,16 @@ def run_config(weights: LegacyWeights) -> dict[str, Any]:
             ),
         ]
     config = train_settings(["data=folder", f"data.root={NO_DATA}", *overrides]).as_dict()
-    choices = {group: option for group, option in config["choices"].items() if group in CHOICES}
     if weights.network == "cnn":
         arguments = {"sample_rate": SAMPLE_RATE, "frontend": None, "bias": has_bias(weights)}
         config["model"] = {"_target_": TARGETS["cnn"], "input": "waveform", **arguments}
-        choices["model"] = "legacy_cnn"
+        config["choices"]["model"] = "legacy_cnn"
+    return known_part(config)
+
+
+def known_part(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that is known of weights that were trained elsewhere."""
+    choices = {group: option for group, option in config["choices"].items() if group in CHOICES}
     unknown = (*TRAINING, "augmentation", "class_weight", "logger")
     return {key: value for key, value in config.items() if key not in unknown} | {"choices": choices}
 

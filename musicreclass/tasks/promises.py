@@ -16,6 +16,12 @@ NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid comp
 OF_TAGS = "a tag is given from the threshold with the highest F1 on validation; without validation scores, from 0.5"
 
 
+def of_tags(run: Run) -> str:
+    """Where the thresholds of a run's tags come from."""
+    values = sorted(set(run.metrics.get("thresholds", {}).values())) if run.is_imported else []
+    return f"a tag is given from {values[0]:g}, which was not chosen on tracks" if len(values) == 1 else OF_TAGS
+
+
 def validation(runs: list[Run], classes: list[str]) -> Predictions | None:
     """The predictions of the validation tracks, averaged over runs that have the same ones; None without."""
     tables = []

@@ -116,7 +116,11 @@ def record_predictions(
     predictions.save(tables / f"{name}.parquet")
     title = f"{run.folder.name}: {name}, n = {len(predictions)}"
     if predictions.is_multi:
-        scores = score(predictions, None if name == "valid" else run.metrics.get("thresholds", {}))
+        thresholds = None if name == "valid" else run.metrics.get("thresholds", {})
+        scores = score(predictions, thresholds)
+        if thresholds is not None and (run.is_imported or not thresholds):
+            values = ", ".join(f"{value:g}" for value in sorted({*thresholds.values()} or {0.5}))
+            scores["f1_thresholds"] = f"the import ({values})" if run.is_imported else f"no tracks ({values})"
         figure = tag_figure(predictions, scores, title)
         save_figure(figure, figures / f"tags_{name}.png")
         return scores, figure

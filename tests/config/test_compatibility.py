@@ -82,7 +82,7 @@ def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     assert (problem.kind, problem.suggestion) == ("input_mismatch", "model=cnn|cnn_small|huggingface|listener|openjmla")
     for choice in (
         "features=fma518|fma518_musicnn|huggingface|musicnn|openjmla",
-        "data=demo|fma_features|gtzan_features|msd_features|table",
+        "data=demo|fma_features|gtzan_features|magnatagatune_features|msd_features|table",
     ):
         assert choice in problem.message
     problem = problem_of("data=demo", "model=listener", config_dir=str(tmp_path))

@@ -15,6 +15,7 @@ from musicreclass.config.locations import CONF
 from musicreclass.config.tree import Tree
 from musicreclass.data.class_map import ClassMap, fitting_class_map, read_class_map
 from musicreclass.data.sources.gtzan import GENRES
+from musicreclass.data.sources.magnatagatune_clips import TOP_50
 from musicreclass.errors import ConfigError, DataError
 from musicreclass.runs.folder import Run
 from tests.conftest import only_run, table_overrides
@@ -24,6 +25,8 @@ FMA = ("Blues", "Classical", "Country", "Easy Listening", "Electronic", "Experim
        "Jazz", "Old-Time / Historic", "Pop", "Rock", "Soul-RnB", "Spoken")  # fmt: skip
 TAGTRAUM = ("Blues", "Country", "Electronic", "Folk", "International", "Jazz", "Latin", "New Age", "Pop_Rock", "Rap", "Reggae", "RnB",
             "Vocal")  # fmt: skip
+MTT = (*TOP_50, "vocals", "irish", "women", "no singer", "clasical")  # and 135 more tags
+MERGED = ("beat", "choir", "classical", "electro", "female", "male", "no singer", "strange", "vocal")  # and 125 more
 VOCABULARIES = {"fma": FMA, "gtzan": GENRES, "tagtraum": TAGTRAUM}
 MAPS = class_map_names()
 FAST = ["hardware=cpu", "logger=none", "trainer.max_epochs=2"]
@@ -38,13 +41,27 @@ def write_map(path: Path, text: str) -> str:
 def test_a_shipped_map_names_every_class_of_its_source_and_only_classes_of_its_target(name):
     source, target = name.split("_to_")
     mapping = read_mapping(CONF / "class_map" / f"{name}.yaml")
+    if source == "mtt":
+        assert len(mapping) == 188
+        assert set(mapping) >= {*MTT, *mapping.values()}
+        assert len({*mapping.values()}) == 134
+        assert {*mapping.values()} >= set(MERGED)
+        assert all(mapping[target] == target for target in mapping.values())
+        return
     assert sorted(mapping) == sorted(VOCABULARIES[source])
     assert {value for value in mapping.values() if value is not None} <= set(VOCABULARIES[target])
 
 
 def test_the_shipped_maps_are_no_group_of_options():
     assert "class_map" not in Tree().groups
-    assert MAPS == ["fma_to_gtzan", "fma_to_tagtraum", "gtzan_to_fma", "gtzan_to_tagtraum", "tagtraum_to_gtzan"]
+    assert MAPS == [
+        "fma_to_gtzan",
+        "fma_to_tagtraum",
+        "gtzan_to_fma",
+        "gtzan_to_tagtraum",
+        "mtt_to_merged",
+        "tagtraum_to_gtzan",
+    ]
 
 
 def test_tagtraums_genres_are_those_of_its_file(real_data):

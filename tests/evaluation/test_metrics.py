@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from musicreclass.data.tracks import make_tracks
-from musicreclass.evaluation.bootstrap import Clusters, bootstrap_interval, corrected_interval
+from musicreclass.evaluation.bootstrap import Clusters, binomial_interval, bootstrap_interval, corrected_interval
 from musicreclass.evaluation.calibration import calibration_error
 from musicreclass.evaluation.intervals import Sample
 from musicreclass.evaluation.metrics import score
@@ -175,3 +175,9 @@ def test_rows_of_one_track_are_averaged():
     predictions = Predictions.of(["y", "x", "y"], rows, ["a", "b"], tracks)
     assert predictions.table.track_id.tolist() == ["x", "y"]
     assert predictions.probabilities() == pytest.approx(np.array([[1.0, 0.0], [0.4, 0.6]]))
+
+
+@pytest.mark.parametrize("score", [1 + 2**-52, 1.0, -(2.0**-60), 0.0])
+def test_binomial_bounds_of_a_perfect_score_with_an_error_of_rounding(score):
+    low, high = binomial_interval(score, 1e-17, Clusters.of([f"artist {i}" for i in range(5)]))
+    assert (low, high) == pytest.approx((0.478, 1) if score > 0.5 else (0, 0.522), abs=1e-3)

@@ -131,6 +131,24 @@ class MSDSettings(DataSettings):
     minority: Literal["keep", "drop"] = setting("keep | drop tracks with a minority genre")
 
 
+class MagnaTagATuneSettings(DataSettings):
+    """MagnaTagATune's clips or features."""
+
+    tags: Literal["top50", "all"] | Annotated[int, Ge(2)] = setting(
+        "top50: the usual 50 | all: 188 | a number: the most frequent ones, after data.class_map"
+    )
+    untagged: Literal["drop", "keep"] = setting("drop | keep clips without any of the tags")
+
+
+class JamendoSettings(DataSettings):
+    """The MTG-Jamendo dataset."""
+
+    subset: Literal["all", "genre", "instrument", "moodtheme", "top50tags"] = setting(
+        "tags in use: all | genre | instrument | moodtheme | top50tags"
+    )
+    fold: Annotated[int, Ge(0), Le(4)] = setting("with data/split=official: which of the five published splits, 0 to 4")
+
+
 class TableFileSettings(DataSettings):
     """Any table with one row per track."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import stat
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,6 +14,7 @@ from musicreclass.data.audio import mp3
 from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.containers import UNVERIFIABLE, available_fraction, stated_span
 from musicreclass.data.audio.content import ffmpeg_format, has_id3_tag, has_second_file, substitute
+from musicreclass.data.audio.opening import open_file
 from musicreclass.errors import DataError
 from musicreclass.storage.file_parts import file_of, span_of
 
@@ -231,7 +231,7 @@ def has_contiguous_frames(path: Path, file: Path) -> bool:
 def open_sound(file: Path, header: Header | None = None) -> soundfile.SoundFile:
     """A file opened for decoding, with the prefix that its header requires."""
     if header is None or not header.prefix:
-        return soundfile.SoundFile(os.fsencode(file))
+        return open_file(file)
     with file.open("rb") as raw:
         raw.seek(header.skipped)
         return soundfile.SoundFile(io.BytesIO(header.prefix + raw.read()))

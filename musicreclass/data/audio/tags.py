@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import soundfile
-
 from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.content import id3_size
+from musicreclass.data.audio.opening import open_file
 
 MAX_ATOMS = 10_000
 MAX_TAG = 1 << 24  # bytes read of one tag; pictures may precede the artist
@@ -37,7 +35,7 @@ def read_artist(file: Path) -> str:
         artist = _chunk_artist(stream, ">" if head[:4] == b"FORM" else "<") if chunked else ""
     if artist:
         return artist
-    with muted_c_stderr(), soundfile.SoundFile(os.fsencode(file)) as reader:
+    with muted_c_stderr(), open_file(file) as reader:
         return str(reader.artist).strip()
 
 

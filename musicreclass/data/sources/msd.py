@@ -14,14 +14,12 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.dataset_folder import below, contents, dataset_root
-from musicreclass.data.parallel import show_progress
+from musicreclass.data.sources.blocks import Block, load_blocks
 from musicreclass.data.sources.msd_song import COLUMNS, VERSION, MissingAnalysis, Song, read_song
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.errors import DataError, DatasetNotFoundError
-from musicreclass.storage.atomic import replacing
 from musicreclass.storage.damage import raise_if_not_damage
 from musicreclass.storage.store import Store
-from musicreclass.storage.versions import files_digest
 
 LABEL_FILES = ("msd_tagtraum_cd1.cls", "msd_tagtraum_cd2c.cls", "msd_tagtraum_cd2.cls")
 LABEL_FOLDERS = (".", "Misc", "MSD", "MSD/Misc")
@@ -186,24 +184,10 @@ def load_songs(paths: dict[str, Path], store: Store) -> pd.DataFrame:
     Raises:
         DataError: if h5py is not installed, or the store cannot be written.
     """
-    items = list(paths.items())
-    blocks = [items[i : i + BLOCK] for i in range(0, len(items), BLOCK)]
-
-    def build(folder: Path) -> None:
-        with show_progress(f"reading {len(items):,} HDF5 files, once", len(items)) as advance:
-            for number, block in enumerate(blocks):
-                file = folder / f"{number:06d}.parquet"
-                if not file.exists():
-                    with replacing(file) as scratch:
-                        frame_of(block).to_parquet(scratch)
-                advance(len(block))
-
-    key = {"files": files_digest(paths.values()), "tracks": len(paths), "version": VERSION}
-    entry = store.entry("msd-features", key, build, is_resumable=lambda folder: any(folder.glob("*.parquet")))
-    return pd.concat([pd.read_parquet(file) for file in sorted(entry.glob("*.parquet"))])
+    return load_blocks("msd-features", "HDF5", paths, frame_of, store, VERSION, BLOCK)
 
 
-def frame_of(block: list[tuple[str, Path]]) -> pd.DataFrame:
+def frame_of(block: Block) -> pd.DataFrame:
     """The rows of some files; those of files that cannot be used have an `error` and no features."""
     rows: dict[str, Song] = {}
     for track, path in block:

@@ -41,6 +41,8 @@ def read_arrays(path: Path) -> pd.DataFrame:
             f"{path}: cannot be read: {reason}; save names as text, not as objects", "unreadable", path
         ) from error
     missing = [name for name in ("x", "columns", "track_id", "label") if name not in arrays]
+    if missing and (matrices := [name for name, array in arrays.items() if array.ndim == 2])[1:]:
+        raise unjoined(path, {name: arrays[name].shape for name in matrices})
     if missing:
         line = (
             f"{path}: an array has no column names and no ids, so its features could be in any order; {', '.join(missing)} "
@@ -60,3 +62,20 @@ def read_arrays(path: Path) -> pd.DataFrame:
     if repeated:
         raise DataError(f"{path}: the column {repeated[0]!r} is named twice", "duplicate_column", repeated[0])
     return pd.concat([pd.DataFrame(arrays), pd.DataFrame(x, columns=columns)], axis=1)
+
+
+def unjoined(path: Path, shapes: dict[str, tuple[int, ...]]) -> DataError:
+    """The error for features and tags in several matrices, whose rows no id joins.
+
+    Args:
+        path: of the file.
+        shapes: of the matrices.
+    """
+    sizes = " and ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
+    same = len({shape[0] for shape in shapes.values()}) == 1
+    reason = "have as many rows, but no ids" if same else "have different numbers of rows, and no ids to join them by"
+    line = (
+        f"{path}: its matrices ({sizes}) {reason}: which features belong to which tags is unknown; save them as one table with a"
+        " track_id in each row"
+    )
+    return DataError(line, "unjoined_arrays", path, list(shapes))

@@ -356,3 +356,13 @@ def test_a_playlist_reads_no_other_file(tmp_path):
     write(tmp_path / "x.wav", music(2, 22050, 1), 22050)
     (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile x.wav\n")
     assert reason(tmp_path / "list.m4a") == "not audio"
+
+
+@pytest.mark.parametrize("content", [b"", b"Mac OS X", bytes.fromhex("0005160700020000").ljust(4096, b"\0")])
+@pytest.mark.parametrize("ending", ["mp3", "wav"])
+def test_a_file_beside_which_macos_keeps_its_attributes(tmp_path, ending, content):
+    path = write(tmp_path / f"a.{ending}", music(2, 22050), 22050)
+    expected = decode(path, 22050)
+    (tmp_path / f"._a.{ending}").write_bytes(content)
+    os.utime(path, ns=(10**18, 10**18))  # not the file whose header is known
+    assert np.array_equal(decode(path, 22050), expected)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from musicreclass.data.sources.table_arrays import names_file
+from musicreclass.data.sources.table_arrays import names_file, read_arrays
 from musicreclass.data.sources.table_file import TableFile
 from musicreclass.errors import DataError
 from tests.conftest import make_frame
@@ -72,3 +72,14 @@ def test_pickled_objects_are_not_loaded(here):
     with pytest.raises(DataError) as caught:
         opened(here / "x.npz")
     assert caught.value.kind == "unreadable"
+
+
+@pytest.mark.parametrize("rows", [30, 29])
+def test_features_and_tags_without_a_common_key_are_rejected(here, rows):
+    """As archives of MagnaTagATune's features and tags, whose rows differ in number."""
+    np.savez(here / "mtt.npz", features=np.zeros((30, 60)), tags=np.zeros((rows, 50)))
+    with pytest.raises(DataError) as caught:
+        read_arrays(here / "mtt.npz")
+    (problem,) = caught.value.problems
+    assert (problem.kind, problem.value) == ("unjoined_arrays", ["features", "tags"])
+    assert f"{rows} x 50" in problem.message
