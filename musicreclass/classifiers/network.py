@@ -95,7 +95,7 @@ class NetworkClassifier(Classifier):
             module.network.compile()
         micro_batch = profile.micro_batch if work.micro_batch == "profile" else work.micro_batch
         trainer = NetworkTrainer(settings, work.folder, micro_batch, work.note_micro_batch)
-        summary = trainer.fit(module, data.train_loader(loading), data.scoring_loader("valid", loading), work.resume)
+        summary = trainer.fit(module, data, loading, work.resume)
         if summary is None:  # only rank 0 scores and saves
             return
         network: Any = self.network[1]

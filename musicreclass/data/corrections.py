@@ -10,6 +10,7 @@ from musicreclass.errors import DataError
 from musicreclass.storage.regular import read_regular
 
 COLUMNS = ("path", "genre")
+DELIMITERS = ",;\t"
 
 
 def read_corrections(path: Path, key: str) -> dict[Path, str]:
@@ -27,7 +28,7 @@ def read_corrections(path: Path, key: str) -> dict[Path, str]:
     """
     try:
         text = read_regular(path).decode("utf-8-sig", "surrogateescape")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
     except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{key}={path}: cannot be read ({reason})", "unreadable", key) from error
@@ -44,3 +45,8 @@ def read_corrections(path: Path, key: str) -> dict[Path, str]:
             raise DataError(line, "invalid_corrections", key, number)
         corrections[path.absolute().parent / name] = genre.strip()
     return corrections
+
+
+def delimiter_of(text: str) -> str:
+    """What separates the columns of a CSV file by its first line: a comma, or a semicolon or tab as some spreadsheets write."""
+    return max(DELIMITERS, key=text.partition("\n")[0].count)

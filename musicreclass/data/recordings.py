@@ -4,124 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.audio.sound_digest import content_digest
 from musicreclass.data.class_map import nothing_mapped
 from musicreclass.data.crops import ClipBatches, EvenCrops, RandomCrop
 from musicreclass.data.format_check import MARK as FORMAT_MARK
 from musicreclass.data.format_check import FormatScores, format_caution, score_formats
 from musicreclass.data.leaks import NEAR_AUDIO, Protocol, shared_near_groups
+from musicreclass.data.recording_files import Recordings as Recordings  # for classes of users
+from musicreclass.data.recording_files import digests, is_missing
+from musicreclass.data.recording_notes import SHOWN, bad_file_counts, copy_notes, level_notes, named_bad_files
 from musicreclass.data.sampling import LoaderSettings, TrackSampler, balancing_weights
 from musicreclass.data.splits import check_protocol
 from musicreclass.data.targets import each_label, named_alike, small_tags_note, without_labels
 from musicreclass.data.track_data import TrackData, check_returned
-from musicreclass.data.tracks import check_columns, chosen, make_tracks, some, unify_copies
+from musicreclass.data.tracks import make_tracks, some, unify_copies
 from musicreclass.data.verification.records import near_groups
 from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.evaluation.tag_sets import has_tag_sets, target_text
 from musicreclass.hardware.machine import cores
-from musicreclass.storage.file_parts import file_of, part_digest
-from musicreclass.storage.store import Store, file_digests
+from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion
 
-METADATA = ("split", "group", "album")
-SHOWN = 3  # bad files that messages name
 NOT_COMPARED = "copies in other encodings were not looked for"
 COMPARED = "no copies in other encodings are in two splits"
 NOT_SHORT = 0.99  # of a clip; decoders differ by a few samples in the length of a recording
 
 
-@dataclass
-class Recordings:
-    """The recordings of a source.
-
-    Attributes:
-        paths: one file per recording.
-        track_id, target: as in `make_tracks`; a recording without a target is left out and counted.
-        metadata: more columns of the Tracks table: `split`, `group`, `album`.
-        split_name: the protocol name of the split in `metadata`.
-        folders: the folders that were searched, in which a file may be added later.
-        sources: other files that were read, such as tracks.csv; empty for none, None if unknown. See `TrackData.files`.
-        dropped, notes: as in `TrackData`.
-        artist_names: where `group` in `metadata` numbers the artists, their names, by which artists of other datasets are recognised.
-
-    Raises:
-        DataError: if a column is unknown or has another length than `paths`, or a path is not a path.
-    """
-
-    paths: list[Path]
-    track_id: list[str]
-    target: list[str]
-    metadata: dict[str, Any] = field(default_factory=dict)
-    split_name: str = "column"
-    folders: list[Path] = field(default_factory=list)
-    sources: list[Path] | None = None
-    dropped: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    artist_names: list[Any] | None = None
-
-    def __post_init__(self) -> None:
-        self.paths, self.folders = as_paths("paths", self.paths), as_paths("folders", self.folders)
-        self.sources = None if self.sources is None else as_paths("sources", self.sources)
-        columns = {"track_id": self.track_id, "target": self.target}
-        check_columns(columns, len(self.paths), "there are {} paths")
-        check_columns(self.metadata, len(self.paths), "there are {} paths", allowed=METADATA)
-
-    def select(self, rows: np.ndarray) -> Recordings:
-        """Some of the recordings, by their indices."""
-        metadata = {name: chosen(values, rows) for name, values in self.metadata.items()}
-        paths, track_id, target = ([values[i] for i in rows] for values in (self.paths, self.track_id, self.target))
-        names = chosen(self.artist_names, rows)
-        return replace(self, paths=paths, track_id=track_id, target=target, metadata=metadata, artist_names=names)
-
-
-def as_paths(name: str, paths: Any) -> list[Path]:
-    """A list of paths; text is converted.
-
-    Raises:
-        DataError: if an entry is neither.
-    """
-    entries = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    for path in entries:
-        if not isinstance(path, (str, Path)):
-            raise DataError(
-                f"{name}: must be a list of paths, but it contains {path!r:.60}",
-                kind="not_a_path",
-                key=name,
-                value=path,
-            )
-    return [Path(path) for path in entries]
-
-
-def is_missing(path: Path) -> bool:
-    """Whether a file does not exist; a broken link exists, and so does a file in a folder that cannot be read."""
-    try:
-        file_of(path).lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def digests(paths: list[Path], store: Store, *of: Any) -> list[str | None]:
-    """As `file_digests`, also of parts of files; a file with several parts is read once."""
-    files = list(dict.fromkeys(file_of(path) for path in paths))
-    by_file = dict(zip(files, file_digests(files, store, *of), strict=True))
-    return [part_digest(by_file[file_of(path)], path) for path in paths]
-
-
 class AudioData(TrackData):
-    """A DataModule over recordings; a subclass lists them in `find`. See docs/datasets.md.
+    """A source of recordings; a subclass lists them in `find`. See docs/datasets.md.
 
     Args:
         split: the protocol, as in conf/data/split/.
@@ -229,7 +147,7 @@ class AudioData(TrackData):
         self._set_tracks(tracks.iloc[self.recording], recordings.split_name)
         if self.max_tracks is not None:
             self._limit(self.max_tracks)
-        self._note_levels()
+        self.notes += level_notes(self.tracks, self.recording, self.waveforms.levels)
         self._note_copies()
         self._check_format()
 
@@ -265,29 +183,10 @@ class AudioData(TrackData):
 
     def _note_copies(self) -> None:
         """Say which recordings are there twice, and which may be."""
-        tracks = self.tracks
-        copies = tracks[tracks.checksum.notna() & tracks.checksum.duplicated()]
-        if len(copies):
-            self.notes.append(
-                f"{len(copies)} files have the same sound as others, byte by byte or sample by sample "
-                f"({some(copies.track_id.tolist())}): a drawn split keeps copies together"
-            )
-        targets = tracks.target.map(target_text).groupby(tracks.checksum).transform("nunique")
-        several = tracks[targets > 1].sort_values("checksum", kind="stable")
-        if len(several):
-            self.notes.append(
-                f"{several.checksum.nunique()} recordings are in several genres ({some(several.track_id.tolist(), 4)})"
-            )
-        stem = tracks.path.map(lambda path: str(Path(path).with_suffix("")))
-        twins = tracks.groupby(stem).split.agg(["size", "nunique"])
-        twins = twins[twins["size"] > 1]
-        if len(twins):
-            divided = int((twins["nunique"] > 1).sum())
-            names = some([Path(name).name for name in twins.index])
-            text = f"{len(twins)} names have several files that differ in the ending ({names}), {divided} of them in several splits"
-            self.notes.append(text)
-            if divided:
-                self._add_caution("files of one name", text)
+        notes, divided = copy_notes(self.tracks)
+        self.notes += notes
+        if divided is not None:
+            self._add_caution("files of one name", divided)
         self.protocol = self._with_near_copies()
 
     def _with_near_copies(self) -> Protocol:
@@ -363,16 +262,12 @@ class AudioData(TrackData):
         usable[list(bad)] = False
         if not bad:
             return usable
-        details = {path: detail for path, (_, detail) in self.rejected.items()}
-        hints = [REMEDIES.get(reason) or details.get(tracks.path[i]) for i, reason in bad.items()]
-        named = some([f"{tracks.path[i]}: {reason}" + (f" ({hint})" if hint else "")
-                      for (i, reason), hint in zip(bad.items(), hints, strict=True)], SHOWN)  # fmt: skip
+        named = named_bad_files(tracks, bad, {path: detail for path, (_, detail) in self.rejected.items()})
         if self.on_bad_file == "error":
             message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
-        for reason, count in Counter(bad.values()).items():
-            name = f"with a bad file: {reason}"
-            self.dropped[name] = self.dropped.get(name, 0) + count
+        for reason, count in bad_file_counts(bad).items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
         self.bad_files = {tracks.path[i]: reason for i, reason in bad.items()}
         self.notes.append(f"bad files: {named}" + ("; all are in bad_files.csv" if len(bad) > SHOWN else ""))
         for split, rows in tracks.assign(split=tracks.split.fillna("data")).groupby("split").indices.items():
@@ -386,17 +281,6 @@ class AudioData(TrackData):
                     value=fraction,
                 )
         return usable
-
-    def _note_levels(self) -> None:
-        """Name tracks from which little can be learned: silent ones and clipped ones."""
-        reasons = {
-            "silent": "are silent, or their channels cancel each other",
-            "clipped": "are clipped: more than 1 % of the samples are at full scale",
-        }
-        for level, reason in reasons.items():
-            rows = [row for row, i in enumerate(self.recording) if self.waveforms.levels.get(int(i)) == level]
-            if rows:
-                self.notes.append(f"{len(rows)} tracks {reason} ({some(self.tracks.track_id.iloc[rows].tolist())})")
 
     def _limit(self, limit: int) -> None:
         """Use only this many tracks of each split: the first of each class, then the second, and so on."""

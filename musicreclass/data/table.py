@@ -17,7 +17,7 @@ SCORING_BATCH = 16384  # rows; a table fits in memory, and so do the network's a
 
 
 class TableData(TrackData):
-    """A DataModule with a row of features for each track; a subclass fills `x`, `row_track` and `columns` in `setup`.
+    """A source with a row of features for each track; a subclass fills `x`, `row_track` and `columns` in `setup`.
 
     Attributes:
         x: features, (rows, F) float32, NaN where missing.

@@ -118,7 +118,7 @@ def as_matrix(x: Any) -> np.ndarray:
 
 
 class TableSource(TableData):
-    """A DataModule over an existing feature table, which a subclass returns in `read`. See docs/datasets.md.
+    """A source of tracks from an existing feature table, which a subclass returns in `read`. See docs/datasets.md.
 
     Args:
         split: the protocol, as in conf/data/split/.

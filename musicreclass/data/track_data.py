@@ -1,4 +1,4 @@
-"""The base class of the DataModules: tracks that are labelled and split."""
+"""The base class of all sources: tracks that are labelled and split."""
 
 from __future__ import annotations
 

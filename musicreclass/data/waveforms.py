@@ -11,15 +11,8 @@ from typing import Any
 import numpy as np
 
 from musicreclass.data.audio import decoding
-from musicreclass.data.waveform_store import (
-    BYTES_PER_SAMPLE,
-    LENGTHS,
-    SAMPLES,
-    decode_all,
-    examine_all,
-    read_lengths,
-    read_levels,
-)
+from musicreclass.data.recording_lengths import LENGTHS, examine_all, read_lengths
+from musicreclass.data.waveform_store import BYTES_PER_SAMPLE, SAMPLES, decode_all, read_levels
 from musicreclass.errors import DataError, notices
 from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion, raise_if_changed

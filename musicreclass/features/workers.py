@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from musicreclass.config.messages import brief
 from musicreclass.config.working_directory import allow_import
 from musicreclass.data.audio.header import BadAudioError
-from musicreclass.data.waveform_store import raise_if_transient
+from musicreclass.data.recording_lengths import raise_if_transient
 from musicreclass.errors import DataError, UserError, notices
 from musicreclass.features.parts import Rejection
 from musicreclass.storage.versions import FileVersion, raise_if_changed

@@ -37,7 +37,9 @@ def reporting(root: Path) -> Iterator[None]:
         if error.errno in DISK_FULL:
             line = f"{error.filename or root}: the disk is full; free some space; the same command continues"
             raise DataError(line, "no_space", root) from error
-        line = f"{error.filename or root}: cannot be written ({error.strerror}); the same command continues"
+        line = (
+            f"{error.filename or root}: cannot be written ({error.strerror}); once it can, the same command continues"
+        )
         raise DataError(line, "unwritable", root) from error
 
 

@@ -1,4 +1,4 @@
-"""Front ends: layers that turn what a DataModule provides into what a network reads."""
+"""Front ends: layers that turn what a source provides into what a network reads."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from musicreclass.data.corrections import delimiter_of
 from musicreclass.storage.versions import FileVersion
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -24,7 +25,6 @@ NESTED = ("top_predictions", "probabilities")  # are columns of their own in tab
 TEXTS = ("path", "genre", "reason", "error", "run")
 NUMBERS = ("confidence", "duration", "processing_time", *VERSION[:2])
 PATH_BYTES = "path_bytes"
-DELIMITERS = ",;\t"
 ROUNDED = re.compile(r"\d[.,](\d+)[Ee]\+?(\d+)")
 Row = dict[str, Any]
 
@@ -53,7 +53,7 @@ def check_row(row: Row) -> None:
     if not row["path"] or not all(isinstance(row.get(name, ""), str) for name in TEXTS):
         raise NotLabelsError(f"{', '.join(TEXTS)} must be text, and path must not be empty")
     for top in row.get("top_predictions") or []:
-        if not isinstance(top["genre"], str) or not is_number(top["confidence"]):
+        if not isinstance(top.get("genre"), str) or not is_number(top.get("confidence")):
             raise NotLabelsError("top_predictions must have genre and confidence")
     invalid = [name for name in NUMBERS if not is_number(row.get(name) or 0)]
     if invalid:
@@ -96,7 +96,7 @@ def read_csv(path: Path) -> list[Row]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header = file.readline()
         file.seek(0)
-        reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count))
+        reader = csv.DictReader(file, delimiter=delimiter_of(header))
         check_columns(reader.fieldnames or REQUIRED)
         return [from_csv(row, reader.line_num) for row in reader if row["path"]]
 

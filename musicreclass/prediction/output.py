@@ -36,6 +36,15 @@ from musicreclass.storage.versions import FileVersion
 
 SAVE_INTERVAL = 60.0  # seconds after which the table is written again
 JOURNAL = ".{}.rows"
+DAMAGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    NotImplementedError,
+)  # of readers
 INPUT = "use a table that predict has written"  # the remedy for a table that is only read
 
 
@@ -204,7 +213,7 @@ def read_table(path: Path, suffix: str, remedy: str = "choose another file with 
         rows = READERS[suffix](path)
         for row in rows:
             check_row(row)
-    except (ValueError, csv.Error, OSError, TypeError, AttributeError, OverflowError) as error:
+    except (*DAMAGE, csv.Error, OSError) as error:
         reason = str(error) if isinstance(error, NotLabelsError) else getattr(error, "strerror", None)
         line = f"{path}: is not a table of labels{f' ({reason})' if reason else ''}; {remedy}"
         raise DataError(line, "foreign_output", path) from error
@@ -216,7 +225,7 @@ def read_journal(path: Path) -> list[Row]:
     rows = []
     if os.path.isfile(path):  # unlike `Path.is_file`, False for a name that is too long
         for line in path.read_bytes().split(b"\n"):
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
+            with suppress(*DAMAGE):
                 row = json.loads(line)
                 check_row(row)
                 rows.append(row)

@@ -78,13 +78,13 @@ def delete(entry: StoredEntry) -> bool:
 
 def _describe(kind: str, path: Path) -> StoredEntry:
     content = _json(path / "entry.json")
-    state = "complete" if content else "interrupted"
+    state = "interrupted" if path.suffix == ".part" else "complete"
     with suppress(OSError):
         stat = (path / "entry.json").stat()
         return StoredEntry(
             kind, path, str(content.get("source", "")), _size(path), max(stat.st_atime, stat.st_mtime), state
         )
-    return StoredEntry(kind, path, "", _size(path), _newest(path), "interrupted")
+    return StoredEntry(kind, path, "", _size(path), _newest(path), state)  # such as the demo's recordings
 
 
 def _records(folder: Path, records: list[Path]) -> StoredEntry:

@@ -1,4 +1,4 @@
-"""From the settings of `data` and `features` to a DataModule."""
+"""From the settings of `data` and `features` to a source of tracks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from musicreclass.runs.signature import hashed
 def open_data(
     settings: Settings, profile: Profile, needs: tuple[str, ...] = ("train", "valid"), encoder: str | None = None
 ) -> TrackData:
-    """The configured DataModule, read and split; its recordings are turned into a table if `features` is set.
+    """The configured source, read and split; its recordings are turned into a table if `features` is set.
 
     Args:
         settings: checked.

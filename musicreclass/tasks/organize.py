@@ -259,7 +259,7 @@ def finish_playlists(
     """Write the playlists."""
     if options.playlists is not None:
         with reporting(options.playlists):
-            folder = Path(os.path.abspath(options.playlists))
+            folder = options.playlists.resolve()  # undo changes nothing through links
             result.playlists, skipped = write_playlists(folder, located, journal)
             result.plan.skipped += skipped
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,16 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.settings.training import AugmentationSettings, CallbacksSettings
-from musicreclass.data.crops import ClipBatches
 from musicreclass.data.recordings import AudioData
-from musicreclass.data.sampling import Batch, LoaderSettings, TrackSampler
-from musicreclass.data.table import TensorBatches
+from musicreclass.data.sampling import LoaderSettings
+from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.hardware.profile import Profile
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
+from musicreclass.training.datamodule import TrackDataModule
 from musicreclass.training.diagnosis import EpochProfile, LearningRateRange
 from musicreclass.training.distributed import SummedGradientStrategy
 from musicreclass.training.memory import MicroBatches, has_batch_statistics
@@ -33,7 +32,6 @@ from musicreclass.training.module import GenreModule, TrainingPlan
 from musicreclass.training.user_callbacks import CallbackValues, make_callbacks
 
 log = logging.getLogger("musicreclass")
-TABLE_GROUP = 16  # effective batches per item; see `BatchGroups`
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class FitSettings:
         )
 
     def loader_settings(self, **settings: Any) -> LoaderSettings:
-        """What to ask a DataModule for; `settings` are `transform` or `crop_factor`."""
+        """What to ask a source for; `settings` are `transform` or `crop_factor`."""
         return LoaderSettings(
             self.plan.batch_size,
             self.plan.seed,
@@ -129,37 +127,6 @@ def check_monitor(monitor: str, is_multi: bool) -> None:
         raise ConfigError(
             [Problem(line, "unknown_metric", "trainer.monitor", monitor, f"trainer.monitor=valid/{reported[-1]}")]
         )
-
-
-class BatchGroups:
-    """Yields lists of effective batches, so that Lightning's work per loader item is shared by several optimizer steps.
-
-    With one batch per item the epoch of an MLP (17,000 x 518, batches of 64, one thread) took 1.2 times as long, and with
-    Lightning's automatic optimisation, without metrics or recovery from out-of-memory errors, 1.2 times too.
-
-    Args:
-        loader: yields effective batches.
-        size: batches per list.
-        limit: batches of an epoch; None for all.
-    """
-
-    batch_sampler = None  # Lightning reads this attribute of a loader that has a sampler
-
-    def __init__(self, loader: TensorBatches | ClipBatches, size: int, limit: int | None = None) -> None:
-        self.loader, self.size, self.limit = loader, size, limit
-
-    def __len__(self) -> int:
-        return -(-min(len(self.loader), self.limit or len(self.loader)) // self.size)
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        batches = islice(self.loader, self.limit)
-        while group := list(islice(batches, self.size)):
-            yield group
-
-    @property
-    def sampler(self) -> TrackSampler | None:
-        """Lightning sets its epoch."""
-        return self.loader.sampler
 
 
 class NetworkTrainer:
@@ -196,14 +163,14 @@ class NetworkTrainer:
             self.diagnosis = EpochProfile(folder / "profile")
 
     def fit(
-        self, module: GenreModule, train: TensorBatches | ClipBatches, valid: TensorBatches | ClipBatches, resume: bool
+        self, module: GenreModule, data: TableData | AudioData, loading: LoaderSettings, resume: bool
     ) -> dict[str, Any] | None:
         """Train until the monitored metric stops improving.
 
         Args:
             module: its weights become those of the best epoch.
-            train: yields effective batches.
-            valid: yields batches of the validation split.
+            data: of the training and validation splits.
+            loading: what its loaders are asked for.
             resume: whether to resume from the last checkpoint, if it is valid.
 
         Returns:
@@ -218,12 +185,11 @@ class NetworkTrainer:
         if trained < total:
             log.info("%s of %s parameters are trained", f"{trained:,}", f"{total:,}")
         trainer = self._make_trainer(module)
-        # Grouped clips would only use memory: Lightning's work per item is small compared with a step over clips.
-        grouped = isinstance(train, TensorBatches) and self.settings.diagnosis != "lr_finder"
-        groups = BatchGroups(train, TABLE_GROUP if grouped else 1, self.settings.limit_train)
+        grouped = self.settings.diagnosis != "lr_finder"
+        batches = TrackDataModule(data, loading, self.settings.limit_train, grouped)
         resume_from = find_checkpoint(self.folder / "checkpoints") if resume else None
         try:
-            trainer.fit(module, groups, valid, ckpt_path=resume_from, weights_only=True)
+            trainer.fit(module, datamodule=batches, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
                 raise KeyboardInterrupt from error

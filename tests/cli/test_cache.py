@@ -39,6 +39,13 @@ def test_entries_are_listed_with_their_source_and_size(run, store, library):
     assert "waveforms" in result.out
 
 
+def test_only_unfinished_builds_are_interrupted(run, store):
+    for name in ("demo/abc", "waveforms/abc.part"):
+        (store / name).mkdir(parents=True)
+    states = {f"{entry.kind}/{entry.path.name}": entry.state for entry in inventory(store)}
+    assert {name for name, state in states.items() if state == "interrupted"} == {"waveforms/abc.part"}
+
+
 def test_pruning_needs_a_filter_and_a_confirmation(run, store):
     assert run("cache", "--prune").code == 2
     before = kinds(store)

@@ -17,15 +17,31 @@ from musicreclass.tasks.open_data import open_data
 from tests.conftest import LISTENERS
 from tests.library import RATE, SMALL, batches, opened, same, write_tone
 
-SLOW = {"openjmla": pytest.mark.slow}
+MARKS = {"openjmla": pytest.mark.slow, "huggingface": (pytest.mark.encoders, pytest.mark.slow)}
 
 
-@pytest.mark.parametrize("model", [pytest.param(name, marks=SLOW.get(name, ())) for name in LISTENERS])
+def small_encoder(model, folder):
+    """Settings of a small network; of an encoder with random weights."""
+    if model == "openjmla":
+        return ["model.checkpoint=random", "model.window_seconds=0.32", "trainer.max_epochs=6"]
+    if model == "huggingface":
+        from tests.huggingface import save_checkpoint
+
+        save_checkpoint(folder / "checkpoint", "wav2vec2")
+        return [
+            f"model.checkpoint={folder / 'checkpoint'}",
+            "model.window_seconds=0.5",
+            "model.trainable=all",
+            "trainer.max_epochs=12",
+        ]
+    return ["model.channels=4", "trainer.max_epochs=12"]
+
+
+@pytest.mark.parametrize("model", [pytest.param(name, marks=MARKS.get(name, ())) for name in LISTENERS])
 def test_contract(model, library, here):
     """The contract of tests/classifiers/test_contract.py, for models that take a waveform."""
-    small = ["model.checkpoint=random", "model.window_seconds=0.32"] if model == "openjmla" else ["model.channels=4"]
-    left_out = ("model=", "model.channels", "model.hidden", "trainer.max", *(["model."] if model == "openjmla" else []))
-    sizes = [f"model={model}", *small, f"trainer.max_epochs={6 if model == 'openjmla' else 12}", "optimizer.lr=0.01",
+    left_out = ("model=", "model.channels", "model.hidden", "trainer.max", *(["model."] if model in MARKS else []))
+    sizes = [f"model={model}", *small_encoder(model, here), "optimizer.lr=0.01",
              *(w for w in SMALL if not w.startswith(left_out))]  # fmt: skip
     settings = train_settings(["data=folder", f'data.root="{library}"', *sizes])
     predictions = []

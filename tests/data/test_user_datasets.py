@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.folder import GenreFolders
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import make_tracks

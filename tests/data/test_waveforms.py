@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicreclass.data import recordings as recordings_module
-from musicreclass.data import waveform_store
+from musicreclass.data import recording_files, waveform_store
 from musicreclass.data.audio import c_stderr, decoding
 from musicreclass.data.audio.decoding import decode, examine, probe
-from musicreclass.data.waveform_store import decode_all, examine_all
+from musicreclass.data.recording_lengths import examine_all
+from musicreclass.data.waveform_store import decode_all
 from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store
@@ -164,7 +164,7 @@ def test_a_file_that_is_edited_while_it_is_read_is_not_stored(cache, step, damag
     """Its checksum is that of the old content."""
     path = sorted(library.rglob("*.wav"))[0]
     original, times = path.read_bytes(), path.stat()
-    module = recordings_module if step == "file_digests" else decoding
+    module = recording_files if step == "file_digests" else decoding
     function = getattr(module, step)
 
     def edit() -> None:

@@ -70,7 +70,7 @@ def carry_out(base: Path, command: tuple) -> set[str]:
     return set()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(commands=st.lists(COMMANDS, max_size=10))
 def test_no_order_of_commands_loses_a_file(commands):
     check_order(commands)

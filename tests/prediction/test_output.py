@@ -18,6 +18,9 @@ from musicreclass.prediction import formats
 from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import Decision, bad_file
 from musicreclass.prediction.output import LabelTable, read_table
+from musicreclass.tasks.organize import Options, organize
+from musicreclass.tasks.review import review
+from tests.organizing.tree import kind_of_error
 
 CLASSES = ["blues", "jazz", "rock"]
 DECISION = Decision(CLASSES, top_k=2, threshold=0.5)
@@ -304,3 +307,32 @@ def test_a_table_that_a_spreadsheet_has_saved(tmp_path):
         os.utime(songs[0], (1e9, 1e9))  # another file
         assert read_table(saved, ".csv")[0]["modified"] != 10**12
         os.utime(songs[0], ns=(10**18, expected[0]["modified"] * 10**6))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_damaged_table_is_read_or_is_an_error_of_the_user(tmp_path, songs, suffix):
+    """Parts that are removed, repeated or replaced raise nothing else, in organize and review too."""
+    path, random = tmp_path / f"genres{suffix}", np.random.default_rng(0)
+    fill(path, songs)
+    content = path.read_bytes()
+    pieces = [
+        b",",
+        b";",
+        b'"',
+        b"\n",
+        b"\0",
+        b"\xff",
+        b"1e999",
+        b"nan",
+        b"null",
+        b"[]",
+        b"{}",
+        b"[" * 9999,
+        b"#t=0.000000,9.000000",
+    ]
+    for _ in range(60):
+        at, end = random.integers(len(content), size=2)
+        piece = pieces[random.integers(len(pieces))] if random.random() < 0.6 else content[at:end][:40]
+        path.write_bytes(content[:at] + piece + content[at + random.integers(30) :])
+        kind_of_error(lambda: organize(path, Options("link", tmp_path / "out", playlists=tmp_path / "out" / "lists")))
+        kind_of_error(lambda: review(path, tmp_path / "review.html"))

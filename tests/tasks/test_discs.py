@@ -353,6 +353,7 @@ def test_an_image_that_ffmpeg_must_decode_is_one_recording(run, here, suffix):
     assert "FLAC" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "codec"), [(".m4a", "alac"), (".wv", "wavpack")])
 def test_an_image_that_ffmpeg_decodes_is_labelled_as_one_recording(run, here, trained, suffix, codec):
     if shutil.which("ffmpeg") is None:

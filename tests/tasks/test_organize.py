@@ -138,6 +138,17 @@ def test_playlists_of_organized_files_are_undone(run, songs, here):
     assert snapshot(here) == before
 
 
+def test_playlists_in_a_folder_that_is_a_link(run, songs, here):
+    (here / "lists").mkdir()
+    (here / "linked").symlink_to(here / "lists")
+    before = snapshot(here)
+    assert run("organize", songs, "--mode", "copy", "--to", here / "out", "--playlists", "linked/new").code == 0
+    assert (here / "lists/new" / "../../out/Rock/晴天.wav").exists()
+    assert "../../out/Rock/晴天.wav" in (here / "lists/new/Rock.m3u8").read_text(encoding="utf-8").splitlines()
+    assert run("organize", "--undo", "--to", "out").code == 0
+    assert snapshot(here) == before
+
+
 def test_names_that_a_playlist_cannot_hold_are_left_out(here):
     paths = [here / "new\nline.wav", here / os.fsdecode(b"\xff\xfe.wav"), here / "#hash.wav"]
     for path in paths:

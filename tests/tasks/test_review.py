@@ -16,7 +16,7 @@ from musicreclass.errors import ConfigError, DataError
 from musicreclass.library.review import render_review, surprise
 from musicreclass.prediction.output import LabelTable
 from tests.browser import browser, needs_browser
-from tests.library import TONES, write_tone
+from tests.library import TONES, opened, write_tone
 from tests.prediction.test_output import CLASSES, label
 
 
@@ -271,6 +271,18 @@ def test_training_takes_checked_labels(library, here):
     assert len(pd.read_parquet(only.folder / "tracks.parquet")) == 8
     with pytest.raises((ConfigError, DataError)):
         mrc.train([*data[:2], "data.only_corrected=true", "model=cnn_small"])
+
+
+def test_checked_files_in_no_genre_folder_are_not_counted_as_dropped(library, here):
+    write_tone(library / "other.wav", TONES["blues"], 41, seconds=2.2, rate=16000)
+    checked = {library / "loose.wav": "blues", library / "jazz/0.wav": "rock"}
+    write_corrections(here / "corrections.csv", checked)
+    text = (here / "corrections.csv").read_text()
+    for delimiter in ",;":  # as some spreadsheets save it
+        (here / "corrections.csv").write_text(text.replace(",", delimiter))
+        data = opened(library, "data.corrections=corrections.csv", "data/split=random")
+        assert dict(zip(data.tracks.track_id, data.tracks.target, strict=True))["loose.wav"] == "blues"
+        assert data.dropped == {"in no genre folder": 1}
 
 
 def test_predict_takes_checked_labels(library, here, run):

@@ -106,6 +106,7 @@ def test_intact_songs_have_no_problems(run, here, songs):
     assert NOT_COMPARED not in protocol["why"]
 
 
+@pytest.mark.slow
 def test_other_data_is_compared_with_the_training_tracks(run, here, songs):
     """After both were verified, `evaluate` names the scored recordings that are near-copies of training tracks."""
     assert run("train", *TRAIN, "run_dir=r").code == 0

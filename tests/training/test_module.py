@@ -11,8 +11,8 @@ from torch import nn
 from musicreclass.config.settings.training import OptimizerSettings, SchedulerSettings
 from musicreclass.data.sampling import TrackSampler
 from musicreclass.data.table import TensorBatches
+from musicreclass.training.datamodule import BatchGroups
 from musicreclass.training.module import GenreModule, TrainingPlan
-from musicreclass.training.trainer import BatchGroups
 
 ROWS = 70
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from musicreclass.config.messages import nearest
-from musicreclass.data.recordings import AudioData, Recordings, is_missing
+from musicreclass.data.recording_files import Recordings, is_missing
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.label_columns import LabelColumns
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.tracks import some, to_text

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from musicreclass.data.parallel import show_progress
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.demo_synthesis import ARTISTS, GENRES, RATE, VERSION, synthesise_clip
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.store import Store

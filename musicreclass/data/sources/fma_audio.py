@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.data.dataset_folder import below, contents, dataset_root, is_absent, wrong_root
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
 from musicreclass.errors import DatasetNotFoundError

@@ -1,4 +1,4 @@
-"""FMA's 518 precomputed features as a DataModule (Defferrard et al., ISMIR 2017)."""
+"""FMA's 518 precomputed features as a source (Defferrard et al., ISMIR 2017)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from typing import Any
 from musicreclass.data.audio.discs import Discs
 from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
 from musicreclass.data.corrections import read_corrections
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.artists import find_artists, sources_of
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
@@ -136,6 +137,8 @@ class GenreFolders(AudioData):
                 paths, targets = [paths[i] for i in corrected], [targets[i] for i in corrected]
                 genre_of, splits = [genre_of[i] for i in corrected], [splits[i] for i in corrected]
             paths, targets = [*paths, *extra], [*targets, *(checked[path.absolute()] for path in extra)]
+            taken = {file_of(path) for path in extra}
+            left_out.outside -= sum(file.parent == root and file.suffix.lower() in SUFFIXES for file in taken)
             genre_of += [root] * len(extra)
             splits += [None] * len(extra)
         if not paths:

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.dataset_folder import WRONG_ROOT, below, contents, dataset_root, is_absent, wrong_root
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.splits import artist_folds
 from musicreclass.data.table_source import FeatureTable, TableSource

@@ -72,7 +72,7 @@ class MTGJamendo(AudioData):
         return Recordings(
             paths=[files[row[3]] for row in entries],
             track_id=[row[0] for row in entries],
-            target=[tuple(row[4]) for row in entries],  # type: ignore[misc]
+            target=[tuple(row[4]) for row in entries],
             metadata={
                 **({"split": splits} if official else {}),
                 "group": [row[1] or None for row in entries],

@@ -17,8 +17,8 @@ import soundfile
 from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
+from musicreclass.data.recording_lengths import MISSING, raise_if_transient
 from musicreclass.data.verification import fingerprint
-from musicreclass.data.waveform_store import MISSING, raise_if_transient
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion, raise_if_changed

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.audio.sound_digest import content_digest
-from musicreclass.data.recordings import AudioData, Recordings
+from musicreclass.data.recording_files import Recordings
+from musicreclass.data.recordings import AudioData
 from musicreclass.data.tracks import make_tracks, unify_copies
 from musicreclass.data.verification import fingerprint
 from musicreclass.data.verification.examined import INTACT, Examined, examine_recordings

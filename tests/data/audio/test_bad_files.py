@@ -22,7 +22,7 @@ from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.containers import available_fraction
 from musicreclass.data.audio.decoding import decode, decode_examined, examine, probe
 from musicreclass.data.audio.header import BadAudioError
-from musicreclass.data.waveform_store import examine_all
+from musicreclass.data.recording_lengths import examine_all
 from musicreclass.data.waveforms import open_waveforms
 from musicreclass.errors import DataError
 from musicreclass.storage.store import Store

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from musicreclass.data.audio import mp3
 from musicreclass.data.audio.decoding import decode, examine, probe
-from musicreclass.data.waveform_store import examine_all
+from musicreclass.data.recording_lengths import examine_all
 from musicreclass.storage.versions import files_digest
 from tests.sounds import FORMATS, LOSSY, music, write
 

@@ -277,7 +277,7 @@ def test_a_hostile_archive_writes_nothing(run, here, server, name):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_damage_of_a_zip_is_one_error(tmp_path_factory, compression, data):
     stream = io.BytesIO()

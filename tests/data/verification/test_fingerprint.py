@@ -66,7 +66,7 @@ def test_silence_is_not_compared():
     assert near_matches([of(quiet), of(quiet)]) == []
 
 
-@pytest.mark.parametrize("n", [0, 1, 2047, 2048, 2175])
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 2047])
 def test_short_signals_have_no_fingerprint(n):
     assert len(fingerprint([np.ones(n, np.float32)])) == 0
 
@@ -149,7 +149,7 @@ def spectrum(values: np.ndarray, size: int) -> np.ndarray:
 @pytest.mark.parametrize(("options", "recall"), [
     (["-b:a", "64k", ".mp3"], 1), (["-b:a", "128k", ".mp3"], 1), (["-c:a", "libvorbis", "-q:a", "2", ".ogg"], 1),
     (["-ss", "0.3", ".wav"], 1), (["-af", "volume=6dB", ".wav"], 1), (["-af", "volume=-6dB", ".wav"], 1),
-    (["-ss", "11.137", "-t", "10", ".wav"], 1), (["-af", "asetrate=23361,aresample=22050", ".wav"], 0),
+    (["-ss", "11.137", "-t", "10", ".wav"], 1), (["-ss", "11.137", "-t", "3", ".wav"], 1), (["-af", "asetrate=23361,aresample=22050", ".wav"], 0),
 ])  # fmt: skip
 def test_recall_of_real_clips(real_data, tmp_path, options, recall):
     """All copies are recognised, except for those with another pitch."""
