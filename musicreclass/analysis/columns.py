@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from musicreclass.data.column_checks import Suspicion, accuracy_alone, suspicious_columns, two_folds
 from musicreclass.data.table import TableData
 from musicreclass.data.table_source import TableSource
+from musicreclass.evaluation.tag_sets import target_text
 
 MAX_ROWS = 4000  # training rows of correlations and of the projection's fit
 MAX_VALUES = 2_000_000  # rows times columns of the classifiers of one column
@@ -86,7 +87,7 @@ def find_suspicious(data: TableData, names: list[str]) -> list[Suspicion]:
     """Columns that are probably no features; the columns of an encoder are features."""
     if not isinstance(data, TableSource):
         return []
-    arrays = (data.tracks[name].to_numpy(object) for name in ("target", "split", "group"))
+    arrays = (data.tracks[name].map(target_text).to_numpy(object) for name in ("target", "split", "group"))
     return suspicious_columns(data.x, names, data.row_track, *arrays)
 
 
@@ -142,7 +143,7 @@ def best_alone(data: TableData, names: list[str], columns: np.ndarray) -> list[d
     tracks = data.tracks
     first = np.flatnonzero(~pd.Series(data.row_track).duplicated().to_numpy())
     rows = first[(tracks.split == "train").to_numpy()[data.row_track[first]]]
-    target = tracks.target.to_numpy(object)[data.row_track[rows]]
+    target = tracks.target.map(target_text).to_numpy(object)[data.row_track[rows]]
     if len(rows) < MIN_ROWS or len(set(target)) < 2 or not len(columns):
         return []
     limit = int(np.clip(MAX_VALUES // len(columns), 500, MAX_ROWS))
@@ -172,6 +173,6 @@ def project(
     pca.fit(standardised(reference, reference))
     shown = np.sort(rng.permutation(read)[:MAX_POINTS])
     points = pca.transform(standardised(data.x[np.ix_(shown, columns)], reference))
-    target = data.tracks.target.to_numpy(object)[data.row_track[shown]]
+    target = data.tracks.target.map(target_text).to_numpy(object)[data.row_track[shown]]
     first, second = (float(fraction) for fraction in pca.explained_variance_ratio_)
     return Projection(points, target, (first, second))

@@ -26,6 +26,13 @@ def each_label(target: pd.Series[Any]) -> pd.Series[Any]:
     return target.explode().dropna()
 
 
+def has_label(target: pd.Series[Any], name: str) -> pd.Series[bool]:
+    """Which tracks are of a class, or have a tag."""
+    if not has_tag_sets(target):
+        return target == name
+    return target.map(lambda tags: tags is not None and name in tags).astype(bool)
+
+
 def named_alike(target: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
     """Targets with class names or tags that are equal in their normal form as one; see `class_names`.
 
