@@ -167,7 +167,8 @@ class Combination(TrackData):
     def _set_tracks(self, tracks: pd.DataFrame, split_name: str = PARTS) -> None:
         """As of every source; each track is marked with its dataset, and classes of one dataset with a caution."""
         super()._set_tracks(tracks.assign(dataset=[split_id(track_id)[0] for track_id in tracks.track_id]), split_name)
-        per_class = self.tracks.groupby("target").dataset.agg(["nunique", "first"])
+        labels = each_label(self.tracks.target)
+        per_class = self.tracks.dataset.loc[labels.index].groupby(labels.to_numpy()).agg(["nunique", "first"])
         single = per_class[per_class["nunique"] == 1]
         if self.tracks.dataset.nunique() > 1 and len(single):
             shown = some([f"{name} ({dataset})" for name, dataset in single["first"].items()], 6)

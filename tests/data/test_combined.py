@@ -344,6 +344,7 @@ def test_tags_of_several_tables(here):
     both = CombinedTable({"protocol": "grouped"}, {name: parts[name] for name in "ab"})
     both.setup()
     assert (both.is_multi, both.classes, len(both.tracks)) == (True, ["rock", "slow"], 120)
+    assert both.cautions == {}  # no set of tags counts as a class of one table
     with pytest.raises(DataError) as caught:
         CombinedTable({"protocol": "grouped"}, parts).setup()
     (problem,) = caught.value.problems
