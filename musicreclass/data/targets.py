@@ -64,3 +64,11 @@ def small_tags_note(small: set[str], limit: int) -> str:
     """A note on tags that are left out because they have too few tracks."""
     shown = ", ".join(sorted(small)[:6]) + (", ..." if len(small) > 6 else "")
     return f"{len(small)} tags with fewer than {limit} tracks were left out ({shown}); their tracks remain"
+
+
+def main_labels(target: pd.Series[Any]) -> pd.Series[Any]:
+    """The class of each track, or the most frequent one of its tags; None for a track without tags."""
+    if not has_tag_sets(target):
+        return target
+    counts = each_label(target).value_counts()
+    return target.map(lambda tags: max(tags, key=lambda tag: int(counts[tag])) if tags else None).astype(object)
