@@ -21,6 +21,7 @@ TASKS = (
     "predict",
     "review",
     "compare",
+    "cite",
     "ensemble",
     "organize",
     "inspect",
@@ -43,7 +44,8 @@ Reproducible, leak-checked music genre classification.
   evaluate RUN [--split test]  score a finished run on another split or on other data
   predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
   review genres.csv            a page to check labels by ear: --output review.html
-  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
+  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html, .csv, .tex
+  cite RUN_OR_DIR ...          BibTeX of what runs used: datasets, encoders, models, statistical tests
   ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
   organize genres.csv          genre folders, playlists and tags from labels, with undo; --mode link|copy|move --to DIR
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
