@@ -29,6 +29,7 @@ TASKS = (
     "tensorboard",
     "import",
     "export",
+    "new",
     "cache",
 )  # a module of this package each
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
@@ -53,6 +54,7 @@ Reproducible, leak-checked music genre classification.
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
   import FILE                  turn weights that were trained elsewhere into a run folder
   export RUN [--output FILE]   write the model of a run as an ONNX file
+  new dataset|model|encoder   write a template of your own dataset, model or encoder: NAME --kind audio|table
   cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
 
   musicreclass train model=xgboost                      on the synthetic demo data
