@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TextIO
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
@@ -30,12 +31,13 @@ TASKS = (
     "import",
     "export",
     "new",
+    "completion",
     "cache",
 )  # a module of this package each
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
 
-HELP = """musicreclass TASK ...
+HELP = """musicreclass TASK ...       without a task: what to do next in this folder
 
 Reproducible, leak-checked music genre classification.
 
@@ -56,6 +58,7 @@ Reproducible, leak-checked music genre classification.
   export RUN [--output FILE]   write the model of a run as an ONNX file
   new dataset|model|encoder   write a template of your own dataset, model or encoder: NAME --kind audio|table
   cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
+  completion bash|zsh|fish     complete tasks, options and settings with the TAB key; --install installs it
 
   musicreclass train model=xgboost                      on the synthetic demo data
   musicreclass train data=table data.path=features.csv
@@ -106,7 +109,12 @@ def run_task(arguments: list[str]) -> int:
     Raises:
         UserError: if there is no such task, and what the task raises.
     """
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments:
+        from musicreclass.cli.next_steps import next_steps
+
+        say(next_steps(Path()))
+        return 0
+    if arguments[0] in ("-h", "--help", "help"):
         say(HELP.rstrip("\n"))
         return 0
     if arguments[0] == "--version":
