@@ -92,8 +92,10 @@ def data_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
         if path.is_dir() and (option := DATASETS.get(path.name.lower())):
             yield dataset_steps(path.name, f"data={option} data.root={quote(path.name)}", "logreg")
         elif "label" in columns(path):
-            named = [("split_column", "split"), ("group_column", "group"), ("group_column", "artist")]
-            extra = "".join(f" data.{key}={name}" for key, name in named if name in columns(path))
+            groups = [name for name in ("group", "artist") if name in columns(path)]
+            extra = " data.split_column=split" * ("split" in columns(path)) + "".join(
+                f" data.group_column={name}" for name in groups[:1]
+            )
             yield dataset_steps(path.name, f"data=table data.path={quote(path.name)}{extra}", "xgboost")
     for path in [folder, *(entry for entry in entries(folder) if entry.is_dir() and entry.name != "outputs")]:
         if sum(any(map(is_audio, entries(genre))) for genre in islice(entries(path), 50)) >= 2:

@@ -15,6 +15,7 @@ TEMPLATES = PACKAGE / "templates"
 GROUPS = {"dataset": "data", "model": "model", "encoder": "features"}
 KINDS = {"dataset": ("audio", "table"), "model": ("table", "audio"), "encoder": ("audio",)}  # the first is the default
 CONFIG_DIR = "my_conf"
+SHORT = "trainer.max_epochs=2"  # for networks over recordings, so that a first try takes seconds
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ def next_commands(what: str, name: str, kind: str, test: Path) -> tuple[str, ...
     flags = f"--config-dir {CONFIG_DIR}"
     pytest = f"python -m pytest {test}"
     if what == "dataset":
-        data, model = f"data={name} data.root=DIR", "logreg" if kind == "table" else "cnn_small"
+        data, model = f"data={name} data.root=DIR", "logreg" if kind == "table" else f"cnn_small {SHORT}"
         return pytest, f"musicreclass analyze {flags} {data}", f"musicreclass train {flags} {data} model={model}"
     if what == "model":
-        data = "demo" if kind == "table" else "demo_audio"
-        return pytest, f"musicreclass train {flags} data={data} model={name}"
+        data = f"data=demo model={name}" if kind == "table" else f"data=demo_audio model={name} {SHORT}"
+        return pytest, f"musicreclass train {flags} {data}"
     return pytest, f"musicreclass train {flags} data=demo_audio features={name} model=logreg"
