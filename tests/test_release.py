@@ -89,3 +89,33 @@ def test_the_listed_licences_are_those_of_the_installed_packages():
         assert stated in (None, licence), package
     copyleft = {package for package, licence in listed().items() if re.search(r"(?<!L)GPL", licence)}
     assert copyleft == {"mutagen"}  # never required: docs/dependencies.md
+
+
+def pins(file: str) -> set[tuple[str, str]]:
+    """The packages with their versions in a file of requirements."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return {(name.lower(), version) for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE)}
+
+
+def test_the_hashed_versions_are_those_of_the_constraints():
+    """But for what only another platform needs, such as the libraries of CUDA; `make hashes` writes the file again."""
+    constrained = {name for name, _ in pins("constraints.txt")}
+    hashed = {(name, version) for name, version in pins("requirements-hashed.txt") if name in constrained}
+    assert hashed <= pins("constraints.txt")
+    assert {name for name, _ in hashed} >= set(declared_without_extras())
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements-hashed.txt").read_text().strip())
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def declared_without_extras() -> list[str]:
+    """The required dependencies."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text[text.index("\ndependencies = [") : text.index("\n]", text.index("\ndependencies = ["))]
+    return [Requirement(requirement).name.lower() for requirement in re.findall(r'"([a-z][^"]*)"', block)]
+
+
+def test_the_container_installs_by_make_alone():
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    runs = [line for line in lines if line.startswith("RUN ")]
+    assert runs[-1].startswith("RUN make install ")
+    assert all("pip" not in line for line in lines)
