@@ -20,10 +20,10 @@ def candidates(line: str) -> list[str]:
     """The completions of the last word of a command line, which starts with the program; a blank at the end starts a new word."""
     from musicreclass.cli.main import TASKS
 
-    *words, current = re.split(r"\s+", line)
-    if len(words) <= 1:
+    *complete, current = re.split(r"\s+", line)
+    if len(complete) <= 1:
         return matching([*TASKS, "--help", "--version"], current)
-    task, arguments = words[1], words[2:]
+    task, arguments = complete[1], complete[2:]
     if task not in TASKS:
         return []
     if task in HYDRA_TASKS and current.startswith("-"):
