@@ -560,7 +560,7 @@ def cite(*runs: Run | str | Path | Sequence[Run | str | Path]) -> str:
 
     Example:
         >>> run = mrc.train(["data=demo", "model=logreg"])
-        >>> "@software{musicreclass," in mrc.cite(run)
+        >>> "@misc{musicreclass," in mrc.cite(run)
         True
     """
     from musicreclass.tasks.cite import cite as cite_runs

@@ -10,6 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import musicreclass as mrc
+from musicreclass.comparison.citations import PROJECT
 from tools.licences import licence_of, listed
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,7 @@ def test_the_citation_is_valid_and_of_this_version():
     assert all(set(author) in ({"name"}, {"family-names", "given-names"}) for author in citation["authors"])
     assert citation["version"] == mrc.__version__
     assert f'version = "{mrc.__version__}"' in project_lines()
+    assert f"year = {{{str(citation['date-released'])[:4]}}}" in PROJECT
     assert f'license = "{citation["license"]}"' in project_lines()
     assert f"## [{citation['version']}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
 

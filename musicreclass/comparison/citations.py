@@ -17,11 +17,11 @@ from musicreclass.version import __version__
 
 REFERENCES = Path(__file__).with_name("references.yaml")
 COMBINATIONS = "musicreclass.data.combined"
-PROJECT = f"""@software{{musicreclass,
+PROJECT = f"""@misc{{musicreclass,
   author = {{{{The musicreclass authors}}}},
   title = {{musicreclass: reproducible, leak-checked music genre classification}},
-  version = {{{__version__}}},
-  year = {{2026}}
+  year = {{2026}},
+  note = {{Version {__version__}}}
 }}
 """
 

@@ -21,7 +21,6 @@ REQUIRED = {
     "inproceedings": "booktitle",
     "misc": "note",
     "book": "publisher",
-    "software": "version",
 }
 WITHOUT_REFERENCE = {  # the user's own data, and combinations
     "musicreclass.data.sources.table_file", "musicreclass.data.sources.csv_recordings", "musicreclass.data.sources.folder",
