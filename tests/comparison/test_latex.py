@@ -64,9 +64,9 @@ def test_names_are_escaped(text):
 
 def test_a_file_has_the_scores_and_tests_of_each_table(run, here):
     for seed in (0, 1, 2):
-        make_run(here / "outputs", f"mlp{seed}", seed=seed, groups=12, right=0.8, settings={"note": r"50%_&\x{"})
-    make_run(here / "outputs", "logreg", model="logreg", groups=12, classes=("a_b", "c&d", "e%"), leaky="yes")
-    make_run(here / "outputs", "svm", model="svm", groups=12)
+        make_run(here / "outputs", f"mlp{seed}", seed=seed, groups=5, n=30, right=0.8, settings={"note": r"50%_&\x{"})
+    make_run(here / "outputs", "logreg", model="logreg", groups=5, n=30, classes=("a_b", "c&d", "e%"), leaky="yes")
+    make_run(here / "outputs", "svm", model="svm", groups=5, n=30)
     make_run(here / "outputs", "other", tracks="u", splits=("valid",))
     result = run("compare", "outputs", "--output", "t.tex")
     assert result.code == 0, result.err

@@ -108,6 +108,7 @@ def test_checklists_name_what_is_written(run, here, page):
     assert all(f"`{file}`" in text for file in written_at(here))
 
 
+@pytest.mark.slow
 def test_the_documented_estimator_trains(run, here, table):
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     file = here / "my_conf" / "model" / "neighbours.yaml"
