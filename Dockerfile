@@ -7,5 +7,5 @@ WORKDIR /musicreclass
 COPY . .
 RUN make install XGBOOST=$XGBOOST
 ENV PATH=/musicreclass/.venv/bin:$PATH
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["musicreclass"]
