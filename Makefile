@@ -19,7 +19,7 @@ TORCH_PIN := torch==2.13.0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-slow test-newest lint format types check bench baselines userclaim tensorboard clean
+.PHONY: help install dev demo test test-slow test-newest hashes licences lint format types check bench baselines userclaim tensorboard clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,15 @@ test-newest:  ## run the tests with the newest versions that pyproject allows an
 		-e '.[$(XGBOOST),dev]' 'hydra-core>=1.4.0rc1' 'hydra-joblib-launcher>=1.4.0rc1'
 	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/versions.txt
 	$(NEWEST)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# By hand, when constraints.txt changes: the same versions with the hashes of the package index, for pip --require-hashes.
+hashes: $(VENV)/bin/python  ## write requirements-hashed.txt from constraints.txt, with uv
+	$(PIP) uv
+	$(VENV)/bin/uv pip compile pyproject.toml --extra cpu -c constraints.txt --universal --python-version 3.10 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --quiet -o requirements-hashed.txt
+
+licences: dev  ## write docs/licences.md from the metadata of the installed packages
+	$(VENV)/bin/python -m tools.licences
 
 lint: dev  ## check style and import layers
 	$(VENV)/bin/ruff check .

@@ -28,6 +28,7 @@ __all__ = [
     "Run",
     "__version__",
     "analyze",
+    "cite",
     "compare",
     "ensemble",
     "evaluate",
@@ -541,10 +542,38 @@ def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = F
     from musicreclass.tasks.compare import compare as compare_runs
     from musicreclass.tasks.compare import frame
 
+    return frame(compare_runs(_run_folders(runs), each))
+
+
+def cite(*runs: Run | str | Path | Sequence[Run | str | Path]) -> str:
+    """References of what finished runs and their comparison used.
+
+    Args:
+        runs: as in `compare`.
+
+    Returns:
+        BibTeX of the project, and of the datasets, encoders, models and statistical tests; a comment names the reason for each
+        entry, and things of which no reference is known.
+
+    Raises:
+        UserError: if there are no finished runs.
+
+    Example:
+        >>> run = mrc.train(["data=demo", "model=logreg"])
+        >>> "@misc{musicreclass," in mrc.cite(run)
+        True
+    """
+    from musicreclass.tasks.cite import cite as cite_runs
+
+    return cite_runs(_run_folders(runs))
+
+
+def _run_folders(runs: Sequence[Run | str | Path | Sequence[Run | str | Path]]) -> list[Path]:
+    """The folders of runs, given singly or in lists."""
     single: list[Run | str | Path] = []
     for run in runs:
         single += [run] if isinstance(run, (Run, str, Path)) else run
-    return frame(compare_runs([run.folder if isinstance(run, Run) else Path(run) for run in single], each))
+    return [run.folder if isinstance(run, Run) else Path(run) for run in single]
 
 
 def ensemble(

@@ -14,7 +14,7 @@ from musicreclass.storage.atomic import write_text
 if TYPE_CHECKING:
     from musicreclass.comparison.tables import Table
 
-FORMATS = (".csv", ".md", ".html", ".png")
+FORMATS = (".csv", ".md", ".tex", ".html", ".png")
 
 
 def main(arguments: list[str]) -> int:
@@ -33,13 +33,13 @@ def main(arguments: list[str]) -> int:
         action="append",
         default=[],
         metavar="FILE",
-        help="also write a .csv, .md or .html file, or accuracy by the layers of an encoder as .png",
+        help="also write a .csv, .md, .tex or .html file, or accuracy by the layers of an encoder as .png",
     )
     args = parser.parse_args(arguments)
     for file in args.output:
         if file.suffix not in FORMATS:
             raise UserError(
-                f"--output {file}: unknown format; use .csv, .md, .html or .png",
+                f"--output {file}: unknown format; use .csv, .md, .tex, .html or .png",
                 "unknown_format",
                 "--output",
                 str(file),
@@ -83,11 +83,15 @@ def write_layers(tables: list[Table], file: Path) -> None:
 
 
 def format_tables(tables: list[Table], suffix: str) -> str:
-    """Tables as CSV, Markdown or HTML, by the suffix of a file."""
+    """Tables as CSV, Markdown, LaTeX or HTML, by the suffix of a file."""
     if suffix == ".html":
         from musicreclass.comparison.render.page import render_page
 
         return render_page(tables)
+    if suffix == ".tex":
+        from musicreclass.comparison.render.latex import as_latex
+
+        return as_latex(tables)
     from musicreclass.comparison.render.text import as_csv, as_markdown
 
     return as_csv(tables) if suffix == ".csv" else as_markdown(tables)

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TextIO
 
 from musicreclass.cli.messages import report_error, report_stop, show_notices
@@ -21,6 +22,7 @@ TASKS = (
     "predict",
     "review",
     "compare",
+    "cite",
     "ensemble",
     "organize",
     "inspect",
@@ -28,12 +30,14 @@ TASKS = (
     "tensorboard",
     "import",
     "export",
+    "new",
+    "completion",
     "cache",
 )  # a module of this package each
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
 
-HELP = """musicreclass TASK ...
+HELP = """musicreclass TASK ...       without a task: what to do next in this folder
 
 Reproducible, leak-checked music genre classification.
 
@@ -43,7 +47,8 @@ Reproducible, leak-checked music genre classification.
   evaluate RUN [--split test]  score a finished run on another split or on other data
   predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
   review genres.csv            a page to check labels by ear: --output review.html
-  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html
+  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html, .csv, .tex
+  cite RUN_OR_DIR ...          BibTeX of what runs used: datasets, encoders, models, statistical tests
   ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
   organize genres.csv          genre folders, playlists and tags from labels, with undo; --mode link|copy|move --to DIR
   inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
@@ -51,7 +56,9 @@ Reproducible, leak-checked music genre classification.
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
   import FILE                  turn weights that were trained elsewhere into a run folder
   export RUN [--output FILE]   write the model of a run as an ONNX file
+  new dataset|model|encoder   write a template of your own dataset, model or encoder: NAME --kind audio|table
   cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
+  completion bash|zsh|fish     complete tasks, options and settings with the TAB key; --install installs it
 
   musicreclass train model=xgboost                      on the synthetic demo data
   musicreclass train data=table data.path=features.csv
@@ -102,7 +109,12 @@ def run_task(arguments: list[str]) -> int:
     Raises:
         UserError: if there is no such task, and what the task raises.
     """
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments:
+        from musicreclass.cli.next_steps import next_steps
+
+        say(next_steps(Path()))
+        return 0
+    if arguments[0] in ("-h", "--help", "help"):
         say(HELP.rstrip("\n"))
         return 0
     if arguments[0] == "--version":

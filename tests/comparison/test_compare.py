@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -227,3 +228,22 @@ def test_user_errors(run, here):
     (here / "foreign" / "status.json").write_text("no json")
     result = run("compare", "foreign")
     assert (result.code, len(result.lines)) == (2, 1)
+
+
+def test_the_csv_is_tidy_and_documented(run, outputs, here):
+    assert run("compare", "outputs", "--output", "t.csv").code == 0
+    frame = pd.read_csv("t.csv")
+    assert not frame.duplicated(["table", "run", "scored on"]).any()
+    assert all(
+        frame[name].dtype.kind in "fi" for name in ("table", "n", "n seeds", "accuracy", "macro-F1 low", "fit seconds")
+    )
+    assert frame["accuracy"].between(0, 1).all()
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    (here / "table.csv").write_bytes((here / "t.csv").read_bytes())
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {name for cell in rows for name in re.findall("`([^`]+)`", cell)}
+    suffixes = [name.removeprefix("... ") for name in documented if name.startswith("... ")]
+    assert sorted(suffixes) == ["high", "low", "sd"]
+    columns = {re.sub(f" ({'|'.join(suffixes)})$", "", name) for name in frame if not name.startswith("setting ")}
+    assert columns | {"ROC-AUC", "PR-AUC", "setting NAME"} == {n for n in documented if not n.startswith("... ")}

@@ -290,7 +290,15 @@ def test_flags_may_stand_between_overrides(run):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["train", "model=mpl", "seed=x"], ["compare", "nowhere"]]
+    "arguments",
+    [
+        [],
+        ["--help"],
+        ["train", "--help"],
+        ["train", "model=mpl", "seed=x"],
+        ["compare", "nowhere"],
+        ["completion", "--line", "musicreclass train model="],
+    ],
 )
 def test_help_and_errors_import_nothing_heavy(here, arguments):
     code = (

@@ -1,0 +1,144 @@
+"""`musicreclass` without arguments: what to do next in the working directory. Reads file names and first lines only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from shlex import quote
+
+from musicreclass.version import __version__
+
+DATASETS = {"gtzan": "gtzan", "fma": "fma_features"}  # names of folders, in any case, and options of data=
+AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aiff", ".aif", ".au"}
+MAX_ENTRIES = 2000  # of a folder that are read
+Step = tuple[str, str]  # a command and its purpose
+
+
+def next_steps(folder: Path) -> str:
+    """What a folder contains, with commands for it.
+
+    Args:
+        folder: the working directory.
+    """
+    sections = [*run_steps(folder), *label_steps(folder), *data_steps(folder), *own_steps(folder)]
+    if not sections:
+        sections = [
+            ("No runs and no data in this folder. A first try on synthetic genres (minutes):",
+             [("musicreclass train -m experiment=demo model=mlp,xgboost,logreg", "train three models"),
+              ("musicreclass compare outputs", "compare them")])
+        ]  # fmt: skip
+    lines = [f"musicreclass {__version__}: reproducible, leak-checked music genre classification"]
+    for heading, steps in sections:
+        lines += ["", heading]
+        for command, purpose in steps:
+            lines += [f"  # {purpose}", f"  {command}"]
+    return "\n".join([*lines, "", "musicreclass --help lists all tasks."])
+
+
+def run_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
+    """Commands for the runs in a folder, if there are any."""
+    parent = folder / "outputs"
+    runs = Counter(state for path in entries(parent) if (state := run_state(path)))
+    path = "outputs"
+    if not runs:
+        path, runs = ".", Counter(state for entry in entries(folder) if (state := run_state(entry)))
+    if not runs:
+        return
+    total = sum(runs.values())
+    states = ", ".join(f"{n} {state}" for state, n in sorted(runs.items()))
+    steps = []
+    if runs["done"]:
+        steps = [
+            (f"musicreclass compare {path} --output report.html", "compare the finished runs"),
+            (f"musicreclass tensorboard {path}", "learning curves"),
+        ]
+    if total > runs["done"] + runs["running"]:
+        steps.append(("musicreclass train ...", "the same command again resumes an unfinished run"))
+    if runs["done"]:
+        steps.append(("musicreclass predict RUN --input DIR --output genres.csv", "label recordings with a run"))
+    yield f"{total} {'run' if total == 1 else 'runs'} in {path} ({states}):", steps
+
+
+def run_state(folder: Path) -> str:
+    """The state of the run in a folder; empty if there is none."""
+    with suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((folder / "status.json").read_text(encoding="utf-8")).get("state", ""))
+    return ""
+
+
+def label_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
+    """Commands for tables of labels that predict has written."""
+    for path in entries(folder):
+        if {"path", "genre", "confidence"} <= columns(path):
+            name = quote(path.name)
+            yield (
+                f"Labels of recordings in {path.name}:",
+                [
+                    (f"musicreclass review {name} --output review.html", "check them by ear"),
+                    (f"musicreclass organize {name} --mode link --to GENRES", "genre folders of links"),
+                ],
+            )
+
+
+def data_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
+    """Commands for datasets, genre folders and feature tables."""
+    for path in entries(folder):
+        if path.is_dir() and (option := DATASETS.get(path.name.lower())):
+            yield dataset_steps(path.name, f"data={option} data.root={quote(path.name)}", "logreg")
+        elif "label" in columns(path):
+            groups = [name for name in ("group", "artist") if name in columns(path)]
+            extra = " data.split_column=split" * ("split" in columns(path)) + "".join(
+                f" data.group_column={name}" for name in groups[:1]
+            )
+            yield dataset_steps(path.name, f"data=table data.path={quote(path.name)}{extra}", "xgboost")
+    for path in [folder, *(entry for entry in entries(folder) if entry.is_dir() and entry.name != "outputs")]:
+        if sum(any(map(is_audio, entries(genre))) for genre in islice(entries(path), 50)) >= 2:
+            yield dataset_steps(path.name, f"data=folder data.root={quote(path.name) or '.'}", "cnn_small")
+
+
+def dataset_steps(name: str, data: str, model: str) -> tuple[str, list[Step]]:
+    """Commands for a dataset."""
+    return f"Data in {name or 'this folder'}:", [
+        (f"musicreclass analyze {data}", "counts, formats, leaks"),
+        (f"musicreclass train {data} model={model}", "train a model"),
+    ]
+
+
+def own_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
+    """Commands for the user's own options, as `musicreclass new` writes them."""
+    options = sorted(f"{path.parent.name}={path.stem}" for path in islice((folder / "my_conf").glob("*/*.yaml"), 20))
+    if options:
+        yield (
+            "Options of your own in my_conf:",
+            [(f"musicreclass train --config-dir my_conf {option}", "use it") for option in options[:3]],
+        )
+
+
+def entries(folder: Path) -> list[Path]:
+    """The visible entries of a folder, sorted; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as scan:
+            names = sorted(entry.name for entry in islice(scan, MAX_ENTRIES) if not entry.name.startswith("."))
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a path has the suffix of a recording."""
+    return path.suffix.lower() in AUDIO
+
+
+def columns(path: Path) -> set[str]:
+    """The names in the first line of a CSV file; empty for anything else."""
+    if path.suffix.lower() != ".csv":
+        return set()
+    with suppress(OSError, ValueError, csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
+        return {name.strip() for name in next(csv.reader([file.readline(1_000_000)]), [])}
+    return set()
