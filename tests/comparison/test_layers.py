@@ -75,7 +75,7 @@ def test_a_sweep_is_drawn_and_listed(run, here):
     assert (here / "layers.png").read_bytes()[1:4] == b"PNG"
     page = (here / "page.html").read_text()
     assert page.count("By layer") == 2
-    positions = [page.index(f"<span>{layer}</span>") for layer in ("pooled", "embedding", "tags")]
+    positions = [page.index(f">{layer}</span>") for layer in ("pooled", "embedding", "tags")]
     assert positions == sorted(positions)
 
 
