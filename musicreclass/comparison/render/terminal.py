@@ -56,7 +56,7 @@ def table_parts(table: Table) -> list[RenderableType]:
         *(Text(note, "dim") for note in table_notes(table)),
     ]
     if table.stale:
-        parts.append(Text(stale_note(table), "yellow"))
+        parts.append(Text(stale_note(table), "dark_orange3"))
     for sweep in layer_sweeps(table):
         parts += ["", Text(f"by layer, from input to output: {printable(sweep.label)}"), layer_grid(sweep)]
     parts += ["", cost_lines(table)]
@@ -132,7 +132,7 @@ def score_lines(table: Table) -> NamedLines:
     for rank, row in table.numbered_rows():
         name = Text(printable(row.label) + (" *" if row.stale else ""))
         if marks := row_marks(table, row):
-            name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "yellow")
+            name.append(f" ({', '.join(marks)})", "bold red" if row.exclusions else "dark_orange3")
         lines = [
             [seeds_text(row, split), split_text(row, split), *(score_text(row, split, m) for m in table.metrics)]
             for split in row.predictions
