@@ -155,7 +155,7 @@ def is_of_tags(table: Table) -> bool:
 
 
 def confusion_sections(table: Table) -> list[Element]:
-    """The confusion matrices of each row, summed over seeds, up to a limit of cells; none of tags."""
+    """The confusion matrices of each row below a heading, summed over seeds, up to a limit of cells; none of tags."""
     if is_of_tags(table):
         return []
     sections, free_cells = [], MAX_CONFUSION_CELLS
@@ -178,7 +178,7 @@ def confusion_sections(table: Table) -> list[Element]:
         summary = tag("summary", label)
         sections.append(tag("details", summary, tag("div", *matrices, class_="matrices"), **is_open))
     caption = "Rows are true classes, columns are predicted classes; cells are percentages of the true class."
-    return [tag("p", caption, class_="note"), *sections] if sections else []
+    return [tag("h3", "Confusion matrices"), tag("p", caption, class_="note"), *sections]
 
 
 def confusion_table(seeds: list[PredictedClasses]) -> Element:

@@ -130,7 +130,7 @@ def chart(curves: list[Curve], name: str, limits: tuple[float, float]) -> Elemen
         role="img",
         aria_label=f"{label} over {last} {curves[0].unit}s",
     )
-    ends = [tag("span", f"{scale * value:.3g}") for value in (high, low)]
+    ends = [tag("span", f"{scale * value:.2g}" if scale == 1 else f"{scale * value:.0f}") for value in (high, low)]
     axis = tag("div", tag("span", "1"), tag("span", f"{last} {curves[0].unit}s"), class_="epochs")
     return tag("figure", tag("figcaption", label + (", %" if scale == 100 else "")), tag("div", *ends, class_="ends"), picture, axis)  # fmt: skip
 

@@ -38,7 +38,7 @@ def render_page(tables: list[Table]) -> str:
         tag("h1", "Comparison of runs"),
         tag(
             "p",
-            f"{runs} finished runs, ranked by macro-F1 on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
+            f"{runs} finished runs, ranked by macro-F1 (PR-AUC for tags) on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
             "standard deviation over seeds, and brackets are 95 % intervals over tracks and seeds (over whole groups of tracks "
             "where groups are known).",
             class_="muted",
@@ -72,7 +72,6 @@ def table_section(table: Table, number: int) -> Element:
         *pair_section(table),
         tag("h3", class_heading(table)),
         *(class_table(table, split) for split in table.sizes),
-        tag("h3", "Confusion matrices"),
         *confusion_sections(table),
         tag("details", tag("summary", "Run folders"), *folders, class_="folders"),
         id=f"table-{number}",
