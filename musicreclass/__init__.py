@@ -118,6 +118,40 @@ class Run:
         check_predictions(self.folder, split)
         return self._run.predictions(split).table
 
+    def mistakes(self, split: str) -> pd.DataFrame:
+        """The tracks of a split with a wrong class, the most confident mistakes first.
+
+        Args:
+            split: as in `predictions`.
+
+        Returns:
+            `track_id`, `target`, `predicted`, `confidence` (the probability of the predicted class) and `group`.
+
+        Raises:
+            RunError: if the run was not scored on the split, or predicts sets of tags.
+        """
+        from musicreclass.errors import RunError
+        from musicreclass.evaluation.predictions import PREFIX
+
+        table = self.predictions(split)
+        if "target" not in table:
+            line = f"{self.folder}: the run predicts sets of tags, which are not right or wrong as a whole; see predictions()"
+            raise RunError(line, "several_labels", self.folder)
+        probability = table.filter(regex=f"^{PREFIX}")
+        predicted = [str(name).removeprefix(PREFIX) for name in probability.idxmax(axis=1)]
+        table = table.assign(predicted=predicted, confidence=probability.max(axis=1))
+        wrong = table[table.predicted != table.target].sort_values("confidence", ascending=False, kind="stable")
+        return wrong[["track_id", "target", "predicted", "confidence", "group"]].reset_index(drop=True)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The values by epoch or round, such as `train/loss` and `valid/macro_f1`; empty for models without epochs and rounds."""
+        import pandas as pd
+
+        from musicreclass.runs.history import read_history
+
+        return pd.DataFrame(read_history(self.folder))
+
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Class probabilities of arrays.
 

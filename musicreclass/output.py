@@ -13,7 +13,7 @@ from musicreclass.errors import printable
 
 
 class SafeConsole(Console):
-    """A console on stdout or stderr.
+    """A console on stdout or stderr. Colours of the project are readable on light and dark backgrounds: `dark_orange3`, `green4`, red.
 
     Args:
         stderr: whether to write to stderr.

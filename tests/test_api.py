@@ -197,3 +197,16 @@ def test_errors_name_what_is_wrong(here, table):
     run = mrc.train([*table_overrides(table), "model=logreg"])
     with pytest.raises(RunError):
         run.predictions("train")
+
+
+def test_mistakes_and_history_of_a_run(here, table):
+    run = mrc.train([*table_overrides(table), "model=mlp", "trainer.max_epochs=2", "logger=none"])
+    predictions = run.predictions("valid").set_index("track_id")
+    mistakes = run.mistakes("valid")
+    assert len(mistakes) == round((1 - run.metrics["valid"]["accuracy"]) * len(predictions))
+    assert mistakes.confidence.is_monotonic_decreasing
+    for row in mistakes.itertuples():
+        assert row.target == predictions.target[row.track_id] != row.predicted
+        assert row.confidence == predictions[f"p/{row.predicted}"][row.track_id]
+    assert [*run.history.epoch] == [0, 1]
+    assert {"train/loss", "valid/macro_f1"} <= {*run.history.columns}

@@ -33,7 +33,7 @@ from musicreclass.analysis.wording import (
 )
 from musicreclass.comparison.render.document import html_document
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
-from musicreclass.comparison.render.page import LEAK_COLOURS
+from musicreclass.comparison.render.overview import LEAK_COLOURS
 from musicreclass.comparison.render.page_tables import badge
 from musicreclass.version import __version__
 

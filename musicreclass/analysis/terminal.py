@@ -25,7 +25,7 @@ from musicreclass.config.settings.data import SPLITS
 
 MAX_CLASSES = 30
 MAX_NOTES = 12
-LEAK_STYLES = {"yes": "bold red", "unknown": "yellow", "no": "green"}
+LEAK_STYLES = {"yes": "bold red", "unknown": "dark_orange3", "no": "green4"}
 
 
 def render_analysis(summary: dict[str, Any]) -> RenderableType:
@@ -95,5 +95,5 @@ def suggestion_parts(suggestions: list[dict[str, str]]) -> list[RenderableType]:
         return [Text("no suggestions", "dim")]
     parts: list[RenderableType] = [Text("suggestions", "bold")]
     for suggestion in suggestions:
-        parts += [Text(f"  {suggestion['override']}", "cyan", overflow="fold"), indented(suggestion["reason"], 6)]
+        parts += [Text(f"  {suggestion['override']}", "bold", overflow="fold"), indented(suggestion["reason"], 6)]
     return parts

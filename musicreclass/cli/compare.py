@@ -14,7 +14,9 @@ from musicreclass.storage.atomic import write_text
 if TYPE_CHECKING:
     from musicreclass.comparison.tables import Table
 
-FORMATS = (".csv", ".md", ".tex", ".html", ".png")
+FIGURES = (".png", ".pdf", ".svg")
+FORMATS = (".csv", ".md", ".tex", ".html", *FIGURES)
+PRINT_DPI = 300
 
 
 def main(arguments: list[str]) -> int:
@@ -33,13 +35,13 @@ def main(arguments: list[str]) -> int:
         action="append",
         default=[],
         metavar="FILE",
-        help="also write a .csv, .md, .tex or .html file, or accuracy by the layers of an encoder as .png",
+        help="also write a .csv, .md, .tex or .html file, or a figure as .png, .pdf or .svg: scores, or accuracy by the layers of an encoder",
     )
     args = parser.parse_args(arguments)
     for file in args.output:
         if file.suffix not in FORMATS:
             raise UserError(
-                f"--output {file}: unknown format; use .csv, .md, .tex, .html or .png",
+                f"--output {file}: unknown format; use one of {', '.join(FORMATS)}",
                 "unknown_format",
                 "--output",
                 str(file),
@@ -56,8 +58,8 @@ def main(arguments: list[str]) -> int:
         say(f"skipped: {line}")
     for file in args.output:
         try:
-            if file.suffix == ".png":
-                write_layers(tables, file)
+            if file.suffix in FIGURES:
+                write_figure(tables, file)
             else:
                 write_text(file, format_tables(tables, file.suffix))
         except OSError as error:
@@ -66,20 +68,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def write_layers(tables: list[Table], file: Path) -> None:
-    """Write the figure of accuracy by layer.
-
-    Raises:
-        UserError: if no runs differ in nothing but the layer.
-    """
+def write_figure(tables: list[Table], file: Path) -> None:
+    """Write the figure of accuracy by layer if runs differ in nothing but the layer, and otherwise that of all scores."""
     from musicreclass.comparison.render.layer_figure import layer_figure
+    from musicreclass.comparison.render.score_figure import score_figure
     from musicreclass.report.figures import save_figure
 
-    figure = layer_figure(tables)
-    if figure is None:
-        line = f"--output {file}: needs runs that differ in features.layer only, as of train -m features.layer=0,1,2"
-        raise UserError(line, "no_layers", "--output", str(file))
-    save_figure(figure, file)
+    save_figure(layer_figure(tables) or score_figure(tables), file, PRINT_DPI)
 
 
 def format_tables(tables: list[Table], suffix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from rich.table import Table
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
+from musicreclass.output import SafeConsole
 from musicreclass.tasks.inspect import Inspection, inspect_file, inspect_run
 
 
@@ -30,8 +32,10 @@ def main(arguments: list[str]) -> int:
 def print_inspection(inspection: Inspection) -> None:
     """Print properties, modules and uses, in this order."""
     width = max(len(name) for name, _ in inspection.properties)
+    columns = SafeConsole().width
     for name, value in inspection.properties:
-        say(f"{name:<{width}}  {value}")
+        lines = textwrap.wrap(value, columns - width - 2, break_long_words=False, break_on_hyphens=False) or [""]
+        say(f"\n{'':<{width}}  ".join([f"{name:<{width}}  {lines[0]}", *lines[1:]]))
     if inspection.modules:
         show(module_table(inspection.modules))
     for line in inspection.uses:

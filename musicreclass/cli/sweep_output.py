@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from musicreclass.sweep.record import JobRecord
     from musicreclass.sweep.search import Search, SearchResult
 
-STYLES = {"done": "green", "pruned": "dim", "failed": "bold red"}
+STYLES = {"done": "green4", "pruned": "dim", "failed": "bold red"}
 BEST_TRIALS = 5  # in the table of a search
 
 
@@ -78,7 +78,7 @@ def job_table(records: list[JobRecord]) -> Table:
         scores = (record.metrics.get(name) for name in metrics)
         table.add_row(
             str(record.job),
-            f"[{STYLES.get(record.state, 'yellow')}]{record.state}[/]",
+            f"[{STYLES.get(record.state, 'dark_orange3')}]{record.state}[/]",
             *("" if score is None else f"{100 * score:.1f}" for score in scores),
             Text(" ".join(argument for argument in record.arguments if argument not in common)),
         )
@@ -109,15 +109,16 @@ def trial_table(search: Search, result: SearchResult) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     keys = sorted(search.space, key=lambda key: -result.importance.get(key, 0.0))
     names = [key.lstrip("+").rpartition(".")[2] for key in keys]
-    for name in ("trial", "macro-F1", *names):
-        table.add_column(name, justify="right", no_wrap=name == "macro-F1", overflow="fold")
+    metric = METRIC_LABELS[ranking_metric(result.scored)]
+    for name in ("trial", metric, *names):
+        table.add_column(name, justify="right", no_wrap=name == metric, overflow="fold")
     for record in result.scored[:BEST_TRIALS]:
         drawn = search.drawn(record)
         values = [Text(rounded(drawn.get(key, ""))) for key in keys]
         table.add_row(str(record.job), f"{100 * (record.score or 0):.2f}", *values)
     if result.importance:
         shares = (f"{100 * result.importance.get(key, 0.0):.0f} %" for key in keys)
-        table.add_row("importance", "", *shares, style="cyan")
+        table.add_row("importance", "", *shares, style="bold")
     return table
 
 

@@ -28,6 +28,19 @@ def label_rows(rows: list[Row]) -> None:
         row.model = sections_of_rows[i]["model"][0]
         row.differences = {short[name]: values[i] for name, values in differing.items() if i in values}
     separate_equal_labels(rows)
+    for row in rows:
+        row.short_label = short_label(row, rows)
+
+
+def short_label(row: Row, rows: list[Row]) -> str:
+    """The model, unless all rows have it, and the settings in which a row differs from others of its model: `mlp lr=0.01`."""
+    same_model = [other for other in rows if other.model == row.model]
+    differing = [
+        f"{name}={value}"
+        for name, value in row.differences.items()
+        if any(other.differences.get(name) != value for other in same_model)
+    ]
+    return " ".join(differing if differing and len(same_model) == len(rows) else [row.model, *differing])
 
 
 def add_differing_settings(

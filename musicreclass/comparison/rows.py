@@ -26,6 +26,8 @@ class Row:
         scores: (split, metric) -> estimate; set by `tables.build_table`.
         model: the name of the model; set by `differences.label_rows`.
         differences: short name -> value of the settings in which rows of a table differ; set by `differences.label_rows`.
+        short_label: the model, unless all rows have it, and the settings in which the row differs from others of its model; set by
+            `differences.label_rows`.
         apart: whether the row is not ranked among those of its table because its leaks are unknown; set by `tables.build_table`.
     """
 
@@ -34,6 +36,7 @@ class Row:
     scores: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     model: str = ""
     differences: dict[str, str] = field(default_factory=dict)
+    short_label: str = ""
     apart: bool = False
 
     @property

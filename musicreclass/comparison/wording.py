@@ -91,9 +91,12 @@ def row_marks(table: Table, row: Row) -> list[str]:
     return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
 
 
-def label_with_exclusions(row: Row) -> str:
-    """The label of a row, with the reasons why it is not ranked: `cnn (random encoder)`."""
-    return row.label + (f" ({', '.join(row.exclusions)})" if row.exclusions else "")
+def numbered_labels(table: Table) -> list[tuple[str, Row]]:
+    """The rank and short label of each row, or why it is not ranked: `1 mlp lr=0.01`, `cnn (random encoder)`."""
+    return [
+        (f"{row.short_label} ({', '.join(row.exclusions)})" if row.exclusions else f"{rank} {row.short_label}", row)
+        for rank, row in table.numbered_rows()
+    ]
 
 
 def heading(table: Table) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -133,9 +134,23 @@ def spectrogram_figure(spectrograms: np.ndarray, names: list[str], seconds: floa
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, and fix the layout so that TensorBoard does not compute it again."""
+def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:
+    """Write a figure as PNG, PDF or SVG, and fix the layout so that it is not computed again for the next file or TensorBoard.
+
+    Args:
+        figure: the figure.
+        path: ends in `.png`, `.pdf` or `.svg`.
+        dpi: dots per inch of a PNG; None: those of the figure.
+    """
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    # without the date and random ids, equal figures are equal files
+    undated: dict[str, None] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": "musicreclass"}):
+        figure.savefig(temporary, format=path.suffix[1:], dpi=dpi or "figure", metadata=undated)
     figure.set_layout_engine("none")
+
+
+def save_for_print(figure: Figure, path: Path) -> None:
+    """Write a PNG, and a PDF of the same name, which LaTeX includes and which is sharp at any size."""
+    save_figure(figure, path)
+    save_figure(figure, path.with_suffix(".pdf"))

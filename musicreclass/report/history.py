@@ -8,6 +8,7 @@ from typing import Any
 
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.report.trackers import Trackers
+from musicreclass.runs.history import read_history
 from musicreclass.storage.atomic import replacing
 
 NOT_IN_HISTORY = ("speed/", "hardware/", "callback/")  # prefixes of values that need not repeat when a run is resumed
@@ -32,7 +33,7 @@ class Curves:
 
     def __init__(self, folder: Path, tensorboard: bool, resume: bool = False) -> None:
         self.folder = folder
-        self.rows: list[dict[str, float]] = self._read() if resume else []
+        self.rows: list[dict[str, float]] = read_history(folder) if resume else []
         self.tensorboard = tensorboard
         self.writer: Any = None
         self.trackers: Trackers | None = None
@@ -63,14 +64,6 @@ class Curves:
 
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=epoch or None)
             self.writer.add_custom_scalars(CHART_LAYOUT)
-
-    def _read(self) -> list[dict[str, float]]:
-        try:
-            with (self.folder / "history.csv").open(newline="", encoding="utf-8") as file:
-                table = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        except (OSError, ValueError):
-            return []
-        return [{**row, "epoch": int(row["epoch"])} for row in table if "epoch" in row]
 
     def save(self) -> None:
         """Write history.csv, unless the history is empty."""

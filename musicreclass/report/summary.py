@@ -17,8 +17,8 @@ from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {
     "yes": "[bold red]leaky[/]",
-    "unknown": "[yellow]leaks unknown[/]",
-    "no": "[green]no shared artist or identical recording[/]",
+    "unknown": "[dark_orange3]leaks unknown[/]",
+    "no": "[green4]no shared artist or identical recording[/]",
 }
 MORE = ("balanced_accuracy", "micro_roc_auc", "micro_pr_auc", "micro_f1", "log_loss")  # besides the main metrics
 
@@ -120,7 +120,7 @@ def brief_scores(run: Run, name: str) -> Text:
     metrics = run.metrics
     scores = metrics[name] if name in metrics else metrics["elsewhere"][name]
     protocol = scores.get("protocol", metrics.get("protocol", {}))
-    leaks = {"no": "", "yes": ", [bold red]leaky[/]"}.get(protocol.get("leaky"), ", [yellow]leaks unknown[/]")
+    leaks = {"no": "", "yes": ", [bold red]leaky[/]"}.get(protocol.get("leaky"), ", [dark_orange3]leaks unknown[/]")
     return Text.from_markup(f"  {name} n={scores['n']} {main_scores(scores).replace('  ', ' ')}{leaks}")
 
 
@@ -138,7 +138,7 @@ def split_parts(name: str, scores: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text.from_markup(
             f"[bold]{name}[/]  {main_scores(scores)}{present}\n"
-            f"[dim]percent{over}[/]" + (f"\n[yellow]{few}[/]" if few else "")
+            f"[dim]percent{over}[/]" + (f"\n[dark_orange3]{few}[/]" if few else "")
         ),
         tag_table(scores) if "per_tag" in scores else class_table(scores["per_class"]),
     ]
@@ -193,7 +193,7 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
     leak = LEAK_MARKUP.get(protocol.get("leaky", "unknown"), "")
     overlap = protocol.get("pretraining_overlap", [])
     cautions = protocol.get("cautions", {})
-    marks = [f"[yellow]{escape(mark)}[/]" for mark in cautions] + (
+    marks = [f"[dark_orange3]{escape(mark)}[/]" for mark in cautions] + (
         ["[bold red]pretraining overlap[/]"] if overlap else []
     )
     details = [f"{mark}: {text}" for mark, text in cautions.items()]

@@ -78,7 +78,7 @@ class Search:
         return cls(space, arguments, check.first.data.get("fold") is not None)
 
     def finish(self, folder: Path, records: list[JobRecord]) -> SearchResult | None:
-        """Write `search.csv`, `importance.csv`, `search.png` and `winner.txt`.
+        """Write `search.csv`, `importance.csv`, `search.png`, `search.pdf` and `winner.txt`.
 
         Args:
             folder: the sweep's.
@@ -87,6 +87,8 @@ class Search:
         Returns:
             The result; None if no trial has a score.
         """
+        from musicreclass.report.figures import save_for_print
+
         rows, scored = self.history(records)
         write_csv(folder / "search.csv", rows)
         if not scored:
@@ -95,7 +97,7 @@ class Search:
         write_csv(
             folder / "importance.csv", [{"key": key, "importance": fraction} for key, fraction in importance.items()]
         )
-        search_figure(rows, importance, ranking_metric(records)).savefig(folder / "search.png", dpi=130)
+        save_for_print(search_figure(rows, importance, ranking_metric(records)), folder / "search.png")
         scored.sort(key=lambda record: -(record.score or 0.0))
         command = self.winner(scored[0])
         write_text(folder / "winner.txt", command + "\n")
@@ -191,9 +193,11 @@ def ranking_metric(records: list[JobRecord]) -> str:
 
 def search_figure(rows: list[dict[str, Any]], importance: dict[str, float], metric: str) -> Figure:
     """The course of a search (each trial's score and the best so far), and the importance of what was searched."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     done = [row for row in rows if row["state"] == "done" and row[metric] is not None]
     left.plot([row["trial"] for row in done], [row[metric] for row in done], "o", color="0.55", label="trial")

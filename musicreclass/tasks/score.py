@@ -107,14 +107,14 @@ def record_predictions(
         the metrics, and the figure.
     """
     from musicreclass.evaluation.metrics import score
-    from musicreclass.report.figures import confusion_figure, save_figure
+    from musicreclass.report.figures import confusion_figure, save_for_print
     from musicreclass.report.tag_figures import tag_figure
 
     tables, figures = (run.subfolder(folder) for folder in FOLDERS)
     if name != "train":
         log_scoring(run, predictions, tracks, name, outputs)
     predictions.save(tables / f"{name}.parquet")
-    title = f"{run.folder.name}: {name}, n = {len(predictions)}"
+    title = caption(run, name, len(predictions))
     if predictions.is_multi:
         thresholds = None if name == "valid" else run.metrics.get("thresholds", {})
         scores = score(predictions, thresholds)
@@ -122,11 +122,19 @@ def record_predictions(
             values = ", ".join(f"{value:g}" for value in sorted({*thresholds.values()} or {0.5}))
             scores["f1_thresholds"] = f"the import ({values})" if run.is_imported else f"no tracks ({values})"
         figure = tag_figure(predictions, scores, title)
-        save_figure(figure, figures / f"tags_{name}.png")
+        save_for_print(figure, figures / f"tags_{name}.png")
         return scores, figure
     figure = confusion_figure(predictions, title)
-    save_figure(figure, figures / f"confusion_matrix_{name}.png")
+    save_for_print(figure, figures / f"confusion_matrix_{name}.png")
     return {**score(predictions), **score_by_dataset(predictions, tracks)}, figure
+
+
+def caption(run: Run, name: str, n: int) -> str:
+    """The title of a figure: `mlp on demo, seed 1: validation, n = 36`."""
+    choices, source = run.identity.choices or {}, run.identity.source
+    data = " ".join(str(part) for part in (choices.get("data"), source) if part)
+    split = {"valid": "validation", "train": "training"}.get(name, name)
+    return f"{choices.get('model', 'model')} on {data or 'data'}, seed {run.settings.seed}: {split}, n = {n}"
 
 
 def score_by_dataset(predictions: Predictions, tracks: pd.DataFrame) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """TensorBoard over all runs, under readable names.
 
 TensorBoard names a run by its path below one folder, and the names of run folders end in a hash. TensorBoard is therefore
-given a folder of links to the event files, named by data, model, seed and the settings that differ.
+given a folder of links to the event files, named by model and by what differs: data, seed, settings. An event file of that folder
+lists the columns of the HParams tab: the model, the settings that differ and the final scores, those on validation first.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import threading
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from musicreclass.comparison.differences import label_rows
 from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import Row
 from musicreclass.errors import RunError
+from musicreclass.report.summary import final_results, hyperparameters
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from musicreclass.runs.signals import stoppable
@@ -55,6 +58,27 @@ class Links:
                 (self.folder / name).symlink_to(folder / "tensorboard", target_is_directory=True)
                 self.names[folder] = name
 
+    def write_columns(self) -> None:
+        """Write the columns of the HParams tab for the runs that are linked now."""
+        from torch.utils.tensorboard import FileWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        settings: list[dict[str, Any]] = []
+        scores: dict[str, float] = {}
+        for folder in self.names:
+            with suppress(RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+                run = Run(folder)
+                settings.append(hyperparameters(run.settings))
+                scores |= final_results(run.metrics) if run.state == "done" else {}
+        columns: dict[str, Any] = {}
+        for name in differing_settings(settings):
+            of_runs = [values[name] for values in settings if name in values]
+            columns[name] = 0.0 if all(isinstance(value, (int, float)) for value in of_runs) else ""  # the type counts
+        order = sorted(scores, key=lambda name: (not name.startswith("final/valid"), not name.startswith("final/")))
+        writer = FileWriter(str(self.folder))
+        writer.add_summary(hparams(columns, {name: scores[name] for name in order})[0])
+        writer.close()
+
     def refresh_until(self, stop: threading.Event) -> None:
         """Link new runs every `REFRESH_SECONDS` until an event is set."""
         while not stop.wait(REFRESH_SECONDS):
@@ -63,14 +87,18 @@ class Links:
 
 
 def unique_names(runs: dict[Path, Run]) -> dict[Path, str]:
-    """A unique name for each run: data, model, seed, and the settings in which runs of that model differ."""
+    """A unique name for each run: the model, data and seed if there are several, and the settings in which runs of that model differ."""
     rows: dict[Path, Row] = {}
     for folder, run in runs.items():
         # damaged or just created: named by its folder
         with suppress(RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
             rows[folder] = Row([read_settings(run)], {})
     label_rows(list(rows.values()))
-    names = {folder: link_name(rows[folder]) if folder in rows else shorten(folder.name) for folder in runs}
+    several = {
+        "data": len({row.runs[0].data for row in rows.values()}) > 1,
+        "seed": len({row.runs[0].seed for row in rows.values()}) > 1,
+    }
+    names = {folder: link_name(rows[folder], **several) if folder in rows else shorten(folder.name) for folder in runs}
     folders = defaultdict(list)
     for folder, name in names.items():
         folders[name].append(folder)
@@ -103,11 +131,36 @@ def read_settings(run: Run) -> Entry:
     )
 
 
-def link_name(row: Row) -> str:
-    """The name of a row with one run, without characters that are not allowed in file names."""
+def differing_settings(settings: list[dict[str, Any]]) -> list[str]:
+    """The model, and the other hyperparameters in which runs of one model differ, each copy of another one left out.
+
+    More would hide the scores: TensorBoard sorts the names and shows the columns of the first five.
+    """
+    by_model = defaultdict(list)
+    for values in settings:
+        by_model[str(values.get("model"))].append(values)
+    columns: dict[str, list[str]] = {}  # name -> the value of each run
+    for name in dict.fromkeys(name for values in settings for name in values):
+        column = [str(values.get(name)) for values in settings]
+        differs = any(len({str(values.get(name)) for values in same}) > 1 for same in by_model.values())
+        if differs and column not in columns.values() and not name.endswith("random_state"):
+            columns[name] = column
+    return ["model", *(name for name in columns if name != "model")]
+
+
+def link_name(row: Row, data: bool, seed: bool) -> str:
+    """The name of a row with one run, without characters that are not allowed in file names.
+
+    Args:
+        row: the row.
+        data: whether the name contains the data.
+        seed: whether the name contains the seed.
+    """
     run = row.runs[0]
-    differences = [f"{name}={value}" for name, value in row.differences.items() if name not in ("data", "seed", "run")]
-    name = " ".join([run.data, row.model, f"s{run.seed}", *differences])
+    parts = [run.data] if data else []
+    parts += [row.model, *([f"s{run.seed}"] if seed else [])]
+    parts += [f"{name}={value}" for name, value in row.differences.items() if name not in ("data", "seed", "run")]
+    name = " ".join(parts)
     return shorten(re.sub(r"[^\w .,=+()\[\]-]", "_", name)).strip(". ")
 
 
@@ -135,6 +188,7 @@ def serve(paths: list[Path], host: str, port: str) -> int:
         if not links.names:
             searched = ", ".join(map(str, paths))
             raise RunError(f"no runs with event files under {searched}; train one first", "no_event_files", searched)
+        links.write_columns()
         options = ["--logdir", folder, "--port", port, "--host", host, "--reload_interval", "10"]
         server = subprocess.Popen([sys.executable, "-c", START, *options])
         stop = threading.Event()

@@ -15,7 +15,7 @@ from musicreclass.data.table import TableData
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.diagnosis import report_diagnosis
-from musicreclass.report.figures import curves_figure, save_figure
+from musicreclass.report.figures import curves_figure, save_for_print
 from musicreclass.report.history import Curves
 from musicreclass.report.model_card import write_model_card
 from musicreclass.report.summary import final_results, final_scores, hyperparameters
@@ -143,7 +143,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
     smoothing = 0.0 if plan.settings.model.is_estimator else plan.settings.trainer.label_smoothing
     figure = curves_figure(curves.rows, summary.get("best_epoch", summary.get("best_round")), smoothing)
     if figure is not None:
-        save_figure(figure, run.folder / "figures" / "learning_curves.png")
+        save_for_print(figure, run.folder / "figures" / "learning_curves.png")
     warn(report_diagnosis(summary, run.folder))
     curves.finish(tracked_settings(plan), final_results(run.metrics), figures)
     notes = {

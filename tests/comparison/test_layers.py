@@ -75,12 +75,16 @@ def test_a_sweep_is_drawn_and_listed(run, here):
     assert (here / "layers.png").read_bytes()[1:4] == b"PNG"
     page = (here / "page.html").read_text()
     assert page.count("By layer") == 2
-    positions = [page.index(f"<span>{layer}</span>") for layer in ("pooled", "embedding", "tags")]
+    positions = [page.index(f">{layer}</span>") for layer in ("pooled", "embedding", "tags")]
     assert positions == sorted(positions)
 
 
-def test_runs_without_a_sweep_have_no_figure(run, here):
+def test_runs_without_a_sweep_are_drawn_with_their_scores(run, here):
     make_run(here / "o", "plain")
-    result = run("compare", "o", "--output", "layers.png")
-    assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, "no_layers", "--output")
-    assert not (here / "layers.png").exists()
+    make_run(here / "o", "other", model="svm", splits=("valid",))
+    make_run(here / "o", "elsewhere", tracks="u", leaky="yes")
+    beginnings = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    outputs = [argument for kind in beginnings for argument in ("--output", f"scores.{kind}")]
+    assert run("compare", "o", *outputs).code == 0
+    for kind, beginning in beginnings.items():
+        assert (here / f"scores.{kind}").read_bytes().startswith(beginning)

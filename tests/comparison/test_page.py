@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from tests.browser import browser, needs_browser
@@ -15,11 +16,12 @@ CONTROL = "'\"><b>bold</b>\x1b[31m\u202eevil"
 
 TAGS = {
     "html", "head", "meta", "link", "title", "style", "script", "body", "main", "section", "h1", "h2", "h3", "h4", "p", "b", "i",
-    "u", "br", "small", "span", "div", "details", "summary", "table", "thead", "tbody", "tr", "th", "td",
+    "u", "br", "small", "span", "div", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "a",
+    "figure", "figcaption", "svg", "path",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "name", "content", "http-equiv", "rel", "href", "class", "style", "title", "role", "tabindex", "scope",
-    "colspan", "id", "open", "aria-label", "data-v", "data-down",
+    "colspan", "id", "open", "aria-label", "data-v", "data-down", "d", "viewbox", "preserveaspectratio",
 }  # fmt: skip
 
 
@@ -142,3 +144,57 @@ def test_in_a_browser(page, tmp_path):
         result = window.devtools("Runtime.evaluate", expression=script, returnByValue=True)["result"]["value"]
         assert result[0] == 0
         assert result[1] > 200
+
+
+def test_learning_curves_are_drawn_for_runs_with_a_history(run, here):
+    rows = [{"epoch": k, "train/loss": 2 / (k + 1), "valid/loss": 3 / (k + 1)} for k in range(400)]
+    for seed in (0, 1):
+        folder = make_run(here / "o", f"mlp{seed}", seed=seed, provenance={"model": {"best_epoch": 99}})
+        pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
+    damaged = make_run(here / "o", "cnn", model="cnn")
+    (damaged / "history.csv").write_text("epoch,valid/loss\nx,\n")
+    assert run("compare", "o", "--output", "page.html").code == 0
+    parser = Elements()
+    parser.feed((here / "page.html").read_text(encoding="utf-8"))
+    assert parser.tags.count("svg") == 1
+    paths = [value for name, value in parser.attributes if name == "d"]
+    assert len(paths) == 2 * 3  # training, validation and the best epoch of each seed
+    assert {len(re.findall("[ML]", path)) for path in paths} == {1, 150}
+
+
+def test_settings_are_columns_if_they_fit_and_otherwise_below_the_name(run, here):
+    def texts(**settings: str) -> tuple[str, str]:
+        outputs = here / "-".join(settings)
+        for number in range(2):
+            values = {name: f"{value}{number}" for name, value in settings.items()}
+            make_run(outputs, f"a{number}", model="svm", settings=values)
+        assert run("compare", str(outputs), "--output", "page.html").code == 0
+        table = (here / "page.html").read_text(encoding="utf-8").split("<table")[1].split("</table")[0]
+        return re.sub("<[^>]+>", " ", table), table
+
+    text, table = texts(C="x")
+    assert table.count('class="setting"') == 3
+    assert "C=x0" not in text
+    text, table = texts(**{f"long{i}": "value" * 8 for i in range(4)})
+    assert 'class="setting"' not in table
+    assert text.count("long0=") == 2
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_usual_sweep_fits_the_page(run, here, tmp_path):
+    for number in range(12):
+        settings = {"hidden": 64 * number, "dropout": 0.1 + number}
+        make_run(here / "o", f"mlp{number}", lr=0.001 * (number + 1), settings=settings, right=0.5 + 0.03 * number)
+    make_run(here / "o", "other", data="gtzan", tracks="u")
+    assert run("compare", "o", "--output", "page.html").code == 0
+    with browser(tmp_path) as window:
+        window.emulate(1280)
+        window.open(here / "page.html")
+        overflow = "[...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+        assert max(window.run(f"return {overflow}")) == 0
+        links = window.run(
+            "return [...document.querySelectorAll('#overview a')].map(a => !!document.querySelector(a.hash))"
+        )
+        assert links == [True, True]
+        assert window.run("return document.querySelectorAll('section td.setting').length") == 3 * 12

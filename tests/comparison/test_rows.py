@@ -402,3 +402,11 @@ def test_intervals_and_p_values_that_disagree_are_noted(outputs, tables):
         table.pairs = {"valid": [clear, pair]}
         (note,) = [line for line in table_notes(table) if line not in before]
         assert "1 vs 2 (validation accuracy)" in note
+
+
+def test_short_labels_have_what_tells_rows_of_a_model_apart(outputs, tables):
+    make_run(outputs, "a", lr=0.01)
+    make_run(outputs, "b", lr=0.02)
+    assert sorted(row.short_label for row in tables()[0].rows) == ["lr=0.01", "lr=0.02"]
+    make_run(outputs, "c", model="svm", features="musicnn")
+    assert sorted(row.short_label for row in tables()[0].rows) == ["mlp lr=0.01", "mlp lr=0.02", "svm"]

@@ -10,21 +10,21 @@ import sys
 import pytest
 
 from musicreclass.models.weights.musicnn_wheel import PIP
-from musicreclass.tasks.tensorboard import START, Links
+from musicreclass.tasks.tensorboard import START, Links, differing_settings
 from tests.report.test_history import fetch, free_port, wait_for
 from tests.run_factory import make_run
 
 
 def link_targets(folder):
     """Link name -> name of the run folder."""
-    return {link.name: link.resolve().parent.name for link in folder.iterdir()}
+    return {link.name: link.resolve().parent.name for link in folder.iterdir() if link.is_symlink()}
 
 
 def make_run_with_events(outputs, name, **settings):
     (make_run(outputs, name, **settings) / "tensorboard").mkdir()
 
 
-def test_names_contain_data_model_seed_and_differing_settings(here):
+def test_names_contain_the_model_and_what_differs(here):
     make_run_with_events(here / "o", "a", lr=0.01, seed=1)
     make_run_with_events(here / "o", "b", lr=0.002, seed=1)
     make_run_with_events(here / "o", "c", model="logreg", seed=2)
@@ -33,16 +33,23 @@ def test_names_contain_data_model_seed_and_differing_settings(here):
     links = Links(here / "links", [here / "o"])
     links.refresh()
     assert link_targets(here / "links") == {
-        "table mlp s1 lr=0.01": "a",
-        "table mlp s1 lr=0.002": "b",
-        "table logreg s2": "c",
+        "mlp s1 lr=0.01": "a",
+        "mlp s1 lr=0.002": "b",
+        "logreg s2": "c",
     }
 
     make_run_with_events(here / "o", "d", model="logreg", seed=2, settings={"C": "a/b"})
     links.refresh()
     targets = link_targets(here / "links")
-    assert targets["table logreg s2"] == "c"  # links are never renamed
-    assert targets["table logreg s2 C=a_b"] == "d"
+    assert targets["logreg s2"] == "c"  # links are never renamed
+    assert targets["logreg s2 C=a_b"] == "d"
+
+
+def test_columns_are_the_settings_in_which_runs_of_a_model_differ():
+    a = {"model": "mlp", "model.dropout": 0.1, "optimizer.lr": 0.1, "scheduler.max_lr": 0.1, "seed": 1}
+    b = {**a, "optimizer.lr": 0.2, "scheduler.max_lr": 0.2}
+    assert differing_settings([a]) == ["model"]
+    assert differing_settings([a, b, {"model": "svm", "model.C": 1, "seed": 2}]) == ["model", "optimizer.lr"]
 
 
 def test_damaged_runs_and_copies_are_linked(here):
@@ -85,8 +92,11 @@ def test_the_server_responds_and_removes_its_links(here):
     board = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(here / "scratch")}, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: fetch(f"http://localhost:{command[-1]}/data/environment"))
+        address = f"http://localhost:{command[-1]}/data/plugin/hparams/experiment"
+        experiment = fetch(address, {"experimentName": ""})
+        assert [info["name"] for info in experiment["hparamInfos"]] == ["model"]
         (folder,) = (here / "scratch").glob("musicreclass-board-*")
-        assert link_targets(folder) == {"table mlp s0": "a"}
+        assert link_targets(folder) == {"mlp": "a"}
     finally:
         board.terminate()
         assert board.wait(30) == 0

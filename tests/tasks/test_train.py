@@ -28,6 +28,7 @@ def test_files_of_a_run_folder(run, table, here):
         "predictions/valid.parquet", "predictions/test.parquet", "tracks.parquet", "sketches.npz", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "model/meta.json", "model/weights.pt", "model/SHA256SUMS", "model/novelty.npz", "model/README.md",
         "figures/confusion_matrix_valid.png", "figures/confusion_matrix_test.png", "figures/learning_curves.png",
+        "figures/confusion_matrix_valid.pdf", "figures/confusion_matrix_test.pdf", "figures/learning_curves.pdf",
     }  # fmt: skip
     assert len(list((folder / "tensorboard").glob("*tfevents*"))) == 1
     assert str(folder.relative_to(here)) in result.out

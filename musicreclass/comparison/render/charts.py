@@ -11,7 +11,7 @@ from musicreclass.comparison.layers import layer_sweeps
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.rows import Row
 from musicreclass.comparison.tables import Table
-from musicreclass.comparison.wording import SPLIT_LABELS, interval_text, label_with_exclusions
+from musicreclass.comparison.wording import SPLIT_LABELS, interval_text, numbered_labels
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.ranking import Rankings
@@ -55,7 +55,7 @@ def interval_plots(labelled: list[tuple[str, Row]], splits: list[str]) -> list[E
 
 def score_plots(table: Table) -> list[Element]:
     """The plots of all rows of a table."""
-    return interval_plots([(label_with_exclusions(row), row) for row in table.rows], list(table.sizes))
+    return interval_plots(numbered_labels(table), list(table.sizes))
 
 
 def layer_plots(table: Table) -> list[Element]:
@@ -84,7 +84,7 @@ def interval_plot(labelled: list[tuple[str, Row]], metric: str, splits: list[str
             role="img",
             aria_label=plot_description(row, metric, splits),
         )
-        lines.append(tag("div", tag("span", label), line, class_="row"))
+        lines.append(tag("div", tag("span", label, title=row.label), line, class_="row"))
     tick_labels = [tag("span", f"{100 * tick:.0f}", style=f"left:{axis.percent(tick):.2f}%") for tick in axis.ticks]
     plot = tag("div", *lines, tag("span"), tag("div", *tick_labels, class_="axis"), class_="plot")
     return tag("div", tag("h4", METRIC_LABELS[metric], ", %"), plot)
@@ -128,20 +128,19 @@ def class_scores_of(seeds: list[PredictedClasses]) -> np.ndarray:
 
 def class_table(table: Table, split: str) -> Element:
     """F1 of each class, or PR-AUC of each tag, for every row that was scored on a split."""
-    rows = [row for row in table.rows if split in row.predictions]
-    classes = rows[0].predictions[split][0].classes
+    labelled = [(label, row) for label, row in numbered_labels(table) if split in row.predictions]
+    classes = labelled[0][1].predictions[split][0].classes
     lines = []
-    for row in rows:
+    for label, row in labelled:
         cells = [
             heat_cell(0, "", f"{name}: undefined")
             if np.isnan(value)
             else heat_cell(100 * value, f"{100 * value:.0f}", f"{name}: {100 * value:.1f}")
             for name, value in zip(classes, class_scores_of(row.predictions[split]), strict=True)
         ]
-        lines.append(tag("tr", tag("th", label_with_exclusions(row), scope="row"), *cells))
+        lines.append(tag("tr", tag("th", label, scope="row", title=row.label), *cells))
     is_open = {"open": "open"} if split == "valid" or "valid" not in table.sizes else {}
-    label = f"{class_heading(table)} on {SPLIT_LABELS[split]}"
-    grid = scroll_box(heat_table(classes, lines), label)
+    grid = scroll_box(heat_table(classes, lines), f"{class_heading(table)} on {SPLIT_LABELS[split]}")
     return tag("details", tag("summary", f"on {SPLIT_LABELS[split]}, %"), grid, **is_open)
 
 
@@ -156,11 +155,11 @@ def is_of_tags(table: Table) -> bool:
 
 
 def confusion_sections(table: Table) -> list[Element]:
-    """The confusion matrices of each row, summed over seeds, up to a limit of cells; none of tags."""
+    """The confusion matrices of each row below a heading, summed over seeds, up to a limit of cells; none of tags."""
     if is_of_tags(table):
         return []
     sections, free_cells = [], MAX_CONFUSION_CELLS
-    for number, row in enumerate(table.rows):
+    for number, (label, row) in enumerate(numbered_labels(table)):
         cells = sum(len(seeds[0].classes) ** 2 for seeds in row.predictions.values())
         if cells > free_cells:
             note = f"{len(table.rows) - number} more rows are not shown; see figures/ in their run folders."
@@ -176,10 +175,10 @@ def confusion_sections(table: Table) -> list[Element]:
             for split, seeds in row.predictions.items()
         ]
         is_open = {"open": "open"} if number == 0 else {}
-        summary = tag("summary", label_with_exclusions(row))
+        summary = tag("summary", label)
         sections.append(tag("details", summary, tag("div", *matrices, class_="matrices"), **is_open))
     caption = "Rows are true classes, columns are predicted classes; cells are percentages of the true class."
-    return [tag("p", caption, class_="note"), *sections] if sections else []
+    return [tag("h3", "Confusion matrices"), tag("p", caption, class_="note"), *sections]
 
 
 def confusion_table(seeds: list[PredictedClasses]) -> Element:

@@ -11,15 +11,23 @@ from musicreclass.comparison.render.charts import (
     layer_plots,
     score_plots,
 )
+from musicreclass.comparison.render.curves import curve_section
 from musicreclass.comparison.render.document import html_document
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
-from musicreclass.comparison.render.page_tables import badge, pair_section, score_table, with_spaces
+from musicreclass.comparison.render.overview import leak_badges, overview
+from musicreclass.comparison.render.page_tables import (
+    all_selected,
+    badge,
+    common_device,
+    pair_section,
+    score_table,
+    with_spaces,
+)
 from musicreclass.comparison.tables import Table
-from musicreclass.comparison.wording import LEAK_LABELS, SPLIT_LABELS, leak_levels, stale_note, table_notes
+from musicreclass.comparison.wording import SELECTED, SPLIT_LABELS, numbered_labels, stale_note, table_notes
 from musicreclass.version import __version__
 
 SCRIPT = Path(__file__).with_name("page.js")  # sorts tables
-LEAK_COLOURS = {"no": "good", "unknown": "warn", "yes": "bad"}
 
 
 def render_page(tables: list[Table]) -> str:
@@ -30,11 +38,12 @@ def render_page(tables: list[Table]) -> str:
         tag("h1", "Comparison of runs"),
         tag(
             "p",
-            f"{runs} finished runs, ranked by macro-F1 on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
+            f"{runs} finished runs, ranked by macro-F1 (PR-AUC for tags) on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
             "standard deviation over seeds, and brackets are 95 % intervals over tracks and seeds (over whole groups of tracks "
             "where groups are known).",
             class_="muted",
         ),
+        *([overview(tables)] if len(tables) > 1 else []),
         *(table_section(table, number) for number, table in enumerate(tables, start=1)),
         tag("p", f"musicreclass {__version__}", class_="note"),
     )
@@ -44,23 +53,26 @@ def render_page(tables: list[Table]) -> str:
 def table_section(table: Table, number: int) -> Element:
     """The section of one table."""
     notes = [*table_notes(table), *filter(None, [stale_note(table)])]
-    badges = [badge(LEAK_LABELS[level], LEAK_COLOURS[level]) for level in leak_levels(table)]
-    folders = [tag("p", tag("b", row.label), f" {row.folder_names}", class_="note") for row in table.rows]
+    folders = [
+        tag("p", tag("b", label), f" {row.folder_names}", class_="note") for label, row in numbered_labels(table)
+    ]
+    selected = [badge(SELECTED, "muted")] if all_selected(table) else []
+    sizes_and_device = [f"{SPLIT_LABELS[split]} {size}" for split, size in table.sizes.items()]
+    sizes_and_device += [f"all trained on {device}"] if (device := common_device(table)) else []
     return tag(
         "section",
-        tag("h2", f"{table.data}, split {table.split}", *with_spaces(badges)),
-        tag("p", "; ".join(f"{SPLIT_LABELS[split]} {size}" for split, size in table.sizes.items()), class_="muted"),
+        tag("h2", f"{table.data}, split {table.split}", *with_spaces([*leak_badges(table), *selected])),
+        tag("p", "; ".join(sizes_and_device), class_="muted"),
         scroll_box(score_table(table), "scores"),
         *(tag("p", note, class_="note") for note in notes),
         tag("h3", "Scores with 95 % intervals"),
         *score_plots(table),
         *layer_plots(table),
+        *curve_section(table),
         *pair_section(table),
         tag("h3", class_heading(table)),
         *(class_table(table, split) for split in table.sizes),
-        tag("h3", "Confusion matrices"),
         *confusion_sections(table),
-        tag("h3", "Run folders"),
-        tag("details", tag("summary", "names"), *folders),
+        tag("details", tag("summary", "Run folders"), *folders, class_="folders"),
         id=f"table-{number}",
     )

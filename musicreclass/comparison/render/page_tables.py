@@ -12,16 +12,24 @@ from musicreclass.comparison.wording import (
     cost_texts,
     difference_text,
     interval_text,
+    numbered_labels,
     p_value_text,
     row_marks,
     seeds_text,
-    split_text,
     statistical_tests,
 )
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.paired import Pair
 
 MAX_PAIRS_UNFOLDED = 15  # longer tables of paired tests get a scroll box
+TABLE_WIDTH = 1190  # pixels, on a page of 1,280
+OTHER_WIDTH, SCORE_WIDTH, CHARACTER_WIDTH, PADDING = (
+    530,
+    104,
+    8,
+    15,
+)  # pixels: of the columns besides scores and settings, ...
+SORT_MARK = 2  # characters
 
 
 def badge(text: str, colour: str) -> Element:
@@ -37,24 +45,42 @@ def with_spaces(elements: list[Element]) -> list[Element | str]:
 def score_table(table: Table) -> Element:
     """Ranked rows, then unranked rows in a block that sorting keeps separate."""
     scored = [(split, metric) for split in table.sizes for metric in table.metrics]
-    settings = list(dict.fromkeys(name for row in table.rows for name in row.differences))
+    settings, device = setting_columns(table, len(scored)), common_device(table)
     heads = [
         tag("th", "#", class_="n"),
         tag("th", "configuration"),
+        *(tag("th", name, class_="setting") for name in settings),
         tag("th", "seeds", class_="n"),
         *(tag("th", SPLIT_LABELS[s], tag("br"), METRIC_LABELS[m], class_="n", data_down="") for s, m in scored),
         tag("th", "fit", class_="n"),
         tag("th", "peak", tag("br"), "memory", class_="n"),
         tag("th", "parameters", class_="n"),
-        tag("th", "device"),
-        *(tag("th", name) for name in settings),
+        None if device else tag("th", "device"),
     ]
+    heads = [head for head in heads if head is not None]
     ranked = [score_line(table, row, str(rank), scored, settings) for rank, row in enumerate(table.ranked, start=1)]
     bodies = [tag("tbody", *ranked)] if ranked else []
     if table.unranked:
         reason = tag("tr", tag("th", NOT_RANKED, colspan=len(heads)), class_="block-title")
         bodies.append(tag("tbody", reason, *(score_line(table, row, "", scored, settings) for row in table.unranked)))
     return tag("table", tag("thead", tag("tr", *heads)), *bodies, class_="sortable")
+
+
+def setting_columns(table: Table, n_scores: int) -> list[str]:
+    """The settings that get a column, all or none; without columns they are listed under the model."""
+    names = list(dict.fromkeys(name for row in table.rows for name in row.differences))
+    texts = [max(len(name) + SORT_MARK, *(len(row.differences.get(name, "")) for row in table.rows)) for name in names]
+    devices = [] if common_device(table) else [max(len(row.cost.device) for row in table.rows)]
+    models = max(len(row.model) for row in table.rows) - len("configuration")
+    width = OTHER_WIDTH + SCORE_WIDTH * n_scores + CHARACTER_WIDTH * max(models, 0)
+    width += sum(CHARACTER_WIDTH * length + PADDING for length in [*texts, *devices])
+    return names if width <= TABLE_WIDTH else []
+
+
+def common_device(table: Table) -> str:
+    """The device that all rows were trained on; empty if they differ."""
+    devices = {row.cost.device for row in table.rows}
+    return devices.pop() if len(devices) == 1 else ""
 
 
 def score_line(table: Table, row: Row, rank: str, scored: list[tuple[str, str]], settings: list[str]) -> Element:
@@ -64,28 +90,39 @@ def score_line(table: Table, row: Row, rank: str, scored: list[tuple[str, str]],
     return tag(
         "tr",
         number_cell(rank, float(rank) if rank else None),
-        tag("th", *configuration_parts(table, row), class_="name", scope="row", data_v=row.label),
+        tag("th", *configuration_parts(table, row, not settings), class_="name", scope="row", data_v=row.label),
+        *(text_cell(row.differences.get(name, ""), "setting") for name in settings),
         number_cell(seeds_text(row, next(iter(row.predictions))), len(row.seeds)),
         *(score_cell(row, split, metric) for split, metric in scored),
         number_cell(seconds, cost.seconds),
         number_cell(memory, cost.memory),
         number_cell(parameters, cost.parameters),
-        text_cell(device),
-        *(text_cell(row.differences.get(name, "")) for name in settings),
+        None if common_device(table) else text_cell(device),
     )
 
 
-def configuration_parts(table: Table, row: Row) -> list[Element | str]:
-    """The model and marks of a row, and its differences below."""
+def configuration_parts(table: Table, row: Row, list_settings: bool) -> list[Element | str]:
+    """The model and marks of a row, and its settings below if they have no columns."""
     badges = [badge(mark, "bad" if mark in row.exclusions else "warn") for mark in row_marks(table, row)]
-    differences = ", ".join(f"{name}={value}" for name, value in row.differences.items())
+    badges += [badge(SELECTED, "muted")] if is_selected(row) and not all_selected(table) else []
+    differences = ", ".join(f"{name}={value}" for name, value in row.differences.items()) if list_settings else ""
     name = row.model + (" *" if row.stale else "")
     return [name, *with_spaces(badges), *([tag("small", differences)] if differences else [])]
 
 
-def text_cell(text: str) -> Element:
+def is_selected(row: Row) -> bool:
+    """Whether the epoch or round of a row was chosen by its validation score."""
+    return row.selected and "valid" in row.predictions
+
+
+def all_selected(table: Table) -> bool:
+    """Whether all rows of a table are: the heading says so, instead of each row."""
+    return all(map(is_selected, table.rows))
+
+
+def text_cell(text: str, class_: str | None = None) -> Element:
     """A cell that is sorted by its text."""
-    return tag("td", text, data_v=text)
+    return tag("td", text, data_v=text, class_=class_)
 
 
 def number_cell(text: str, value: float | None) -> Element:
@@ -98,10 +135,9 @@ def score_cell(row: Row, split: str, metric: str) -> Element:
     if (split, metric) not in row.scores:
         return number_cell("", None)
     estimate = row.scores[split, metric]
-    sd = "" if estimate.sd is None else f"±{100 * estimate.sd:.1f} "
-    selected = f" {SELECTED}" if split_text(row, split) != split else ""
-    interval = tag("small", f"{sd}{interval_text(estimate)}{selected}")
-    return tag("td", f"{100 * estimate.mean:.1f}", interval, class_="n", data_v=estimate.mean)
+    sd = None if estimate.sd is None else tag("span", f" ±{100 * estimate.sd:.1f}", class_="muted")
+    interval = tag("small", interval_text(estimate))
+    return tag("td", f"{100 * estimate.mean:.1f}", sd, interval, class_="n", data_v=estimate.mean)
 
 
 def pair_section(table: Table) -> list[Element]:
@@ -135,8 +171,9 @@ def pair_table(table: Table, lines: list[Element]) -> Element:
 
 def pair_line(table: Table, pairs: list[Pair]) -> Element:
     """Two rows, compared by each metric."""
+    labels = [label for label, _ in numbered_labels(table)]
     cells = [
-        tag("th", f"{index + 1} {table.ranked[index].label}", class_="name", scope="row", data_v=index)
+        tag("th", labels[index], class_="name", scope="row", data_v=index, title=table.ranked[index].label)
         for index in (pairs[0].first, pairs[0].second)
     ]
     by_metric = {pair.metric: pair for pair in pairs}
