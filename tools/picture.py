@@ -20,7 +20,7 @@ from musicreclass.cli.main import main as musicreclass
 from tests.browser import browser
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "compare.png"
-WIDTH, HEIGHT = 1100, 720  # of the part of the page that is shown, in pixels
+WIDTH, HEIGHT = 1280, 720  # of the part of the page that is shown, in pixels
 DEMO = ["train", "-m", "experiment=demo", "model=mlp,xgboost,logreg"]  # as in the Makefile
 
 

@@ -11,6 +11,7 @@ from musicreclass.cli import main as cli
 from musicreclass.cli.options import Options
 from musicreclass.config import hydra_adapter
 from musicreclass.config.settings.tasks import TASK_SETTINGS
+from tools.site.configuration import prose
 
 INTRODUCTION = """# Command line
 
@@ -95,5 +96,5 @@ def option_row(action: argparse.Action) -> str:
     if not values and action.option_strings and action.nargs != 0:
         values = f" `{action.metavar or action.dest.upper()}`"
     cells = f"{names}{values}".replace("|", "\\|")
-    about = str(action.help or "").partition("\n")[0].replace("%%", "%").replace("%(prog)s", "musicreclass").replace("|", "\\|")
-    return f"| {cells} | {about} |\n"
+    about = str(action.help or "").partition("\n")[0].replace("%%", "%").replace("%(prog)s", "musicreclass")
+    return f"| {cells} | {prose(about)} |\n"

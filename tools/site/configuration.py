@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -70,7 +71,7 @@ def about_option(group: str, option: str) -> str:
     """The first comment in the file of an option, or nothing."""
     lines = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
-    return f": {escaped(comments[0])}" if comments else ""
+    return f": {prose(comments[0])}" if comments else ""
 
 
 def tables(tree: Tree) -> Iterator[Table]:
@@ -128,7 +129,7 @@ def row(tree: Tree, table: Table, name: str) -> str:
     default = defaults_text(tree, table, info.alias or name)
     if not default and info.default is not None and isinstance(info.default, (bool, int, float, str)):
         default = f"`{shown(info.default)}`"
-    cells = [f"`{key}`", escaped(rule(field_type(info))), default, escaped(info.description or "")]
+    cells = [f"`{key}`", prose(rule(field_type(info))), default, prose(info.description or "")]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -187,8 +188,13 @@ def shown(value: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text for a cell of a table."""
+    """Code for a cell of a table."""
     return text.replace("|", "\\|")
+
+
+def prose(text: str) -> str:
+    """Plain text as Markdown, for a cell of a table too."""
+    return re.sub(r"([|_*<\[\]])", r"\\\1", text)
 
 
 def declared_keys() -> set[str]:

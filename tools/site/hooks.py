@@ -31,7 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, name, content=write()))
     for source, name in pages.items():
         text = relinked((ROOT / source).read_text(encoding="utf-8"), source, name, pages)
-        files.append(File.generated(config, name, content=text))
+        header = "---\nhide: [navigation]\n---\n\n" if name == "index.md" else ""
+        files.append(File.generated(config, name, content=header + text))
     sources = {**pages, **{f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages() if not file.generated_by}}
     for source in sources:
         for target in linked_files((ROOT / source).read_text(encoding="utf-8"), source, pages):
