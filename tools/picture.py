@@ -1,7 +1,7 @@
 """The picture of README.md, docs/images/compare.png: the compare page of the demo in a headless browser.
 
-    python -m tools.picture                 # trains the demo in a temporary folder
-    python -m tools.picture outputs         # uses runs that are there
+python -m tools.picture                 # trains the demo in a temporary folder
+python -m tools.picture outputs         # uses runs that are there
 """
 
 from __future__ import annotations

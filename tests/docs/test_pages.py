@@ -121,7 +121,9 @@ def test_options_of_every_page_are_valid():
             if task in TASK_SETTINGS or "..." in command or " [--" in command or rest in (["--help"], []):
                 continue
             try:
-                parser_of(task).parse_intermixed_args(rest) if task in cli.TASKS else invalid.append((name(page), command))
+                parser_of(task).parse_intermixed_args(rest) if task in cli.TASKS else invalid.append(
+                    (name(page), command)
+                )
             except Exception as error:
                 invalid.append((name(page), command, str(error)))
     assert invalid == []

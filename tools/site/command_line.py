@@ -53,6 +53,7 @@ def parser_of(task: str) -> argparse.ArgumentParser:
     Raises:
         LookupError: if the task does not parse its arguments.
     """
+
     def stop(parser: Options, *arguments: object, **options: object) -> NoReturn:
         raise ParserFound(parser)
 

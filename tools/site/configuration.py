@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,8 +89,8 @@ def tables(tree: Tree) -> Iterator[Table]:
             elif name not in sections or issubclass(below, sections[name]):
                 sections[name] = below
         yield Table("", f"Keys of `{task}`" + ("" if task == "train" else " only"), kind, plain)
-    for name, kind in sections.items():
-        yield from section_tables(tree, name, kind)
+    for name, section in sections.items():
+        yield from section_tables(tree, name, section)
 
 
 def section_tables(tree: Tree, key: str, kind: type[Section]) -> Iterator[Table]:
@@ -117,7 +118,7 @@ def section_tables(tree: Tree, key: str, kind: type[Section]) -> Iterator[Table]
 def added_fields(special: type[Section], general: type[Section]) -> list[str]:
     """The plain fields that a class declares beyond, or otherwise than, the class that it derives from."""
     classes = special.__mro__[: special.__mro__.index(general)]
-    declared = {name for kind in classes for name in kind.__dict__.get("__annotations__", {})}
+    declared = {name for kind in classes for name in inspect.get_annotations(kind)}
     fields = special.model_fields
     return [n for n in fields if n in declared and section_class(fields[n].annotation, {}) is None]
 
@@ -205,4 +206,3 @@ def declared_keys() -> set[str]:
             info = table.kind.model_fields[name]
             keys.add(".".join(filter(None, [table.key, info.alias or name])))
     return keys
-

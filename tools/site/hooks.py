@@ -14,7 +14,14 @@ from tools.site.configuration import configuration_page
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?(?=\))")
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/**/README.md", "benchmarks/README.md", "examples/**/README.md")
+OUTSIDE = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "experiments/**/README.md",
+    "benchmarks/README.md",
+    "examples/**/README.md",
+)
 GENERATED = {"reference/configuration.md": configuration_page, "reference/command_line.md": command_line_page}
 
 
@@ -33,7 +40,10 @@ def on_files(files: Files, config: Any) -> Files:
         text = relinked((ROOT / source).read_text(encoding="utf-8"), source, name, pages)
         header = "---\nhide: [navigation]\n---\n\n" if name == "index.md" else ""
         files.append(File.generated(config, name, content=header + text))
-    sources = {**pages, **{f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages() if not file.generated_by}}
+    sources = {
+        **pages,
+        **{f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages() if not file.generated_by},
+    }
     for source in sources:
         for target in linked_files((ROOT / source).read_text(encoding="utf-8"), source, pages):
             name = site_path(target, pages)
@@ -52,7 +62,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def linked_files(text: str, source: str, pages: dict[str, str]) -> set[str]:
     """The files, pages excepted, that a page links to, by their path in the repository."""
     targets = {posixpath.normpath(posixpath.join(posixpath.dirname(source), m["path"])) for m in LINK.finditer(text)}
-    return {target for target in targets if target not in pages and not target.startswith("docs/") and (ROOT / target).is_file()}
+    return {
+        target
+        for target in targets
+        if target not in pages and not target.startswith("docs/") and (ROOT / target).is_file()
+    }
 
 
 def site_path(target: str, pages: dict[str, str]) -> str:
@@ -77,7 +91,11 @@ def relinked(text: str, source: str, name: str, pages: dict[str, str]) -> str:
         if (ROOT / target).is_dir():
             target = f"{target}/README.md" if f"{target}/README.md" in pages else target
         if (ROOT / target).is_dir() or not (ROOT / target).exists():
-            return match[0] if target.startswith("docs/reference/") else f"{posixpath.relpath('index.md', posixpath.dirname(name) or '.')}"
+            return (
+                match[0]
+                if target.startswith("docs/reference/")
+                else f"{posixpath.relpath('index.md', posixpath.dirname(name) or '.')}"
+            )
         path = posixpath.relpath(site_path(target, pages), posixpath.dirname(name) or ".")
         return path + (match["anchor"] or "")
 
