@@ -43,5 +43,5 @@ def lines(page: Path) -> list[str]:
 
 def arguments(command: str) -> list[str]:
     """The arguments of a command, as a shell passes them: without comments, patterns replaced by files."""
-    words = shlex.split(command, comments=True)[1:]
-    return [path for word in words for path in (sorted(glob.glob(word)) if "*" in word else []) or [word]]
+    parts = shlex.split(command, comments=True)[1:]
+    return [path for word in parts for path in (sorted(glob.glob(word)) if "*" in word else []) or [word]]

@@ -95,8 +95,8 @@ def follow(run: Callable, commands: list[str]) -> None:
     assert commands
     for command in commands:
         smaller = [override for key, overrides in SMALLER.items() if key in command.split() for override in overrides]
-        words = [word for word in arguments(command) if not any(word.split("=")[0] == s.split("=")[0] for s in smaller)]
-        result = run(*words, *smaller)
+        parts = [word for word in arguments(command) if not any(word.split("=")[0] == s.split("=")[0] for s in smaller)]
+        result = run(*parts, *smaller)
         assert result.code == 0, (command, result.err)
 
 
@@ -130,7 +130,7 @@ def test_make_demo_runs_these_commands(run, here):
     commands = [f"musicreclass {line}" for line in re.findall(r"^\t\$\(RUN\) (.*)$", recipe[1], re.MULTILINE)]
     assert [command.split()[1] for command in commands] == ["train", "compare"]
     follow(run, commands)
-    assert {found.folder.name.split("-")[1] for found in find_runs(here / "outputs")} == {"mlp", "xgboost", "logreg"}
+    assert {finished.folder.name.split("-")[1] for finished in find_runs(here / "outputs")} == {"mlp", "xgboost", "logreg"}
 
 
 def test_the_quickstart(run, here):
@@ -144,7 +144,7 @@ def test_the_gtzan_tutorial(run, here, served):
     plant_gtzan(here / "GTZAN")
     follow(run, lines(DOCS / "tutorial_gtzan.md"))
     leaky = {
-        found.metrics["protocol"]["split"]: found.metrics["protocol"]["leaky"] for found in find_runs(here / "outputs")
+        finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"] for finished in find_runs(here / "outputs")
     }
     assert leaky["random"] == "yes"
     assert leaky["fault_filtered"] != "yes"
@@ -153,10 +153,10 @@ def test_the_gtzan_tutorial(run, here, served):
 def test_the_fma_tutorial(run, here):
     plant_fma(here / "FMA")
     follow(run, lines(DOCS / "tutorial_fma.md"))
-    runs = [found for found in find_runs(here / "outputs") if "logreg-s0" in found.folder.name]
-    scores = {found.metrics["protocol"]["split"]: found.metrics["test"]["accuracy"] for found in runs}
+    runs = [finished for finished in find_runs(here / "outputs") if "logreg-s0" in finished.folder.name]
+    scores = {finished.metrics["protocol"]["split"]: finished.metrics["test"]["accuracy"] for finished in runs}
     assert scores["random"] > scores["official"] + 0.2  # the artists are recognised
-    assert {found.metrics["protocol"]["split"]: found.metrics["protocol"]["leaky"] for found in runs}["random"] == "yes"
+    assert {finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"] for finished in runs}["random"] == "yes"
 
 
 def test_the_sweep_tutorial(run, here):

@@ -16,7 +16,7 @@ from tests.docs.pages import GENERATED, LINK, PAGES, README, ROOT, anchors, argu
 from tools.site.command_line import command_line_page, parser_of
 from tools.site.configuration import configuration_page, declared_keys
 
-PHRASES = (  # of a former private style, see CONTRIBUTING.md
+PHRASES = (  # of a private style that this project does not use
     "as good as unset", "at work", "by heart", "dear to compute", "for all that it is", "goes on", "gone on from", "in a few words",
     "in the way", "is to be had", "lies in", "makes for", "reckoned", "tells the rest", "the very result", "told apart", "told of",
     "what came of it", "what it is made of", "wherever", "whoever",
@@ -37,8 +37,8 @@ def test_every_link_leads_to_a_file_and_a_heading():
     for page in PAGES:
         for match in LINK.finditer(page.read_text(encoding="utf-8")):
             target = (page.parent / match["path"]).resolve() if match["path"] else page
-            known = target in GENERATED or target.exists()
-            if not known or (match["anchor"] and target.suffix == ".md" and match["anchor"] not in anchors(target)):
+            exists = target in GENERATED or target.exists()
+            if not exists or (match["anchor"] and target.suffix == ".md" and match["anchor"] not in anchors(target)):
                 broken.append((name(page), match[0]))
     assert broken == []
 
@@ -84,8 +84,8 @@ def prose():
 
 def test_the_language_is_plain():
     pattern = re.compile(r"\b(" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
-    found = [(file, match[0]) for file, text in prose().items() for match in pattern.finditer(text)]
-    assert found == []
+    hits = [(file, match[0]) for file, text in prose().items() for match in pattern.finditer(text)]
+    assert hits == []
 
 
 def test_no_page_names_a_folder_of_a_developer():

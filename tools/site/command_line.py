@@ -61,8 +61,8 @@ def parser_of(task: str) -> argparse.ArgumentParser:
     with patch.object(Options, "parse_known_args", stop):
         try:
             module.main([])
-        except ParserFound as found:
-            return found.parser
+        except ParserFound as caught:
+            return caught.parser
     raise LookupError(task)
 
 
