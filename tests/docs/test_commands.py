@@ -130,7 +130,11 @@ def test_make_demo_runs_these_commands(run, here):
     commands = [f"musicreclass {line}" for line in re.findall(r"^\t\$\(RUN\) (.*)$", recipe[1], re.MULTILINE)]
     assert [command.split()[1] for command in commands] == ["train", "compare"]
     follow(run, commands)
-    assert {finished.folder.name.split("-")[1] for finished in find_runs(here / "outputs")} == {"mlp", "xgboost", "logreg"}
+    assert {finished.folder.name.split("-")[1] for finished in find_runs(here / "outputs")} == {
+        "mlp",
+        "xgboost",
+        "logreg",
+    }
 
 
 def test_the_quickstart(run, here):
@@ -144,7 +148,8 @@ def test_the_gtzan_tutorial(run, here, served):
     plant_gtzan(here / "GTZAN")
     follow(run, lines(DOCS / "tutorial_gtzan.md"))
     leaky = {
-        finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"] for finished in find_runs(here / "outputs")
+        finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"]
+        for finished in find_runs(here / "outputs")
     }
     assert leaky["random"] == "yes"
     assert leaky["fault_filtered"] != "yes"
@@ -156,7 +161,9 @@ def test_the_fma_tutorial(run, here):
     runs = [finished for finished in find_runs(here / "outputs") if "logreg-s0" in finished.folder.name]
     scores = {finished.metrics["protocol"]["split"]: finished.metrics["test"]["accuracy"] for finished in runs}
     assert scores["random"] > scores["official"] + 0.2  # the artists are recognised
-    assert {finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"] for finished in runs}["random"] == "yes"
+    assert {finished.metrics["protocol"]["split"]: finished.metrics["protocol"]["leaky"] for finished in runs}[
+        "random"
+    ] == "yes"
 
 
 def test_the_sweep_tutorial(run, here):

@@ -24,8 +24,9 @@ This page is generated from the settings that check every configuration (`musicr
 the values of the chosen options. Keys that are not listed here are arguments of the class named by `_target_`.
 
 """
-HEAD = "| key | value | default | |\n| --- | --- | --- | --- |\n"
+HEAD = "| key | | default |\n| --- | --- | --- |\n"
 UNSET = object()
+MAX_DEFAULT = 100  # characters; longer lists of defaults are left to --help
 
 
 @dataclass
@@ -130,7 +131,8 @@ def row(tree: Tree, table: Table, name: str) -> str:
     default = defaults_text(tree, table, info.alias or name)
     if not default and info.default is not None and isinstance(info.default, (bool, int, float, str)):
         default = f"`{shown(info.default)}`"
-    cells = [f"`{key}`", prose(rule(field_type(info))), default, prose(info.description or "")]
+    about = f"{prose(info.description or '')}<br>*{prose(rule(field_type(info)))}*"
+    cells = [f"`{key}`", about, default]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -144,10 +146,16 @@ def defaults_text(tree: Tree, table: Table, name: str) -> str:
         if value is not UNSET and not isinstance(value, Mapping):
             by_value.setdefault(shown(value), []).append(option)
     if len(by_value) == 1:
-        return f"`{escaped(next(iter(by_value)))}`"
-    if len(by_value) > 3:
-        return "by option"
-    return "<br>".join(f"`{escaped(value)}` ({', '.join(options)})" for value, options in by_value.items())
+        return code(next(iter(by_value)))
+    text = "<br>".join(f"{code(value)} ({', '.join(options)})" for value, options in by_value.items())
+    return text if len(text) <= MAX_DEFAULT else "by option"
+
+
+def code(value: str) -> str:
+    """A default as code; that of an interpolation with alternatives as `KEY`, else `KEY`, else `VALUE`."""
+    keys = re.findall(r"oc\.select:([\w.]+),", value)
+    last = value.rstrip("}").rpartition(",")[2] if keys else value
+    return ", else ".join(f"`{escaped(part)}`" for part in [*keys, last])
 
 
 @cache
