@@ -12,6 +12,8 @@ from sklearn.decomposition import PCA
 from musicreclass.data.column_checks import Suspicion, accuracy_alone, suspicious_columns, two_folds
 from musicreclass.data.table import TableData
 from musicreclass.data.table_source import TableSource
+from musicreclass.data.targets import main_labels
+from musicreclass.evaluation.tag_sets import target_text
 
 MAX_ROWS = 4000  # training rows of correlations and of the projection's fit
 MAX_VALUES = 2_000_000  # rows times columns of the classifiers of one column
@@ -28,7 +30,7 @@ class Projection:
 
     Attributes:
         points: (n, 2) float.
-        target: the class of each.
+        target: the class of each, or its most frequent tag.
         explained: the fraction of the variance of each axis.
     """
 
@@ -86,7 +88,7 @@ def find_suspicious(data: TableData, names: list[str]) -> list[Suspicion]:
     """Columns that are probably no features; the columns of an encoder are features."""
     if not isinstance(data, TableSource):
         return []
-    arrays = (data.tracks[name].to_numpy(object) for name in ("target", "split", "group"))
+    arrays = (data.tracks[name].map(target_text).to_numpy(object) for name in ("target", "split", "group"))
     return suspicious_columns(data.x, names, data.row_track, *arrays)
 
 
@@ -134,11 +136,15 @@ def correlated_pairs(
 def best_alone(data: TableData, names: list[str], columns: np.ndarray) -> list[dict[str, Any]]:
     """The columns that best tell the class of training tracks by themselves: balanced accuracy, cross-validated over two folds.
 
+    None is listed if tracks have sets of tags.
+
     Args:
         data: opened.
         names: of the columns.
         columns: indices of those to try.
     """
+    if data.is_multi:
+        return []
     tracks = data.tracks
     first = np.flatnonzero(~pd.Series(data.row_track).duplicated().to_numpy())
     rows = first[(tracks.split == "train").to_numpy()[data.row_track[first]]]
@@ -172,6 +178,6 @@ def project(
     pca.fit(standardised(reference, reference))
     shown = np.sort(rng.permutation(read)[:MAX_POINTS])
     points = pca.transform(standardised(data.x[np.ix_(shown, columns)], reference))
-    target = data.tracks.target.to_numpy(object)[data.row_track[shown]]
+    target = main_labels(data.tracks.target).to_numpy(object)[data.row_track[shown]]
     first, second = (float(fraction) for fraction in pca.explained_variance_ratio_)
     return Projection(points, target, (first, second))

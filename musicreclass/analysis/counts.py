@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.config.settings.data import SPLITS
+from musicreclass.data.targets import each_label, has_label
 
 
 def count_classes(tracks: pd.DataFrame) -> list[dict[str, Any]]:
@@ -17,7 +18,11 @@ def count_classes(tracks: pd.DataFrame) -> list[dict[str, Any]]:
     Args:
         tracks: a Tracks table.
     """
-    table = pd.crosstab(tracks.target, tracks.split).reindex(columns=list(SPLITS), fill_value=0)
+    labels = each_label(tracks.target)
+    splits = tracks.split.loc[labels.index]
+    table = pd.crosstab(pd.Series(labels.to_numpy(), name="target"), pd.Series(splits.to_numpy())).reindex(
+        columns=list(SPLITS), fill_value=0
+    )
     table["total"] = table.sum(axis=1)
     table = table.reset_index().sort_values(["total", "target"], ascending=[False, True])
     return [{"name": row["target"], **{s: int(row[s]) for s in (*SPLITS, "total")}} for _, row in table.iterrows()]
@@ -55,7 +60,7 @@ def describe_durations(tracks: pd.DataFrame, classes: Sequence[str]) -> dict[str
     lengths = tracks.duration.dropna()
     if lengths.empty:
         return None
-    by_class = {name: lengths[tracks.target == name] for name in classes}
+    by_class = {name: lengths[has_label(tracks.target, name)] for name in classes}
     return {
         **_quantiles(lengths),
         "hours": float(lengths.sum() / 3600),

@@ -81,6 +81,7 @@ def analyze_data(
         "data": choices.get("data", ""),
         "features": choices.get("features", "none"),
         "source": data.source(),
+        "has_tags": data.is_multi,
         "tracks": {**{split: data.size(split) for split in SPLITS}, "total": len(data.tracks)},
         "classes": classes,
         "balance": balance([entry["train"] for entry in classes]),

@@ -16,6 +16,7 @@ from musicreclass.analysis.columns import Projection
 from musicreclass.analysis.dataset import Analysis
 from musicreclass.analysis.spectrograms import Example, Spectra, class_spectra
 from musicreclass.config.settings.data import SPLITS
+from musicreclass.data.targets import has_label
 from musicreclass.report.figures import plot_text
 from musicreclass.report.fonts import choose_fonts
 
@@ -94,7 +95,7 @@ def counts_figure(classes: list[dict[str, Any]]) -> Figure:
 
 def durations_figure(tracks: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Durations by class, as box plots."""
-    lengths = {name: tracks.duration[tracks.target == name].dropna().to_numpy() for name in classes}
+    lengths = {name: tracks.duration[has_label(tracks.target, name)].dropna().to_numpy() for name in classes}
     names, title = shown_classes([name for name, values in lengths.items() if len(values)], "duration in seconds")
     figure = new_figure(7.5, 1.2 + 0.24 * len(names))
     axes = figure.add_subplot()

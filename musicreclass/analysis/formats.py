@@ -13,6 +13,7 @@ import pandas as pd
 
 from musicreclass.data.format_check import FormatScores, format_of
 from musicreclass.data.recordings import AudioData
+from musicreclass.data.targets import has_label
 from musicreclass.storage.store import file_digests
 
 PROPERTIES = ("sample rate", "bit depth", "channels", "codec")
@@ -39,9 +40,8 @@ def describe_formats(data: AudioData, tracks: pd.DataFrame, classes: Sequence[st
     per_class: dict[str, dict[str, dict[str, int]]] = {}
     for property_name in PROPERTIES:
         values = pd.Series([row[property_name] for row in rows], dtype=object)
-        groups = values.groupby(tracks.target.to_numpy(object))
-        counts = {str(name): dict(Counter(part).most_common()) for name, part in groups}
-        per_class[property_name] = {name: counts[name] for name in classes if name in counts}
+        counts = {name: Counter(values[has_label(tracks.target, name).to_numpy()]) for name in classes}
+        per_class[property_name] = {name: dict(count.most_common()) for name, count in counts.items() if count}
     return {"per_class": per_class, **association(data.format_scores)}
 
 

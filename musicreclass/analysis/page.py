@@ -26,6 +26,7 @@ from musicreclass.analysis.wording import (
     data_text,
     duration_text,
     format_lines,
+    labels_name,
     leak_lines,
     left_out_lines,
     split_text,
@@ -88,7 +89,10 @@ def overview(summary: dict[str, Any]) -> Element:
     """The size of the data, and why training refuses it, if it does."""
     colour = LEAK_COLOURS[summary["protocol"]["leaky"]]
     balance, durations = summary["balance"], summary["durations"]
-    numbers = [number(f"{summary['tracks']['total']:,}", "tracks"), number(str(len(summary["classes"])), "genres")]
+    numbers = [
+        number(f"{summary['tracks']['total']:,}", "tracks"),
+        number(str(len(summary["classes"])), f"{labels_name(summary)}s"),
+    ]
     if balance["ratio"] is not None:
         numbers.append(number(f"{balance['ratio']:.3g}", "imbalance ratio"))
         numbers.append(number(f"{balance['effective_classes']:.2f}", "effective classes"))
@@ -120,7 +124,9 @@ def genre_section(summary: dict[str, Any]) -> Element:
     """Counts per genre and split."""
     legend = tag("div", *(tag("span", split, class_=split) for split in ("train", "valid", "test")), class_="legend")
     table = scroll_box(genre_table(summary["classes"]), "tracks per genre and split", tall=len(summary["classes"]) > 20)
-    return section("genres", "Genres", tag("p", balance_text(summary), class_="note"), legend, table)
+    return section(
+        "genres", f"{labels_name(summary).capitalize()}s", tag("p", balance_text(summary), class_="note"), legend, table
+    )
 
 
 def leak_section(summary: dict[str, Any]) -> Element:

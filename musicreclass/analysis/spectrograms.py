@@ -11,6 +11,7 @@ import torch
 from librosa import mel_frequencies
 
 from musicreclass.data.recordings import AudioData
+from musicreclass.data.targets import has_label
 from musicreclass.models.frontend import LogMel, int16_to_float
 
 MELS = 64
@@ -79,7 +80,7 @@ def compute_spectra(
     counts: dict[str, int] = {}
     examples = []
     for name in classes[:MAX_CLASSES]:
-        rows = np.flatnonzero(((data.tracks.target == name) & (data.tracks.split != "test")).to_numpy())
+        rows = np.flatnonzero((has_label(data.tracks.target, name) & (data.tracks.split != "test")).to_numpy())
         clips = {int(row): _middle(data, int(row), seconds) for row in rng.permutation(rows)[:per_class]}
         spectrograms = {row: _decibels(log_mel, clip) for row, clip in clips.items() if len(clip) >= n_fft}
         if not spectrograms:

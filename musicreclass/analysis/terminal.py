@@ -17,6 +17,7 @@ from musicreclass.analysis.wording import (
     duration_text,
     format_lines,
     headline,
+    labels_name,
     leak_lines,
     left_out_lines,
 )
@@ -60,7 +61,7 @@ def indented(text: str, left: int = 2) -> Padding:
 def class_grid(summary: dict[str, Any]) -> Table:
     """Tracks per genre and split."""
     grid = Table(box=None, header_style="dim", pad_edge=False)
-    grid.add_column("genre", overflow="fold")
+    grid.add_column(labels_name(summary), overflow="fold")
     for name in (*SPLITS, "total", "%"):
         grid.add_column(name, justify="right", no_wrap=True)
     total = max(1, summary["tracks"]["total"])

@@ -28,7 +28,14 @@ def data_text(summary: dict[str, Any]) -> str:
 
 def headline(summary: dict[str, Any]) -> str:
     """The data and its size."""
-    return f"{data_text(summary)}: {summary['tracks']['total']} tracks, {len(summary['classes'])} genres"
+    return (
+        f"{data_text(summary)}: {summary['tracks']['total']} tracks, {len(summary['classes'])} {labels_name(summary)}s"
+    )
+
+
+def labels_name(summary: dict[str, Any]) -> str:
+    """What a class is called: `genre`, or `tag` where tracks have several."""
+    return "tag" if summary["has_tags"] else "genre"
 
 
 def balance_text(summary: dict[str, Any]) -> str:
@@ -37,7 +44,7 @@ def balance_text(summary: dict[str, Any]) -> str:
     if balance["ratio"] is None:
         return "no training tracks"
     return (
-        f"training split: imbalance ratio {balance['ratio']:.3g} (largest to smallest genre), effective number of classes "
+        f"training split: imbalance ratio {balance['ratio']:.3g} (largest to smallest {labels_name(summary)}), effective number of classes "
         f"{balance['effective_classes']:.2f} of {balance['classes']}"
     )
 

@@ -11,12 +11,13 @@ import pandas as pd
 
 from musicreclass.data.class_map import fitting_class_map
 from musicreclass.data.leaks import Protocol, find_leaks, splits_of_unknown_artists
-from musicreclass.data.names import artist_key, class_key, class_names, vocabulary_form
+from musicreclass.data.names import artist_key, class_key, vocabulary_form
 from musicreclass.data.recording_files import Recordings
 from musicreclass.data.splits import assign_splits, group_of
 from musicreclass.data.table_source import FeatureTable
+from musicreclass.data.targets import each_label, named_alike
 from musicreclass.data.track_data import TrackData
-from musicreclass.data.tracks import some, to_text
+from musicreclass.data.tracks import as_targets, some, to_text
 from musicreclass.errors import DataError
 
 PARTS = "parts"  # the protocol that uses each part's split
@@ -84,7 +85,7 @@ class Combination(TrackData):
         Returns:
             numbers of tracks that were left out, by part and reason, and notes.
         """
-        self._check_classes({name: class_names(to_text(target))[0] for name, target in targets.items()})
+        self._check_classes({name: each_label(named_alike(as_targets(target))[0]) for name, target in targets.items()})
         parts = self.parts.items()
         self.incomplete = "; ".join(f"{name}: {part.incomplete}" for name, part in parts if part.incomplete)
         for name, part in parts:
@@ -166,7 +167,8 @@ class Combination(TrackData):
     def _set_tracks(self, tracks: pd.DataFrame, split_name: str = PARTS) -> None:
         """As of every source; each track is marked with its dataset, and classes of one dataset with a caution."""
         super()._set_tracks(tracks.assign(dataset=[split_id(track_id)[0] for track_id in tracks.track_id]), split_name)
-        per_class = self.tracks.groupby("target").dataset.agg(["nunique", "first"])
+        labels = each_label(self.tracks.target)
+        per_class = self.tracks.dataset.loc[labels.index].groupby(labels.to_numpy()).agg(["nunique", "first"])
         single = per_class[per_class["nunique"] == 1]
         if self.tracks.dataset.nunique() > 1 and len(single):
             shown = some([f"{name} ({dataset})" for name, dataset in single["first"].items()], 6)

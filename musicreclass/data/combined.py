@@ -14,7 +14,7 @@ from musicreclass.data.leaks import examples
 from musicreclass.data.recording_files import METADATA, Recordings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.table_source import FeatureTable, TableSource
-from musicreclass.data.tracks import duplicate_ids, to_text
+from musicreclass.data.tracks import as_targets, duplicate_ids, to_text
 from musicreclass.errors import DataError
 
 TABLE_METADATA = ("split", "group", "album", "duration")
@@ -122,7 +122,7 @@ class CombinedTable(Combination, TableSource):
         has_checksums = all(table.metadata.get("checksum") is not None for table in tables.values())
         return FeatureTable(
             track_id=[f"{name}/{track_id}" for name, table in tables.items() for track_id in to_text(table.track_id)],
-            target=[target for table in tables.values() for target in to_text(table.target)],
+            target=[target for table in tables.values() for target in as_targets(table.target)],
             x=np.concatenate([table.x[:, order[name]] for name, table in tables.items()]),
             columns=columns,
             metadata=self._metadata(tables, (*TABLE_METADATA, *(("checksum",) if has_checksums else ()))),

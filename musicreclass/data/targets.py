@@ -26,6 +26,13 @@ def each_label(target: pd.Series[Any]) -> pd.Series[Any]:
     return target.explode().dropna()
 
 
+def has_label(target: pd.Series[Any], name: str) -> pd.Series[bool]:
+    """Which tracks are of a class, or have a tag."""
+    if not has_tag_sets(target):
+        return target == name
+    return target.map(lambda tags: tags is not None and name in tags).astype(bool)
+
+
 def named_alike(target: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
     """Targets with class names or tags that are equal in their normal form as one; see `class_names`.
 
@@ -57,3 +64,11 @@ def small_tags_note(small: set[str], limit: int) -> str:
     """A note on tags that are left out because they have too few tracks."""
     shown = ", ".join(sorted(small)[:6]) + (", ..." if len(small) > 6 else "")
     return f"{len(small)} tags with fewer than {limit} tracks were left out ({shown}); their tracks remain"
+
+
+def main_labels(target: pd.Series[Any]) -> pd.Series[Any]:
+    """The class of each track, or the most frequent one of its tags; None for a track without tags."""
+    if not has_tag_sets(target):
+        return target
+    counts = each_label(target).value_counts()
+    return target.map(lambda tags: max(tags, key=lambda tag: int(counts[tag])) if tags else None).astype(object)

@@ -8,6 +8,7 @@ from typing import Any
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.config.check import compose, train_settings
+from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.features.opening import create_parts
 from musicreclass.features.parts import joint_fingerprint
 from musicreclass.models.weights.musicnn import read_weights, weights_path
@@ -29,11 +30,15 @@ def find_tagger(file: Path) -> Path | None:
     return file if file.suffix == ".safetensors" and file.stem in CHECKPOINTS else None
 
 
-def tagger_config(path: Path, unknown_root: str) -> dict[str, Any]:
-    """The configuration of the run of a tagger, complete.
+def tagger_settings(path: Path, unknown_root: str) -> TrainSettings:
+    """The settings that a tagger's run would have if it were trained on recordings below a folder.
 
     The features are the mean tag probabilities over a recording's patches, in full precision.
+
+    Raises:
+        WeightsError: if the weights are missing or damaged.
     """
+    read_weights(path.parent, path.stem)
     features = [
         "features=musicnn",
         f"features.checkpoint={path.stem}",
@@ -41,29 +46,22 @@ def tagger_config(path: Path, unknown_root: str) -> dict[str, Any]:
         f'features.folder="{path.parent.resolve()}"',
         "features.precision=32-true",
     ]
-    config = train_settings(["data=folder", f"data.root={unknown_root}", "model=mlp", *features]).as_dict()
+    settings = train_settings(["data=folder", f"data.root={unknown_root}", "model=mlp", *features])
+    assert isinstance(settings, TrainSettings)
+    return settings
+
+
+def tagger_config(settings: TrainSettings) -> dict[str, Any]:
+    """The configuration of the run of a tagger, complete."""
+    config = settings.as_dict()
     config["model"] = {"_target_": TARGET, "input": "table", "scale": False}
     config["choices"]["model"] = "tag_logits"
     return config
 
 
-def encoder_of(path: Path) -> str:
-    """The fingerprint of a tagger as an encoder.
-
-    Raises:
-        WeightsError: if the weights are missing or damaged.
-    """
-    read_weights(path.parent, path.stem)
-    config = [
-        "data=demo_audio",
-        "model=mlp",
-        "features=musicnn",
-        f"features.checkpoint={path.stem}",
-        "features.layer=tags",
-    ]
-    settings, profile = use_machine(
-        train_settings([*config, f'features.folder="{path.parent.resolve()}"', "features.precision=32-true"])
-    )
+def encoder_of(settings: TrainSettings) -> str:
+    """The fingerprint of a tagger as an encoder."""
+    settings, profile = use_machine(settings)
     return joint_fingerprint(create_parts(settings.features, profile, code_of))
 
 

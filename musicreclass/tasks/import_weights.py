@@ -31,6 +31,7 @@ from musicreclass.tasks.import_tagger import (
     tagger_classifier,
     tagger_config,
     tagger_reason,
+    tagger_settings,
     tagger_tags,
 )
 from musicreclass.version import __version__
@@ -136,8 +137,8 @@ def legacy_content(file: Path) -> Content:
 
 def tagger_content(path: Path) -> Content:
     """The run of one of musicnn's taggers."""
-    tags, encoder = tagger_tags(path), encoder_of(path)
-    config = known_part(tagger_config(path, NO_DATA))
+    settings, tags = tagger_settings(path, NO_DATA), tagger_tags(path)
+    config, encoder = known_part(tagger_config(settings)), encoder_of(settings)
     thresholds = dict.fromkeys(tags, THRESHOLD)
     return Content(config, tags, tagger_reason(path), partial(tagger_classifier, path), {}, thresholds, encoder)
 

@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 
 import musicreclass as mrc
-from musicreclass.analysis.counts import balance
+from musicreclass.analysis.counts import balance, count_classes, describe_durations
 from musicreclass.analysis.formats import cramers_v, properties_of
 from musicreclass.config.check import compose
+from musicreclass.data.tracks import make_tracks
 from tests.browser import browser, needs_browser
+from tests.conftest import make_frame
 from tests.library import RATE, TONES, write_tone
 
 MARKUP = "<img src=x onerror=\"document.title='hacked'\">&amp;"
@@ -396,3 +398,27 @@ def test_real_data(run, here, real_data, name, arguments):
     assert (summary["formats"] is None) == is_table
     assert (summary["columns"] is not None) == (is_table or (len(arguments) > 1 and "features" in arguments[1]))
     assert (here / "out/report.html").stat().st_size < 10e6
+
+
+def test_tags_are_counted_by_tag():
+    target = [("jazz", "slow"), ("slow",), (), ("rock",)]
+    tracks = make_tracks([*"abcd"], target, split=["train", "valid", "train", "test"], duration=[1.0, 2.0, 3.0, 4.0])
+    assert count_classes(tracks) == [
+        {"name": "slow", "train": 1, "valid": 1, "test": 0, "total": 2},
+        {"name": "jazz", "train": 1, "valid": 0, "test": 0, "total": 1},
+        {"name": "rock", "train": 0, "valid": 0, "test": 1, "total": 1},
+    ]
+    durations = describe_durations(tracks, ["jazz", "rock", "slow"])
+    assert durations is not None
+    assert durations["per_class"]["slow"]["median"] == 1.5
+
+
+@pytest.mark.slow
+def test_a_table_of_tags(run, here):
+    frame = make_frame(groups=5)
+    frame["label"] = [f"{label}|{'slow' if i % 2 else 'fast'}" for i, label in enumerate(frame["label"])]
+    frame.to_csv(here / "tags.csv", index=False)
+    result = run("analyze", "data=table", "data.path=tags.csv", "data.label_separator='|'", "data.group_column=artist")
+    assert result.code == 0, result.err
+    (path,) = (here / "outputs" / "analysis").rglob("analysis.json")
+    assert {row["name"] for row in json.loads(path.read_text())["classes"]} == {"blues", "jazz", "rock", "slow", "fast"}

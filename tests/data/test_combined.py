@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from musicreclass.config.check import train_settings
+from musicreclass.data.combined import CombinedTable
 from musicreclass.data.recordings import AudioData
+from musicreclass.data.sources.table_file import TableFile
 from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.errors import DataError
@@ -329,3 +331,21 @@ def test_a_run_on_gtzan_is_scored_on_fma(run, here, real_data):
     (record,) = Run.open(here / "run").metrics["elsewhere"].values()
     support = {name: scores["support"] for name, scores in record["per_class"].items() if scores["support"]}
     assert support == {"hiphop": 3, "rock": 7}
+
+
+def test_tags_of_several_tables(here):
+    """Parts need a class map only for tags that none of the others has, not for other sets of the same tags."""
+    parts = {}
+    for name, sets in (("a", ["rock|slow", "slow"]), ("b", ["rock", "slow|rock"]), ("c", ["loud", "odd"])):
+        frame = make_frame(n=60, groups=6, seed=ord(name)).assign(label=sets * 30)
+        frame.to_csv(here / f"{name}.csv", index=False)
+        path = str(here / f"{name}.csv")
+        parts[name] = TableFile(path, {"protocol": "auto"}, label_separator="|", group_column="artist")
+    both = CombinedTable({"protocol": "grouped"}, {name: parts[name] for name in "ab"})
+    both.setup()
+    assert (both.is_multi, both.classes, len(both.tracks)) == (True, ["rock", "slow"], 120)
+    assert both.cautions == {}  # no set of tags counts as a class of one table
+    with pytest.raises(DataError) as caught:
+        CombinedTable({"protocol": "grouped"}, parts).setup()
+    (problem,) = caught.value.problems
+    assert (problem.kind, sorted(problem.value)) == ("different_classes", ["loud", "odd"])

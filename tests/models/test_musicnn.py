@@ -110,7 +110,10 @@ def test_fingerprints_columns_and_cards(seeded: Path) -> None:
         assert encoder.card["licence"] == "ISC"
         overlaps = encoder.card["overlaps"]
         assert [overlap["dataset"] for overlap in overlaps] == (["gtzan"] if name.startswith("MSD") else [])
-        assert all(overlap["what"] and overlap["source"] for overlap in overlaps)
+        assert [overlap["dataset"] for overlap in encoder.overlaps] == (
+            ["gtzan"] if name.startswith("MSD") else ["magnatagatune"]
+        )
+        assert all(overlap["what"] and overlap["source"] for overlap in encoder.overlaps)
     assert encoders["MSD_musicnn", "tags"].columns[:2] == ["rock", "pop"]
 
 

@@ -86,17 +86,25 @@ def test_a_tagger_with_published_weights_on_real_recordings(run, here, published
 
 def test_a_tagger_by_its_name(run, here, seeded, monkeypatch):
     monkeypatch.setenv("MUSICRECLASS_MODELS", str(seeded.parent))
-    first, second = mrc.import_weights("MTT_musicnn"), mrc.import_weights(seeded / "MTT_musicnn.safetensors")
-    assert first.folder == second.folder
-    result = run("evaluate", first.folder)
-    assert (result.code, result.problems[0].kind) == (2, "no_data")
-    (here / "MTT_vgg.safetensors").write_bytes((seeded / "MTT_vgg.safetensors").read_bytes()[:-9])
-    with pytest.raises(WeightsError):
-        mrc.import_weights(here / "MTT_vgg.safetensors", here / "other")
+    imported = mrc.import_weights("MTT_musicnn")
+    assert Run.open(imported.folder).classifier().card.is_multi
     monkeypatch.setenv("MUSICRECLASS_MODELS", str(here))
     with pytest.raises(WeightsError) as caught:
         mrc.import_weights("MSD_musicnn")
     assert caught.value.kind == "file_not_found"
+
+
+@pytest.mark.slow
+def test_a_tagger_twice_and_damaged(run, here, seeded, monkeypatch):
+    monkeypatch.setenv("MUSICRECLASS_MODELS", str(seeded.parent))
+    first, second = mrc.import_weights("MTT_musicnn"), mrc.import_weights(seeded / "MTT_musicnn.safetensors")
+    assert first.folder == second.folder
+    result = run("evaluate", first.folder)
+    assert (result.code, result.problems[0].kind) == (2, "no_data")
+    assert run("export", first.folder).code == 0
+    (here / "MTT_vgg.safetensors").write_bytes((seeded / "MTT_vgg.safetensors").read_bytes()[:-9])
+    with pytest.raises(WeightsError):
+        mrc.import_weights(here / "MTT_vgg.safetensors", here / "other")
 
 
 @pytest.mark.slow

@@ -329,3 +329,16 @@ def test_the_metrics_of_a_run_are_checked(run, runs):
     metrics["valid"]["roc_auc"] = "high"
     path.write_text(json.dumps(metrics))
     assert run("evaluate", runs["mlp"], "--split", "test").code != 0
+
+
+def test_tags_are_analyzed(run, tones):
+    result = run("analyze", "data=csv", f"data.path={tones}", "data.label_separator='|'", "data.group_column=artist")
+    assert result.code == 0
+    summary = json.loads(Path("outputs/analysis/csv/analysis.json").read_text())
+    frame = pd.read_csv(tones)
+    assert summary["has_tags"]
+    assert {entry["name"]: entry["total"] for entry in summary["classes"]} == {
+        tag: int(frame.label.str.contains(tag).sum()) for tag in ("blues", "jazz", "rock")
+    }
+    assert set(summary["spectrograms"]["examples"]) == {"blues", "jazz", "rock"}
+    assert set(summary["durations"]["per_class"]) == {"blues", "jazz", "rock"}

@@ -16,7 +16,7 @@ from tests.data.sources.test_fma import features_frame, regular, tracks_frame, w
 from tools.baselines import __main__ as command
 from tools.baselines.catalog import Catalog
 from tools.baselines.record import Result, collect_results, is_outdated, load_results
-from tools.baselines.tables import replace_between
+from tools.baselines.tables import replace_between, score_cells
 
 ROOT = Path(__file__).parents[2]
 MARKED = {"experiments/README.md": ("baselines", "partial", "expectations"), "README.md": ("baselines",),
@@ -232,3 +232,18 @@ def test_the_committed_tables_match_the_record(tmp_path):
     assert command.main(["--tables", "--experiments", str(tmp_path / "experiments")]) == 0
     for file in MARKED:
         assert (tmp_path / file).read_text() == (ROOT / file).read_text(), f"{file}: python -m tools.baselines --tables"
+
+
+def test_tags_have_areas_in_place_of_accuracy_and_macro_f1():
+    baseline = Catalog.load(ROOT / "experiments").baselines["mtt_cnn"]
+    assert [str(score) for score in baseline.published] == ["ROC-AUC 90.7, PR-AUC 38.4", "ROC-AUC 90.6, PR-AUC 44.2"]
+    areas = {
+        "ROC-AUC": "0.9",
+        "ROC-AUC low": "0.8",
+        "ROC-AUC high": "0.95",
+        "PR-AUC": "0.4",
+        "PR-AUC low": "0.3",
+        "PR-AUC high": "0.5",
+    }
+    result = Result({"scored on": "test", "n": "4332", "seeds": "0", **areas})
+    assert score_cells(result)[:3] == ["test", "ROC-AUC 90.0 [80.0, 95.0]", "PR-AUC 40.0 [30.0, 50.0]"]

@@ -15,17 +15,26 @@ SIZE_TOLERANCE = 0.01  # relative; unreadable clips are dropped, so complete dat
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A score from a publication.
+    """A score from a publication, in percent, on test.
 
     Attributes:
-        accuracy: percent, on test.
         what: the model.
         source: a reference, in Markdown.
+        accuracy: None for tags.
+        roc_auc, pr_auc: macro averages over tags; None for classes.
     """
 
-    accuracy: float
     what: str
     source: str
+    accuracy: float | None = None
+    roc_auc: float | None = None
+    pr_auc: float | None = None
+
+    def __str__(self) -> str:
+        if self.accuracy is not None:
+            return f"{self.accuracy:.1f}"
+        areas = (("ROC-AUC", self.roc_auc), ("PR-AUC", self.pr_auc))
+        return ", ".join(f"{name} {value:.1f}" for name, value in areas if value is not None)
 
 
 @dataclass(frozen=True)
@@ -128,8 +137,8 @@ def read_baseline(name: str, node: dict[str, Any], content: dict[str, Any]) -> B
     """
     protocol = content["protocols"][node["protocol"]]
     published = tuple(
-        PublishedScore(float(p["accuracy"]), p["what"], content["sources"][p["source"]])
-        for p in node.get("published", [])
+        PublishedScore(**{**score, "source": content["sources"][score["source"]]})
+        for score in node.get("published", [])
     )
     return Baseline(
         name,

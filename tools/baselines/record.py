@@ -20,10 +20,17 @@ from musicreclass.storage.atomic import write_text
 from tools.baselines.catalog import Baseline
 
 FILE_NAME = "results.csv"
+SCORES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+}  # columns of metrics
 COLUMNS = (
     "experiment", "scored on", "whole", "accuracy", "accuracy low", "accuracy high", "accuracy sd", "macro-F1", "macro-F1 low",
     "macro-F1 high", "macro-F1 sd", "n", "classes", "seeds", "train tracks", "valid tracks", "test tracks", "split", "leaky", "pretraining overlap",
     "fit seconds", "peak memory MiB", "parameters", "device", "cores", "note", "command", "version", "commit", "code", "runs",
+    "ROC-AUC", "ROC-AUC low", "ROC-AUC high", "ROC-AUC sd", "PR-AUC", "PR-AUC low", "PR-AUC high", "PR-AUC sd",
 )  # fmt: skip
 
 
@@ -74,9 +81,9 @@ def result_values(baseline: Baseline, row: Row, split: str, note: str) -> dict[s
     """The line of one split: column -> text."""
     run, cost, tracks = row.runs[0], row.cost, split_sizes(row.runs[0])
     values: dict[str, Any] = {"experiment": baseline.name, "scored on": split}
-    for metric, name in (("accuracy", "accuracy"), ("macro_f1", "macro-F1")):
-        score = row.scores[split, metric]
-        values |= {name: score.mean, f"{name} low": score.low, f"{name} high": score.high, f"{name} sd": score.sd}
+    for metric, name in SCORES.items():
+        if (score := row.scores.get((split, metric))) is not None:
+            values |= {name: score.mean, f"{name} low": score.low, f"{name} high": score.high, f"{name} sd": score.sd}
     classes = len(row.predictions[split][0].classes)
     complete = baseline.is_complete(split, tracks) and baseline.classes in (None, classes)
     values |= {"n": len(row.predictions[split][0].ids), "classes": classes, "whole": "yes" if complete else "no"}

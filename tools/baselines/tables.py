@@ -16,6 +16,7 @@ from tools.baselines.catalog import Baseline, Catalog
 from tools.baselines.record import Result, load_results
 
 Record = dict[str, list[Result]]  # experiment -> results
+AREAS = {"accuracy": "ROC-AUC", "macro-F1": "PR-AUC"}  # what tags have in place of a score of classes
 LEAK_MARKS = {"yes": "leaky", "unknown": "leaks unknown"}
 
 
@@ -108,13 +109,13 @@ def expectations_table(catalog: Catalog, record: Record) -> list[str]:
 
 def short_table(catalog: Catalog, record: Record) -> list[str]:
     """Scores on complete data, in short lines; published scores are without their sources, which the full table has."""
-    lines = table_head("experiment", "data, scored split", "accuracy, %", "n", "published")
+    lines = table_head("experiment", "data, scored split", "accuracy in percent", "n", "published")
     for name, baseline in catalog.baselines.items():
         for result in record[name]:
             if result.is_complete:
                 data = f"{protocol_text(baseline, result)}, {split_label(result)}"
                 comparable = is_comparable(baseline, result["scored on"])
-                published = ", ".join(f"{p.accuracy:.1f}" for p in baseline.published) if comparable else ""
+                published = ", ".join(map(str, baseline.published)) if comparable else ""
                 lines.append(table_line(name, data, score_text(result, "accuracy"), result["n"], published or "-"))
     return lines
 
@@ -163,7 +164,7 @@ def terminal_table(folder: Path, catalog: Catalog, names: list[str], states: Map
             if not result.is_complete:
                 published = "partial data"
             elif is_comparable(baseline, result["scored on"]):
-                published = ", ".join(f"{p.accuracy:.1f}" for p in baseline.published)
+                published = ", ".join(map(str, baseline.published))
             else:
                 published = ""
             table.add_row(name, *(Text(cell) for cell in [*cells, result["n"], seeds_text(result), published]))
@@ -179,7 +180,7 @@ def is_comparable(baseline: Baseline, split: str) -> bool:
 
 def published_and_command(baseline: Baseline, split: str = "test") -> str:
     """The last two cells of a line: published scores with their sources, and the command."""
-    published = [f"{p.accuracy:.1f} ({p.what}), {p.source}" for p in baseline.published]
+    published = [f"{score} ({score.what}), {score.source}" for score in baseline.published]
     return f" {('; '.join(published) if is_comparable(baseline, split) else '') or '-'} | `{baseline.command}` |"
 
 
@@ -212,7 +213,7 @@ def result_marks(result: Result) -> list[str]:
 
 
 def score_cells(result: Result) -> list[str]:
-    """The scored split, accuracy, macro-F1, number of tracks, and seeds."""
+    """The scored split, accuracy and macro-F1, or the areas of tags with their names, number of tracks, and seeds."""
     scores = [score_text(result, metric) for metric in ("accuracy", "macro-F1")]
     return [split_label(result), *scores, result["n"], seeds_text(result)]
 
@@ -223,7 +224,13 @@ def split_label(result: Result) -> str:
 
 
 def score_text(result: Result, metric: str) -> str:
-    """A score in percent with its deviation over seeds and its interval: `81.2 ±0.6 [74.0, 88.1]`."""
+    """A score in percent with its deviation over seeds and its interval: `81.2 ±0.6 [74.0, 88.1]`.
+
+    Tags have `ROC-AUC 90.1 [88.2, 91.7]` in place of the accuracy, and PR-AUC in place of macro-F1.
+    """
+    if not result[metric]:
+        area = AREAS[metric]
+        return f"{area} {score_text(result, area)}" if result[area] else "-"
     mean, low, high = (f"{100 * float(result[f'{metric}{end}']):.1f}" for end in ("", " low", " high"))
     sd = result.number(f"{metric} sd")
     return mean + ("" if sd is None else f" ±{100 * sd:.1f}") + f" [{low}, {high}]"
