@@ -19,7 +19,7 @@ TORCH_PIN := torch==2.13.0
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-slow test-newest hashes licences lint format types check bench baselines userclaim tensorboard clean
+.PHONY: help install dev demo test test-slow test-newest hashes licences lint format types check docs docs-serve bench baselines userclaim tensorboard clean
 
 help:  ## print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -80,10 +80,11 @@ hashes: $(VENV)/bin/python  ## write requirements-hashed.txt from constraints.tx
 licences: dev  ## write docs/licences.md from the metadata of the installed packages
 	$(VENV)/bin/python -m tools.licences
 
-lint: dev  ## check style and import layers
+lint: dev  ## check style, import layers and spelling
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/codespell
 
 format: dev  ## fix style
 	$(VENV)/bin/ruff check --fix .
@@ -93,6 +94,16 @@ types: dev  ## check types
 	$(VENV)/bin/mypy
 
 check: lint types test  ## all of the above
+
+$(VENV)/.installed-docs-$(TORCH)-$(XGBOOST): $(VENV)/.installed-$(TORCH)-$(XGBOOST)
+	$(PIP) -c $(PINS) -e '.[$(XGBOOST),docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs-$(TORCH)-$(XGBOOST)  ## build the documentation site in build/site
+	PYTHONPATH=. $(VENV)/bin/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed-docs-$(TORCH)-$(XGBOOST)  ## serve the documentation at http://localhost:8000
+	PYTHONPATH=. $(VENV)/bin/mkdocs serve
 
 bench: dev  ## run the benchmarks recorded in benchmarks/README.md
 	for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit 1; done

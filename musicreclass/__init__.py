@@ -1,13 +1,14 @@
 """Reproducible, leak-checked music genre classification.
 
-The Python API does what the command line does, with the same overrides and the same run folders:
+The Python API does what the command line does, with the same overrides and the same run folders.
 
->>> import musicreclass as mrc
->>> run = mrc.train(["data=demo", "model=logreg"])
->>> run.metrics["valid"]["n"]
-36
->>> mrc.compare(run.folder).loc[0, "model"]
-'logreg'
+Examples:
+    >>> import musicreclass as mrc
+    >>> run = mrc.train(["data=demo", "model=logreg"])
+    >>> run.metrics["valid"]["n"]
+    36
+    >>> mrc.compare(run.folder).loc[0, "model"]
+    'logreg'
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Run:
     Raises:
         RunError: if the folder is not a run folder.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo", "model=logreg"])
         >>> sorted(run.predictions("valid").columns)[:3]
         ['group', 'p/ambient', 'p/chiptune']
@@ -166,7 +167,7 @@ class Run:
             RunError: if the model is missing or damaged, or needs code that is not trusted.
             DataError: if the arrays have another shape; or if the members of an ensemble do not all read the same.
 
-        Example:
+        Examples:
             >>> run = mrc.train(["data=demo", "model=logreg"])
             >>> import numpy as np
             >>> run.predict_proba(np.zeros((2, 518), np.float32)).shape
@@ -200,7 +201,7 @@ def train(overrides: str | Sequence[str] = (), config_dir: str | Path | None = N
         UserError: for invalid overrides, data or models.
         RunFailedError: for an error during training or scoring.
 
-    Example:
+    Examples:
         >>> mrc.train(["data=demo", "model=logreg", "seed=2"]).metrics["protocol"]["split"]
         'grouped'
     """
@@ -234,7 +235,7 @@ def analyze(overrides: str | Sequence[str] = (), config_dir: str | Path | None =
     Raises:
         UserError: for invalid overrides, or data that cannot be read.
 
-    Example:
+    Examples:
         >>> mrc.analyze("data=demo")["balance"]["ratio"]
         1.0
     """
@@ -261,7 +262,7 @@ def load(folder: str | Path, trust: str | Sequence[str] = ()) -> Run:
     Raises:
         RunError: if the folder is not a run folder.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo", "model=logreg"])
         >>> mrc.load(run.folder).classes[0]
         'ambient'
@@ -292,7 +293,7 @@ def evaluate(
     Raises:
         UserError: for a run or data that cannot be used.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo", "model=logreg"])
         >>> sorted(mrc.evaluate(run, "test"))[1:4]
         ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
@@ -333,7 +334,7 @@ def export(
     Raises:
         UserError: if a package is missing, or the model cannot be exported.
 
-    Example:
+    Examples:
         >>> mrc.export("outputs/RUN", "model.onnx")  # doctest: +SKIP
         PosixPath('model.onnx')
     """
@@ -367,7 +368,7 @@ def file_classifier(
     Raises:
         UserError: for a run that cannot label recordings, or a precision that it does not reach.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
         >>> mrc.file_classifier(run).classes[0]
         'ambient'
@@ -396,8 +397,11 @@ def predict(
     """Label recordings. The files are only read.
 
     Args:
-        run, calibrated, precision, trust: as in `file_classifier`.
+        run: as in `file_classifier`.
         paths: files, or folders that are searched at any depth.
+        calibrated: as in `file_classifier`.
+        precision: as in `file_classifier`.
+        trust: as in `file_classifier`.
 
     Returns:
         one row per file in the order of `paths`: `path`, `genre` (or `unknown`), `confidence`, `reason` (of `unknown`),
@@ -406,7 +410,7 @@ def predict(
     Raises:
         UserError: as `file_classifier`, and for paths that do not exist or contain no recordings.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
         >>> list(mrc.predict(run, "songs").columns)[:3]  # doctest: +SKIP
         ['path', 'genre', 'confidence']
@@ -444,7 +448,7 @@ def review(
     Raises:
         UserError: for a table that cannot be read, or an output that cannot be written.
 
-    Example:
+    Examples:
         >>> mrc.review("genres.csv", "review.html")  # doctest: +SKIP
         25
     """
@@ -485,7 +489,7 @@ def organize(
     Raises:
         UserError: for a table that cannot be read, options that do not fit, or a folder that cannot be written.
 
-    Example:
+    Examples:
         >>> mrc.organize("genres.csv", "link", to="GENRES")["changed"]  # doctest: +SKIP
         25
     """
@@ -521,7 +525,7 @@ def undo_organize(to: str | Path | None = None, table: str | Path | None = None)
     Raises:
         UserError: if there is nothing to undo, or neither or both are named.
 
-    Example:
+    Examples:
         >>> mrc.undo_organize("GENRES")  # doctest: +SKIP
         {}
     """
@@ -546,7 +550,7 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
     Raises:
         UserError: for a file that cannot be used, or a folder that contains something else.
 
-    Example:
+    Examples:
         >>> mrc.import_weights("best_model.pth").classes[:2]  # doctest: +SKIP
         ['Blues', 'Classical']
     """
@@ -568,7 +572,7 @@ def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = F
     Raises:
         UserError: if there are no finished runs.
 
-    Example:
+    Examples:
         >>> run = mrc.train(["data=demo", "model=logreg"])
         >>> len(mrc.compare(run))
         1
@@ -639,7 +643,7 @@ def ensemble(
     Raises:
         UserError: for runs that cannot be combined.
 
-    Example:
+    Examples:
         >>> runs = [mrc.train(["data=demo", "model=logreg"]), mrc.train(["data=demo", "model=mlp"])]
         >>> mrc.ensemble(runs, "greedy").metrics["ensemble"]["method"]
         'greedy'

@@ -93,7 +93,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The arguments of the command line."""
     parser = Options(
         "musicreclass predict",
-        description="Label recordings with finished runs. The files are only read. The same command goes on where a stopped "
+        description="Label recordings with finished runs. The files are only read. The same command continues where a stopped "
         "one ended, and labels only files that are new or have changed.",
     )
     parser.add_argument(

@@ -39,7 +39,7 @@ class Suspicion:
         column: its index.
         mark: `ROW_NUMBERS`, `IDS`, `SPLIT_CODES` or `CLASS_CODES`.
         certain: whether no measurement looks like it.
-        reason: in a few words, to follow the column's name.
+        reason: short; follows the column's name.
     """
 
     column: int

@@ -48,7 +48,7 @@ def contents(folder: Path, limit: int = 4) -> str:
 
 
 def wrong_root(base: Path, name: str, contains: Callable[[Path], bool]) -> DatasetNotFoundError | None:
-    """The error for a folder that contains a dataset one or two levels deeper, or lies in it; None if it does not.
+    """The error for a folder that contains a dataset one or two levels deeper, or is inside it; None if it does not.
 
     Args:
         base: the folder.

@@ -134,7 +134,7 @@ def lowest_threshold(
     """The lowest confidence above which precision is at least the promised one, with probability `ASSURANCE`.
 
     Fixed-sequence testing (Angelopoulos et al., Learn then test, 2021), with Clopper-Pearson bounds that groups widen. It starts
-    with the candidate for which the confidences predict the highest bound, which the labels do not influence, and goes on with lower
+    with the candidate for which the confidences predict the highest bound, which the labels do not influence, and continues with lower
     thresholds until one fails. Choosing the lowest threshold with a sufficient accuracy on these tracks, without bounds, would
     break the promise in half of the cases.
 

@@ -174,7 +174,7 @@ class LabelTable:
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "free some space; the same command goes on" if full else "choose another file with --output"
+            remedy = "free some space; the same command continues" if full else "choose another file with --output"
             line = f"{self.path}: cannot be written ({error.strerror}); {remedy}"
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error
 

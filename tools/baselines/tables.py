@@ -108,16 +108,16 @@ def expectations_table(catalog: Catalog, record: Record) -> list[str]:
 
 
 def short_table(catalog: Catalog, record: Record) -> list[str]:
-    """Scores on complete data, and the names of experiments without any."""
-    lines = table_head("experiment", "protocol", "accuracy", "n", "seeds", "published test accuracy", "command")
+    """Scores on complete data, in short lines; published scores are without their sources, which the full table has."""
+    lines = table_head("experiment", "data, scored split", "accuracy in percent", "n", "published")
     for name, baseline in catalog.baselines.items():
         for result in record[name]:
             if result.is_complete:
-                protocol = f"{protocol_text(baseline, result)}; {split_label(result)}"
-                cells = [name, protocol, score_text(result, "accuracy"), result["n"], seeds_text(result)]
-                lines.append(table_line(*cells) + published_and_command(baseline, result["scored on"]))
-    not_run = [name for name in catalog.baselines if not any(result.is_complete for result in record[name])]
-    return [*lines, "", f"Not run on complete data: {', '.join(not_run)}."] if not_run else lines
+                data = f"{protocol_text(baseline, result)}, {split_label(result)}"
+                comparable = is_comparable(baseline, result["scored on"])
+                published = ", ".join(map(str, baseline.published)) if comparable else ""
+                lines.append(table_line(name, data, score_text(result, "accuracy"), result["n"], published or "-"))
+    return lines
 
 
 def cost_table(catalog: Catalog, record: Record) -> list[str]:
