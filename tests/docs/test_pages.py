@@ -21,7 +21,7 @@ PHRASES = (  # of a private style that this project does not use
     "in the way", "is to be had", "lies in", "makes for", "reckoned", "tells the rest", "the very result", "told apart", "told of",
     "what came of it", "what it is made of", "wherever", "whoever",
 )  # fmt: skip
-MACHINERY = re.compile(r"/work/|/opt/|/root/|/home/")
+MACHINERY = re.compile(r"(?<![\w.:/])/(?:home|root|tmp)/")  # absolute paths of somebody
 
 
 def test_the_readme_fits_a_few_screens():
