@@ -221,9 +221,9 @@ def test_user_errors(run, here):
     (here / "empty").mkdir()
     result = run("compare", "empty")
     assert [(problem.kind, problem.key) for problem in result.problems] == [("no_finished_runs", "empty")]
-    result = run("compare", "empty", "--output", "t.pdf")
+    result = run("compare", "empty", "--output", "t.docx")
     (problem,) = result.problems
-    assert (result.code, problem.kind, problem.value) == (2, "unknown_format", "t.pdf")
+    assert (result.code, problem.kind, problem.value) == (2, "unknown_format", "t.docx")
     (here / "foreign").mkdir()
     (here / "foreign" / "status.json").write_text("no json")
     result = run("compare", "foreign")
