@@ -19,8 +19,8 @@ musicreclass has the MIT licence. These are the packages that constraints.txt pi
 with the packages that they require. Each licence is what the package's metadata states, without a legal assessment. Written by
 `python -m tools.licences`; a test compares it with the installed packages.
 
-Only mutagen (extra `tags`) has a licence, GPL-2.0-or-later, that would apply to a program which is distributed together with it; hence it is never
-required. Wheels may contain libraries of other licences, such as libsndfile (LGPL-2.1) in soundfile, and CUDA's in torch.
+Only mutagen (extra `tags`, GPL-2.0-or-later) and codespell (a tool of development, GPL-2.0-only) have a licence that would apply to a program which is
+distributed together with them; hence they are never required. Wheels may contain libraries of other licences, such as libsndfile (LGPL-2.1) in soundfile, and CUDA's in torch.
 
 | package | licence |
 | --- | --- |
