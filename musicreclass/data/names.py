@@ -117,7 +117,7 @@ def combination_notes(names: pd.Series[Any]) -> list[str]:
     shown = ", ".join(map(repr, sorted(combined)[:3]))
     return [
         f"{len(combined)} classes join several names ({shown}), {int(counts[combined].sum())} tracks in all: each combination "
-        "is a class by itself; give these tracks one name each to merge them"
+        "is a class by itself; give these tracks one name each to merge them, or see docs/several_labels.md"
     ]
 
 

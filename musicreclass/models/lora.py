@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,12 @@ def add_adapters(tower: AudioTower, blocks: list[nn.Module], rank: int, alpha: f
     if not names:
         line = "model.trainable=lora: the blocks of this network call no linear layers; use last_blocks or all"
         raise ConfigError([Problem(line, "unsupported_layers", "model.trainable", "lora", "last_blocks")])
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, bias="none")
+    options: dict[str, Any] = {
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": names,
+    }  # alpha is declared as int, and used as float
+    config = LoraConfig(**options, lora_dropout=0.0, bias="none")
     return LoraModel(tower.network, config, "default").merge_and_unload
 
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from musicreclass.config.settings.data import TableFileSettings
+from musicreclass.config.settings.data import SPLITS, TableFileSettings
 from musicreclass.config.settings.tasks import Settings, TrainSettings
 from musicreclass.errors import ConfigError, DatasetNotFoundError, Problem, WeightsError, notices
 from musicreclass.hardware.launch import is_worker_rank
@@ -43,6 +43,7 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
     check_files(settings)
     run = finished_run(settings.with_precision(settings.hardware.precision))
     if run is not None:
+        check_task(settings.task, any("per_tag" in run.metrics.get(split, {}) for split in SPLITS))
         result = FinishedRun(run, trained_before=True)
     else:
         from musicreclass.tasks.train import train
@@ -53,6 +54,20 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
             "musicreclass: %s: the code has changed since this run; force=true trains it again", result.run.folder
         )
     return result
+
+
+def check_task(task: str, is_multi: bool) -> None:
+    """Make sure that data has as many labels a track as `task` says.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if task == "multi" and not is_multi:
+        line = "task=multi: the data has one label a track; data.label_separator='|' reads several from a column of data=table or csv"
+        raise ConfigError([Problem(line, "other_task", "task", task, "data.label_separator='|'")])
+    if task == "single" and is_multi:
+        line = "task=single: the data has several labels a track; use task=multi"
+        raise ConfigError([Problem(line, "other_task", "task", task, "task=multi")])
 
 
 def check_files(settings: Settings, is_trained: bool = False) -> None:

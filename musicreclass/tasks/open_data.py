@@ -16,6 +16,7 @@ from musicreclass.features.opening import with_features
 from musicreclass.hardware.profile import Profile
 from musicreclass.runs.code_version import library_versions, user_code
 from musicreclass.runs.signature import hashed
+from musicreclass.tasks.find_or_train import check_task
 
 
 def open_data(
@@ -45,20 +46,6 @@ def open_data(
     data.incomplete = source.incomplete
     check_task(settings.task, data.is_multi)
     return data
-
-
-def check_task(task: str, is_multi: bool) -> None:
-    """Make sure that data has as many labels a track as `task` says.
-
-    Raises:
-        ConfigError: if it does not.
-    """
-    if task == "multi" and not is_multi:
-        line = "task=multi: the data has one label a track; data.label_separator='|' reads several from a column of data=table or csv"
-        raise ConfigError([Problem(line, "other_task", "task", task, "data.label_separator='|'")])
-    if task == "single" and is_multi:
-        line = "task=single: the data has several labels a track; use task=multi"
-        raise ConfigError([Problem(line, "other_task", "task", task, "task=multi")])
 
 
 def check_encoder(features: FeatureSettings, fingerprint: str, expected: str) -> None:

@@ -342,3 +342,18 @@ def test_tags_are_analyzed(run, tones):
     }
     assert set(summary["spectrograms"]["examples"]) == {"blues", "jazz", "rock"}
     assert set(summary["durations"]["per_class"]) == {"blues", "jazz", "rock"}
+
+
+def test_a_finished_run_has_the_labels_that_task_asks_for(run, runs):
+    again = [
+        *SEPARATED,
+        "model=logreg",
+        "class_weight=balanced",
+        f"run_dir={runs['logreg']}",
+        "evaluate=[valid]",
+        "hardware=cpu",
+    ]
+    assert run("train", *again, "task=multi", "logger=none").code == 0
+    result = run("train", *again, "task=single", "logger=none")
+    assert result.code == 2
+    assert result.problems[0].kind == "other_task"
