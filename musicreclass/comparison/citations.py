@@ -17,6 +17,8 @@ from musicreclass.version import __version__
 
 REFERENCES = Path(__file__).with_name("references.yaml")
 COMBINATIONS = "musicreclass.data.combined"
+ENSEMBLES = "musicreclass.evaluation.combining"
+DRAWN_SPLITS = ("grouped", "random", "folds")
 PROJECT = f"""@misc{{musicreclass,
   author = {{{{The musicreclass authors}}}},
   title = {{musicreclass: reproducible, leak-checked music genre classification}},
@@ -47,6 +49,9 @@ class Citations:
             self.add_datasets(settings, run.data)
             for split in run.split.replace("+", " ").split():
                 self.cite("splits", split.strip(",;"), f"split {split}")
+            has_tags = any(predicted.is_multi for predicted in run.predictions.values())
+            if has_tags and run.split in DRAWN_SPLITS:
+                self.cite("tags", "drawn", f"split {run.split} of tags")
             for source in settings.features.sources().values():
                 self.add_encoder(str(source.target), source.checkpoint)
             self.add_model(settings)
@@ -69,6 +74,9 @@ class Citations:
         target = str(settings.model.target)
         reason = f"model {settings.choices.get('model') or target}"
         module = module_of(target)
+        method = settings.model.arguments().get("method")
+        if module == ENSEMBLES and self.cite("ensembles", str(method), f"ensemble {method}"):
+            return
         if not (self.cite("models", module, reason) or self.cite("models", module.split(".")[0], reason)):
             self.cite("encoders", module, reason)
         if settings.model.checkpoint and module not in self.table["encoders"]:

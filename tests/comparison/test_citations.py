@@ -15,7 +15,7 @@ from musicreclass.config.settings.tasks import BY_TARGET
 from tests.run_factory import make_run
 
 TABLE = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
-SECTIONS = ("datasets", "splits", "encoders", "models", "statistics")
+SECTIONS = ("datasets", "splits", "encoders", "models", "statistics", "tags", "ensembles")
 REQUIRED = {
     "article": "journal",
     "inproceedings": "booktitle",

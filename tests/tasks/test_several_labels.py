@@ -357,3 +357,11 @@ def test_a_finished_run_has_the_labels_that_task_asks_for(run, runs):
     result = run("train", *again, "task=single", "logger=none")
     assert result.code == 2
     assert result.problems[0].kind == "other_task"
+
+
+def test_the_stratification_and_the_ensemble_are_cited(run, runs):
+    assert run("ensemble", *runs.values(), "--output", "outputs/e").code == 0
+    cited = run("cite", "outputs/e").out
+    assert "{sechidis2011," in cited
+    assert "{caruana2004," in cited
+    assert "{mackinnon2023," in cited
