@@ -49,7 +49,7 @@ class Combination(TrackData):
 
     parts: Mapping[str, TrackData]
 
-    def _set_parts(self, parts: Mapping[str, TrackData], kind: type[TrackData]) -> None:
+    def _set_parts(self, parts: Mapping[str, TrackData], kind: type[Any]) -> None:
         """Take the parts.
 
         Raises:

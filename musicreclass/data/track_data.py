@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def check_attribute(cls: type, inherited: Any, name: str, value: Any) -> None:
         raise DataError(f"{cls.__name__}.{name}: {rule}", kind="reserved_name", key=name)
 
 
-class TrackData(ABC):  # noqa: B024
+class TrackData(ABC):
     """A source of labelled tracks, split into train, valid and test.
 
     A subclass passes its tracks to `_set_tracks` in `setup`; everything else here derives from them. It may not replace a
@@ -121,9 +121,9 @@ class TrackData(ABC):  # noqa: B024
     def prepare_data(self) -> None:  # noqa: B027
         """Get what `setup` reads; nothing, by default."""
 
+    @abstractmethod
     def setup(self, stage: str | None = None) -> None:
         """Read the tracks and split them; `stage` is that of Lightning's DataModules, and unused here."""
-        raise NotImplementedError
 
     def missing_archives(self) -> list[str]:
         """The archives of `download.archives` that this source needs and does not find; none for data that is not published."""

@@ -36,6 +36,7 @@ from musicreclass.storage.versions import FileVersion
 
 SAVE_INTERVAL = 60.0  # seconds after which the table is written again
 JOURNAL = ".{}.rows"
+# what readers of damaged tables raise; pyarrow's ArrowNotImplementedError, of column types that it cannot read, is a NotImplementedError
 DAMAGE = (
     ValueError,
     TypeError,
@@ -44,7 +45,7 @@ DAMAGE = (
     ArithmeticError,
     RecursionError,
     NotImplementedError,
-)  # of readers
+)
 INPUT = "use a table that predict has written"  # the remedy for a table that is only read
 
 
