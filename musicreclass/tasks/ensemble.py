@@ -12,12 +12,12 @@ from musicreclass.classifiers.model_folder import write_checksums
 from musicreclass.data.leaks import Protocol
 from musicreclass.errors import RunError, UserError, notices
 from musicreclass.evaluation import combining
-from musicreclass.evaluation.bootstrap import Clusters
 from musicreclass.evaluation.cascade import METHOD as CASCADE
 from musicreclass.evaluation.cascade import Cascade
 from musicreclass.evaluation.combining import BEST, FOLDS, Combination, cross_fit
 from musicreclass.evaluation.intervals import Sample, TagSample
 from musicreclass.evaluation.paired import paired_tests
+from musicreclass.evaluation.resampling import Clusters
 from musicreclass.report.history import Curves
 from musicreclass.report.summary import final_results, hyperparameters
 from musicreclass.runs.code_version import code_version, library_versions, user_code

@@ -40,10 +40,10 @@ from musicreclass.prediction.readers import CropReader, Embedder, FeatureReader,
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
 from musicreclass.storage.store import Store
-from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import check_encoder, code_of
 from musicreclass.tasks.promises import NO_VALIDATION, cautions, of_tags, promise, threshold_for, validation
+from musicreclass.tasks.settings_to_score import check_targets, settings_to_score
 
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 

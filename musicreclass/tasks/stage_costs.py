@@ -21,9 +21,9 @@ from musicreclass.prediction.file_model import FileModel
 from musicreclass.prediction.labels import Decision, Label
 from musicreclass.prediction.reading import Reading
 from musicreclass.runs.folder import Run
-from musicreclass.tasks.evaluate import check_targets, settings_to_score
 from musicreclass.tasks.file_classifier import open_models
 from musicreclass.tasks.open_data import create
+from musicreclass.tasks.settings_to_score import check_targets, settings_to_score
 
 WARM_UP = 2  # recordings that are not counted
 CHUNKS, PER_CHUNK = 5, 8  # recordings that are

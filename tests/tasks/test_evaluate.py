@@ -17,7 +17,7 @@ import yaml
 import musicreclass as mrc
 from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
-from musicreclass.tasks.evaluate import with_other_data
+from musicreclass.tasks.settings_to_score import with_other_data
 from tests.conftest import make_frame, only_run, table_overrides
 from tests.library import SMALL
 
