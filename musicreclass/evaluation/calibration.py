@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters
 from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.evaluation.resampling import Clusters
 
 CONFIDENCE_BINS = 15  # of the calibration error
 MIN_PROBABILITY = 1e-12  # lower ones count as this, so that one-hot probabilities can be softened

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters
 from musicreclass.evaluation.ranking import Rankings
+from musicreclass.evaluation.resampling import Clusters
 
 METHODS = ("mean", "weighted", "greedy", "stacking")
 BEST = "best"  # a single member; what ensembles are compared with

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters, bootstrap_interval
+from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.calibration import fold_of_tracks
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.resampling import Clusters
 
 ASSURANCE = 0.9  # probability that the precision is at least the promised one
 CANDIDATES = 25  # thresholds that are tested

@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import (
-    ClassCounts,
-    Clusters,
-    Jackknife,
-    TagRankings,
-    corrected_interval,
-    t_quantile,
-)
+from musicreclass.evaluation.bootstrap import corrected_interval, t_quantile
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
+from musicreclass.evaluation.resampling import ClassCounts, Clusters, Jackknife, TagRankings
 
 MIN_TRACKS = 10  # with fewer, one track changes the accuracy by more than ten points
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import Clusters, TagRankings, bootstrap_intervals
+from musicreclass.evaluation.bootstrap import bootstrap_intervals
 from musicreclass.evaluation.calibration import fold_of_tracks
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.evaluation.ranking import Ranking, best_thresholds, f1_scores
+from musicreclass.evaluation.resampling import Clusters, TagRankings
 
 MIN_PROBABILITY = 1e-15  # in logarithms
 

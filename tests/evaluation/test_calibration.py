@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from musicreclass.errors import RunError
-from musicreclass.evaluation.bootstrap import Clusters
 from musicreclass.evaluation.calibration import (
     FOLDS,
     MIN_TRACKS,
@@ -25,6 +24,7 @@ from musicreclass.evaluation.calibration import (
     why_uncalibrated,
 )
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.resampling import Clusters
 from musicreclass.runs.folder import Run
 from tests.conftest import only_run, table_overrides
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicreclass.evaluation import bootstrap
+from musicreclass.evaluation import resampling
 from musicreclass.evaluation.intervals import Sample
 from musicreclass.evaluation.metric_names import CLASS_METRICS as METRICS
 from musicreclass.evaluation.paired import paired_tests
@@ -103,7 +103,7 @@ def published(label: str, columns: int) -> list[list[float]]:
 
 @pytest.fixture
 def fewer_replicates(monkeypatch):
-    monkeypatch.setattr(bootstrap, "REPLICATES", 1000)
+    monkeypatch.setattr(resampling, "REPLICATES", 1000)
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_coverage_is_at_least_93_percent_as_published(fewer_replicates, design, 
 @pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 def test_false_positives_are_as_published(monkeypatch, design):
-    monkeypatch.setattr(bootstrap, "REPLICATES", 300)
+    monkeypatch.setattr(resampling, "REPLICATES", 300)
     by_seeds = {seeds: simulate_false_positives(DESIGNS[design], seeds) for seeds in (1, 3)}
     print(design, by_seeds)
     for rates, column in zip(by_seeds.values(), published(design, 2), strict=True):
@@ -133,7 +133,7 @@ def test_false_positives_are_as_published(monkeypatch, design):
 
 
 def test_intervals_cover_more_than_plain_percentiles_where_one_artist_holds_half_a_class(monkeypatch):
-    monkeypatch.setattr(bootstrap, "REPLICATES", 200)
+    monkeypatch.setattr(resampling, "REPLICATES", 200)
     monkeypatch.setitem(globals(), "TRIALS", 150)
     result = simulate_coverage(DESIGNS["one artist holds half a class"], *ACCURACIES["30 %"])
     assert result["coverage macro_f1"] >= max(89, result["old coverage macro_f1"])  # 93 %, within three standard errors

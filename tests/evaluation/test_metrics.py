@@ -11,11 +11,12 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from musicreclass.data.tracks import make_tracks
-from musicreclass.evaluation.bootstrap import Clusters, binomial_interval, bootstrap_interval, corrected_interval
+from musicreclass.evaluation.bootstrap import binomial_interval, bootstrap_interval, corrected_interval
 from musicreclass.evaluation.calibration import calibration_error
 from musicreclass.evaluation.intervals import Sample
 from musicreclass.evaluation.metrics import score
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.resampling import Clusters
 from musicreclass.report.summary import split_parts
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from musicreclass.evaluation import bootstrap
+from musicreclass.evaluation import resampling
 from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.intervals import Sample
 from musicreclass.evaluation.paired import holm, mcnemar, paired_tests
@@ -165,7 +165,7 @@ def detection_rate(
 
 @pytest.fixture
 def few_replicates(monkeypatch):
-    monkeypatch.setattr(bootstrap, "REPLICATES", 300)
+    monkeypatch.setattr(resampling, "REPLICATES", 300)
 
 
 @pytest.mark.parametrize(("clusters", "size", "seeds", "seed_sd"), [(150, 1, 1, 0), (40, 5, 1, 0), (150, 1, 3, 0.04), (40, 5, 3, 0.04)])  # fmt: skip
