@@ -48,6 +48,8 @@ def main(models: list[str]) -> None:
     for name in models:
         for precision in ("32-true", "bf16-mixed"):
             overrides = [f"model={name}", "data=demo_audio", "data.clip_seconds=5", f"trainer.precision={precision}"]
+            if name == "openjmla":
+                overrides.append("model.checkpoint=random")
             settings = train_settings(overrides)
             profile = resolve_profile(settings.hardware, precision)
             profile.apply()

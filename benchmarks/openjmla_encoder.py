@@ -1,4 +1,5 @@
-"""OpenJMLA's encoder over clips of 30 s on a CPU: time and peak memory against the same network written naively.
+"""OpenJMLA's encoder over clips of 30 s: on a CPU, time and peak memory against the same network written naively; on a CUDA GPU, the
+share of its arithmetic limit.
 
 Naively: three equal channels, attention as softmax(q k / 8) v with all its weights in memory, dropout of 0 and gradients recorded,
 as a first version would. Both with the same weights, in turn; their outputs are compared first.
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +21,8 @@ from torch.nn import functional as F
 from musicreclass.models.openjmla import OpenJMLAEncoder
 
 CLIPS, ROUNDS, SECONDS = 2, 5, 30
+GFLOP_PER_CLIP = 193  # shared/REFERENCE.md; torch's FlopCounterMode counts 159 without attention, which adds 32
+GPU_LIMITS = {"H100 80GB HBM3": 989, "H200": 989, "A100": 312}  # bf16 TFLOP/s without sparsity, NVIDIA's data sheets
 
 
 class Naive(nn.Module):
@@ -67,7 +71,56 @@ def high_water() -> float:
     return int(line.split()[1]) / 1024
 
 
+def on_a_gpu() -> None:
+    """Print clips per second of the encoder from waveforms on the GPU, as `features=openjmla` runs it, by precision and batch."""
+    if not torch.cuda.is_available():
+        print("  on a GPU: not run: no GPU available")
+        return
+    name = torch.cuda.get_device_name(0)
+    limit = next((value for part, value in GPU_LIMITS.items() if part in name), None)
+    encoder = OpenJMLAEncoder.from_checkpoint("random").cuda()
+    compiled = torch.compile(encoder.tokens)
+    matrix = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    print(
+        f"{name}: a product of 8192 x 8192 bf16 matrices {2 * 8192**3 / gpu_seconds(lambda: matrix @ matrix) / 1e12:.0f} TFLOP/s"
+    )
+    variants: list[tuple[str, torch.dtype | None, Callable[[torch.Tensor], torch.Tensor]]] = [
+        ("32-true", None, encoder.tokens),
+        ("bf16-mixed", torch.bfloat16, encoder.tokens),
+        ("bf16-mixed, compiled", torch.bfloat16, compiled),
+    ]  # fmt: skip
+    for description, dtype, tokens in variants:
+        for clips in (1, 8, 32, 64):
+            x = torch.randn(clips, SECONDS * 16000, device="cuda") * 0.1
+            with torch.inference_mode(), torch.autocast("cuda", dtype, enabled=dtype is not None):
+                mel = encoder.first_window(x)
+                whole, front = (
+                    gpu_seconds(lambda: tokens(encoder.first_window(x))),
+                    gpu_seconds(lambda: encoder.first_window(x)),
+                )  # noqa: B023
+                alone = gpu_seconds(lambda: tokens(mel))  # noqa: B023
+            rate = GFLOP_PER_CLIP * clips / whole / 1e3
+            share = f", {100 * rate / limit:.0f} % of {limit}" if limit and dtype else ""
+            print(f"  {description:<22} {clips:3} at once  {clips / whole:7.0f} clips/s  {rate:4.0f} TFLOP/s{share}"
+                  f"  (log-mel {100 * front / whole:.0f} %, network alone {GFLOP_PER_CLIP * clips / alone / 1e3:.0f} TFLOP/s)")  # fmt: skip
+
+
+def gpu_seconds(call: Callable[[], object], repeats: int = 10) -> float:
+    """Median seconds of a call on the GPU, after three that are not counted."""
+    seconds = []
+    for i in range(repeats + 3):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        if i >= 3:
+            seconds.append(start.elapsed_time(end) / 1e3)
+    return statistics.median(seconds)
+
+
 def main() -> None:
+    on_a_gpu()
     encoder = OpenJMLAEncoder.from_checkpoint("random")
     naive = Naive(encoder)
     x = torch.randn(CLIPS, SECONDS * 16000) * 0.1
@@ -89,4 +142,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    measure_peak(sys.argv[1]) if len(sys.argv) > 1 else main()
+    if sys.argv[1:] == ["gpu"]:
+        on_a_gpu()
+    elif sys.argv[1:]:
+        measure_peak(sys.argv[1])
+    else:
+        main()

@@ -145,7 +145,7 @@ class RunFailedError(Exception):
     """
 
     def __init__(self, folder: Path, error: BaseException) -> None:
-        message = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:300]
         super().__init__(f"{type(error).__name__}: {message} (the traceback is in {folder / 'run.log'})")
         self.folder = folder
 

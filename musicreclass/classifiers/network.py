@@ -33,6 +33,7 @@ from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import ClipDescription, LogMel, int16_to_float
 from musicreclass.models.weights.torch_files import check_pickle
+from musicreclass.training.memory import MicroBatches
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
 from musicreclass.training.trainer import FitSettings, NetworkTrainer
 
@@ -74,6 +75,7 @@ class NetworkClassifier(Classifier):
         if hasattr(network, "saved_arguments"):
             self.card = replace(card, arguments={**card.arguments, **network.saved_arguments()})
         self.device = torch.device("cpu")
+        self.scoring = MicroBatches(PREDICTION_ROWS if card.input == "table" else PREDICTION_CLIPS)
         if settings is not None:
             try_network(self.network, card)
 
@@ -157,11 +159,16 @@ class NetworkClassifier(Classifier):
         A class that only test has tracks of has probability 0.
         """
         self.network.eval()
-        size = PREDICTION_ROWS
-        if self.card.input == "waveform":
-            size = max(1, PREDICTION_CLIPS // max(1, x[0].size // x.shape[-1]))
-        parts = [self._probabilities(part.to(self.device)) for part in torch.from_numpy(x).split(size)]
-        probability = torch.cat(parts).numpy() if parts else np.empty((0, self.card.logits))
+        tracks = torch.from_numpy(x)
+        clips = max(1, x[0].size // x.shape[-1]) if self.card.input == "waveform" and len(x) else 1  # of a track
+
+        def score(size: int) -> torch.Tensor:
+            parts = tracks.split(max(1, size // clips))
+            return torch.cat([self._probabilities(part.to(self.device)) for part in parts])
+
+        probability = np.empty((0, self.card.logits))
+        if len(x):
+            probability = self.scoring.run(len(x) * clips, score, restore=lambda: None).numpy()
         return np.pad(probability, ((0, 0), (0, len(self.card.classes) - self.card.logits)))
 
     def _probabilities(self, x: torch.Tensor) -> torch.Tensor:
@@ -219,8 +226,9 @@ class NetworkClassifier(Classifier):
         return [SILENT if silent else reason for silent, reason in zip(is_silent(x), reasons, strict=True)]
 
     def write(self, folder: Path) -> None:
-        """Write the weights, those of the preprocessing included, as tensors."""
-        torch.save(self.network.state_dict(), folder / "weights.pt")
+        """Write the weights, those of the preprocessing included, as tensors of the CPU."""
+        weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
+        torch.save(weights, folder / "weights.pt")
 
     @classmethod
     def load(cls, folder: Path, card: ModelCard, trust: tuple[str, ...]) -> NetworkClassifier:

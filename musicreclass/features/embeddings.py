@@ -21,6 +21,7 @@ from musicreclass.hardware.profile import AUTOCAST, without_tf32
 from musicreclass.models.encoder import ALL_LAYERS, Encoder, LayeredEncoder
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.storage.versions import raise_if_changed
+from musicreclass.training.memory import MicroBatches
 
 REMEDY = "; data.min_seconds=S leaves out recordings shorter than S seconds"
 
@@ -50,6 +51,7 @@ class EncoderPart(Part):
     ) -> None:
         self.create, self.files = create, weights
         self.device, self.precision, self.windows_per_batch = device, precision, batch_size
+        self.micro_batches = MicroBatches(batch_size)
         self.code = code
         self._encoder: Encoder | None = None
         self.columns, self.overlaps = self.encoder.columns, self.encoder.overlaps
@@ -170,11 +172,15 @@ class EncoderPart(Part):
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
         """The embeddings of windows on the CPU, (windows, D), where D counts the columns of all layers."""
         encoder = self.encoder
-        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
-            parts = windows.split(self.windows_per_batch)
+
+        def embed(size: int) -> torch.Tensor:
+            parts = windows.split(size)
             if isinstance(encoder, LayeredEncoder):
                 return torch.cat([torch.cat(encoder.embed_layers(part), 1) for part in parts]).cpu()
             return torch.cat([encoder.embed(part) for part in parts]).cpu()
+
+        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+            return self.micro_batches.run(len(windows), embed, restore=lambda: None)
 
     def by_slot(self, vectors: np.ndarray) -> dict[Slot, np.ndarray]:
         """What `embed` returned, (..., D), for each slot."""

@@ -158,4 +158,4 @@ class ClipDescription(nn.Module):
 
 def int16_to_float(x: torch.Tensor) -> torch.Tensor:
     """Convert int16 samples to float32 in [-1, 1); other types are returned unchanged."""
-    return x.float() / 32768 if x.dtype == torch.int16 else x
+    return x.float().div_(32768) if x.dtype == torch.int16 else x

@@ -9,13 +9,12 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
-from musicreclass.config.messages import one_line
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import AUTOCAST, Profile
 from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.training.distributed import world_size
-from musicreclass.training.memory import has_batch_statistics, release_memory
+from musicreclass.training.memory import has_batch_statistics, out_of_memory_line, release_memory
 from musicreclass.training.memory_probe import MeasuredSize, SizeSearch, make_meter
 from musicreclass.training.module import GenreModule
 from musicreclass.training.optimizers import make_optimizer
@@ -92,8 +91,7 @@ def measure_micro_batch(module: GenreModule, batch: Batch, profile: Profile, lim
         if not is_out_of_memory(error):
             raise
         batch_size = module.plan.batch_size
-        reason = f"a training step does not fit in memory ({one_line(error)[:160]})"
-        message = f"trainer.batch_size={batch_size}: {reason}; choose a smaller network, or shorter clips"
+        message = out_of_memory_line(batch_size, error)
         raise ConfigError([Problem(message, "out_of_memory", "trainer.batch_size", batch_size)]) from error
     finally:
         module.network.zero_grad()

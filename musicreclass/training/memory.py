@@ -23,6 +23,13 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def out_of_memory_line(batch_size: int, error: BaseException) -> str:
+    """The line for the user about a training step that does not fit in memory, however small its parts are."""
+    reason = " ".join(str(error).split())[:80]
+    remedy = "choose a smaller trainer.batch_size, shorter clips or a smaller network"
+    return f"trainer.batch_size={batch_size}: a training step does not fit in memory ({reason}); {remedy}"
+
+
 def has_batch_statistics(network: nn.Module) -> bool:
     """Whether a network contains batch normalisation, so that the size of the micro-batch changes what it learns."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
@@ -86,7 +93,7 @@ class MicroBatches:
         """Run a step, and repeat it with micro-batches of half the size as long as memory does not suffice.
 
         Args:
-            total: tracks in the batch.
+            total: tracks in the batch; or clips, windows.
             step: runs from the start, given the size of a micro-batch.
             restore: undoes a failed step.
 
@@ -104,5 +111,5 @@ class MicroBatches:
             # Outside the handler: the traceback of the error holds the tensors of the failed step.
             restore()
             release_memory()
-            log.warning("out of memory with %d tracks at once, continuing with %d: %s", size, size // 2, message)
+            log.warning("out of memory with %d at once, continuing with %d: %s", size, size // 2, message)
             self.set(size // 2)

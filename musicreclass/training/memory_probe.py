@@ -63,8 +63,12 @@ class CudaMeter(Meter):
     def free(self) -> int:
         """See `Meter`."""
         release_memory()
-        available = available_memory(self.root) if self.unified else torch.cuda.mem_get_info(self.device)[0]
-        return available + torch.cuda.memory_reserved(self.device) - self.baseline
+        available, total = torch.cuda.mem_get_info(self.device)
+        if self.unified:
+            available = available_memory(self.root)
+        reserved = torch.cuda.memory_reserved(self.device)
+        limit = int(torch.cuda.get_per_process_memory_fraction(self.device) * total)  # hardware.gpu_share
+        return min(available + reserved, limit) - self.baseline
 
     def peak(self, step: Callable[[], None]) -> int:
         """See `Meter`."""

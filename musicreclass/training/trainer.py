@@ -22,12 +22,13 @@ from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.hardware.profile import Profile
+from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
 from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
 from musicreclass.training.datamodule import TrackDataModule
 from musicreclass.training.diagnosis import EpochProfile, LearningRateRange
 from musicreclass.training.distributed import SummedGradientStrategy
-from musicreclass.training.memory import MicroBatches, has_batch_statistics
+from musicreclass.training.memory import MicroBatches, has_batch_statistics, out_of_memory_line
 from musicreclass.training.module import GenreModule, TrainingPlan
 from musicreclass.training.user_callbacks import CallbackValues, make_callbacks
 
@@ -194,6 +195,11 @@ class NetworkTrainer:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
                 raise KeyboardInterrupt from error
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            kind = MemoryError if isinstance(error, MemoryError) else torch.OutOfMemoryError
+            raise kind(out_of_memory_line(self.settings.plan.batch_size, error)) from error
         if trainer.global_rank:
             return None
         best = torch.load(self.checkpoint.best_model_path, map_location="cpu", weights_only=True)

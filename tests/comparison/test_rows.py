@@ -329,12 +329,15 @@ def test_torch_is_not_imported(outputs, here):
 def test_malicious_names_are_escaped(run, outputs, here):
     make_run(outputs, "a\x1b]0;hacked\x07\n|b", settings={"note": "x|y\x1b[2J<img>"})
     make_run(outputs, "b", settings={"note": "plain"})
-    make_run(outputs, "c", seed=5).rename(outputs / "c\x1b[2J\n\udcff")  # pyarrow cannot open this name
+    make_run(outputs, "c", seed=5).rename(
+        outputs / "c\x1b[2J\n\udcff"
+    )  # some versions of pyarrow cannot open this name
     result = run("compare", "outputs", "--output", "t.md", "--output", "t.csv", "--output", "t.html")
     assert (result.code, result.err) == (0, "")
-    assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 4
+    skipped = result.out.count("skipped: outputs/c")
+    assert skipped in (0, 1)
+    assert len(list(csv.DictReader((here / "t.csv").open(encoding="utf-8")))) == 6 - 2 * skipped
     assert not set((here / "t.csv").read_text()) & {"\x1b", "\x07"}
-    assert result.out.count("skipped: outputs/c") == 1
     assert not set(result.out) & {"\x1b", "\x07"}
     lines = (here / "t.md").read_text().splitlines()
     cells = {

@@ -277,10 +277,15 @@ def test_cuda_meter_measures_reserved_memory(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5000 * mib, 8000 * mib))
+    share = {"of this process": 1.0}
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: share["of this process"])
     meter = CudaMeter(torch.device("cuda"))
     assert meter.peak(lambda: mebibytes.update(peak=700)) == 400 * mib
     mebibytes["reserved"] = 500  # optimizer states remain
     assert meter.free() == 5200 * mib
+    share["of this process"] = 0.25  # hardware.gpu_share
+    assert meter.free() == (2000 - 300) * mib
+    share["of this process"] = 1.0
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: {8 << 20} kB\nMemAvailable: {6000 << 10} kB\n")
     mebibytes["reserved"] = 300
@@ -323,7 +328,7 @@ def test_an_optimizer_that_runs_out_of_memory_ends_the_run(run, table, monkeypat
     overrides = [*table_overrides(table), *OVERRIDES, "optimizer=sgd"]
     result = run("train", *overrides, "hardware.micro_batch=null", "run_dir=r")
     assert result.code == 1
-    assert "OutOfMemoryError" in result.err
+    assert "OutOfMemoryError: trainer.batch_size=" in result.err
     assert Run(Path("r")).state == "failed"
     result = run("train", *overrides, "hardware.micro_batch=auto", "run_dir=q")
     assert result.code == 2  # detected by the measurement, before training
