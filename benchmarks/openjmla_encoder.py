@@ -90,7 +90,7 @@ def on_a_gpu() -> None:
         ("bf16-mixed, compiled", torch.bfloat16, compiled),
     ]  # fmt: skip
     for description, dtype, tokens in variants:
-        for clips in (1, 8, 32, 64):
+        for clips in (1, 8, 64):
             x = torch.randn(clips, SECONDS * 16000, device="cuda") * 0.1
             with torch.inference_mode(), torch.autocast("cuda", dtype, enabled=dtype is not None):
                 mel = encoder.first_window(x)

@@ -146,6 +146,21 @@ def test_micro_batches_change_nothing(data, here):
     assert np.allclose(weighted[0].predict_proba(x), weighted[1].predict_proba(x), atol=1e-5)
 
 
+def test_rows_that_do_not_fit_in_memory_are_scored_in_smaller_parts(data, here, monkeypatch):
+    classifier = fitted("mlp", data, here)
+    x, forward = data.arrays("valid")[1], classifier.network.forward
+    expected = classifier.predict_proba(x)
+
+    def narrow(rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(rows)
+
+    monkeypatch.setattr(classifier.network, "forward", narrow)
+    assert len(x) > 5
+    assert np.allclose(classifier.predict_proba(x), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("scheduler", ["none", "plateau", "cosine", "onecycle"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_optimizers_and_schedulers(scheduler, optimizer, data, here):

@@ -503,6 +503,28 @@ def test_embeddings_under_32_true_use_no_tf32(here, precision, used):
     assert tf32() == (True, True)
 
 
+class Narrow(Sum):
+    """Runs out of memory with more than two windows."""
+
+    def embed(self, windows: torch.Tensor) -> torch.Tensor:
+        if len(windows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().embed(windows)
+
+
+def test_windows_that_do_not_fit_in_memory_are_embedded_in_smaller_parts(here):
+    root, tables = str(library(here / "music")), []
+    for encoder in (Sum(), Narrow()):
+        cache = str(here / type(encoder).__name__)
+        source = GenreFolders(root, {"protocol": "random"}, store=cache, sample_rate=RATE)
+        part = EncoderPart(lambda encoder=encoder: encoder, [], torch.device("cpu"))
+        data = FeatureData(source, {"features": part})
+        data.setup()
+        tables.append(data.x)
+    assert part.micro_batches.size == 2  # of 8
+    assert np.array_equal(*tables)
+
+
 OWN_ENCODER = """
 import torch
 from musicreclass.models.encoder import Encoder

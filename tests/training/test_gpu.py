@@ -89,11 +89,14 @@ def test_a_real_out_of_memory_error_halves_the_micro_batch(here):
     assert "out of memory with 128 at once" in (halved.folder / "run.log").read_text()
     finish(start(*LARGE, f"hardware.gpu_share={share}", "run_dir=measured"))
     measured = Run(Path("measured"))
-    assert halved.identity.micro_batch <= measured.identity.micro_batch < 2 * halved.identity.micro_batch
+    # A measured size leaves a margin, and splits the batch evenly.
+    assert halved.identity.micro_batch / 2 < measured.identity.micro_batch < 2 * halved.identity.micro_batch
     assert "out of memory" not in (measured.folder / "run.log").read_text()
 
 
 def test_a_batch_that_does_not_fit_is_one_line(here):
-    output = finish(start(*LARGE, f"hardware.gpu_share={share_of(0.1)}", "run_dir=r"), code=2)
+    process = start(*LARGE, f"hardware.gpu_share={share_of(0.1)}", "run_dir=r")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode in (1, 2)  # in the transfer of the batch, or in the measurement
     (line,) = (line for line in output.splitlines() if line.startswith("musicreclass: "))
     assert "trainer.batch_size=128" in line
