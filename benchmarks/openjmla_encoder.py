@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from musicreclass.models.openjmla import OpenJMLAEncoder
 
 CLIPS, ROUNDS, SECONDS = 2, 5, 30
-GFLOP_PER_CLIP = 193  # shared/REFERENCE.md; torch's FlopCounterMode counts 159 without attention, which adds 32
+GFLOP_PER_CLIP = 193  # torch's FlopCounterMode counts 159 without attention, which adds 32
 GPU_LIMITS = {"H100 80GB HBM3": 989, "H200": 989, "A100": 312}  # bf16 TFLOP/s without sparsity, NVIDIA's data sheets
 
 
@@ -79,39 +79,33 @@ def on_a_gpu() -> None:
     name = torch.cuda.get_device_name(0)
     limit = next((value for part, value in GPU_LIMITS.items() if part in name), None)
     encoder = OpenJMLAEncoder.from_checkpoint("random").cuda()
-    compiled = torch.compile(encoder.tokens)
     matrix = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(
-        f"{name}: a product of 8192 x 8192 bf16 matrices {2 * 8192**3 / gpu_seconds(lambda: matrix @ matrix) / 1e12:.0f} TFLOP/s"
+        f"{name}: a product of 8192 x 8192 bf16 matrices {2 * 8192**3 / gpu_seconds(torch.mm, matrix, matrix) / 1e12:.0f} TFLOP/s"
     )
-    variants: list[tuple[str, torch.dtype | None, Callable[[torch.Tensor], torch.Tensor]]] = [
+    for description, dtype, tokens in (
         ("32-true", None, encoder.tokens),
         ("bf16-mixed", torch.bfloat16, encoder.tokens),
-        ("bf16-mixed, compiled", torch.bfloat16, compiled),
-    ]  # fmt: skip
-    for description, dtype, tokens in variants:
+        ("bf16-mixed, compiled", torch.bfloat16, torch.compile(encoder.tokens)),
+    ):
         for clips in (1, 8, 64):
             x = torch.randn(clips, SECONDS * 16000, device="cuda") * 0.1
             with torch.inference_mode(), torch.autocast("cuda", dtype, enabled=dtype is not None):
                 mel = encoder.first_window(x)
-                whole, front = (
-                    gpu_seconds(lambda: tokens(encoder.first_window(x))),
-                    gpu_seconds(lambda: encoder.first_window(x)),
-                )  # noqa: B023
-                alone = gpu_seconds(lambda: tokens(mel))  # noqa: B023
-            rate = GFLOP_PER_CLIP * clips / whole / 1e3
+                front, network = gpu_seconds(encoder.first_window, x), gpu_seconds(tokens, mel)
+            rate = GFLOP_PER_CLIP * clips / (front + network) / 1e3
             share = f", {100 * rate / limit:.0f} % of {limit}" if limit and dtype else ""
-            print(f"  {description:<22} {clips:3} at once  {clips / whole:7.0f} clips/s  {rate:4.0f} TFLOP/s{share}"
-                  f"  (log-mel {100 * front / whole:.0f} %, network alone {GFLOP_PER_CLIP * clips / alone / 1e3:.0f} TFLOP/s)")  # fmt: skip
+            print(f"  {description:<22} {clips:3} at once  {clips / (front + network):7.0f} clips/s  {rate:4.0f} TFLOP/s{share}"
+                  f"  (log-mel {100 * front / (front + network):.0f} %)")  # fmt: skip
 
 
-def gpu_seconds(call: Callable[[], object], repeats: int = 10) -> float:
+def gpu_seconds(call: Callable[..., object], *arguments: object, repeats: int = 10) -> float:
     """Median seconds of a call on the GPU, after three that are not counted."""
     seconds = []
     for i in range(repeats + 3):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        call()
+        call(*arguments)
         end.record()
         torch.cuda.synchronize()
         if i >= 3:
