@@ -50,7 +50,7 @@ def test_a_run_is_usable_on_a_machine_without_a_gpu(here):
     tables = []
     for gpu in (True, False):
         finish(start("predict", "r", "--input", *clips, "--output", f"{gpu}.parquet", gpu=gpu))
-        table = pd.read_csv(f"{gpu}.parquet")
+        table = pd.read_parquet(f"{gpu}.parquet")
         tables.append(table[[name for name in table if name.startswith("p/")]].to_numpy())
     assert tables[0].shape == (len(clips), 6)
     assert np.abs(tables[0] - tables[1]).max() < 1e-3
