@@ -6,7 +6,7 @@ const SHOWN = 200;
 const element = (id) => document.getElementById(id);
 const storageKey = "musicreclass review " + page.key;
 const read = () => { try { return JSON.parse(localStorage.getItem(storageKey)) || {}; } catch { return {}; } };
-let corrections = read(); // path -> genre
+let corrections = { ...page.checked, ...read() }; // path -> genre; those of the table may be of files that this page does not show
 let history = [];
 let selected = [];
 let current = -1;
@@ -161,7 +161,9 @@ function overview() {
 const quoted = (text) => /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 
 function exportCorrections() {
-  const lines = files.filter(isDone).map((file) => [file[PATH], corrections[file[PATH]], file[GENRE]].map(quoted).join(","));
+  const predicted = new Map([...Object.entries(page.checked), ...files.map((file) => [file[PATH], file[GENRE]])]);
+  const lines = [...predicted].filter(([path]) => Object.hasOwn(corrections, path))
+    .map(([path, genre]) => [path, corrections[path], genre].map(quoted).join(","));
   const blob = new Blob([["path,genre,predicted", ...lines].join("\r\n") + "\r\n"], { type: "text/csv" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -188,7 +190,7 @@ function parseCsv(text) {
 async function importCorrections(event) {
   const [header, ...rows] = parseCsv(await event.target.files[0].text());
   const path = header.indexOf("path"), genre = header.indexOf("genre");
-  const known = new Set(files.map((file) => file[PATH]));
+  const known = new Set([...Object.keys(page.checked), ...files.map((file) => file[PATH])]);
   for (const row of rows) if (known.has(row[path]) && row[genre]) corrections[row[path]] = row[genre];
   save();
   overview();

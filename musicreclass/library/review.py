@@ -24,11 +24,13 @@ SUGGESTED = "suggested"  # the column with the order in which files should be la
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
 
 
-def render_review(rows: list[Row], table: Path, page: Path) -> str:
+def render_review(rows: list[Row], table: Path, page: Path, checked: dict[str, str] | None = None) -> str:
     """The HTML of the page.
 
     Args:
         rows: of the table of labels.
+        checked: the genres of files that a person has already checked, by path, which the page exports too; those of the rows by
+            default.
         table: its file; corrections in the browser belong to this path.
         page: where the page will be written; recordings are named relative to its folder.
     """
@@ -39,6 +41,7 @@ def render_review(rows: list[Row], table: Path, page: Path) -> str:
         "name": table.stem,
         "key": str(table.absolute()),
         "unknown": UNKNOWN,
+        "checked": checked_genres(rows) if checked is None else checked,
         "genres": sorted(names, key=str.casefold),
         "files": [page_row(row, surprising, page) for row, surprising in zip(rows, surprises, strict=True)],
     }
@@ -48,6 +51,11 @@ def render_review(rows: list[Row], table: Path, page: Path) -> str:
     template = Template((TEMPLATES / "review.html").read_text(encoding="utf-8"))
     title = escape(printable(table.name))
     return template.substitute(hash=f"sha256-{digest}", style=style, script=script, data=content, title=title)
+
+
+def checked_genres(rows: list[Row]) -> dict[str, str]:
+    """The genres that a person has checked, by path."""
+    return {row["path"]: row["genre"] for row in rows if row.get("checked") == "yes"}
 
 
 def page_row(row: Row, surprising: float, page: Path) -> list[Any]:

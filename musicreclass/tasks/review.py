@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicreclass.errors import DataError, UserError, notices
-from musicreclass.library.review import render_review
+from musicreclass.library.review import checked_genres, render_review
 from musicreclass.prediction.formats import FORMATS, WRITERS
 from musicreclass.prediction.output import INPUT, check_suffix, read_table
 from musicreclass.storage.atomic import replacing, write_text
@@ -43,6 +43,7 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
     rows = read_table(table, table.suffix.lower(), INPUT)
     if not is_page:
         read_table(output, output.suffix.lower())  # a file of another kind is not replaced
+    checked = checked_genres(rows)
     if suggestions is not None:
         from musicreclass.tasks.label_first import open_space, suggest  # imports models
 
@@ -52,7 +53,7 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
     if is_page and rows and not any(os.path.lexists(file_of(Path(row["path"]))) for row in rows):
         notices.warning("%s: none of its recordings exists on this machine; the page cannot play them", table)
     if is_page:
-        write_text(output, render_review(rows, table, output))
+        write_text(output, render_review(rows, table, output, checked))
     else:
         with replacing(output) as scratch:
             WRITERS[output.suffix.lower()](scratch, rows)

@@ -6,6 +6,7 @@ import csv
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import musicreclass as mrc
 from musicreclass.data.corrections import read_corrections
 from musicreclass.errors import ConfigError, DataError
-from musicreclass.library.review import render_review, surprise
+from musicreclass.library.review import checked_genres, render_review, surprise
 from musicreclass.prediction.output import LabelTable
 from tests.browser import browser, needs_browser
 from tests.library import TONES, opened, write_tone
@@ -38,6 +39,20 @@ def write_table(folder: Path, name: str = "genres.csv") -> Path:
 
         table.add(bad_file(str(songs / "f.wav"), "not audio", 0.0), {})
     return table.path
+
+
+def page_data(page: Path) -> dict[str, Any]:
+    """What the script of a page reads."""
+    return json.loads(page.read_text(encoding="utf-8").partition('id="data">')[2].partition("</script>")[0])
+
+
+def downloaded(file: Path) -> Path:
+    """A file that a browser downloads, once it is there."""
+    for _ in range(200):
+        if file.exists():
+            break
+        time.sleep(0.05)
+    return file
 
 
 def test_a_label_surprises_if_it_differs_from_its_folder():
@@ -93,17 +108,34 @@ def test_the_page_is_operated_by_keys(tmp_path, run):
         window.open(tmp_path / "pages" / "review.html")  # corrections are kept
         assert text("summary").endswith("2 reviewed, of which 2 were changed")
         window.run("document.getElementById('export').click()")
-        exported = tmp_path / "genres-corrections.csv"
-        for _ in range(200):
-            if exported.exists():
-                break
-            time.sleep(0.05)
+        exported = downloaded(tmp_path / "genres-corrections.csv")
         assert window.messages() == []
     corrections = read_corrections(exported, "--corrections")
     assert {path.name: genre for path, genre in corrections.items()} == {
         "c 周.wav": "blues",
         'b\'s "song" #1 <i>.wav': "blues",
     }
+
+
+@needs_browser
+def test_earlier_corrections_are_exported_again(tmp_path):
+    """Also those of files that the page does not show: a new export may replace the earlier one."""
+    rows = [{"path": str(tmp_path / f"{i}.mp3"), "genre": "jazz", "confidence": 0.5, "checked": ""} for i in range(3)]
+    rows[0] |= {"checked": "yes", "genre": "rock"}
+    checked = {**checked_genres(rows), str(tmp_path / "elsewhere.mp3"): "folk"}
+    page = tmp_path / "r.html"
+    page.write_text(render_review(rows, tmp_path / "t.csv", page, checked), encoding="utf-8")
+    with browser(tmp_path) as window:
+        window.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        window.open(page)
+        assert window.run("return document.getElementById('summary').textContent").endswith(
+            "1 reviewed, of which 0 were changed"
+        )
+        window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))")
+        window.run("document.getElementById('export').click()")
+        corrections = read_corrections(downloaded(tmp_path / "t-corrections.csv"), "--corrections")
+        assert window.messages() == []
+    assert {path.stem: genre for path, genre in corrections.items()} == {"0": "rock", "1": "jazz", "elsewhere": "folk"}
 
 
 def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
@@ -122,8 +154,7 @@ def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
     assert run("review", "first.csv", "--output", "first.html").code == 0
     assert run("review", "genres.csv", "--output", "direct.html", *select).code == 0
     for page in ("first.html", "direct.html"):
-        content = (here / page).read_text().partition('id="data">')[2].partition("</script>")[0]
-        assert [file[9] for file in json.loads(content)["files"]] == [1, 2, 3, 4, 5]
+        assert [file[9] for file in page_data(here / page)["files"]] == [1, 2, 3, 4, 5]
 
     write_corrections(here / "corrections.csv", {Path(path): "blues" for path in table.path[:3]})
     arguments = ["predict", trained.folder, "--input", library, "--output", "genres.csv"]
@@ -132,6 +163,10 @@ def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
     rest = pd.read_csv("next.csv", keep_default_na=False)
     assert len(rest) == 19 - 3
     assert not set(rest.path) & set(table.path[:3])
+    assert run("review", "genres.csv", "--output", "next.html", "--select", 4, "--space", trained.folder).code == 0
+    page = page_data(here / "next.html")
+    assert len(page["files"]) == 4
+    assert page["checked"] == dict.fromkeys(table.path[:3], "blues")
 
 
 def test_a_space_without_stored_features_is_named(library, here, run):
