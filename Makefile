@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 	@printf 'TORCH := $(TORCH)\nXGBOOST := $(XGBOOST)\n' > $(CHOICE)
 
 $(VENV)/constraints-without-torch.txt: constraints.txt $(VENV)/bin/python
-	@grep -v '^torch==' constraints.txt > $@
+	@grep -Ev '^(torch|torchaudio)==' constraints.txt > $@
 
 $(VENV)/.installed-$(TORCH)-$(XGBOOST): pyproject.toml $(PINS) | $(VENV)/bin/python
 	@grep -qx "TORCH := $(TORCH)" $(CHOICE) && grep -qx "XGBOOST := $(XGBOOST)" $(CHOICE) || \

@@ -56,7 +56,7 @@ Reproducible, leak-checked music genre classification.
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
   import FILE                  turn weights that were trained elsewhere into a run folder
   export RUN [--output FILE]   write the model of a run as an ONNX file
-  new dataset|model|encoder   write a template of your own dataset, model or encoder: NAME --kind audio|table
+  new KIND NAME                write a template of your own dataset, model or encoder (KIND); --kind audio|table
   cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
   completion bash|zsh|fish     complete tasks, options and settings with the TAB key; --install installs it
 
