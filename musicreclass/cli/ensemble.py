@@ -14,6 +14,7 @@ from rich.text import Text
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def comparison(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
         Text(f"percent, 95 % intervals over {record['over']}; {fitted}", style="dim"),
         Text(f"ensemble - best member: {differences(record)}"),
         Text(
-            f"Both are cross-validated in {record['folds']} folds over artists: neither the fit nor the choice of the best member sees "
+            f"Both are cross-validated in {counted(record['folds'], 'fold')} over artists: neither the fit nor the choice of the best member sees "
             "the tracks it is scored on. The highest score of a member in this table is too high, since it is the highest of several.",
             style="dim",
         ),
@@ -172,7 +173,7 @@ def cascade_report(record: dict[str, Any], valid: dict[str, Any]) -> RenderableT
         Text(
             "from: the confidence from which tracks stop at a run; accuracy and last run: percent right among these tracks, of the "
             f"cascade and of the last run; alone: of the run on all tracks. 95 % intervals over {record['over']}; shares and accuracies "
-            f"are cross-validated in {record['folds']} folds over artists, the thresholds shown are fitted on all validation tracks. "
+            f"are cross-validated in {counted(record['folds'], 'fold')} over artists, the thresholds shown are fitted on all validation tracks. "
             f"Seconds per track: {cascade['seconds_source']}.",
             style="dim",
         ),

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
+from musicreclass.plurals import counted
 from musicreclass.version import __version__
 
 DATASETS = {"gtzan": "gtzan", "fma": "fma_features"}  # names of folders, in any case, and options of data=
@@ -62,7 +63,7 @@ def run_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
         steps.append(("musicreclass train ...", "the same command again resumes an unfinished run"))
     if runs["done"]:
         steps.append(("musicreclass predict RUN --input DIR --output genres.csv", "label recordings with a run"))
-    yield f"{total} {'run' if total == 1 else 'runs'} in {path} ({states}):", steps
+    yield f"{counted(total, 'run')} in {path} ({states}):", steps
 
 
 def run_state(folder: Path) -> str:

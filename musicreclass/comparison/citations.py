@@ -85,7 +85,7 @@ class Citations:
     def add_statistics(self, table: Table) -> None:
         """Cite the intervals and tests of a table."""
         self.cite("statistics", "interval", "95 % intervals")
-        if any(" groups" in size for size in table.sizes.values()):
+        if any(" group" in size for size in table.sizes.values()):
             self.cite("statistics", "groups", "intervals over groups")
         for test in statistical_tests(table):
             for name in ("McNemar", "permutation", "t test"):

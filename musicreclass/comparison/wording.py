@@ -8,6 +8,7 @@ from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate, few_tracks
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.paired import Pair
+from musicreclass.plurals import agreeing, counted
 from musicreclass.runs.score_log import SetUse
 
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
@@ -116,7 +117,7 @@ def table_notes(table: Table) -> list[str]:
     if any(row.selected and "valid" in row.predictions for row in table.rows):
         notes.append(SELECTED_NOTE)
     if len(table.ranked) > MAX_TESTED_ROWS:
-        notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
+        notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {counted(len(table.ranked), 'row')}")
     sizes = {(split, len(row.predictions[split][0].ids)) for row in table.rows for split in row.predictions}
     notes += [f"{SPLIT_LABELS[split]}: {few}" for split, n in sorted(sizes) if (few := few_tracks(n))]
     if any(row.has_equal_seeds for row in table.rows):
@@ -162,11 +163,8 @@ def use_note(use: SetUse) -> str:
     """How many configurations were scored on a test set, or on a part of it; empty if only one was."""
     if use.configurations <= 1 and not use.shares:
         return ""
-    models = f" ({use.models} models)" if use.models > use.configurations else ""
-    noun, verb = ("configuration", "was") if use.configurations == 1 else ("configurations", "were")
-    text = (
-        f"{use.configurations} {noun}{models}, not counting seeds and folds, {verb} scored on these {use.n} test tracks"
-    )
+    models = f" ({counted(use.models, 'model')})" if use.models > use.configurations else ""
+    text = f"{counted(use.configurations, 'configuration')}{models}, not counting seeds and folds, {agreeing(use.configurations, 'was', 'were')} scored on {agreeing(use.n, 'this', 'these')} {counted(use.n, 'test track')}"
     if use.shares:
         low, high = (f"{100 * fraction:.0f}" for fraction in (use.shares[0], use.shares[-1]))
         text += f", {len(use.shares)} more on {low if low == high else f'{low} to {high}'} % of them"

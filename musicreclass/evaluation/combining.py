@@ -12,6 +12,7 @@ import numpy as np
 
 from musicreclass.evaluation.ranking import Rankings
 from musicreclass.evaluation.resampling import Clusters
+from musicreclass.plurals import counted
 
 METHODS = ("mean", "weighted", "greedy", "stacking")
 BEST = "best"  # a single member; what ensembles are compared with
@@ -125,7 +126,7 @@ def checked_numbers(values: Any, name: str, count: int) -> list[float]:
     """
     is_list = isinstance(values, list) and len(values) == count
     if not is_list or not all(type(v) in (int, float) and abs(v) <= MAX_COEFFICIENT for v in values):
-        raise ValueError(f"{name}: must be {count} numbers")
+        raise ValueError(f"{name}: must be {counted(count, 'number')}")
     return [float(value) for value in values]
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from musicreclass.config.settings.tasks import TRAINING, TrainSettings
 from musicreclass.evaluation.intervals import few_tracks
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {
@@ -184,7 +185,7 @@ def headline(run: Run) -> str:
     choices = identity.choices
     data = " ".join(filter(None, (choices.get("data"), identity.source)))
     tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
-    features = f", {provenance['features']} features" if provenance.get("features") else ""
+    features = f", {counted(provenance['features'], 'feature')}" if provenance.get("features") else ""
     return f"{escape(str(choices.get('model')))} on {escape(data)}: {tracks} tracks{features}"
 
 

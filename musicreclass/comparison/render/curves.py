@@ -13,6 +13,7 @@ from musicreclass.comparison.rows import Row, number_at
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import numbered_labels
 from musicreclass.evaluation.metric_names import METRIC_LABELS
+from musicreclass.plurals import counted
 from musicreclass.runs.history import read_history
 
 MAX_CHARTS = 24  # rows of a table with charts
@@ -86,7 +87,7 @@ def curve_section(table: Table) -> list[Element]:
         tag("p", "A line per run; dotted: the epoch or round of the model. The charts share their vertical axes.", class_="note"),
         tag("div", *legend, class_="legend lines"),
         tag("div", *charts, class_="curves"),
-        *([tag("p", f"{left_out} more rows are not shown; see figures/ in their run folders.", class_="note")] if left_out else []),
+        *([tag("p", f"{counted(left_out, 'more row is', 'more rows are')} not shown; see figures/ in their run folders.", class_="note")] if left_out else []),
     ]  # fmt: skip
 
 
