@@ -13,6 +13,7 @@ from rich.text import Text
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
+from musicreclass.evaluation.combining import only_member
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
@@ -127,12 +128,15 @@ def comparison(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
         table.add_row(name, f"{member['weight']:.3f}", *scores_text(member))
     table.add_row("best member, chosen in each fold", "", *scores_text(record["best_member"]))
     table.add_row(f"ensemble: {escape(record['method'])}", "", *scores_text(valid), style="bold")
+    single = only_member(record)
+    alone = f"no combination was better on validation than {single} alone: it has all the weight, and the ensemble predicts the same"
     fitted = (
         "nothing is fitted" if record["method"] == "mean" else "the weights shown are fitted on all validation tracks"
     )
     return Group(
         table,
         Text(f"percent, 95 % intervals over {record['over']}; {fitted}", style="dim"),
+        *([Text(alone)] if single else []),
         Text(f"ensemble - best member: {differences(record)}"),
         Text(
             f"Both are cross-validated in {counted(record['folds'], 'fold')} over artists: neither the fit nor the choice of the best member sees "

@@ -14,6 +14,7 @@ from musicreclass.runs.score_log import SetUse
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
 LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
 SELECTED = "selected"
+ONE_MEMBER = "one member"
 SELECTED_NOTE = f"{SELECTED}: the epoch or round was chosen on the validation tracks, so their score is optimistic"
 NOT_ORDERED = (
     "rows are numbered, not ranked: folds are validated on the test tracks of other folds, so the test score of a row that is "
@@ -89,7 +90,8 @@ def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
     overlap = ["pretraining overlap"] if row.overlap else []
     doubtful = row.leaky == "unknown" and not row.apart and leak_levels(table) != ["unknown"]
-    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
+    single = [ONE_MEMBER] if row.only_members else []
+    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap, *single]
 
 
 def numbered_labels(table: Table) -> list[tuple[str, Row]]:
@@ -128,6 +130,11 @@ def table_notes(table: Table) -> list[str]:
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
     notes += dict.fromkeys(f"{mark}: {text}" for row in table.rows for mark, text in row.cautions.items())
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    notes += dict.fromkeys(
+        f"{ONE_MEMBER}: the ensemble gives all weight to {printable(name)}, and predicts what that run predicts"
+        for row in table.rows
+        for name in row.only_members
+    )
     notes += absent_class_notes(table)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
     notes += dict.fromkeys(

@@ -130,6 +130,18 @@ def checked_numbers(values: Any, name: str, count: int) -> list[float]:
     return [float(value) for value in values]
 
 
+def only_member(record: Any) -> str:
+    """The name of the member that has all weight of a weighted or greedy ensemble; empty if several have some.
+
+    Args:
+        record: the `ensemble` section of metrics.json, or None.
+    """
+    if not isinstance(record, dict) or record.get("method") not in ("weighted", "greedy"):
+        return ""
+    names = [str(member["name"]) for member in record["members"] if member["weight"] > 0]
+    return names[0] if len(names) == 1 else ""
+
+
 def combine(stack: np.ndarray, weights: np.ndarray, bias: np.ndarray, is_multi: bool = False) -> np.ndarray:
     """Probabilities (n, C) from those of the members (m, n, C): a weighted mean, or with a bias (C,) the stacker's softmax.
 
