@@ -117,7 +117,7 @@ def summary(result: Organized, options: Choices) -> list[str]:
     if options.tags and not (options.is_dry and options.mode):
         lines.append(f"{counted(result.tagged, 'tag')} {'would be checked' if options.is_dry else 'written'}")
     if options.playlists and not options.is_dry:
-        lines.append(f"{options.playlists}: {counted(result.playlists, 'playlist')}")
+        lines.append(f"wrote {options.playlists}: {counted(result.playlists, 'playlist')}")
     lines += listed("skipped", by_reason(plan.skipped), len(plan.skipped))
     if result.errors:
         lines.append(f"{counted(result.errors, 'row has', 'rows have')} no genre")

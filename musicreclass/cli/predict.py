@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         show(genre_table(labelled))
     for line in [*details(labelled), *notes]:
         say(line)
-    say(f"{args.output}: {counted(labelled.total, 'row')}")
+    say(f"wrote {args.output}: {counted(labelled.total, 'row')}")
     return 0
 
 

@@ -55,5 +55,5 @@ def main(arguments: list[str]) -> int:
         suggestions = Suggestions(args.select, args.space or "musicnn", args.seed, overrides, trust)
     count = review(args.table, args.output, suggestions)
     hint = "; open it in a browser" if args.output.suffix.lower() in (".html", ".htm") else ""
-    say(f"{args.output}: {counted(count, 'file')}{hint}")
+    say(f"wrote {args.output}: {counted(count, 'file')}{hint}")
     return 0

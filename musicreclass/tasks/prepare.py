@@ -68,7 +68,7 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
     yield readiness(data)
     if settings.table is not None:
         write_table(data, Path(settings.table).expanduser())
-        yield f"table: {settings.table}"
+        yield f"wrote {settings.table}"
     if failure is not None:
         raise failure
 
