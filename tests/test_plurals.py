@@ -39,6 +39,8 @@ def bare_plurals(tree: ast.AST) -> Iterator[str]:
     """Numbers in f-strings that are followed by a plural, whatever the number is."""
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
+            text = ast.unparse(node)
+            yield from re.findall(r"\} \{[^{}]+\}s\b", text)  # a noun in braces
             for value, after in zip(node.values, node.values[1:], strict=False):
                 if isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant):
                     number, text = ast.unparse(value.value), str(after.value)
@@ -55,4 +57,5 @@ def test_every_number_in_a_message_agrees_with_its_noun(file):
 
 
 def test_a_bare_plural_is_noticed():
-    assert list(bare_plurals(ast.parse("f'{len(x)} duplicate rows'")))
+    for text in ("{len(x)} duplicate rows", "{n} {noun}s"):
+        assert list(bare_plurals(ast.parse(f"f'{text}'")))

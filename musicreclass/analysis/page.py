@@ -91,7 +91,7 @@ def overview(summary: dict[str, Any]) -> Element:
     colour = LEAK_COLOURS[summary["protocol"]["leaky"]]
     balance, durations = summary["balance"], summary["durations"]
     numbers = [
-        number(f"{summary['tracks']['total']:,}", "tracks"),
+        number(f"{summary['tracks']['total']:,}", agreeing(summary["tracks"]["total"], "track")),
         number(str(len(summary["classes"])), agreeing(len(summary["classes"]), labels_name(summary))),
     ]
     if balance["ratio"] is not None:
@@ -100,7 +100,9 @@ def overview(summary: dict[str, Any]) -> Element:
     if durations is not None:
         numbers.append(number(f"{durations['hours']:.2f} h", "of train and valid"))
     if summary["columns"] is not None:
-        numbers.append(number(str(summary["columns"]["columns"]), "feature columns"))
+        numbers.append(
+            number(str(summary["columns"]["columns"]), agreeing(summary["columns"]["columns"], "feature column"))
+        )
     refusal = summary["refusal"]
     return tag(
         "header",

@@ -129,10 +129,10 @@ def chart(curves: list[Curve], name: str, limits: tuple[float, float]) -> Elemen
         viewBox="0 0 100 100",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{label} over {last} {curves[0].unit}s",
+        aria_label=f"{label} over {counted(last, curves[0].unit)}",
     )
     ends = [tag("span", f"{scale * value:.2g}" if scale == 1 else f"{scale * value:.0f}") for value in (high, low)]
-    axis = tag("div", tag("span", "1"), tag("span", f"{last} {curves[0].unit}s"), class_="epochs")
+    axis = tag("div", tag("span", "1"), tag("span", counted(last, curves[0].unit)), class_="epochs")
     return tag("figure", tag("figcaption", label + (", %" if scale == 100 else "")), tag("div", *ends, class_="ends"), picture, axis)  # fmt: skip
 
 
