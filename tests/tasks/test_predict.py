@@ -491,6 +491,6 @@ def test_links_to_recordings_of_the_input_are_left_out(here):
     folder = here / "Music/ByGenre/Rock"
     paths, notes = find_recordings([here / "Music"])
     assert paths == [here / "Music/a.wav", here / "Music/b.wav", folder / "none.wav", folder / "other.wav"]
-    assert any("1 links" in note for note in notes)
+    assert any("1 link " in note for note in notes)
     assert folder / "a.wav" in find_recordings([here / "Music", folder / "a.wav"])[0]
     assert len(find_recordings([folder])[0]) == 3

@@ -80,7 +80,8 @@ class Clips:
             how many clips have none, as a note; empty if all have one.
         """
         if not_annotated := len(files.keys() - self.annotated):
-            self.notes.append(f"{not_annotated} {what} have no annotation")
+            one = what.removesuffix("s")
+            self.notes.append(f"{counted(not_annotated, f'{one} has', f'{what} have')} no annotation")
         expected = len(self.frame)
         self.keep(self.frame.index.isin(list(files)), f"without {singular}")
         missing = expected - len(self.frame)
