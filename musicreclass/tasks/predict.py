@@ -167,7 +167,7 @@ def find_recordings(
             paths |= dict.fromkeys(tracks)
         else:
             raise DataError(f"{option} {path}: no such file or folder", "file_not_found", path)
-    notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
+    notes = [f"skipped: {counted(number, 'file')} {text}" for text, number in skipped.unknown_suffixes().items()]
     if not paths:
         folders = ", ".join(map(str, inputs))
         line = f"{option} {folders}: contains no recordings ({', '.join(SUFFIXES)})"
