@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicreclass.plurals import counted
+
 notices = logging.getLogger("musicreclass.notices")  # lines for the user; the command line prints them to stderr
 
 
@@ -161,7 +163,7 @@ class TrialPruned(Exception):
     """
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"pruned after {epoch + 1} epochs: its score is below the median of earlier trials")
+        super().__init__(f"pruned after {counted(epoch + 1, 'epoch')}: its score is below the median of earlier trials")
         self.epoch = epoch
         self.folder: Path | None = None
 

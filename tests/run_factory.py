@@ -43,6 +43,7 @@ def make_run(
     features: str | None = None,
     split_seed: int = 0,
     draw: int | None = None,
+    data_settings: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run with a given accuracy; model, seed and fold determine which tracks are predicted correctly.
 
@@ -59,6 +60,7 @@ def make_run(
         features: the features that turn recordings into a table.
         split_seed: the seed of the split; each has other tracks.
         draw: of the predictions, instead of the seed; None: the seed.
+        data_settings: of the data.
         order: -1 writes the predictions in reverse order.
     """
     folder = outputs / name
@@ -70,6 +72,7 @@ def make_run(
             "_target_": "Table",
             "split": {"protocol": split, "folds": 5, "seed": split_seed},
             **({} if fold is None else {"fold": fold}),
+            **(data_settings or {}),
         },
         "model": {
             "_target_": target,

@@ -35,6 +35,7 @@ from musicreclass.comparison.render.document import html_document
 from musicreclass.comparison.render.markup import Element, scroll_box, tag
 from musicreclass.comparison.render.overview import LEAK_COLOURS
 from musicreclass.comparison.render.page_tables import badge
+from musicreclass.plurals import agreeing, counted
 from musicreclass.version import __version__
 
 STYLE = Path(__file__).with_name("page.css")
@@ -90,8 +91,8 @@ def overview(summary: dict[str, Any]) -> Element:
     colour = LEAK_COLOURS[summary["protocol"]["leaky"]]
     balance, durations = summary["balance"], summary["durations"]
     numbers = [
-        number(f"{summary['tracks']['total']:,}", "tracks"),
-        number(str(len(summary["classes"])), f"{labels_name(summary)}s"),
+        number(f"{summary['tracks']['total']:,}", agreeing(summary["tracks"]["total"], "track")),
+        number(str(len(summary["classes"])), agreeing(len(summary["classes"]), labels_name(summary))),
     ]
     if balance["ratio"] is not None:
         numbers.append(number(f"{balance['ratio']:.3g}", "imbalance ratio"))
@@ -99,7 +100,9 @@ def overview(summary: dict[str, Any]) -> Element:
     if durations is not None:
         numbers.append(number(f"{durations['hours']:.2f} h", "of train and valid"))
     if summary["columns"] is not None:
-        numbers.append(number(str(summary["columns"]["columns"]), "feature columns"))
+        numbers.append(
+            number(str(summary["columns"]["columns"]), agreeing(summary["columns"]["columns"], "feature column"))
+        )
     refusal = summary["refusal"]
     return tag(
         "header",
@@ -150,7 +153,11 @@ def left_out_section(summary: dict[str, Any]) -> Element | None:
         box = scroll_box(tag("table", head, tag("tbody", *rows)), "bad files", tall=len(rows) > 12)
         total = sum(reasons.values())
         more = f"; the first {len(rows)} are listed" if total > len(rows) else ""
-        parts += [tag("h3", "Bad files"), tag("p", f"{total} files cannot be used{more}.", class_="note"), box]
+        parts += [
+            tag("h3", "Bad files"),
+            tag("p", f"{counted(total, 'file')} cannot be used{more}.", class_="note"),
+            box,
+        ]
     if summary["notes"]:
         parts += [tag("h3", "Notes"), lines(summary["notes"])]
     present = [part for part in parts if part is not None]
@@ -219,7 +226,11 @@ def column_section(summary: dict[str, Any], images: dict[str, bytes]) -> Element
     return section(
         "features",
         "Features",
-        tag("p", f"{columns['columns']} columns, {columns['rows']:,} rows of train and valid.", class_="note"),
+        tag(
+            "p",
+            f"{counted(columns['columns'], 'column')}, {counted(columns['rows'], 'row')} of train and valid.",
+            class_="note",
+        ),
         tag("p", f"Constant columns: {', '.join(constant[:50])}{', ...' if len(constant) > 50 else ''}.")
         if constant
         else None,

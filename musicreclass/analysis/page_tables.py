@@ -8,6 +8,7 @@ from typing import Any
 from musicreclass.analysis.wording import association_rows, format_totals
 from musicreclass.comparison.render.markup import Element, tag
 from musicreclass.config.settings.data import SPLITS
+from musicreclass.plurals import counted
 
 MAX_VALUES = 8  # columns of a table of formats
 
@@ -59,7 +60,7 @@ def formats_table(formats: dict[str, Any], property_name: str) -> Element | None
     values = list(totals)[:MAX_VALUES]
     rest = list(totals)[MAX_VALUES:]
     heads = [tag("th", "genre"), *(tag("th", value, class_="n") for value in values)]
-    heads += [tag("th", f"{len(rest)} others", class_="n")] if rest else []
+    heads += [tag("th", f"{counted(len(rest), 'other')}", class_="n")] if rest else []
     rows = []
     for name, counts in formats["per_class"][property_name].items():
         cells = [counts.get(value, 0) for value in values] + ([sum(counts.get(v, 0) for v in rest)] if rest else [])

@@ -13,6 +13,7 @@ from musicreclass.data.table_source import TableSource, as_list
 from musicreclass.data.track_data import TrackData
 from musicreclass.data.tracks import some
 from musicreclass.errors import Problem
+from musicreclass.plurals import agreeing, counted
 
 DRAWN = ("random", "grouped")  # protocols that do not divide copies
 IMBALANCED = 3.0  # ratio of the largest to the smallest class of the training split
@@ -77,7 +78,9 @@ def of_refusal(refusal: Problem | None, data: TrackData) -> Iterator[Suggestion]
     elif refusal.kind == "untrained_classes" and data.protocol.split not in DRAWN:
         name = "grouped" if group_of(data.tracks).notna().any() else "random"
         yield Suggestion(
-            "refusal", f"data/split={name}", f"{refusal.value} genres have no training track; this draws a new split"
+            "refusal",
+            f"data/split={name}",
+            f"{counted(refusal.value, 'genre has', 'genres have')} no training track; this draws a new split",
         )
     elif "=" in refusal.suggestion:
         yield Suggestion("refusal", refusal.suggestion, "training is refused otherwise")
@@ -91,14 +94,18 @@ def of_leaks(data: TrackData, keys: Collection[str]) -> Iterator[Suggestion]:
     copies = int((tracks.groupby("checksum").split.nunique() > 1).sum())
     if divided and protocol.split != "grouped":
         yield Suggestion(
-            "leak", "data/split=grouped", f"{divided} of {groups.nunique()} artists have tracks in several splits"
+            "leak",
+            "data/split=grouped",
+            f"{divided} of {counted(groups.nunique(), 'artist')} {agreeing(divided, 'has', 'have')} tracks in several splits",
         )
     elif copies and protocol.split not in DRAWN:
-        reason = f"{copies} recordings are in several splits; a drawn split keeps copies together"
+        reason = f"{counted(copies, 'recording is', 'recordings are')} in several splits; a drawn split keeps copies together"
         yield Suggestion("leak", "data/split=random", reason)
     elif protocol.leaky != "no" and not divided and "group_column" in keys:
         unknown = int(groups.isna().sum())
-        reason = f"the artist is unknown for {unknown} of {len(tracks)} tracks; name the column of the artists"
+        reason = (
+            f"the artist is unknown for {unknown} of {counted(len(tracks), 'track')}; name the column of the artists"
+        )
         yield Suggestion("unknown_artists", "data.group_column=COLUMN", reason)
 
 
@@ -146,7 +153,7 @@ def of_recordings(summary: dict[str, Any], data: TrackData, recordings: AudioDat
     short, total = recordings.count_short(), len(recordings.tracks)
     seconds = math.floor(10 * float(recordings.tracks.duration.quantile(SHORT))) / 10
     if short > SHORT * total and seconds >= 0.5:
-        reason = f"{short} of {total} recordings are shorter than a clip of {recordings.clip_seconds:g} s and are repeated to fill it"
+        reason = f"{short} of {counted(total, 'recording')} {agreeing(short, 'is', 'are')} shorter than a clip of {recordings.clip_seconds:g} s and are repeated to fill it"
         yield Suggestion("short_recordings", f"data.clip_seconds={seconds:g}", reason)
     formats = summary["formats"]
     accuracy = formats["association"].get("sample rate", {}).get("balanced_accuracy", 0.0)

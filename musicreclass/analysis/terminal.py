@@ -22,6 +22,7 @@ from musicreclass.analysis.wording import (
     left_out_lines,
 )
 from musicreclass.config.settings.data import SPLITS
+from musicreclass.plurals import counted
 
 MAX_CLASSES = 30
 MAX_NOTES = 12
@@ -72,7 +73,7 @@ def class_grid(summary: dict[str, Any]) -> Table:
     rest = classes[MAX_CLASSES:]
     if rest:
         sums = [str(sum(entry[name] for entry in rest)) for name in (*SPLITS, "total")]
-        grid.add_row(Text(f"{len(rest)} smaller ones", "dim"), *sums, "")
+        grid.add_row(Text(counted(len(rest), "smaller one"), "dim"), *sums, "")
     if len(classes) > 1:
         grid.add_row("all", *(str(summary["tracks"][name]) for name in (*SPLITS, "total")), "", style="dim")
     return grid

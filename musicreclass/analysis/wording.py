@@ -7,6 +7,7 @@ from typing import Any
 
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.tracks import some
+from musicreclass.plurals import counted
 
 LEAKS = {
     "yes": "leaky: the same artists or recordings are in several splits",
@@ -28,9 +29,7 @@ def data_text(summary: dict[str, Any]) -> str:
 
 def headline(summary: dict[str, Any]) -> str:
     """The data and its size."""
-    return (
-        f"{data_text(summary)}: {summary['tracks']['total']} tracks, {len(summary['classes'])} {labels_name(summary)}s"
-    )
+    return f"{data_text(summary)}: {counted(summary['tracks']['total'], 'track')}, {counted(len(summary['classes']), labels_name(summary))}"
 
 
 def labels_name(summary: dict[str, Any]) -> str:
@@ -110,7 +109,7 @@ def association_text(formats: dict[str, Any]) -> str:
         else f"; with permuted genres the best property reaches {100 * formats['chance']:.1f} %"
     )
     return (
-        f"Each property by itself, over {formats['compared']} training tracks: balanced accuracy of the genre that it predicts "
+        f"Each property by itself, over {counted(formats['compared'], 'training track')}: balanced accuracy of the genre that it predicts "
         f"(cross-validated over two folds that do not divide artists; a guess has {100 * guess_rate:.1f} %{chance}), and Cramer's V, from "
         "0 (no association) to 1."
     )
@@ -118,7 +117,7 @@ def association_text(formats: dict[str, Any]) -> str:
 
 def column_lines(columns: dict[str, Any]) -> list[str]:
     """Counts of the columns and the most notable ones."""
-    lines = [f"features: {columns['columns']} columns, {columns['rows']} rows of train and valid"]
+    lines = [f"features: {counted(columns['columns'], 'column')}, {counted(columns['rows'], 'row')} of train and valid"]
     missing = [f"{entry['column']} ({100 * entry['fraction']:.3g} %)" for entry in columns["missing"]]
     if missing:
         lines.append(f"columns with missing values: {columns['columns_with_missing']} ({some(missing)})")

@@ -14,6 +14,7 @@ from musicreclass.augmentation.effects import add_masks, stretch_and_shift, whit
 from musicreclass.augmentation.transforms import add_noise
 from musicreclass.config.settings.training import AugmentationSettings
 from musicreclass.data.sampling import derive_seed
+from musicreclass.plurals import counted
 
 WAVEFORM, NOISE, SPECTROGRAM, MIXUP = range(4)  # independent random streams of a key
 CPU_CHUNK = 8  # samples per call on a CPU; larger calls spend most of their time allocating memory
@@ -74,7 +75,9 @@ class Augmentation(nn.Module):
             ValueError: if the crops are too short, or the numbers of keys and samples differ.
         """
         if x.shape[1] < math.floor(n * self.crop_factor):
-            raise ValueError(f"crops of {x.shape[1]} samples are too short for clips of {n} at rate {self.crop_factor}")
+            raise ValueError(
+                f"crops of {counted(x.shape[1], 'sample is', 'samples are')} too short for clips of {n} at rate {self.crop_factor}"
+            )
         int_keys = as_int_keys(keys, len(x))
         values = np.array([random_stream(key, WAVEFORM).random(10) for key in int_keys]).reshape(len(x), 10)
         with torch.autocast(x.device.type, enabled=False):
@@ -198,7 +201,7 @@ def as_int_keys(keys: Keys, count: int) -> list[int]:
     """Keys as Python integers; raises ValueError unless there are `count`."""
     int_keys = [int(key) for key in (keys.tolist() if isinstance(keys, torch.Tensor) else keys)]
     if len(int_keys) != count:
-        raise ValueError(f"{len(int_keys)} keys for {count} samples")
+        raise ValueError(f"{counted(len(int_keys), 'key')} for {counted(count, 'sample')}")
     return int_keys
 
 

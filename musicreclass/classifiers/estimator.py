@@ -16,6 +16,7 @@ from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.errors import RunError, trust_remedy
 from musicreclass.evaluation.ranking import scored_tags
+from musicreclass.plurals import counted
 
 TRUSTED = (  # types that skops may load besides its defaults: parts of the estimators in conf/model
     "sklearn.calibration._CalibratedClassifier",
@@ -83,10 +84,12 @@ class EstimatorClassifier(Classifier):
         """Probabilities of the estimator's classes as columns of all classes."""
         if probability.shape[1:] != (len(columns),) or len(columns) != len(self.present):
             columns_text = (
-                f"{probability.shape[1]} probabilities" if probability.ndim == 2 else f"shape {probability.shape[1:]}"
+                f"{counted(probability.shape[1], 'probability')}"
+                if probability.ndim == 2
+                else f"shape {probability.shape[1:]}"
             )
             raise ValueError(
-                f"{self.card.target} returns {columns_text} per track; there are {len(self.present)} classes"
+                f"{self.card.target} returns {columns_text} per track; there are {counted(len(self.present), 'class')}"
             )
         full = np.zeros((len(probability), len(self.card.classes)))
         full[:, self.present[columns]] = probability

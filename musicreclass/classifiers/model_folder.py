@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from musicreclass.errors import RunError, UserError
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import POINTER
 from musicreclass.storage.regular import read_regular, read_regular_text
 from musicreclass.storage.store import sha256
@@ -92,7 +93,7 @@ def read_card(folder: Path) -> ModelCard:
         if len(set(card.classes)) != len(card.classes):
             raise ValueError("a class is named twice")
         if not 0 < card.logits <= len(card.classes):
-            raise ValueError(f"outputs={card.outputs}, and there are {len(card.classes)} classes")
+            raise ValueError(f"outputs={card.outputs}, and there are {counted(len(card.classes), 'class')}")
         if card.ranges is not None:
             check_saved_ranges(card.ranges, len(card.columns))
         return card
@@ -108,7 +109,7 @@ def check_saved_ranges(ranges: dict[str, list[Any]], columns: int) -> None:
     for name, kind in kinds.items():
         values = ranges.get(name, [])
         if len(values) != columns or not all(isinstance(value, kind) for value in values):
-            raise ValueError(f"ranges.{name}: must have {columns} values")
+            raise ValueError(f"ranges.{name}: must have {counted(columns, 'value')}")
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from musicreclass.errors import ConfigError, DataError, Problem, RunError, trust
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.models.frontend import ClipDescription, LogMel, int16_to_float
 from musicreclass.models.weights.torch_files import check_pickle
+from musicreclass.plurals import counted
 from musicreclass.training.memory import MicroBatches
 from musicreclass.training.module import GenreModule, TrainingPlan, crop_logits
 from musicreclass.training.trainer import FitSettings, NetworkTrainer
@@ -270,4 +271,4 @@ def check_size(card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
         network = instantiate({"_target_": card.target, **card.arguments}, **given_arguments(card))
     size, stored = (sum(value.numel() for value in state.values()) for state in (network.state_dict(), weights))
     if size > stored:
-        raise ValueError(f"the network has {size:,} values, and the file {stored:,}")
+        raise ValueError(f"the network has {counted(size, 'value')}, and the file {stored:,}")

@@ -13,6 +13,7 @@ from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.config.messages import brief
 from musicreclass.config.parse import is_users
 from musicreclass.errors import ConfigError, Problem, notices
+from musicreclass.plurals import counted
 
 LONGER, LONG = 8, 20  # a clip is too short for a network that accepts one that is longer by these times, and seconds
 
@@ -72,7 +73,9 @@ def _rejected_input(error: Exception, card: ModelCard, shape: tuple[int, ...], t
         remedy = "use longer clips or a smaller model.frontend.hop_length"
         return rejected(f"{message}; {remedy}", "clip_length", "data.clip_seconds", card.clip_seconds)
     if card.input == "table":
-        message = f"model: {card.target} fails for {shape[1]} features, in a batch of shape {shape}: {reason}"
+        message = (
+            f"model: {card.target} fails for {counted(shape[1], 'feature')}, in a batch of shape {shape}: {reason}"
+        )
         return rejected(message, "wrong_input", "model", card.target)
     if card.frontend is not None:
         message = f"model: {card.target} fails for spectrograms of shape {shape}: {reason}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.classifiers.model_folder import check_archive, reading
+from musicreclass.plurals import agreeing, counted
 
 FILE = "novelty.npz"
 FALSE_ALARMS = 0.03  # share of validation tracks beyond the threshold
@@ -141,7 +142,7 @@ class Novelty:
         within = f"{1 - self.rejected:.0%} of validation tracks are within {self.threshold:.2f}".replace("%", " %")
         absent = np.isnan(x).mean(1)
         return [
-            f"{round(fraction * x.shape[1])} of {x.shape[1]} features are missing"
+            f"{round(fraction * x.shape[1])} of {counted(x.shape[1], 'feature')} {agreeing(round(fraction * x.shape[1]), 'is', 'are')} missing"
             if fraction > self.missing
             else f"unlike the training tracks (distance {distance:.2f}, {within})"
             if distance > self.threshold * (1 + ROUNDING)
@@ -156,7 +157,7 @@ class Novelty:
             ValueError: if they do not.
         """
         if len(self.mean) != width:
-            raise ValueError(f"describes {len(self.mean)} columns, and the model has {width}")
+            raise ValueError(f"describes {counted(len(self.mean), 'column')}, and the model has {width}")
 
     def as_dict(self) -> dict[str, Any]:
         """Threshold, validation tracks, and the share of them beyond it, for provenance.json."""
@@ -203,7 +204,7 @@ def check_values(values: dict[str, np.ndarray]) -> None:
         raise ValueError(f"contains {', '.join(sorted(values))[:80]}")
     for name, value in values.items():
         if value.dtype != np.float32 or value.ndim != dimensions.get(name, 0) or not np.isfinite(value).all():
-            raise ValueError(f"{name}: must be finite float32 with {dimensions.get(name, 0)} dimensions")
+            raise ValueError(f"{name}: must be finite float32 with {counted(dimensions.get(name, 0), 'dimension')}")
     count, width = values["components"].shape
     if any(len(values[name]) != width for name in ("mean", "scale", "offset")) or len(values["weight"]) != count:
         raise ValueError("sizes differ")

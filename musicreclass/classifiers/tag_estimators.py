@@ -13,6 +13,7 @@ from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.estimator import EstimatorClassifier, load_skops, preprocessing_steps
 from musicreclass.classifiers.model_folder import ModelCard, reading
 from musicreclass.data.track_data import TrackData
+from musicreclass.plurals import counted
 
 TAGS = "tags.skops"
 
@@ -72,5 +73,5 @@ class TagEstimatorClassifier(EstimatorClassifier):
         classifier.estimators = load_skops(folder / TAGS, trust)
         with reading(folder / TAGS):
             if not isinstance(classifier.estimators, list) or len(classifier.estimators) != len(classifier.present):
-                raise ValueError(f"not an estimator for each of {len(classifier.present)} tags")
+                raise ValueError(f"not an estimator for each of {counted(len(classifier.present), 'tag')}")
         return classifier

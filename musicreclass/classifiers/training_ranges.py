@@ -8,6 +8,7 @@ import numpy as np
 
 from musicreclass.data.sources.fma_columns import SERIES
 from musicreclass.errors import DataError
+from musicreclass.plurals import agreeing, counted
 
 MAX_CONSTANT = 0.5  # share of the columns that vary in training and may be constant in other data
 MAX_FAR = 0.2  # share of the values that may be beyond the training range by more than its width
@@ -65,14 +66,14 @@ def check_ranges(ranges: Ranges | None, x: np.ndarray, columns: list[str]) -> li
     lines = []
     if constant.any():
         lines.append(
-            f"{int(constant.sum())} of {len(columns)} columns are constant, which vary over the training tracks"
+            f"{int(constant.sum())} of {counted(len(columns), 'column')} {agreeing(int(constant.sum()), 'is', 'are')} constant, which vary over the training tracks"
         )
         if constant.sum() > MAX_CONSTANT * varies.sum():
             raise DataError(f"x: {lines[-1]}{remedy}", "constant_columns", "data", int(constant.sum()))
     count, total = int(beyond.sum()), x.size
     if count > SAID * total:
         lines.append(
-            f"{count:,} of {total:,} values are beyond any training track ({int(beyond.any(0).sum())} columns)"
+            f"{count:,} of {counted(total, 'value')} {agreeing(count, 'is', 'are')} beyond any training track ({counted(int(beyond.any(0).sum()), 'column')})"
         )
         if far[:, used].sum() > MAX_FAR * max(1, far[:, used].size):
             line = f"x: {lines[-1]}, {int(far[:, used].sum()):,} of them by more than the range in training{remedy}"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from musicreclass.plurals import counted
+
 SIZES = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}  # UBJSON's numbers
 FORESTS = (
     "RandomForestClassifier",
@@ -41,9 +43,9 @@ def check_xgboost(file: Path, features: int, classes: int, is_multi: bool = Fals
         if len(dropped) != len(booster["model"]["trees"]):
             raise ValueError("weight_drop needs one value for each tree")
     if booster["name"] != "gbtree" or int(parameters["num_target"]) != targets:
-        raise ValueError(f"not a forest of decision trees for {targets} targets")
+        raise ValueError(f"not a forest of decision trees for {counted(targets, 'target')}")
     if int(parameters["num_feature"]) != features or max(1, int(parameters["num_class"])) != outputs // targets:
-        raise ValueError(f"not for {features} features and {classes} classes")
+        raise ValueError(f"not for {counted(features, 'feature')} and {counted(classes, 'class')}")
     if len(np.atleast_1d(json.loads(parameters["base_score"]))) not in (1, outputs):
         raise ValueError(f"base_score has more or fewer than {outputs} values")
     model = booster["model"]
@@ -69,7 +71,7 @@ def _check_xgboost_tree(tree: dict[str, Any], features: int) -> None:
     per_node = ("right_children", "parents", "split_indices", "split_conditions", "split_type", "default_left")
     for name in (*per_node, "base_weights", "loss_changes", "sum_hessian"):
         if len(tree[name]) != n:
-            raise ValueError(f"{name} has {len(tree[name])} values for {n} nodes")
+            raise ValueError(f"{name} has {counted(len(tree[name]), 'value')} for {counted(n, 'node')}")
     left, right, feature, parents = (
         np.asarray(tree[name]) for name in ("left_children", "right_children", "split_indices", "parents")
     )

@@ -13,6 +13,7 @@ from rich.table import Table
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
+from musicreclass.plurals import counted
 from musicreclass.storage.inventory import StoredEntry, delete, inventory
 from musicreclass.storage.store import room
 
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     entries = [entry for entry in inventory(root) if is_chosen(entry, args)]
     show(entry_table(entries))
     total = sum(entry.size for entry in entries)
-    say(f"{len(entries)} entries, {decimal(total)} in {root}; {decimal(round(room(root) * 2**20))} are free")
+    say(f"{counted(len(entries), 'entry')}, {decimal(total)} in {root}; {decimal(round(room(root) * 2**20))} are free")
     if args.prune and entries:
         prune(entries, args.yes)
     return 0
@@ -78,7 +79,7 @@ def entry_table(entries: list[StoredEntry]) -> Table:
         numeric = heading in ("size", "unused for")
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for entry in entries:
-        unused = f"{int(entry.days_unused())} days"
+        unused = f"{counted(int(entry.days_unused()), 'day')}"
         source = entry.source + (" (interrupted)" if entry.state == "interrupted" else "")
         table.add_row(entry.kind, source.strip(), decimal(entry.size), unused)
     return table
@@ -93,4 +94,4 @@ def prune(entries: list[StoredEntry], confirmed: bool) -> None:
     for entry in entries:
         if entry not in deleted:
             say(f"in use: {entry.path}")
-    say(f"deleted: {len(deleted)} entries, {decimal(sum(entry.size for entry in deleted))}")
+    say(f"deleted: {counted(len(deleted), 'entry')}, {decimal(sum(entry.size for entry in deleted))}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicreclass.cli.options import Options
+from musicreclass.cli.output_file import write_output
 from musicreclass.cli.terminal import say
-from musicreclass.errors import UserError
 from musicreclass.runs.find import find_runs
 from musicreclass.storage.atomic import write_text
 
@@ -36,9 +36,5 @@ def main(arguments: list[str]) -> int:
     if args.output is None:
         say(text.rstrip("\n"))
         return 0
-    try:
-        write_text(args.output, text)
-    except OSError as error:
-        message = f"--output {args.output}: cannot be written ({error.strerror})"
-        raise UserError(message, "unwritable", "--output", str(args.output)) from error
+    write_output(args.output, lambda path: write_text(path, text))
     return 0

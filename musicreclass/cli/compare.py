@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.options import Options
+from musicreclass.cli.output_file import write_output
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.runs.find import find_runs
@@ -57,15 +58,16 @@ def main(arguments: list[str]) -> int:
     for line in skipped:
         say(f"skipped: {line}")
     for file in args.output:
-        try:
-            if file.suffix in FIGURES:
-                write_figure(tables, file)
-            else:
-                write_text(file, format_tables(tables, file.suffix))
-        except OSError as error:
-            message = f"--output {file}: cannot be written ({error.strerror})"
-            raise UserError(message, "unwritable", "--output", str(file)) from error
+        write_output(file, lambda path: write_tables(tables, path))
     return 0
+
+
+def write_tables(tables: list[Table], file: Path) -> None:
+    """Write tables as a page, a table or a figure, by the suffix of the file."""
+    if file.suffix in FIGURES:
+        write_figure(tables, file)
+    else:
+        write_text(file, format_tables(tables, file.suffix))
 
 
 def write_figure(tables: list[Table], file: Path) -> None:

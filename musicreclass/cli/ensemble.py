@@ -13,7 +13,9 @@ from rich.text import Text
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
+from musicreclass.evaluation.combining import only_member
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -126,15 +128,18 @@ def comparison(record: dict[str, Any], valid: dict[str, Any]) -> RenderableType:
         table.add_row(name, f"{member['weight']:.3f}", *scores_text(member))
     table.add_row("best member, chosen in each fold", "", *scores_text(record["best_member"]))
     table.add_row(f"ensemble: {escape(record['method'])}", "", *scores_text(valid), style="bold")
+    single = only_member(record)
+    alone = f"no combination was better on validation than {single} alone: it has all the weight, and the ensemble predicts the same"
     fitted = (
         "nothing is fitted" if record["method"] == "mean" else "the weights shown are fitted on all validation tracks"
     )
     return Group(
         table,
         Text(f"percent, 95 % intervals over {record['over']}; {fitted}", style="dim"),
+        *([Text(alone)] if single else []),
         Text(f"ensemble - best member: {differences(record)}"),
         Text(
-            f"Both are cross-validated in {record['folds']} folds over artists: neither the fit nor the choice of the best member sees "
+            f"Both are cross-validated in {counted(record['folds'], 'fold')} over artists: neither the fit nor the choice of the best member sees "
             "the tracks it is scored on. The highest score of a member in this table is too high, since it is the highest of several.",
             style="dim",
         ),
@@ -172,7 +177,7 @@ def cascade_report(record: dict[str, Any], valid: dict[str, Any]) -> RenderableT
         Text(
             "from: the confidence from which tracks stop at a run; accuracy and last run: percent right among these tracks, of the "
             f"cascade and of the last run; alone: of the run on all tracks. 95 % intervals over {record['over']}; shares and accuracies "
-            f"are cross-validated in {record['folds']} folds over artists, the thresholds shown are fitted on all validation tracks. "
+            f"are cross-validated in {counted(record['folds'], 'fold')} over artists, the thresholds shown are fitted on all validation tracks. "
             f"Seconds per track: {cascade['seconds_source']}.",
             style="dim",
         ),

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     output = None if args.output is None else args.output.expanduser()
     file, difference, compared, notes = export(args.run.expanduser(), output, args.force, tuple(args.trust))
     say(
-        f"{file}: {file.stat().st_size / 2**20:.1f} MiB; probabilities differ by at most {difference:.1g} on {compared}"
+        f"wrote {file}: {file.stat().st_size / 2**20:.1f} MiB; probabilities differ by at most {difference:.1g} on {compared}"
     )
     for line in notes:
         say(line)

@@ -49,7 +49,7 @@ def analyze_job(cfg: DictConfig) -> None:
 
         folder, analysis = analyze(settings)
         show(render_analysis(analysis.summary))
-        say(f"report: {folder / 'report.html'}")
+        say(f"wrote {folder / 'report.html'}; open it in a browser")
 
     end_process_on_error(work)
 

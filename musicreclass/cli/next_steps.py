@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
+from musicreclass.plurals import counted
 from musicreclass.version import __version__
 
 DATASETS = {"gtzan": "gtzan", "fma": "fma_features"}  # names of folders, in any case, and options of data=
@@ -43,13 +44,13 @@ def next_steps(folder: Path) -> str:
 
 def run_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
     """Commands for the runs in a folder, if there are any."""
-    parent = folder / "outputs"
-    runs = Counter(state for path in entries(parent) if (state := run_state(path)))
-    path = "outputs"
-    if not runs:
-        path, runs = ".", Counter(state for entry in entries(folder) if (state := run_state(entry)))
-    if not runs:
+    path, parent = "outputs", folder / "outputs"
+    state_of = {run: state for run in entries(parent) if (state := run_state(run))}
+    if not state_of:
+        path, state_of = ".", {run: state for run in entries(folder) if (state := run_state(run))}
+    if not state_of:
         return
+    runs = Counter(state_of.values())
     total = sum(runs.values())
     states = ", ".join(f"{n} {state}" for state, n in sorted(runs.items()))
     steps = []
@@ -61,8 +62,29 @@ def run_steps(folder: Path) -> Iterator[tuple[str, list[Step]]]:
     if total > runs["done"] + runs["running"]:
         steps.append(("musicreclass train ...", "the same command again resumes an unfinished run"))
     if runs["done"]:
-        steps.append(("musicreclass predict RUN --input DIR --output genres.csv", "label recordings with a run"))
-    yield f"{total} {'run' if total == 1 else 'runs'} in {path} ({states}):", steps
+        steps.append(use_step([run.relative_to(folder) for run, state in state_of.items() if state == "done"], folder))
+    yield f"{counted(total, 'run')} in {path} ({states}):", steps
+
+
+def use_step(runs: list[Path], folder: Path) -> Step:
+    """The command that uses finished runs: recordings are labelled if a model can read them.
+
+    Args:
+        runs: paths relative to the working directory.
+        folder: the working directory.
+    """
+    from musicreclass.runs.model_input import labels_recordings, scoring_arguments
+
+    able = [run for run in runs if labels_recordings(folder / run)]
+    if able:
+        name = quote(able[0].as_posix()) if len(able) < len(runs) or len(runs) == 1 else "RUN"
+        return f"musicreclass predict {name} --input DIR --output genres.csv", "label recordings with a run"
+    name = quote(runs[0].as_posix()) if len(runs) == 1 else "RUN"
+    arguments = scoring_arguments(folder / runs[0])
+    return (
+        f"musicreclass evaluate {name} {arguments}",
+        f"score a run on {'another table' if 'TABLE' in arguments else 'test'}",
+    )
 
 
 def run_state(folder: Path) -> str:

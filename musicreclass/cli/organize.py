@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
+from musicreclass.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # lines for each fact
 FEW = 3  # files of one reason that are all named
-PLURALS = {"folder": "folders", "link": "links", "copy": "copies", "cut": "cut tracks", "move": "moves", "tag": "tags",
-           "playlist": "playlists"}  # fmt: skip
 VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
 
 
@@ -110,18 +109,18 @@ def summary(result: Organized, options: Choices) -> list[str]:
             lines += listed("would be moved", [f"{c.source} -> {c.target}" for c in plan.changes])
             lines.append(f"space needed: {plan.bytes_needed / 2**20:,.1f} MiB")
         else:
-            lines.append(f"{result.changed} files {VERBS[options.mode]} to {options.root}")
+            lines.append(f"{counted(result.changed, 'file')} {VERBS[options.mode]} to {options.root}")
         if plan.present:
-            lines.append(f"{plan.present} recordings were there already")
+            lines.append(f"{counted(plan.present, 'recording was', 'recordings were')} there already")
         lines += listed("get another name", [f"{c.source} -> {c.target.name}" for c in plan.renamed])
         lines += [f"{name}: the folder of {', '.join(genres)}" for name, genres in plan.merged.items()]
     if options.tags and not (options.is_dry and options.mode):
-        lines.append(f"{result.tagged} tags {'would be checked' if options.is_dry else 'written'}")
+        lines.append(f"{counted(result.tagged, 'tag')} {'would be checked' if options.is_dry else 'written'}")
     if options.playlists and not options.is_dry:
-        lines.append(f"{options.playlists}: {result.playlists} playlists")
+        lines.append(f"wrote {options.playlists}: {counted(result.playlists, 'playlist')}")
     lines += listed("skipped", by_reason(plan.skipped), len(plan.skipped))
     if result.errors:
-        lines.append(f"{result.errors} rows have no genre")
+        lines.append(f"{counted(result.errors, 'row has', 'rows have')} no genre")
     if options.is_dry:
         lines.append("nothing was changed; add --yes to do it")
     return lines
@@ -129,7 +128,10 @@ def summary(result: Organized, options: Choices) -> list[str]:
 
 def undo_summary(result: Undone) -> list[str]:
     """What was undone, a line each."""
-    lines = [f"undone: {count:,} {PLURALS[action]}" for action, count in result.counts.items()]
+    lines = [
+        f"undone: {counted(count, 'cut track' if action == 'cut' else action)}"
+        for action, count in result.counts.items()
+    ]
     return [*lines, *listed("left as they are", by_reason(result.left), len(result.left))]
 
 
@@ -141,7 +143,7 @@ def by_reason(files: list[tuple[Path, str]]) -> list[str]:
     lines = []
     for reason, paths in groups.items():
         if len(paths) > FEW:
-            lines.append(f"{len(paths):,} files, as {paths[0]}: {reason}")
+            lines.append(f"{counted(len(paths), 'file')}, as {paths[0]}: {reason}")
         else:
             lines += [f"{path}: {reason}" for path in paths]
     return lines
@@ -158,4 +160,4 @@ def listed(heading: str, items: list[str], count: int | None = None) -> list[str
     if not items:
         return []
     more = [f"  ... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return [f"{heading}: {count or len(items):,} files", *(f"  {item}" for item in items[:SHOWN]), *more]
+    return [f"{heading}: {counted(count or len(items), 'file')}", *(f"  {item}" for item in items[:SHOWN]), *more]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
         show(genre_table(labelled))
     for line in [*details(labelled), *notes]:
         say(line)
-    say(f"{args.output}: {labelled.total} rows")
+    say(f"wrote {args.output}: {counted(labelled.total, 'row')}")
     return 0
 
 
@@ -161,7 +162,7 @@ def details(labelled: Labelled) -> list[str]:
     """What is worth knowing besides the genres, a line each."""
     lines = [f"unknown: {count} {reason}" for reason, count in labelled.reasons.most_common()]
     if labelled.corrected:
-        lines.append(f"{labelled.corrected} genres were checked by a person")
+        lines.append(f"{counted(labelled.corrected, 'genre was', 'genres were')} checked by a person")
     if labelled.before:
         lines.append(f"rows that were up to date: {labelled.before}")
     if labelled.errors:

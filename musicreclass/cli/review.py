@@ -7,6 +7,7 @@ from pathlib import Path
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say
 from musicreclass.errors import UserError
+from musicreclass.plurals import counted
 
 
 def main(arguments: list[str]) -> int:
@@ -54,5 +55,5 @@ def main(arguments: list[str]) -> int:
         suggestions = Suggestions(args.select, args.space or "musicnn", args.seed, overrides, trust)
     count = review(args.table, args.output, suggestions)
     hint = "; open it in a browser" if args.output.suffix.lower() in (".html", ".htm") else ""
-    say(f"{args.output}: {count:,} files{hint}")
+    say(f"wrote {args.output}: {counted(count, 'file')}{hint}")
     return 0

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from musicreclass.cli.terminal import say, show
 from musicreclass.evaluation.metric_names import CLASS_METRICS, METRIC_LABELS
+from musicreclass.plurals import counted
 from musicreclass.sweep.search import ranking_metric
 from musicreclass.sweep.sweep import ENDED_AS_PLANNED
 
@@ -55,7 +56,7 @@ def print_summary(records: list[JobRecord], folder: Path, with_jobs: bool) -> in
         show(job_table(records))
     pruned = sum(record.state == "pruned" for record in records)
     failed = [record for record in records if record.state not in ENDED_AS_PLANNED]
-    done = f"{len(records) - len(failed) - pruned} of {len(records)} jobs done" + (
+    done = f"{len(records) - len(failed) - pruned} of {counted(len(records), 'job')} done" + (
         f", {pruned} pruned" if pruned else ""
     )
     say(f"{done}; the list is {folder / 'runs.csv'}")

@@ -18,6 +18,7 @@ from musicreclass.version import __version__
 REFERENCES = Path(__file__).with_name("references.yaml")
 COMBINATIONS = "musicreclass.data.combined"
 ENSEMBLES = "musicreclass.evaluation.combining"
+OWN_DATA = "your own data, so there is no publication to cite; if others published it, cite them"
 DRAWN_SPLITS = ("grouped", "random", "folds")
 PROJECT = f"""@misc{{musicreclass,
   author = {{{{The musicreclass authors}}}},
@@ -29,12 +30,13 @@ PROJECT = f"""@misc{{musicreclass,
 
 
 class Citations:
-    """References with the reasons for them, and what no reference is known for."""
+    """References with the reasons for them, the user's own data, and what no reference is known for."""
 
     def __init__(self) -> None:
         self.table: dict[str, dict[str, Any]] = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
         self.reasons: defaultdict[str, dict[str, None]] = defaultdict(dict)  # entry -> reasons, in order
         self.unknown: dict[str, None] = {}
+        self.own_data: dict[str, None] = {}
 
     def cite(self, section: str, key: str, reason: str) -> bool:
         """Cite what a key of a section of the table names; return whether the section has the key."""
@@ -61,7 +63,9 @@ class Citations:
         for part, source in settings.data.sources().items():
             module = module_of(source.target)
             label = f"dataset {part.rpartition('.')[2] if part != 'data' else name}"
-            if module != COMBINATIONS and not self.cite("datasets", module, label):
+            if module in self.table["own_data"]:
+                self.own_data[label] = None
+            elif module != COMBINATIONS and not self.cite("datasets", module, label):
                 self.unknown[label] = None
 
     def add_encoder(self, target: str, checkpoint: str | None) -> None:
@@ -85,7 +89,7 @@ class Citations:
     def add_statistics(self, table: Table) -> None:
         """Cite the intervals and tests of a table."""
         self.cite("statistics", "interval", "95 % intervals")
-        if any(" groups" in size for size in table.sizes.values()):
+        if any(" group" in size for size in table.sizes.values()):
             self.cite("statistics", "groups", "intervals over groups")
         for test in statistical_tests(table):
             for name in ("McNemar", "permutation", "t test"):
@@ -95,7 +99,8 @@ class Citations:
 
     def bibtex(self) -> str:
         """The entries, each after a comment with its reasons; what has none first."""
-        lines = [f"% {printable(name)}: no reference is known; cite its authors" for name in self.unknown]
+        lines = [f"% {printable(name)}: {OWN_DATA}" for name in self.own_data]
+        lines += [f"% {printable(name)}: no reference is known; cite its authors" for name in self.unknown]
         entries = [f"% this software\n{PROJECT}"]
         for name, reasons in self.reasons.items():
             entries.append(f"% {printable(', '.join(reasons))}\n{self.table['entries'][name]}")

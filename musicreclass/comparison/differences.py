@@ -10,12 +10,15 @@ from musicreclass.comparison.rows import Row
 from musicreclass.config.settings.data import CLIPS
 
 MAX_VALUE_LENGTH = 60  # characters
+MAX_LIST_LENGTH = 30  # characters of a list that is written out
+MAX_LIST_ITEMS = 3
+Value = str | tuple[str, ...]  # of a setting: a text, or the items of a list
 
 
 def label_rows(rows: list[Row]) -> None:
     """Set the model and the differences of each row. Settings of an option are compared among the rows that chose it."""
     sections_of_rows = [row_sections(row) for row in rows]
-    differing: defaultdict[str, dict[int, str]] = defaultdict(dict)  # dotted setting -> row -> value
+    differing: defaultdict[str, dict[int, Value]] = defaultdict(dict)  # dotted setting -> row -> value
     for section in dict.fromkeys(name for sections in sections_of_rows for name in sections):
         chosen = {i: sections[section][0] for i, sections in enumerate(sections_of_rows) if section in sections}
         if section != "model" and len(set(chosen.values())) > 1:
@@ -24,9 +27,13 @@ def label_rows(rows: list[Row]) -> None:
             settings = {i: sections_of_rows[i][section][1] for i in chosen if chosen[i] == option}
             add_differing_settings(section, settings, differing)
     short = shortest_unique_names(list(differing))
+    brief = {
+        name: dict(zip(values, brief_texts(name, list(values.values())), strict=True))
+        for name, values in differing.items()
+    }
     for i, row in enumerate(rows):
         row.model = sections_of_rows[i]["model"][0]
-        row.differences = {short[name]: values[i] for name, values in differing.items() if i in values}
+        row.differences = {short[name]: texts[i] for name, texts in brief.items() if i in texts}
     separate_equal_labels(rows)
     for row in rows:
         row.short_label = short_label(row, rows)
@@ -44,7 +51,7 @@ def short_label(row: Row, rows: list[Row]) -> str:
 
 
 def add_differing_settings(
-    section: str, settings: dict[int, dict[str, str]], differing: defaultdict[str, dict[int, str]]
+    section: str, settings: dict[int, dict[str, Value]], differing: defaultdict[str, dict[int, Value]]
 ) -> None:
     """Add the settings of one option of a section in which rows differ.
 
@@ -55,9 +62,7 @@ def add_differing_settings(
     """
     for name in dict.fromkeys(name for values in settings.values() for name in values):
         optional = section == "data" and name in CLIPS  # a table of features has no clips
-        values = {
-            i: leaf_texts.get(name, "-") for i, leaf_texts in settings.items() if not optional or name in leaf_texts
-        }
+        values = {i: leaves.get(name, "-") for i, leaves in settings.items() if not optional or name in leaves}
         # skip a setting that copies one of another section, as the peak of a schedule copies the learning rate
         copied = any(values == other for key, other in differing.items() if not key.startswith(f"{section}."))
         if len(set(values.values())) > 1 and not copied:
@@ -89,25 +94,31 @@ def differing_data(tables: list[list[Row]]) -> list[dict[str, str]]:
     Args:
         tables: the rows of each table.
     """
-    settings: list[dict[str, str]] = []
+    settings: list[dict[str, tuple[Value, ...]]] = []
     for rows in tables:
         by_row = [row_sections(row)["data"][1] for row in rows]
         names = dict.fromkeys(name for values in by_row for name in values)
         settings.append({
-            f"data.{name}": " or ".join(dict.fromkeys(values.get(name, "-") for values in by_row)) for name in names
+            f"data.{name}": tuple(dict.fromkeys(values.get(name, "-") for values in by_row)) for name in names
         })  # fmt: skip
     all_names = dict.fromkeys(name for values in settings for name in values)
     differing = [name for name in all_names if len({values.get(name) for values in settings}) > 1]
     if not differing:
         return [{"data": str(rows[0].runs[0].identity.fingerprint)[:6]} for rows in tables]
-    short = shortest_unique_names(differing)
-    return [{short[name]: values[name] for name in differing if name in values} for values in settings]
+    short, brief = shortest_unique_names(differing), {}
+    for name in differing:
+        distinct = list(dict.fromkeys(value for values in settings for value in values.get(name, ())))
+        brief[name] = dict(zip(distinct, brief_texts(name, distinct), strict=True))
+    return [
+        {short[name]: " or ".join(brief[name][value] for value in values[name]) for name in differing if name in values}
+        for values in settings
+    ]
 
 
-def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
-    """The settings of a row: section -> (the chosen option, its leaf_texts as dotted name -> value)."""
+def row_sections(row: Row) -> dict[str, tuple[str, dict[str, Value]]]:
+    """The settings of a row: section -> (the chosen option, its leaves as dotted name -> value)."""
     run = row.runs[0]
-    sections: dict[str, tuple[str, dict[str, str]]] = {}
+    sections: dict[str, tuple[str, dict[str, Value]]] = {}
     for section, node in run.experiment.items():
         if section == "seed":
             continue
@@ -115,25 +126,53 @@ def row_sections(row: Row) -> dict[str, tuple[str, dict[str, str]]]:
             sections[section] = (value_text(node), {})
             continue
         option = run.choices.get(section) or str(node.get("_target_", "")).rpartition(".")[2] or "none"
-        sections[section] = (str(option), leaf_texts(node))
+        sections[section] = (str(option), leaf_values(node))
     # runs without this section differ from runs with it; an ensemble has only the names of its members' features
     return {"features": (str(run.choices.get("features") or "none"), {}), **sections}
 
 
-def leaf_texts(node: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """The leaf_texts of a tree as dotted name -> text."""
-    texts: dict[str, str] = {}
+def leaf_values(node: dict[str, Any], prefix: str = "") -> dict[str, Value]:
+    """The leaves of a tree as dotted name -> value."""
+    values: dict[str, Value] = {}
     for name, value in node.items():
         if isinstance(value, dict):
-            texts |= leaf_texts(value, f"{prefix}{name}.")
+            values |= leaf_values(value, f"{prefix}{name}.")
         else:
-            texts[f"{prefix}{name}"] = value_text(value)
-    return texts
+            values[f"{prefix}{name}"] = tuple(map(str, value)) if isinstance(value, list) else value_text(value)
+    return values
 
 
 def value_text(value: Any) -> str:
-    """The value of a setting as text, shortened to `MAX_VALUE_LENGTH`."""
-    text = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    """The value of a setting as text."""
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def brief_texts(name: str, values: list[Value]) -> list[str]:
+    """The values of a setting as short texts: long lists as `12 columns`, with items that not all of equal length have.
+
+    Args:
+        name: the dotted setting, which names the items: `data.label_columns`.
+        values: those of several rows.
+    """
+    noun = name.rpartition(".")[2].rpartition("_")[2]
+    noun = noun if noun.endswith("s") else "values"
+    lists = [value for value in values if isinstance(value, tuple)]
+    texts = []
+    for value in values:
+        written_out = value if isinstance(value, str) else f"[{','.join(value)}]"
+        if isinstance(value, str) or len(value) <= MAX_LIST_ITEMS or len(written_out) <= MAX_LIST_LENGTH:
+            texts.append(shortened(written_out))
+            continue
+        common = set(value).intersection(*(other for other in lists if len(other) == len(value)))
+        distinct = [item for item in value if item not in common]
+        more = ",..." if len(distinct) > MAX_LIST_ITEMS else ""
+        items = f" with {','.join(distinct[:MAX_LIST_ITEMS])}{more}" if distinct else ""
+        texts.append(shortened(f"{len(value)} {noun}{items}"))
+    return texts
+
+
+def shortened(text: str) -> str:
+    """A text cut to `MAX_VALUE_LENGTH`."""
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 

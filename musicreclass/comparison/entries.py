@@ -12,6 +12,7 @@ import numpy as np
 
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import RunError
+from musicreclass.evaluation.combining import only_member
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.evaluation.ranking import Rankings, scored_tags
 from musicreclass.evaluation.tag_sets import SEPARATOR
@@ -181,6 +182,7 @@ class Entry:
         lacks_code: whether the user's code is not found, so that a change of it is not detected.
         predictions: the predicted classes by split.
         members: the settings of the members of an ensemble.
+        only_member: the name of the member that has all weight of an ensemble; empty for others.
     """
 
     folder: Path
@@ -197,6 +199,7 @@ class Entry:
     lacks_code: bool
     predictions: dict[str, PredictedClasses]
     members: tuple[TrainSettings, ...] = ()
+    only_member: str = ""
 
     @property
     def seed(self) -> int:
@@ -312,4 +315,5 @@ def read_run(run: Run) -> Entry:
         lacks_code=run.lacks_code,
         predictions=predictions,
         members=tuple(member.settings for member in run.members),
+        only_member=only_member(metrics.get("ensemble")),
     )

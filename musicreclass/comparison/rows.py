@@ -96,6 +96,11 @@ class Row:
         return list(dict.fromkeys(line for run in self.runs for line in run.overlap))
 
     @property
+    def only_members(self) -> list[str]:
+        """The members that have all weight of their ensembles, by name."""
+        return list(dict.fromkeys(run.only_member for run in self.runs if run.only_member))
+
+    @property
     def stale(self) -> int:
         """The number of stale runs."""
         return sum(run.stale for run in self.runs)

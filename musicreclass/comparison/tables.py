@@ -13,6 +13,7 @@ from musicreclass.evaluation.paired import Pair, paired_tests
 from musicreclass.runs.score_log import ScoreLog, SetUse, TrackSet
 
 SCORED_SPLITS = ("valid", "test")
+EQUAL_DIGITS = 9  # decimals in which equal scores agree, whatever the order of summation
 MAX_TESTED_ROWS = 10  # paired tests cover only the best rows
 
 
@@ -167,8 +168,13 @@ def used_test_sets(rows: list[Row], log: ScoreLog) -> list[SetUse]:
 
 
 def in_order(rows: list[Row], by_score: bool) -> list[Row]:
-    """Rows by the second main metric on validation, best first, or by name."""
-    return sorted(rows, key=lambda row: (-row.scores["valid", row.metrics[1]].mean if by_score else 0, row.label))
+    """Rows by the second main metric on validation, best first, or by name; of equal scores, single models before ensembles."""
+
+    def order(row: Row) -> tuple[float, int, str]:
+        score = round(row.scores["valid", row.metrics[1]].mean, EQUAL_DIGITS) if by_score else 0.0
+        return -score, len(row.runs[0].members), row.label
+
+    return sorted(rows, key=order)
 
 
 def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]]) -> dict[str, list[Pair]]:

@@ -8,11 +8,13 @@ from musicreclass.errors import printable
 from musicreclass.evaluation.intervals import Estimate, few_tracks
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.paired import Pair
+from musicreclass.plurals import agreeing, counted
 from musicreclass.runs.score_log import SetUse
 
 SPLIT_LABELS = {"valid": "validation", "test": "test"}
 LEAK_LABELS = {"yes": "leaky", "unknown": "leaks unknown", "no": "no shared artist or identical recording"}
 SELECTED = "selected"
+ONE_MEMBER = "one member"
 SELECTED_NOTE = f"{SELECTED}: the epoch or round was chosen on the validation tracks, so their score is optimistic"
 NOT_ORDERED = (
     "rows are numbered, not ranked: folds are validated on the test tracks of other folds, so the test score of a row that is "
@@ -88,7 +90,8 @@ def row_marks(table: Table, row: Row) -> list[str]:
     """Why a row is not ranked, and what else limits its comparison with the other rows."""
     overlap = ["pretraining overlap"] if row.overlap else []
     doubtful = row.leaky == "unknown" and not row.apart and leak_levels(table) != ["unknown"]
-    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap]
+    single = [ONE_MEMBER] if row.only_members else []
+    return [*row.exclusions, *([UNKNOWN_LEAKS] if doubtful else []), *row.cautions, *overlap, *single]
 
 
 def numbered_labels(table: Table) -> list[tuple[str, Row]]:
@@ -116,7 +119,7 @@ def table_notes(table: Table) -> list[str]:
     if any(row.selected and "valid" in row.predictions for row in table.rows):
         notes.append(SELECTED_NOTE)
     if len(table.ranked) > MAX_TESTED_ROWS:
-        notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {len(table.ranked)} rows")
+        notes.append(f"paired tests cover the first {MAX_TESTED_ROWS} of {counted(len(table.ranked), 'row')}")
     sizes = {(split, len(row.predictions[split][0].ids)) for row in table.rows for split in row.predictions}
     notes += [f"{SPLIT_LABELS[split]}: {few}" for split, n in sorted(sizes) if (few := few_tracks(n))]
     if any(row.has_equal_seeds for row in table.rows):
@@ -127,6 +130,11 @@ def table_notes(table: Table) -> list[str]:
         notes.append(f"not all rows were scored on the same {splits} tracks; rows on different tracks are not paired")
     notes += dict.fromkeys(f"{mark}: {text}" for row in table.rows for mark, text in row.cautions.items())
     notes += dict.fromkeys(f"pretraining overlap: {line}" for row in table.rows for line in row.overlap)
+    notes += dict.fromkeys(
+        f"{ONE_MEMBER}: the ensemble gives all weight to {printable(name)}, and predicts what that run predicts"
+        for row in table.rows
+        for name in row.only_members
+    )
     notes += absent_class_notes(table)
     notes += [micro_batch_note(row) for row in table.rows if row.micro_batches]
     notes += dict.fromkeys(
@@ -162,11 +170,8 @@ def use_note(use: SetUse) -> str:
     """How many configurations were scored on a test set, or on a part of it; empty if only one was."""
     if use.configurations <= 1 and not use.shares:
         return ""
-    models = f" ({use.models} models)" if use.models > use.configurations else ""
-    noun, verb = ("configuration", "was") if use.configurations == 1 else ("configurations", "were")
-    text = (
-        f"{use.configurations} {noun}{models}, not counting seeds and folds, {verb} scored on these {use.n} test tracks"
-    )
+    models = f" ({counted(use.models, 'model')})" if use.models > use.configurations else ""
+    text = f"{counted(use.configurations, 'configuration')}{models}, not counting seeds and folds, {agreeing(use.configurations, 'was', 'were')} scored on {agreeing(use.n, 'this', 'these')} {counted(use.n, 'test track')}"
     if use.shares:
         low, high = (f"{100 * fraction:.0f}" for fraction in (use.shares[0], use.shares[-1]))
         text += f", {len(use.shares)} more on {low if low == high else f'{low} to {high}'} % of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -92,7 +93,7 @@ def rule(annotation: Any, metadata: Any = ()) -> str:
         return " or ".join(parts) + "".join(f", or {name}" for name in special)
     if origin is list:
         item = rule(arguments[0])
-        plural = {"text": "text", "non-empty text": "text", "a number": "numbers"}.get(item, item)
+        plural = {"a number": "numbers"}.get(item, item)
         return f"a list of {plural.replace('a whole number', 'whole numbers')}"
     return ", ".join(filter(None, [NAMES.get(annotation, "a group of settings"), *map(limit, metadata)]))
 
@@ -126,6 +127,8 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
         return None
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         return wrong_value(key, value, "text in UTF-8; rename the file or folder if it names one")
+    if value == "":
+        return empty_value(key, kind)
     suggestion = ""
     if isinstance(value, (int, float)) and is_valid(str(value), kind):
         suggestion = f"'{key}=\"{value}\"'"
@@ -138,6 +141,17 @@ def value_problem(key: str, value: Any, kind: Any) -> Problem | None:
     )
     bound = f", at most {LARGEST}" if too_large and "at most" not in rule(kind) else ""
     return wrong_value(key, value, rule(kind) + bound, suggestion)
+
+
+def empty_value(key: str, kind: Any) -> Problem:
+    """The problem of an empty text: often one that the shell or Hydra has read itself, as `|` or a space, or an unset variable."""
+    unset = f"{key}=null" if is_valid(None, kind) else ""
+    advice = [
+        f"quote spaces and special characters, as in \"{key}='...'\"" if is_valid("|", kind) else "",
+        f"{unset} leaves it unset" if unset else "",
+    ]
+    text = "; ".join([rule(kind), *filter(None, advice)])
+    return replace(wrong_value(key, "", text), suggestion=unset)
 
 
 def decoded(text: str) -> Any:

@@ -12,6 +12,7 @@ from musicreclass.config.joined import is_join, join_problems
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.config.tree import Tree
 from musicreclass.errors import Problem
+from musicreclass.plurals import counted
 
 FIXED = {  # keys of Hydra that the tasks depend on
     "hydra.mode": "-m makes a multirun",
@@ -47,7 +48,7 @@ class Overrides:
         if len(text) > MAX_LENGTH:
             key = text[:MAX_LENGTH].partition("=")[0].lstrip("+~")
             self.unreadable.add(key)
-            line = f"{key:.80}: the override has {len(text):,} characters, more than {MAX_LENGTH:,}; set it in a YAML file (--config-dir)"
+            line = f"{key:.80}: the override has {counted(len(text), 'character')}, more than {MAX_LENGTH:,}; set it in a YAML file (--config-dir)"
             problems.append(Problem(line, "too_long", key, len(text)))
             return None
         try:

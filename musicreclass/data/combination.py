@@ -19,6 +19,7 @@ from musicreclass.data.targets import each_label, named_alike
 from musicreclass.data.track_data import TrackData
 from musicreclass.data.tracks import as_targets, some, to_text
 from musicreclass.errors import DataError
+from musicreclass.plurals import agreeing, counted
 
 PARTS = "parts"  # the protocol that uses each part's split
 ONE_DATASET = "classes of one dataset"  # a caution
@@ -172,7 +173,7 @@ class Combination(TrackData):
         single = per_class[per_class["nunique"] == 1]
         if self.tracks.dataset.nunique() > 1 and len(single):
             shown = some([f"{name} ({dataset})" for name, dataset in single["first"].items()], 6)
-            text = f"{len(single)} of {len(per_class)} classes are in one dataset only: {shown}; the sound of the dataset tells them"
+            text = f"{len(single)} of {counted(len(per_class), 'class')} {agreeing(len(single), 'is', 'are')} in one dataset only: {shown}; the sound of the dataset tells them"
             self._add_caution(ONE_DATASET, text)
 
     def _assign_splits(self, tracks: pd.DataFrame, split_name: str) -> tuple[str, pd.Series[str]]:

@@ -14,6 +14,7 @@ from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.segments import segment_stems
 from musicreclass.data.splits import group_of
+from musicreclass.plurals import agreeing, counted
 
 MAX_UNKNOWN_ARTISTS = (
     0.02  # fraction of the tracks of a split of unknown artist up to which it may count as free of leaks
@@ -82,9 +83,11 @@ def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOW
     doubtful = splits_of_unknown_artists(tracks, unknown, max_unknown)
     leaky = "yes" if why else "unknown" if doubtful else "no"
     if unknown.any():
-        why.append(f"the artist is unknown for {'all' if unknown.all() else unknown.sum()} of {len(tracks)} tracks")
+        why.append(
+            f"the artist is unknown for {'all' if unknown.all() else unknown.sum()} of {counted(len(tracks), 'track')}"
+        )
     elif leaky == "no":
-        why.append(f"each of the {groups.nunique()} artists is in a single split")
+        why.append(f"each of the {counted(groups.nunique(), 'artist')} is in a single split")
     if leaky == "unknown" and not unknown.all():
         why.append(
             f"too many for a check of shared artists: {', '.join(doubtful)}; at most {100 * max_unknown:g} % may be"
@@ -101,8 +104,8 @@ def shared_groups(
         affected = int((right & groups.isin(shared)).sum())
         artists = groups[right].dropna().nunique()
         yield (
-            f"{len(shared)} of the {artists} artists in {second} are also in {first} "
-            f"({affected} of {right.sum()} {second} tracks)"
+            f"{len(shared)} of the {counted(artists, 'artist')} in {second} {agreeing(len(shared), 'is', 'are')} also in {first} "
+            f"({affected} of {counted(right.sum(), f'{second} track')})"
         )
 
 
@@ -113,7 +116,7 @@ def shared_recordings(
     copies = set(tracks.checksum[left].dropna()) & set(tracks.checksum[right].dropna())
     if copies:
         ids = tracks.track_id[right & tracks.checksum.isin(copies)].tolist()
-        yield f"{len(copies)} recordings with identical content are in both {first} and {second} ({examples(ids)})"
+        yield f"{counted(len(copies), 'recording with identical content is', 'recordings with identical content are')} in both {first} and {second} ({examples(ids)})"
 
 
 def divided_recordings(tracks: pd.DataFrame, stems: pd.Series[Any]) -> Iterator[str]:
@@ -128,8 +131,8 @@ def divided_recordings(tracks: pd.DataFrame, stems: pd.Series[Any]) -> Iterator[
     if len(divided):
         ids = sorted(tracks.track_id[stems == divided[0]])
         yield (
-            f"{int(stems.notna().sum())} ids have {len(per_stem)} stems ({examples(ids, 2)}), as the segments of a recording do: "
-            f"{len(divided)} of these are in several splits; name a column of the recordings with data.group_column=NAME"
+            f"{counted(int(stems.notna().sum()), 'id has', 'ids have')} {counted(len(per_stem), 'stem')} ({examples(ids, 2)}), as the segments of a recording do: "
+            f"{len(divided)} of these {agreeing(len(divided), 'is', 'are')} in several splits; name a column of the recordings with data.group_column=NAME"
         )
 
 
@@ -158,7 +161,7 @@ def near_copies_line(pairs: list[tuple[str, str]], n: int, scored: str, referenc
     """The line on nearly identical rows, with the ids of a scored track and its reference in each of `pairs`."""
     shown = examples([f"{scored_id} ~ {reference_id}" for scored_id, reference_id in pairs], 2)
     return (
-        f"{len(pairs)} of {n} {scored} tracks have nearly the same features as a track in {reference} ({shown}), as copies and "
+        f"{len(pairs)} of {counted(n, f'{scored} track')} {agreeing(len(pairs), 'has', 'have')} nearly the same features as a track in {reference} ({shown}), as copies and "
         "segments of a recording do; name a column of the recordings with data.group_column=NAME"
     )
 
@@ -178,7 +181,7 @@ def shared_near_groups(tracks: pd.DataFrame) -> list[str]:
         ids = tracks.track_id[right & copies & tracks.copy_group.notna()].tolist()
         if ids:
             lines.append(
-                f"{len(ids)} of {right.sum()} {second} tracks are near-copies of tracks in {first}, in another encoding or an "
+                f"{len(ids)} of {counted(right.sum(), f'{second} track')} {agreeing(len(ids), 'is', 'are')} near-copies of tracks in {first}, in another encoding or an "
                 f"excerpt ({examples(ids)})"
             )
     return lines
@@ -194,8 +197,8 @@ def shared_albums(tracks: pd.DataFrame) -> dict[str, str]:
         if shared:
             affected = int((right & album.isin(shared)).sum())
             lines.append(
-                f"{len(shared)} of the {album[right].nunique()} albums in {second} are also in {first} "
-                f"({affected} of {(tracks.split == second).sum()} {second} tracks)"
+                f"{len(shared)} of the {counted(album[right].nunique(), 'album')} in {second} {agreeing(len(shared), 'is', 'are')} also in {first} "
+                f"({affected} of {counted((tracks.split == second).sum(), f'{second} track')})"
             )
     return {SHARED_ALBUMS: "; ".join(lines)} if lines else {}
 
@@ -204,7 +207,7 @@ def splits_of_unknown_artists(tracks: pd.DataFrame, unknown: pd.Series[bool], li
     """The splits with too many tracks of unknown artist, such as `30 of 90 train tracks`."""
     sizes, counts = tracks.split.value_counts(), tracks.split[unknown].value_counts()
     return [
-        f"{counts[split]} of {sizes[split]} {split} tracks"
+        f"{counts[split]} of {counted(sizes[split], f'{split} track')}"
         for split in SPLITS
         if counts.get(split, 0) > limit * sizes.get(split, 0)
     ]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from musicreclass.plurals import agreeing, counted
+
 # Written in place of an unknown artist or album, in folded form. "NA" is not listed, since it is an artist's name.
 UNKNOWN_NAMES = frozenset(
     ("", "-", "--", "?", "-1", "nan", "n/a", "none", "null", "<na>", "va", "v.a.", "v/a", "various", "various artists",
@@ -94,15 +96,18 @@ def class_names(labels: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
     missing = labels.notna() & names.isna()
     notes = []
     if missing.any():
-        shown = ", ".join(map(repr, sorted(labels[missing].unique())[:3]))
-        notes.append(f"{int(missing.sum())} labels are placeholders ({shown}): these tracks count as unlabelled")
+        n, shown = int(missing.sum()), ", ".join(map(repr, sorted(labels[missing].unique())[:3]))
+        outcome = agreeing(n, "this track counts", "these tracks count")
+        notes.append(
+            f"{counted(n, 'label is a placeholder', 'labels are placeholders')} ({shown}): {outcome} as unlabelled"
+        )
     changed = labels[names.notna() & (names != labels)]
     merged = pd.DataFrame({"label": labels, "name": names}).dropna().groupby("name").label.unique()
     variants = {name: sorted(spellings) for name, spellings in merged.items() if len(spellings) > 1}
     if variants:
         shown = "; ".join(f"{', '.join(map(repr, s))} as {name!r}" for name, s in list(variants.items())[:3])
         notes.append(
-            f"{len(variants)} classes have several spellings, which were merged for {len(changed)} labels ({shown})"
+            f"{counted(len(variants), 'class has', 'classes have')} several spellings, which were merged for {counted(len(changed), 'label')} ({shown})"
         )
     return names, notes + combination_notes(names)
 
@@ -116,7 +121,7 @@ def combination_notes(names: pd.Series[Any]) -> list[str]:
         return []
     shown = ", ".join(map(repr, sorted(combined)[:3]))
     return [
-        f"{len(combined)} classes join several names ({shown}), {int(counts[combined].sum())} tracks in all: each combination "
+        f"{counted(len(combined), 'class joins', 'classes join')} several names ({shown}), {counted(int(counts[combined].sum()), 'track')} in all: each combination "
         "is a class by itself; give these tracks one name each to merge them, or see docs/several_labels.md"
     ]
 
@@ -146,13 +151,17 @@ def artist_notes(names: pd.Series[Any]) -> list[str]:
     if placeholders:
         count = int(names.isin(placeholders).sum())
         shown = ", ".join(map(repr, placeholders[:3]))
-        notes.append(f"{count} tracks name a placeholder as their artist ({shown}): the artist counts as unknown")
+        notes.append(
+            f"{counted(count, 'track names', 'tracks name')} a placeholder as {agreeing(count, 'its', 'their')} artist ({shown}): the artist counts as unknown"
+        )
     spellings = pd.Series(keys).dropna().value_counts()
     several = spellings.index[spellings > 1]
     if len(several):
         example = [name for name, key in keys.items() if key == several[0]]
         shown = ", ".join(map(repr, sorted(example)[:3]))
-        notes.append(f"{len(several)} artists are written in several ways ({shown}): each counts as one")
+        notes.append(
+            f"{counted(len(several), 'artist is', 'artists are')} written in several ways ({shown}): each counts as one"
+        )
     return notes
 
 

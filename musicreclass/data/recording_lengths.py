@@ -17,6 +17,7 @@ from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import Store, common_folder
@@ -136,7 +137,7 @@ def measure_lengths(
 
     lengths, bad = np.zeros(len(paths), np.int64), {}
     results = in_parallel(length_or_reason, range(len(paths)), workers)
-    with show_progress(f"examining {len(paths):,} recordings", len(paths)) as advance, closing(results):
+    with show_progress(f"examining {counted(len(paths), 'recording')}", len(paths)) as advance, closing(results):
         for i, result in results:
             if isinstance(result, str):
                 bad[i] = result

@@ -12,11 +12,17 @@ import pandas as pd
 from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.tracks import some
 from musicreclass.evaluation.tag_sets import target_text
+from musicreclass.plurals import counted
 
 SHOWN = 3  # bad files that messages name
 LEVELS = {
-    "silent": "are silent, or their channels cancel each other",
-    "clipped": "are clipped: more than 1 % of the samples are at full scale",
+    "silent": (
+        "track is silent, or its channels cancel each other",
+        "tracks are silent, or their channels cancel each other",
+    ),
+    "clipped": tuple(
+        f"{subject} clipped: more than 1 % of the samples are at full scale" for subject in ("track is", "tracks are")
+    ),
 }
 
 
@@ -51,7 +57,7 @@ def level_notes(tracks: pd.DataFrame, recording: np.ndarray, levels: Mapping[int
     for level, reason in LEVELS.items():
         rows = [row for row, i in enumerate(recording) if levels.get(int(i)) == level]
         if rows:
-            notes.append(f"{len(rows)} tracks {reason} ({some(tracks.track_id.iloc[rows].tolist())})")
+            notes.append(f"{counted(len(rows), *reason)} ({some(tracks.track_id.iloc[rows].tolist())})")
     return notes
 
 
@@ -68,14 +74,14 @@ def copy_notes(tracks: pd.DataFrame) -> tuple[list[str], str | None]:
     copies = tracks[tracks.checksum.notna() & tracks.checksum.duplicated()]
     if len(copies):
         notes.append(
-            f"{len(copies)} files have the same sound as others, byte by byte or sample by sample "
+            f"{counted(len(copies), 'file has', 'files have')} the same sound as others, byte by byte or sample by sample "
             f"({some(copies.track_id.tolist())}): a drawn split keeps copies together"
         )
     targets = tracks.target.map(target_text).groupby(tracks.checksum).transform("nunique")
     several = tracks[targets > 1].sort_values("checksum", kind="stable")
     if len(several):
         notes.append(
-            f"{several.checksum.nunique()} recordings are in several genres ({some(several.track_id.tolist(), 4)})"
+            f"{counted(several.checksum.nunique(), 'recording is', 'recordings are')} in several genres ({some(several.track_id.tolist(), 4)})"
         )
     stem = tracks.path.map(lambda path: str(Path(path).with_suffix("")))
     twins = tracks.groupby(stem).split.agg(["size", "nunique"])
@@ -84,5 +90,5 @@ def copy_notes(tracks: pd.DataFrame) -> tuple[list[str], str | None]:
         return notes, None
     divided = int((twins["nunique"] > 1).sum())
     names = some([Path(name).name for name in twins.index])
-    text = f"{len(twins)} names have several files that differ in the ending ({names}), {divided} of them in several splits"
+    text = f"{counted(len(twins), 'name has', 'names have')} several files that differ in the ending ({names}), {divided} of them in several splits"
     return [*notes, text], text if divided else None

@@ -30,6 +30,7 @@ from musicreclass.data.waveforms import Decoded, Waveforms, open_waveforms
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.evaluation.tag_sets import has_tag_sets, target_text
 from musicreclass.hardware.machine import cores
+from musicreclass.plurals import counted
 from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion
 
@@ -197,7 +198,7 @@ class AudioData(TrackData):
         if "copy_group" in self.tracks:
             near = self.tracks.track_id[self.tracks.copy_group.notna()].tolist()
             self.notes.append(
-                f"{len(near)} recordings are near-copies of others ({some(near)}): a drawn split keeps them together"
+                f"{counted(len(near), 'recording is', 'recordings are')} near-copies of others ({some(near)}): a drawn split keeps them together"
             )
         lines = shared_near_groups(self.tracks)
         protocol = protocol.with_leaks(lines, NEAR_AUDIO)
@@ -264,7 +265,9 @@ class AudioData(TrackData):
             return usable
         named = named_bad_files(tracks, bad, {path: detail for path, (_, detail) in self.rejected.items()})
         if self.on_bad_file == "error":
-            message = f"{len(bad)} files cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
+            message = (
+                f"{counted(len(bad), 'file')} cannot be used ({named}) and data.on_bad_file=error; skip leaves them out"
+            )
             raise DataError(message, kind="bad_files", key="data.on_bad_file", value=len(bad))
         for reason, count in bad_file_counts(bad).items():
             self.dropped[reason] = self.dropped.get(reason, 0) + count

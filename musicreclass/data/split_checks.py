@@ -11,6 +11,7 @@ from musicreclass.data.targets import each_label
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import has_tag_sets
+from musicreclass.plurals import agreeing, counted
 
 
 def check_splits(
@@ -67,7 +68,7 @@ def empty_split(tracks: pd.DataFrame, split: str, name: str, drawn: bool, n_unkn
     if n_unknown:
         return DataError(
             f"the {split} split is empty: data/split=grouped scores tracks of known artists only, and the artist "
-            f"of {n_unknown} of {len(tracks)} tracks is unknown; name more artists, or use data/split=random",
+            f"of {n_unknown} of {counted(len(tracks), 'track')} is unknown; name more artists, or use data/split=random",
             kind="too_few_artists",
             key=split,
             value=n_unknown,
@@ -76,19 +77,21 @@ def empty_split(tracks: pd.DataFrame, split: str, name: str, drawn: bool, n_unkn
     if drawn:
         remedy = "add tracks, choose another data/split, or increase data.split.valid"
     return DataError(
-        f"the {split} split is empty ({len(tracks)} tracks, split: {name}): {remedy}", kind="empty_split", key=split
+        f"the {split} split is empty ({counted(len(tracks), 'track')}, split: {name}): {remedy}",
+        kind="empty_split",
+        key=split,
     )
 
 
 def untrained_classes(tracks: pd.DataFrame, untrained: list[str], drawn: bool, incomplete: str) -> DataError:
     """The error for classes without training tracks."""
     has_groups = group_of(tracks).notna().any()
-    remedy = f"data/split={'grouped' if has_groups else 'random'} splits the {len(tracks)} tracks anew"
+    remedy = f"data/split={'grouped' if has_groups else 'random'} splits the {counted(len(tracks), 'track')} anew"
     if drawn:
         remedy = "data.min_class_tracks=N leaves out small classes"
     prefix = f"{incomplete}; " if incomplete else ""
     return DataError(
-        f"{prefix}{len(untrained)} of {each_label(tracks.target).nunique()} classes have no training track ({some(untrained, 6)}), so "
+        f"{prefix}{len(untrained)} of {counted(each_label(tracks.target).nunique(), 'class')} {agreeing(len(untrained), 'has', 'have')} no training track ({some(untrained, 6)}), so "
         f"no model can predict them: {remedy}, or train all the same with allow_untrained_classes=true",
         kind="untrained_classes",
         key="train",

@@ -15,6 +15,7 @@ from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.names import artist_key, spelled_alike
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import has_tag_sets
+from musicreclass.plurals import counted
 
 SPELLINGS = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid", "testing": "test"}
 
@@ -138,7 +139,7 @@ def _from_column(tracks: pd.DataFrame) -> pd.Series[str]:
         )
     if missing:
         raise DataError(
-            f"the split column is empty for {missing} of {len(tracks)} tracks; every track needs a split",
+            f"the split column is empty for {missing} of {counted(len(tracks), 'track')}; every track needs a split",
             kind="incomplete_split_column",
             key="data.split_column",
         )

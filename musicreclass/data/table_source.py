@@ -32,6 +32,7 @@ from musicreclass.data.tracks import (
 )
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import has_tag_sets, target_text
+from musicreclass.plurals import counted
 
 METADATA = tuple(column for column in COLUMNS if column not in ("track_id", "target"))
 MIN_CHECKSUM_FEATURES = 6  # two recordings do not share this many features by chance
@@ -75,7 +76,7 @@ class FeatureTable:
         self.columns = list(self.columns)
         if self.x.shape[1] != len(self.columns):
             raise DataError(
-                f"x: {self.x.shape[1]} features per row, but columns has {len(self.columns)} names",
+                f"x: {counted(self.x.shape[1], 'feature')} per row, but columns has {counted(len(self.columns), 'name')}",
                 kind="wrong_columns",
                 key="columns",
                 value=len(self.columns),
@@ -183,7 +184,7 @@ class TableSource(TableData):
         copies = self.tracks[self.tracks.checksum.notna() & self.tracks.checksum.duplicated()]
         if len(copies):
             self.notes.append(
-                f"{len(copies)} tracks have the same features as another ({some(copies.track_id.tolist())}): "
+                f"{counted(len(copies), 'track has', 'tracks have')} the same features as another ({some(copies.track_id.tolist())}): "
                 "random and grouped splits keep copies together"
             )
 
@@ -273,7 +274,7 @@ class TableSource(TableData):
         if self.on_missing == "error" and (incomplete | empty).any():
             affected = ids[incomplete | empty]
             raise DataError(
-                f"data.on_missing=error: {affected.nunique()} tracks have missing or infinite features (the first is "
+                f"data.on_missing=error: {counted(affected.nunique(), 'track has', 'tracks have')} missing or infinite features (the first is "
                 f"{affected.iloc[0]}); use impute to replace them by training medians, or drop to leave the tracks out",
                 kind="missing_features",
                 key="data.on_missing",
@@ -286,7 +287,7 @@ class TableSource(TableData):
             dropped |= incomplete
         elif incomplete.any():
             self.notes.append(
-                f"{ids[incomplete].nunique()} tracks have missing or infinite features: replaced by training medians"
+                f"{counted(ids[incomplete].nunique(), 'track has', 'tracks have')} missing or infinite features: replaced by training medians"
             )
         labels = each_label(target[~dropped])
         class_size = ids.loc[labels.index].groupby(labels.to_numpy(object)).nunique()
@@ -303,7 +304,9 @@ class TableSource(TableData):
         few = class_size[(class_size < 3) & (class_size >= self.min_class_tracks)]
         if len(few):
             sizes = some([f"{name} {n}" for name, n in few.items()], 6)
-            self.notes.append(f"{len(few)} classes have too few tracks to be in train, valid and test ({sizes})")
+            self.notes.append(
+                f"{counted(len(few), 'class has', 'classes have')} too few tracks to be in train, valid and test ({sizes})"
+            )
         return np.asarray(~dropped)
 
     def _checksums(self, tracks: int) -> list[str | None]:

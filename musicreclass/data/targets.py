@@ -8,6 +8,7 @@ import pandas as pd
 
 from musicreclass.data.names import class_names
 from musicreclass.evaluation.tag_sets import has_tag_sets, tag_sets
+from musicreclass.plurals import agreeing, counted
 
 
 def split_tags(texts: pd.Series[Any], separator: str) -> pd.Series[Any]:
@@ -63,7 +64,7 @@ def without_labels(target: pd.Series[Any], left_out: set[str]) -> pd.Series[Any]
 def small_tags_note(small: set[str], limit: int) -> str:
     """A note on tags that are left out because they have too few tracks."""
     shown = ", ".join(sorted(small)[:6]) + (", ..." if len(small) > 6 else "")
-    return f"{len(small)} tags with fewer than {limit} tracks were left out ({shown}); their tracks remain"
+    return f"{counted(len(small), 'tag')} with fewer than {limit} tracks {agreeing(len(small), 'was', 'were')} left out ({shown}); their tracks remain"
 
 
 def main_labels(target: pd.Series[Any]) -> pd.Series[Any]:

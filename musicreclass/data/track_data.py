@@ -22,6 +22,7 @@ from musicreclass.data.targets import each_label, regrouped
 from musicreclass.data.tracks import COLUMNS, as_targets, make_tracks, some, to_text
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import class_numbers, has_tag_sets
+from musicreclass.plurals import agreeing, counted
 from musicreclass.storage.store import Store
 
 ATTRIBUTES = {"tracks": pd.DataFrame, "split": Split, "store": Store, "provides": tuple}  # of a TrackData
@@ -157,7 +158,9 @@ class TrackData(ABC):
         name, tracks["split"] = self._assign_splits(tracks, split_name)
         n_unknown = int(group_of(tracks).isna().sum()) if name == "grouped" else 0
         if n_unknown:
-            self.notes.append(f"{n_unknown} tracks of unknown artist are in train, as data/split=grouped requires")
+            self.notes.append(
+                f"{counted(n_unknown, 'track')} of unknown artist {agreeing(n_unknown, 'is', 'are')} in train, as data/split=grouped requires"
+            )
         check_splits(
             tracks,
             name,
@@ -231,7 +234,9 @@ class TrackData(ABC):
         mapped = class_map.map_targets(tags)
         left_out = sorted(set(tags[mapped.isna()].dropna()))
         if left_out:
-            self.notes.append(f"the class map {class_map.name} leaves out {len(left_out)} tags ({some(left_out)})")
+            self.notes.append(
+                f"the class map {class_map.name} leaves out {counted(len(left_out), 'tag')} ({some(left_out)})"
+            )
         renamed = {f"{s} as {t}" for s, t in zip(tags[mapped.notna()], mapped.dropna(), strict=True) if s != t}
         if renamed:
             self.notes.append(f"tags by the class map {class_map.name}: {some(sorted(renamed), 20)}")

@@ -10,6 +10,7 @@ import pandas as pd
 from musicreclass.config.messages import nearest, suggestion
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import has_tag_sets, tag_sets
+from musicreclass.plurals import counted
 
 COLUMNS = ("track_id", "path", "target", "split", "group", "album", "duration", "checksum", "content")
 SYNONYMS = {"artist": "group", "label": "target", "genre": "target", "fold": "split"}  # to suggest a column
@@ -79,7 +80,7 @@ def check_columns(
             )
         is_list = hasattr(values, "__len__") and not isinstance(values, str)
         if values is not None and not (is_list and len(values) == n):
-            count = f"{len(values)} values" if is_list else f"no list, but {values!r:.40}"
+            count = f"{counted(len(values), 'value')}" if is_list else f"no list, but {values!r:.40}"
             raise DataError(f"{unit.format(n)}, {name} has {count}", kind="wrong_length", key=name)
 
 
@@ -90,7 +91,7 @@ def duplicate_ids(repeated: pd.Series[str]) -> DataError:
         repeated: every occurrence of an id but its first.
     """
     return DataError(
-        f"{len(repeated)} duplicate ids ({some(repeated.unique())}): ids must be unique",
+        f"{counted(len(repeated), 'duplicate id')} ({some(repeated.unique())}): ids must be unique",
         kind="duplicate_ids",
         key="track_id",
         value=len(repeated),

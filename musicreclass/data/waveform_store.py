@@ -26,6 +26,7 @@ from musicreclass.data.recording_lengths import (
     stored_entry,
 )
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 from musicreclass.storage.store import Store, room
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
@@ -96,7 +97,7 @@ def _decode_all(
             )
         samples.allocate()
         message = (
-            f"decoding {len(unfinished):,} recordings at {sample_rate:,} Hz, once: {_size(needed)} in {store.root} "
+            f"decoding {counted(len(unfinished), 'recording')} at {sample_rate:,} Hz, once: {_size(needed)} in {store.root} "
             f"({_size(free)} free)"
         )
         bad |= _decode_unfinished(paths, sample_rate, samples, unfinished, workers, message, versions)

@@ -8,6 +8,7 @@ import numpy as np
 
 from musicreclass.evaluation.predictions import PREFIX, Predictions
 from musicreclass.evaluation.resampling import Clusters
+from musicreclass.plurals import counted
 
 CONFIDENCE_BINS = 15  # of the calibration error
 MIN_PROBABILITY = 1e-12  # lower ones count as this, so that one-hot probabilities can be softened
@@ -106,7 +107,7 @@ def fold_of_tracks(clusters: Clusters) -> np.ndarray:
 def why_uncalibrated(predictions: Predictions) -> str:
     """Why no temperature can be fitted on these tracks; empty if it can be."""
     if len(predictions) < MIN_TRACKS:
-        return f"only {len(predictions)} tracks; a calibration needs at least {MIN_TRACKS}"
+        return f"only {counted(len(predictions), 'track')}; a calibration needs at least {MIN_TRACKS}"
     if Clusters.of(predictions.groups()).count < 2:
         return "all tracks are of one group; a calibration needs at least two groups to be verified"
     return ""

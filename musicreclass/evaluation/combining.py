@@ -12,6 +12,7 @@ import numpy as np
 
 from musicreclass.evaluation.ranking import Rankings
 from musicreclass.evaluation.resampling import Clusters
+from musicreclass.plurals import counted
 
 METHODS = ("mean", "weighted", "greedy", "stacking")
 BEST = "best"  # a single member; what ensembles are compared with
@@ -125,8 +126,20 @@ def checked_numbers(values: Any, name: str, count: int) -> list[float]:
     """
     is_list = isinstance(values, list) and len(values) == count
     if not is_list or not all(type(v) in (int, float) and abs(v) <= MAX_COEFFICIENT for v in values):
-        raise ValueError(f"{name}: must be {count} numbers")
+        raise ValueError(f"{name}: must be {counted(count, 'number')}")
     return [float(value) for value in values]
+
+
+def only_member(record: Any) -> str:
+    """The name of the member that has all weight of a weighted or greedy ensemble; empty if several have some.
+
+    Args:
+        record: the `ensemble` section of metrics.json, or None.
+    """
+    if not isinstance(record, dict) or record.get("method") not in ("weighted", "greedy"):
+        return ""
+    names = [str(member["name"]) for member in record["members"] if member["weight"] > 0]
+    return names[0] if len(names) == 1 else ""
 
 
 def combine(stack: np.ndarray, weights: np.ndarray, bias: np.ndarray, is_multi: bool = False) -> np.ndarray:

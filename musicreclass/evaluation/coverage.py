@@ -14,6 +14,7 @@ from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.calibration import fold_of_tracks
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.evaluation.resampling import Clusters
+from musicreclass.plurals import counted
 
 ASSURANCE = 0.9  # probability that the precision is at least the promised one
 CANDIDATES = 25  # thresholds that are tested
@@ -215,4 +216,4 @@ def why_unreachable(n: int, clusters: int, precision: float) -> str:
     if clusters < least:
         unit = "tracks" if clusters == n else "groups"
         return f"a precision of {precision:.0%} cannot be shown with {clusters} {unit}; at least {least} are needed"
-    return f"not even the most confident of the {n} tracks show a precision of {precision:.0%}"
+    return f"not even the most confident of the {counted(n, 'track')} show a precision of {precision:.0%}"

@@ -10,13 +10,14 @@ import numpy as np
 from musicreclass.evaluation.bootstrap import corrected_interval, t_quantile
 from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.evaluation.resampling import ClassCounts, Clusters, Jackknife, TagRankings
+from musicreclass.plurals import counted
 
 MIN_TRACKS = 10  # with fewer, one track changes the accuracy by more than ten points
 
 
 def few_tracks(n: int) -> str:
     """A note on a score over too few tracks; empty if they are enough."""
-    return "" if n >= MIN_TRACKS else f"only {n} track{'s' if n > 1 else ''}: too few for a score"
+    return "" if n >= MIN_TRACKS else f"only {counted(n, 'track')}: too few for a score"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from musicreclass.evaluation.intervals import (
     VarianceComponent,
     combine_components,
 )
+from musicreclass.plurals import agreeing
 
 PERMUTATIONS = 10_000  # random ones, if there are too many clusters for all
 MAX_EXHAUSTIVE = 13  # clusters up to which all permutations are computed
@@ -93,7 +94,7 @@ def single_run_test(sample: Sample, metric: str, first: int, second: int, permut
         first_right, second_right = (sample.y_pred[row][0] == sample.y_true for row in (first, second))
         p, method = mcnemar(int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum()))
     else:
-        units = sample.clusters if clustered else f"{len(sample.y_true)} tracks"
+        units = sample.clusters if clustered else f"{len(sample.y_true)} {agreeing(len(sample.y_true), 'track')}"
         p, method = permutation_p, f"permutation over {units}"
     difference = mean_difference(sample, metric, first, second)
     replicates = sample.replicates[metric][first] - sample.replicates[metric][second]

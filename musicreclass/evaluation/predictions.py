@@ -11,6 +11,7 @@ import pandas as pd
 
 from musicreclass.errors import RunError
 from musicreclass.evaluation.tag_sets import SEPARATOR, class_numbers, has_tag_sets
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing
 
 PREFIX = "p/"
@@ -45,7 +46,7 @@ class Predictions:
         """
         if probability.shape != (len(track_id), len(classes)):
             raise ValueError(
-                f"the model gives {probability.shape} probabilities for {len(track_id)} rows and {len(classes)} classes"
+                f"the model gives {probability.shape} probabilities for {counted(len(track_id), 'row')} and {counted(len(classes), 'class')}"
             )
         if not np.isfinite(probability).all():
             raise FloatingPointError("the model gives probabilities that are not finite")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.evaluation.ranking import Rankings
+from musicreclass.plurals import agreeing
 
 REPLICATES = 2000
 WEIGHTS_PER_BLOCK = 4_000_000  # limits memory
@@ -48,7 +49,7 @@ class Clusters:
         return max(1.0, float(squared_sizes.sum() ** 2 / (squared_sizes**2).sum()) - 1)
 
     def __str__(self) -> str:
-        return f"{self.count} groups" if self.has_groups else f"{self.count} tracks"
+        return f"{self.count} {agreeing(self.count, 'group' if self.has_groups else 'track')}"
 
     def class_counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:
         """Hits, predictions and tracks of each class by cluster, (count, 3 C); accuracy and macro-F1 depend on nothing else."""

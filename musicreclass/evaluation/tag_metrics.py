@@ -67,6 +67,30 @@ def score_tags(predictions: Predictions, thresholds: Mapping[str, float] | None 
     }
 
 
+def prior_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """What a model that gives every track the same probabilities, such as the frequencies of the tags, has on a split.
+
+    All tracks are above the threshold with the highest F1, so that F1 is 2 p / (1 + p) for a tag that a fraction p of them has.
+
+    Args:
+        scores: from `score_tags`.
+
+    Returns:
+        `roc_auc`, `pr_auc` and `macro_f1`, means over the scored tags, and `micro_f1`; empty if no tag is scored.
+    """
+    n, support = scores["n"], {name: values["support"] for name, values in scores["per_tag"].items()}
+    fractions = np.array([support[name] / n for name in support if name not in scores["unscored_tags"]])
+    if not len(fractions):
+        return {}
+    total = sum(support.values())
+    return {
+        "roc_auc": 0.5,
+        "pr_auc": float(fractions.mean()),
+        "macro_f1": float((2 * fractions / (1 + fractions)).mean()),
+        "micro_f1": 2 * total / (total + n * len(support)),
+    }
+
+
 def finite(value: float) -> float | None:
     """A number for JSON; None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -17,6 +17,7 @@ from musicreclass.data.sources.table_file import TableFile
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.features.fma518 import extraction
 from musicreclass.features.fma518.columns import COLUMNS
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing, write_text
 
 FEATURES = "features.csv"
@@ -57,7 +58,9 @@ def extract(clips: Path, folder: Path) -> None:
     tracks = pd.read_csv(clips / TRACKS)
     (folder / VECTORS).mkdir(exist_ok=True)
     vectors = []
-    with show_progress(f"computing 518 features of the demo's {len(tracks)} clips (once)", len(tracks)) as advance:
+    with show_progress(
+        f"computing 518 features of the demo's {counted(len(tracks), 'clip')} (once)", len(tracks)
+    ) as advance:
         for track_id in tracks.track_id:
             vectors.append(stored_vector(folder / VECTORS / f"{track_id}.npy", clip_path(clips, track_id)))
             advance(1)

@@ -20,6 +20,7 @@ from musicreclass.features.parts import Part, Rejected, Slot, save_vectors
 from musicreclass.hardware.profile import AUTOCAST, without_tf32
 from musicreclass.models.encoder import ALL_LAYERS, Encoder, LayeredEncoder
 from musicreclass.models.frontend import int16_to_float
+from musicreclass.plurals import counted
 from musicreclass.storage.versions import raise_if_changed
 from musicreclass.training.memory import MicroBatches
 
@@ -125,7 +126,7 @@ class EncoderPart(Part):
         batch: list[tuple[int, torch.Tensor]] = []
         decoded = in_parallel(lambda row: self.waveform(source, row), rows, source.workers)
         stored_in = folder if len(self.layer_slots) == 1 else folder.parent
-        message = f"embedding {len(rows):,} recordings on {self.device}, once: stored in {stored_in}"
+        message = f"embedding {counted(len(rows), 'recording')} on {self.device}, once: stored in {stored_in}"
         exact = without_tf32() if self.precision == "32-true" else nullcontext()
         with exact, show_progress(message, len(rows)) as advance, closing(decoded):
             for row, samples in decoded:
@@ -198,7 +199,7 @@ class EncoderPart(Part):
         for (row, _), embeddings in zip(tracks, vectors.split([len(w) for _, w in tracks]), strict=True):
             if embeddings.shape[1] != size or not embeddings.isfinite().all():
                 raise DataError(
-                    f"{source.tracks.path[row]}: expected {size} finite values per window, but the encoder returned "
+                    f"{source.tracks.path[row]}: expected {counted(size, 'finite value')} per window, but the encoder returned "
                     f"{embeddings.shape[1]}, which may contain NaN: the weights may be damaged, or the precision too low "
                     f"(features.precision={self.precision})",
                     kind="invalid_embeddings",

@@ -17,6 +17,7 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.errors import DataError, UserError
 from musicreclass.features.parts import Part, Rejected, save_vectors
 from musicreclass.features.workers import Jobs, Results, in_processes
+from musicreclass.plurals import counted
 
 ALONE_SECONDS = 1800.0  # of audio that one process extracts before others have started, in about 8 s
 CPU = torch.device("cpu")
@@ -93,7 +94,7 @@ class ExtractorPart(Part):
         jobs = {row: (Path(source.tracks.path[row]), source.versions[source.recording[row]]) for row in rows}
         rejected: Rejected = {}
         name = type(self.extractor).__name__
-        message = f"{name}: {len(self.columns)} features of {len(rows):,} recordings, once: stored in {folder}"
+        message = f"{name}: {counted(len(self.columns), 'feature')} of {counted(len(rows), 'recording')}, once: stored in {folder}"
         seconds = float(source.tracks.duration[rows].sum())
         outcomes = self.extractor.extract_all(jobs, source.workers, seconds, self.device)
         with show_progress(message, len(rows)) as advance, closing(outcomes):
@@ -115,6 +116,6 @@ class ExtractorPart(Part):
         """
         vector = np.asarray(vector, np.float32)
         if vector.shape != (len(self.columns),) or not np.isfinite(vector).all():
-            line = f"{path}: the extractor returned {vector.shape} values, possibly NaN; {len(self.columns)} finite values are needed"
+            line = f"{path}: the extractor returned {vector.shape} values, possibly NaN; {counted(len(self.columns), 'finite value is', 'finite values are')} needed"
             raise DataError(line, "invalid_features", path)
         return vector[None]

@@ -20,6 +20,7 @@ from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.recording_lengths import raise_if_transient
 from musicreclass.errors import DataError, UserError, notices
 from musicreclass.features.parts import Rejection
+from musicreclass.plurals import counted
 from musicreclass.storage.versions import FileVersion, raise_if_changed
 
 CHUNK = 16  # recordings per process and chunk with a back end that returns results only together
@@ -86,7 +87,7 @@ def in_loky(call: Callable[..., Any], jobs: Jobs, workers: int) -> Results:
                     raise worker_died(left, error) from error
             workers = max(2, workers // 2)
             notices.warning(
-                f"a process died, possibly for lack of memory: {len(left):,} recordings are left, {workers} at once"
+                f"a process died, possibly for lack of memory: {counted(len(left), 'recording is', 'recordings are')} left, {workers} at once"
             )
     finally:
         get_reusable_executor().shutdown(kill_workers=True)  # training needs their memory
@@ -127,7 +128,7 @@ def worker_died(left: Jobs, error: Exception) -> DataError:
     path = next(iter(left.values()))[0]
     line = (
         f"processes died {RESTARTS + 1} times ({type(error).__name__}), for lack of memory or at a damaged recording: "
-        f"{len(left):,} recordings are left, the first of them {path}. The others are stored; continue with data.workers=1"
+        f"{counted(len(left), 'recording is', 'recordings are')} left, the first of them {path}. The others are stored; continue with data.workers=1"
     )
     return DataError(line, "worker_died", path)
 

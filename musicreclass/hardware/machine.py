@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from musicreclass.plurals import agreeing, counted
+
 ROOT = Path("/")
 UNLIMITED = 1 << 60  # version 1 of control groups writes a number above this for no limit
 
@@ -139,8 +141,13 @@ def cores(root: Path = ROOT) -> tuple[int, str]:
     allowed = len(os.sched_getaffinity(0))
     quotas = [quota for folder in control_groups(root, "cpu") if (quota := cpu_quota(folder)) is not None]
     if quotas and math.ceil(min(quotas)) < allowed:
-        return max(1, math.ceil(min(quotas))), f"the control group allows {min(quotas):g} of {allowed} processors"
-    return allowed, f"{allowed} of {os.cpu_count()} processors are available"
+        return max(
+            1, math.ceil(min(quotas))
+        ), f"the control group allows {min(quotas):g} of {counted(allowed, 'processor')}"
+    return (
+        allowed,
+        f"{allowed} of {counted(os.cpu_count() or allowed, 'processor')} {agreeing(allowed, 'is', 'are')} available",
+    )
 
 
 def cpu_quota(folder: Path) -> float | None:

@@ -11,6 +11,7 @@ from musicreclass.config.settings.machine import HardwareSettings
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.machine import Gpu, Machine
 from musicreclass.hardware.profile import PREFETCH, Profile, gib
+from musicreclass.plurals import counted
 
 PREFETCH_UNIFIED = 2  # batches; less than `PREFETCH`, since the batches use the memory of the GPU
 MARGIN, MARGIN_SHARED = 0.1, 0.25  # of the free memory; more if other programs use the same memory
@@ -153,7 +154,11 @@ class Resolution:
     def _threads(self) -> tuple[int, str]:
         """A share of the cores for each process on this machine."""
         cores, devices, why = self.machine.cores, self.settings.devices, self.machine.cores_why
-        return (cores, why) if devices == 1 else (max(1, cores // devices), f"{why}, divided by {devices} processes")
+        return (
+            (cores, why)
+            if devices == 1
+            else (max(1, cores // devices), f"{why}, divided by {counted(devices, 'process')}")
+        )
 
     def _precision(self, requested: str, explicit: bool, accelerator: str, gpu: Gpu | None) -> str:
         """The precision, or 32-true if the machine lacks the one that the profile requests."""

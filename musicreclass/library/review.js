@@ -11,6 +11,7 @@ let history = [];
 let selected = [];
 let current = -1;
 
+const counted = (number, one) => number + " " + one + (number === 1 ? "" : "s");
 const percent = (value) => value === null ? "" : (100 * value).toFixed(0) + " %";
 const nameOf = (file) => file[NAME] || file[PATH].slice(file[PATH].lastIndexOf("/") + 1);
 const folderOf = (path) => path.slice(0, path.lastIndexOf("/"));
@@ -122,7 +123,7 @@ function list() {
     row.addEventListener("click", () => open(start + number));
   });
   const hidden = selected.length - Math.min(SHOWN, selected.length);
-  element("more").textContent = selected.length ? (hidden ? hidden + " more files" : "") : "No files: change the filter.";
+  element("more").textContent = selected.length ? (hidden ? counted(hidden, "more file") : "") : "No files: change the filter.";
 }
 
 function overview() {
@@ -144,13 +145,13 @@ function overview() {
   const highest = Math.max(1, ...bins), histogram = element("histogram");
   histogram.replaceChildren();
   bins.forEach((count, bin) => {
-    const title = 5 * bin + " to " + 5 * (bin + 1) + " %: " + count + " files";
+    const title = 5 * bin + " to " + 5 * (bin + 1) + " %: " + counted(count, "file");
     add(histogram, "div", undefined, { title }).style.height = 100 * count / highest + "%";
   });
   const errors = files.filter((file) => file[ERROR]).length, done = files.filter(isDone);
   const changed = done.filter((file) => corrections[file[PATH]] !== file[GENRE]).length;
-  element("summary").textContent = files.length + " files, " + errors + " with errors; " + done.length + " reviewed, of which " + changed +
-    " were changed";
+  element("summary").textContent = counted(files.length, "file") + ", " + counted(errors, "error") + "; " + done.length + " reviewed, " +
+    changed + " changed";
   const genre = element("genre"), value = genre.value;
   genre.replaceChildren();
   add(genre, "option", "all", { value: "" });

@@ -16,6 +16,7 @@ from musicreclass.library.recovery import resolve
 from musicreclass.library.tag_files import write_tag
 from musicreclass.library.tags import TagError
 from musicreclass.library.transfer import is_version
+from musicreclass.plurals import counted
 from musicreclass.prediction.labels import UNKNOWN
 
 FILES = ("copy", "cut", "move")  # actions that put a file into a target folder
@@ -35,7 +36,7 @@ def tag_all(located: Sequence[tuple[Path, Row]], journal: Journal, plan: Plan) -
     finished = {step.target: step.details["genre"] for step in journal.active("tag")}
     changed = 0
     pending, folders = taggable(located), OrganizedFolders()
-    with show_progress(f"writing tags of {len(pending):,} files", len(pending)) as advance:
+    with show_progress(f"writing tags of {counted(len(pending), 'file')}", len(pending)) as advance:
         for path, row in pending:
             genre, version = row["genre"], journal.versions.get(str(path))
             if journal.root is None and (reason := folders.reason_to_skip(path)):

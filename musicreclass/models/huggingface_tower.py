@@ -15,6 +15,7 @@ from musicreclass.config.messages import brief
 from musicreclass.config.plugins import TRANSFORMERS
 from musicreclass.errors import ConfigError, Problem, WeightsError
 from musicreclass.models.weights.huggingface_folder import CONFIG, PREPROCESSOR, CheckpointFolder
+from musicreclass.plurals import counted
 
 DEFAULT_SECONDS = 10.0  # of windows, if the front end has no length
 VOLATILE = ("_name_or_path", "transformers_version")  # keys of config.json that no vector depends on
@@ -96,7 +97,7 @@ class AudioTower(nn.Module):
             m for m in self.network.modules() if isinstance(m, nn.ModuleList) and len(m) == count
         ]
         if not lists:
-            line = f"{self.path}: the network has no list of {count} blocks; use model.trainable=head"
+            line = f"{self.path}: the network has no list of {counted(count, 'block')}; use model.trainable=head"
             raise WeightsError(line, "unsupported_format", self.path)
         return [*max(lists, key=lambda blocks: sum(p.numel() for p in blocks.parameters()))]
 
@@ -195,7 +196,7 @@ def load_network(folder: CheckpointFolder) -> nn.Module:
     tensors = folder.tensors()
     stored = sum(tensor.numel() for tensor in tensors.values())
     if size > 4 * stored:  # a network may share tensors, or the file may lack a decoder
-        line = f"{folder.path}: config.json describes {size:,} parameters, and the weights have {stored:,}"
+        line = f"{folder.path}: config.json describes {counted(size, 'parameter')}, and the weights have {stored:,}"
         raise WeightsError(line, "wrong_weights", folder.path)
     try:
         network, report = network_class.from_pretrained(
@@ -208,7 +209,7 @@ def load_network(folder: CheckpointFolder) -> nn.Module:
     missing = sorted(n for n in report["missing_keys"] if n.startswith(prefix) and not n.endswith(UNUSED))
     missing += [str(name) for name in report["mismatched_keys"]]
     if missing:
-        line = f"{folder.path}: the weights lack {len(missing)} tensors of the encoder, such as {missing[0]}"
+        line = f"{folder.path}: the weights lack {counted(len(missing), 'tensor')} of the encoder, such as {missing[0]}"
         raise WeightsError(line, "wrong_weights", folder.path, missing[0])
     return tower.eval()
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from musicreclass.errors import ConfigError, Problem
+from musicreclass.plurals import counted
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1
 
@@ -27,7 +28,7 @@ class TagLogits(nn.Module):
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
         if in_features != num_classes:
-            line = f"model: {in_features} probabilities are not those of {num_classes} tags"
+            line = f"model: {counted(in_features, 'probability is', 'probabilities are')} not those of {counted(num_classes, 'tag')}"
             raise ConfigError([Problem(line, "invalid_arguments", "model", in_features)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from musicreclass.plurals import counted
 from musicreclass.report.figures import learning_rate_figure, save_figure
 
 
@@ -33,5 +34,7 @@ def report_diagnosis(summary: dict[str, Any], folder: Path) -> list[str]:
             f"{part:<10} {seconds:8.3f} s {100 * seconds / total:5.1f} %"
             for part, seconds in measured["seconds"].items()
         ]
-        lines.append(f"over {measured['items']} items of the loader; trace for ui.perfetto.dev: {measured['trace']}")
+        lines.append(
+            f"over {counted(measured['items'], 'item')} of the loader; trace for ui.perfetto.dev: {measured['trace']}"
+        )
     return lines

@@ -7,6 +7,7 @@ from typing import Any
 from musicreclass.errors import printable
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.runs.folder import Run
+from musicreclass.runs.model_input import labels_recordings, scoring_arguments
 from musicreclass.storage.atomic import write_text
 from musicreclass.version import __version__
 
@@ -57,24 +58,50 @@ def render_model_card(run: Run) -> str:
         "",
         "## Use",
         "",
-        "```",
-        f"musicreclass predict {run.folder.name} --input MUSIC --output genres.csv",
-        "```",
-        "",
-        "```python",
-        "import musicreclass as mrc",
-        "",
-        f'mrc.predict("{run.folder.name}", "MUSIC")',
-        "```",
-        "",
-        "Loading the run folder executes no code from it. It labels music like that of its training data; confidences are calibrated on the",
-        "validation tracks, and recordings unlike the training tracks are `unknown`.",
+        *(use_on_recordings(run.folder.name) if labels_recordings(run.folder) else use_on_tables(run)),
         "",
         *licence_lines(config),
         f"Written by musicreclass {__version__}.",
         "",
     ]
     return "\n".join(printable(line) for line in lines)
+
+
+def use_on_recordings(name: str) -> list[str]:
+    """How to label recordings with the run of a name."""
+    return [
+        "```",
+        f"musicreclass predict {name} --input MUSIC --output genres.csv",
+        "```",
+        "",
+        "```python",
+        "import musicreclass as mrc",
+        "",
+        f'mrc.predict("{name}", "MUSIC")',
+        "```",
+        "",
+        "Loading the run folder executes no code from it. It labels music like that of its training data; confidences are calibrated on the",
+        "validation tracks, and recordings unlike the training tracks are `unknown`.",
+    ]
+
+
+def use_on_tables(run: Run) -> list[str]:
+    """How to use a run over columns that cannot be computed from recordings."""
+    name = run.folder.name
+    return [
+        "```",
+        f"musicreclass evaluate {name} {scoring_arguments(run.folder)}",
+        "```",
+        "",
+        "```python",
+        "import musicreclass as mrc",
+        "",
+        f'mrc.load("{name}").predict_proba(x)  # (n, columns) float32',
+        "```",
+        "",
+        "Loading the run folder executes no code from it. The columns of the table cannot be computed from recordings, so that",
+        "`musicreclass predict` does not label recordings with this run.",
+    ]
 
 
 def scores(metrics: dict[str, Any], selected: bool) -> list[str]:

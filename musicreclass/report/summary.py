@@ -13,6 +13,8 @@ from rich.text import Text
 from musicreclass.config.settings.tasks import TRAINING, TrainSettings
 from musicreclass.evaluation.intervals import few_tracks
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
+from musicreclass.evaluation.tag_metrics import prior_scores
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 LEAK_MARKUP = {
@@ -184,7 +186,7 @@ def headline(run: Run) -> str:
     choices = identity.choices
     data = " ".join(filter(None, (choices.get("data"), identity.source)))
     tracks = ", ".join(f"{n} {split}" for split, n in provenance.get("tracks", {}).items())
-    features = f", {provenance['features']} features" if provenance.get("features") else ""
+    features = f", {counted(provenance['features'], 'feature')}" if provenance.get("features") else ""
     return f"{escape(str(choices.get('model')))} on {escape(data)}: {tracks} tracks{features}"
 
 
@@ -231,6 +233,11 @@ def tag_line(scores: dict[str, Any]) -> str:
         f"micro averages: {micro}" if micro else "",
         f"F1: macro {macro_f1}, micro {100 * scores['micro_f1']:.1f}; thresholds from {scores['f1_thresholds']}",
     ]
+    if prior := prior_scores(scores):
+        lines.append(
+            f"the same answer for all tracks has ROC-AUC {100 * prior['roc_auc']:.1f}, PR-AUC {100 * prior['pr_auc']:.1f}, "
+            f"F1: macro {100 * prior['macro_f1']:.1f}, micro {100 * prior['micro_f1']:.1f}"
+        )
     if unscored := scores["unscored_tags"]:
         lines.append(f"not in the means, since all or no tracks have them: {', '.join(unscored)}")
     return "\n".join(filter(None, lines)) + "\n"

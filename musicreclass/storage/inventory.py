@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import remove
 from musicreclass.storage.locks import Lock
 
@@ -89,7 +90,7 @@ def _describe(kind: str, path: Path) -> StoredEntry:
 
 def _records(folder: Path, records: list[Path]) -> StoredEntry:
     size = sum(path.stat().st_size for path in records)
-    return StoredEntry(folder.name, folder, f"{len(records)} records", size, _newest(folder), "complete")
+    return StoredEntry(folder.name, folder, counted(len(records), "record"), size, _newest(folder), "complete")
 
 
 def _vectors(path: Path, kind: str) -> StoredEntry:

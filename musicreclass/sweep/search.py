@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import write_text
 from musicreclass.sweep.record import JobRecord
 from musicreclass.sweep.space import parse_value, read_space
@@ -203,7 +204,7 @@ def search_figure(rows: list[dict[str, Any]], importance: dict[str, float], metr
     left.plot([row["trial"] for row in done], [row[metric] for row in done], "o", color="0.55", label="trial")
     left.step([row["trial"] for row in done], [row["best_so_far"] for row in done], where="post", label="best so far")
     pruned = sum(row["state"] == "pruned" for row in rows)
-    title = f"{len(done)} trials" + (f", {pruned} pruned" if pruned else "")
+    title = f"{counted(len(done), 'trial')}" + (f", {pruned} pruned" if pruned else "")
     left.set(xlabel="trial", ylabel=f"{METRIC_LABELS[metric]} on validation", title=title)
     left.legend(frameon=False)
     keys = sorted(importance, key=lambda key: importance[key])

@@ -15,6 +15,7 @@ from musicreclass.config.tree import Tree
 from musicreclass.data.sampling import Batch
 from musicreclass.errors import ConfigError, Problem
 from musicreclass.hardware.profile import Profile, gib
+from musicreclass.plurals import counted
 from musicreclass.tasks.machine import use_machine
 from musicreclass.training.callbacks import measure_micro_batch
 from musicreclass.training.module import GenreModule, TrainingPlan
@@ -66,7 +67,7 @@ def try_model(name: str, settings: TrainSettings) -> str:
         f"{name}, {reads}, {profile.precision}, on {profile.device.type}: {gib(result.fixed)} and {per_track} per track;"
         f" {gib(result.budget)} may be used ({100 * profile.memory_margin:.0f} % of the free memory stays free)"
     )
-    fit = f"{'at least ' if result.size >= limit else ''}{result.size} tracks fit at once"
+    fit = f"{'at least ' if result.size >= limit else ''}{counted(result.size, 'track')} fit at once"
     fit += "" if result.verified else " (estimated, not verified)"
     remedy = f"hardware.micro_batch={result.size}, or auto, for trainer.batch_size={batch_size}"
     if result.size >= batch_size:

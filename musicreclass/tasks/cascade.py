@@ -14,6 +14,7 @@ from musicreclass.errors import UserError
 from musicreclass.evaluation.bootstrap import bootstrap_interval
 from musicreclass.evaluation.cascade import MAX_STAGES, NEVER, Cascade, Goal, cross_fit_cascade, verdict
 from musicreclass.evaluation.combining import Combination
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 from musicreclass.tasks.stage_costs import Costs, measure, validation_recordings
 
@@ -103,9 +104,7 @@ def check_options(options: CascadeOptions, stages: int) -> None:
         raise UserError(line, "too_many_stages", "runs", stages)
     seconds = options.seconds
     if seconds is not None and (len(seconds) != stages or not all(0 < value < 1e6 for value in seconds)):
-        line = (
-            f"--seconds {' '.join(f'{value:g}' for value in seconds)}: must be {stages} positive numbers, one per run"
-        )
+        line = f"--seconds {' '.join(f'{value:g}' for value in seconds)}: must be {counted(stages, 'positive number')}, one per run"
         raise UserError(line, "invalid_value", "seconds", list(seconds))
 
 

@@ -19,6 +19,7 @@ from musicreclass.data.audio.decoding import DECODED, decode
 from musicreclass.data.audio.header import BadAudioError
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import Standardize
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 from musicreclass.storage.atomic import replacing
 from musicreclass.version import __version__
@@ -64,7 +65,9 @@ def export(folder: Path, output: Path | None = None, force: bool = False, trust:
             f"{folder}: the run is {run.state}; only finished runs can be exported", "unfinished_run", folder
         )
     if members := sorted(path for path in (folder / "members").glob("*") if path.is_dir()):
-        line = f"{folder}: an ensemble of {len(members)} models; export each: musicreclass export {members[0]}"
+        line = (
+            f"{folder}: an ensemble of {counted(len(members), 'model')}; export each: musicreclass export {members[0]}"
+        )
         raise RunError(line, "ensemble", folder, len(members))
     require_packages()
     file = output or folder / "model" / "model.onnx"
@@ -159,10 +162,10 @@ def notes_of(run: Run, model: OnnxModel, card: ModelCard) -> list[str]:
     if card.input == "table" and isinstance(features, dict) and features.get("_target_"):
         name = run.config["choices"].get("features", features["_target_"])
         notes.append(
-            f"the input is the {len(card.columns)} columns of features={name}, which the file does not compute"
+            f"the input is the {counted(len(card.columns), 'column')} of features={name}, which the file does not compute"
         )
     if card.input == "waveform" and not model.any_length:
-        notes.append(f"clips must have {round(card.clip_seconds * card.sample_rate):,} samples")
+        notes.append(f"clips must have {counted(round(card.clip_seconds * card.sample_rate), 'sample')}")
     if untrained := [name for name in card.classes if name not in model.classes]:
         notes.append(f"without the classes that had no training tracks: {', '.join(untrained)}")
     return notes
@@ -184,14 +187,14 @@ def examples(run: Run, classifier: Classifier, model: OnnxModel) -> tuple[list[n
     card, random = classifier.card, np.random.default_rng(0)
     if card.input == "table":
         x = random_features(random, *limits(classifier))
-        return [x[:1], x[1:]], f"{len(x)} random rows within the training ranges, with NaN"
+        return [x[:1], x[1:]], f"{counted(len(x), 'random row')} within the training ranges, with NaN"
     samples = round(card.clip_seconds * card.sample_rate)
     clips = list(islice(real_clips(run, card, samples), CLIPS))
-    compared = f"{len(clips)} clips of the run's data"
+    compared = f"{counted(len(clips), 'clip')} of the run's data"
     if not clips:
         time = np.arange(samples) / card.sample_rate
         clips = [0.3 * np.sin(2 * np.pi * f * time) + 0.05 * random.normal(size=samples) for f in (110, 440, 1760)]
-        compared = f"{len(clips)} synthetic clips; the run's recordings are not here"
+        compared = f"{counted(len(clips), 'synthetic clip')}; the run's recordings are not here"
     x = np.stack(clips).astype(np.float32)
     return [x[:1], x, *([x[:2, : samples // 2]] if model.any_length else [])], compared
 

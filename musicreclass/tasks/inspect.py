@@ -20,6 +20,7 @@ from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
 from musicreclass.models.openjmla import OpenJMLAEncoder
 from musicreclass.models.weights.legacy import CNN_KEYS, MLP_KEYS, parse_legacy
 from musicreclass.models.weights.torch_files import flatten_tensors, foreign_objects, load_checkpoint, matching_prefixes
+from musicreclass.plurals import counted
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 
@@ -51,7 +52,9 @@ def inspect_run(folder: Path) -> Iterator[Inspection]:
     """
     if not (folder / "status.json").is_file() and (count := len(find_runs(folder))):
         what = "a sweep of" if (folder / "runs.csv").is_file() else "not a run, but contains"
-        message = f"{folder}: is {what} {count} runs; inspect one of them, or use musicreclass compare {folder}"
+        message = (
+            f"{folder}: is {what} {counted(count, 'run')}; inspect one of them, or use musicreclass compare {folder}"
+        )
         raise RunError(message, "several_runs", folder, count)
     run = Run.open(folder)
     error = f": {run.status['error']}" if run.status.get("error") else ""
@@ -115,9 +118,9 @@ def ensemble_properties(combination: Combination | Cascade, members: list[Run]) 
 def model_properties(card: ModelCard) -> list[tuple[str, str]]:
     """The class of a saved model with its arguments, and its input."""
     if card.input == "table":
-        model_input = f"table of {len(card.columns)} features"
+        model_input = f"table of {counted(len(card.columns), 'feature')}"
     else:
-        model_input = f"{card.eval_crops} clips of {card.clip_seconds} s at {card.sample_rate} Hz per track"
+        model_input = f"{counted(card.eval_crops, 'clip')} of {card.clip_seconds} s at {card.sample_rate} Hz per track"
     values = {name: "{...}" if isinstance(value, dict) else value for name, value in card.arguments.items()}
     arguments = ", ".join(f"{name}={value}" for name, value in values.items())
     return [("model", f"{card.target}({arguments})"), ("input", model_input)]
@@ -202,7 +205,7 @@ def plain_values(checkpoint: Any) -> list[tuple[str, str]]:
     values = {str(name): value for name, value in checkpoint.items() if isinstance(value, (str, int, float))}
     properties = [(name[:24], str(value)[:80]) for name, value in list(values.items())[:MAX_PLAIN_VALUES]]
     omitted = len(values) - MAX_PLAIN_VALUES
-    return properties + ([("...", f"{omitted} more values")] if omitted > 0 else [])
+    return properties + ([("...", f"{counted(omitted, 'more value')}")] if omitted > 0 else [])
 
 
 def tensors_by_module(tensors: dict[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:

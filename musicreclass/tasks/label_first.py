@@ -13,6 +13,7 @@ from musicreclass.errors import DataError, UserError, notices
 from musicreclass.features.parts import Slot, load_means
 from musicreclass.library.review import SUGGESTED
 from musicreclass.library.selection import select
+from musicreclass.plurals import counted
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN
 from musicreclass.prediction.readers import FeatureReader, WaveformReader
@@ -38,7 +39,7 @@ class Space:
 
     def vectors(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         """The features of the recordings that have some, (m, D) float32, and which these are, (n,) bool."""
-        with show_progress(f"reading the features of {len(paths):,} recordings", len(paths)) as advance:
+        with show_progress(f"reading the features of {counted(len(paths), 'recording')}", len(paths)) as advance:
             available = np.zeros(len(paths), bool)
             x = np.empty((len(paths), sum(slot.columns for slot in self.slots)), np.float32)
             count = 0

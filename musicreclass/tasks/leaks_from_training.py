@@ -21,6 +21,7 @@ from musicreclass.data.tracks import unify_copies
 from musicreclass.data.verification.examined import stored_fingerprints
 from musicreclass.data.verification.index import near_matches
 from musicreclass.features.feature_data import FeatureData
+from musicreclass.plurals import agreeing, counted
 from musicreclass.runs.folder import SKETCHES, TRACKS, Run
 from musicreclass.storage.regular import read_regular
 from musicreclass.storage.store import Store
@@ -83,7 +84,13 @@ def by_dataset(tracks: pd.DataFrame) -> list[pd.DataFrame]:
 def shared_ids(trained: pd.DataFrame, scored: pd.DataFrame) -> list[str]:
     """A line on the scored ids that are also ids of training tracks, if there are any."""
     ids = scored.track_id[scored.track_id.isin(set(trained.track_id))].tolist()
-    return [f"{len(ids)} of {len(scored)} scored ids are ids of training tracks ({examples(ids)})"] if ids else []
+    return (
+        [
+            f"{len(ids)} of {counted(len(scored), 'scored id')} {agreeing(len(ids), 'is the id of a training track', 'are ids of training tracks')} ({examples(ids)})"
+        ]
+        if ids
+        else []
+    )
 
 
 def near_copies_of_training(run: Run, tracks: pd.DataFrame, data: TrackData, in_split: Any) -> list[str] | None:
@@ -135,7 +142,7 @@ def with_near_audio(
     if copies:
         pairs = examples([f"{scored_id} ~ {trained_id}" for scored_id, trained_id in copies.items()], 2)
         lines = [
-            f"{len(copies)} of {len(scored)} scored tracks are near-copies of training tracks, in another encoding or an "
+            f"{len(copies)} of {counted(len(scored), 'scored track')} {agreeing(len(copies), 'is', 'are')} near-copies of training tracks, in another encoding or an "
             f"excerpt ({pairs})"
         ]
     if lines or len(rows) == len(tracks):

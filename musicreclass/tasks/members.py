@@ -17,6 +17,7 @@ from musicreclass.data.leaks import Protocol, examples
 from musicreclass.errors import RunError
 from musicreclass.evaluation.combining import quality
 from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.runs.member_files import member_files, refuse_link
 from musicreclass.runs.signature import hashed
@@ -194,7 +195,7 @@ def check_same_tables(first_folder: Path, first: Predictions, folder: Path, othe
     ids, other_ids = first.table.track_id, other.table.track_id
     different = sorted(set(ids) ^ set(other_ids))
     if different:
-        detail = f"{len(different)} tracks are only in one of them ({examples(different)})"
+        detail = f"{counted(len(different), 'track is', 'tracks are')} only in one of them ({examples(different)})"
         message = f"{folder}: other tracks than {first_folder}: {detail}; combine runs of the same data and split"
         raise RunError(message, "other_tracks", folder, different[0])
     if first.is_multi != other.is_multi:
@@ -310,7 +311,7 @@ def with_other_test_tracks(protocol: Protocol, names: list[str], members: list[M
     lines = []
     for name, tracks in tables.items():
         if tracks is not None and (ids := sorted(tests & set(tracks.track_id[tracks.split == "train"]))):
-            lines.append(f"{name} was trained on {len(ids)} test tracks of another member ({examples(ids)})")
+            lines.append(f"{name} was trained on {counted(len(ids), 'test track')} of another member ({examples(ids)})")
     protocol = protocol.with_leaks(lines, "training tracks of a member with test tracks of another")
     if unchecked and protocol.leaky == "no":
         line = f"it is not recorded which tracks {', '.join(unchecked)} was trained on"

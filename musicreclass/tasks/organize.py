@@ -20,6 +20,7 @@ from musicreclass.library.recovery import resolve, settle
 from musicreclass.library.tagging import note_target, raise_if_organized, tag_all, taggable
 from musicreclass.library.tags import require_mutagen
 from musicreclass.library.undo import Undone, undo
+from musicreclass.plurals import counted
 from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import UNKNOWN
 from musicreclass.prediction.output import INPUT, JOURNAL, read_journal, read_table
@@ -133,7 +134,7 @@ def check_paths(table: Path, rows: Sequence[Row], options: Options) -> None:
     is_organized = root is not None and os.path.lexists(root / NAME)  # which has moved them
     if paths and not is_organized and not any(os.path.lexists(file_of(Path(path))) for path in paths):
         line = (
-            f"{table}: none of its {len(paths):,} recordings exists, as {paths[0]}; use a table that was written on this machine, or, "
+            f"{table}: none of its {counted(len(paths), 'recording')} exists, as {paths[0]}; use a table that was written on this machine, or, "
             "if organize has moved them, --mode move --to DIR"
         )
         raise DataError(line, "no_recordings", table, len(paths))
@@ -181,7 +182,7 @@ def organize_into(table: Path, rows: Sequence[Row], options: Options) -> Organiz
         result = Organized(plan)
         if plan.changes and options.mode != "link":
             note_target(beside.path, root)
-        with show_progress(f"organizing {len(plan.changes):,} files", len(plan.changes)) as advance:
+        with show_progress(f"organizing {counted(len(plan.changes), 'file')}", len(plan.changes)) as advance:
             result.changed = carry_out(plan, journal, options.mode, root, advance)
         located = [(path, row) for path, row in plan.located if os.path.lexists(path)]
         if options.tags:

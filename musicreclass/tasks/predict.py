@@ -19,6 +19,7 @@ from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped
 from musicreclass.evaluation.predictions import PREFIX
 from musicreclass.evaluation.tag_sets import SEPARATOR
+from musicreclass.plurals import counted
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN, TagDecision
@@ -99,7 +100,7 @@ def label_all(classifier: FileClassifier, paths: Sequence[Path], table: LabelTab
     """Label files, and add each row to the table as soon as it is finished."""
     versions = {str(path): table.version(path) for path in paths}
     labels = classifier.label(paths)
-    with show_progress(f"labelling {len(paths):,} recordings", len(paths)) as advance, closing(labels):
+    with show_progress(f"labelling {counted(len(paths), 'recording')}", len(paths)) as advance, closing(labels):
         for label in labels:
             table.add(label, versions[label.path])
             advance(1)
@@ -166,14 +167,14 @@ def find_recordings(
             paths |= dict.fromkeys(tracks)
         else:
             raise DataError(f"{option} {path}: no such file or folder", "file_not_found", path)
-    notes = [f"skipped: {number} {text}" for text, number in skipped.unknown_suffixes().items()]
+    notes = [f"skipped: {counted(number, 'file')} {text}" for text, number in skipped.unknown_suffixes().items()]
     if not paths:
         folders = ", ".join(map(str, inputs))
         line = f"{option} {folders}: contains no recordings ({', '.join(SUFFIXES)})"
         raise DataError("; ".join([line, *notes, *discs.notes]), "no_recordings", folders)
     twins = links_to_others(paths) - named
     if twins:
-        notes.append(f"skipped: {len(twins)} links to recordings that are in the input themselves")
+        notes.append(f"skipped: {counted(len(twins), 'link')} to recordings that are in the input themselves")
     return [path for path in paths if path not in twins], [*notes, *skipped.refusals(), *discs.summary()]
 
 

@@ -19,6 +19,7 @@ from musicreclass.data.track_data import TrackData
 from musicreclass.errors import ConfigError, Problem, VerificationError
 from musicreclass.features.opening import source_class
 from musicreclass.models.encoder import Encoder
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
@@ -61,13 +62,13 @@ def prepare(settings: PrepareSettings) -> Iterator[str]:
         raise failure
     data = open_data(settings, profile, needs=())
     splits = ", ".join(f"{data.size(split)} {split}" for split in SPLITS)
-    yield f"{settings.choices['data']}: {len(data.tracks)} tracks ({splits}), {len(data.classes)} classes"
+    yield f"{settings.choices['data']}: {counted(len(data.tracks), 'track')} ({splits}), {counted(len(data.classes), 'class')}"
     yield from (f"left out: {count} {reason}" for reason, count in data.dropped.items() if count)
     yield from data.notes
     yield readiness(data)
     if settings.table is not None:
         write_table(data, Path(settings.table).expanduser())
-        yield f"table: {settings.table}"
+        yield f"wrote {settings.table}"
     if failure is not None:
         raise failure
 

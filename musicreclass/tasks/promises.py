@@ -10,6 +10,7 @@ from musicreclass.errors import RunError
 from musicreclass.evaluation.calibration import calibrated
 from musicreclass.evaluation.coverage import Threshold, confidence_threshold
 from musicreclass.evaluation.predictions import PREFIX, TRUE_PREFIX, Predictions
+from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 
 NO_VALIDATION = "no validation scores in common; evaluate RUN --split valid computes them"
@@ -79,7 +80,7 @@ def promise(chosen: Threshold) -> str:
         accuracy += f" [{100 * low:.0f}, {100 * high:.0f}]"
     return (
         f"precision {chosen.precision}: labels need a confidence of {chosen.value:.3f}; {100 * chosen.coverage:.0f} % of the "
-        f"{chosen.n} validation tracks were labelled then, {accuracy} (over {chosen.over})"
+        f"{counted(chosen.n, 'validation track was', 'validation tracks were')} labelled then, {accuracy} (over {chosen.over})"
     )
 
 

@@ -15,6 +15,7 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.errors import DataError, RunError, UserError
 from musicreclass.evaluation.cascade import NEVER, Cascade
 from musicreclass.hardware.machine import cores
+from musicreclass.plurals import counted
 from musicreclass.prediction.cascade import CascadeClassifier
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.file_model import FileModel
@@ -62,8 +63,8 @@ def measure(runs: Sequence[Run], recordings: Sequence[Path], trust: tuple[str, .
     """
     rows = np.unique(np.linspace(0, len(recordings) - 1, WARM_UP + CHUNKS * PER_CHUNK).round().astype(int))
     sample = [recordings[row] for row in np.random.default_rng(0).permutation(rows)]
-    first, counted = sample[:WARM_UP], sample[WARM_UP:] or sample
-    chunks = [counted[start : start + PER_CHUNK] for start in range(0, len(counted), PER_CHUNK)]
+    first, timed = sample[:WARM_UP], sample[WARM_UP:] or sample
+    chunks = [timed[start : start + PER_CHUNK] for start in range(0, len(timed), PER_CHUNK)]
     with tempfile.TemporaryDirectory() as folder:
         opened = [open_models(run, trust, [f"paths.cache={folder}/cascade"]) for run in runs]
         cascade = all_stages([models[0] for models in opened])
@@ -80,8 +81,9 @@ def measure(runs: Sequence[Run], recordings: Sequence[Path], trust: tuple[str, .
             if time.monotonic() - started > LIMIT:
                 break
     seconds = [median(values) for values in zip(*of_stages, strict=True)]
-    number = sum(map(len, chunks[: len(of_stages)]))
-    return Costs(seconds, median(of_last), f"measured on {number} recordings with {cores()[0]} processors")
+    number, processors = sum(map(len, chunks[: len(of_stages)])), cores()[0]
+    source = f"measured on {counted(number, 'recording')} with {counted(processors, 'processor')}"
+    return Costs(seconds, median(of_last), source)
 
 
 def all_stages(models: list[FileModel]) -> CascadeClassifier:

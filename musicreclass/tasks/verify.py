@@ -36,7 +36,7 @@ def verify_data(settings: PrepareSettings) -> Iterator[str | VerificationError]:
     lines = summary_lines(table, problems, data.protocol.split)
     write_text(folder / SUMMARY, full_text(lines, table, problems))
     yield from lines
-    yield f"verification: {folder / TABLE}, {SUMMARY}"
+    yield f"wrote {folder / TABLE}, {SUMMARY}"
     if problems:
         yield VerificationError(f"verification: {counts(problems)}; see {folder / SUMMARY}", problems)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from tests.conftest import make_frame
+from musicreclass.features.fma518.columns import COLUMNS
+from musicreclass.runs.model_input import labels_recordings
+from tests.conftest import make_frame, only_run, with_splits
 
 
 def commands(out: str) -> list[str]:
@@ -36,6 +39,36 @@ def test_runs_are_compared(run, here, parent):
     assert "experiment=demo" not in result.out
     (here / parent / "a" / "status.json").write_text("{")
     assert "compare" not in run().out
+
+
+def test_the_command_that_uses_a_run_of_a_table_works(run, here, shared_runs):
+    """Recordings are labelled only with runs that read them, of which one is named."""
+    shutil.copytree(shared_runs("logreg"), here / "outputs")
+    table = only_run(here)
+    (command,) = (line for line in commands(run().out) if "TABLE" in line or "predict" in line)
+    frame = with_splits(make_frame())
+    frame.to_csv("other.csv", index=False)
+    assert run(*command.replace("TABLE", "other.csv").split()[1:]).code == 0
+    assert not labels_recordings(table)
+    card = json.loads((table / "model" / "meta.json").read_text())
+    for name, changes in {"waveform": {"input": "waveform"}, "fma": {"columns": list(COLUMNS[:3])}}.items():
+        other = here / "outputs" / name
+        shutil.copytree(table, other)
+        (other / "model" / "meta.json").write_text(json.dumps({**card, **changes}))
+        assert labels_recordings(other)
+        assert any(line.startswith(f"musicreclass predict outputs/{name} ") for line in commands(run().out))
+        shutil.rmtree(other)
+
+
+def test_an_ensemble_labels_recordings_if_all_members_do(here, shared_runs):
+    ensemble = here / "e"
+    for k in range(2):
+        shutil.copytree(next(shared_runs("logreg").glob("*logreg*")), ensemble / "members" / str(k))
+    assert not labels_recordings(ensemble)
+    for k, expected in enumerate((False, True)):
+        path = ensemble / "members" / str(k) / "model" / "meta.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "input": "waveform"}))
+        assert labels_recordings(ensemble) == expected
 
 
 def test_data_is_analyzed(run, here):

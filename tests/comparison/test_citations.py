@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import musicreclass as mrc
-from musicreclass.comparison.citations import REFERENCES, module_of
+from musicreclass.comparison.citations import OWN_DATA, REFERENCES, module_of
 from musicreclass.config.settings.tasks import BY_TARGET
 from tests.run_factory import make_run
 
@@ -22,10 +22,7 @@ REQUIRED = {
     "misc": "note",
     "book": "publisher",
 }
-WITHOUT_REFERENCE = {  # the user's own data, and combinations
-    "musicreclass.data.sources.table_file", "musicreclass.data.sources.csv_recordings", "musicreclass.data.sources.folder",
-    "musicreclass.data.combined",
-}  # fmt: skip
+WITHOUT_REFERENCE = {*TABLE["own_data"], "musicreclass.data.combined"}  # a combination cites its parts
 
 
 def check_bibtex(text: str) -> list[str]:
@@ -76,7 +73,11 @@ def test_runs_cite_their_data_their_model_and_the_tests(run, here):
     )
     assert not {"tzanetakis2002gtzan", "chen2016xgboost"} & set(keys)
     assert [line for line in result.out.splitlines() if "moods" in line and line.startswith("%")]  # no reference
-    assert run("cite", "outputs", "--output", "refs.bib").code == 0
+    written = run("cite", "outputs", "--output", "refs.bib")
+    assert (written.code, [line for line in written.out.splitlines() if "refs.bib" in line]) == (
+        0,
+        written.out.splitlines(),
+    )
     assert (here / "refs.bib").read_text().strip() == result.out.strip() == mrc.cite("outputs").strip()
 
 
@@ -103,6 +104,20 @@ def test_datasets_and_encoders_are_cited_by_their_class(run, here, target, split
     if not keys:
         assert cited == {"musicreclass", "pedregosa2011sklearn", "efron1993bootstrap"}
         assert sum("no reference" in line for line in result.out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("target", TABLE["own_data"])
+def test_data_of_the_users_own_lacks_nothing(run, here, target):
+    folder = make_run(here / "outputs", "a", model="svm", data="moods")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    source = next(name for name in BY_TARGET if module_of(name) == target)
+    config["data"]["_target_"] = source
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    result = run("cite", "outputs")
+    assert result.code == 0, result.err
+    (line,) = (line for line in result.out.splitlines() if line.startswith("%") and "moods" in line)
+    assert OWN_DATA in line
+    assert "no reference" not in result.out
 
 
 def test_a_missing_folder_is_reported(run):

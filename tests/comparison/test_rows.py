@@ -182,6 +182,34 @@ def test_labels_contain_only_differing_settings_under_short_names(outputs, table
     ]
 
 
+def test_long_lists_are_counted_in_labels(outputs, tables):
+    """The items that differ are named if the counts do not tell the rows apart, also those beyond the first ones."""
+    columns = [f"instrument_{i}" for i in range(11)]
+    for name, ignored in {
+        "a": [*columns, "rock"],
+        "b": [*columns, "jazz"],
+        "c": [*columns, "x", "y"],
+        "d": ["x"],
+    }.items():
+        make_run(outputs, name, settings={"ignore_columns": ignored}, right=0.5)
+    (table,) = tables()
+    assert sorted(row.label for row in table.rows) == [
+        "mlp ignore_columns=12 columns with jazz",
+        "mlp ignore_columns=12 columns with rock",
+        "mlp ignore_columns=13 columns",
+        "mlp ignore_columns=[x]",
+    ]
+
+
+def test_long_lists_are_counted_in_headings(outputs, tables):
+    tags = [f"instrument_{i}" for i in range(11)]
+    for name, last in {"a": "rock", "b": "jazz"}.items():
+        make_run(outputs, name, tracks=name, data_settings={"label_columns": [*tags, last]})
+    assert sorted(table.distinction["label_columns"] for table in tables()) == [
+        "12 columns with jazz", "12 columns with rock",
+    ]  # fmt: skip
+
+
 def test_labels_contain_features_of_recordings(outputs, tables):
     make_run(outputs, "a")
     make_run(outputs, "b", features="openjmla")

@@ -84,6 +84,8 @@ BAD = {  # override: kind and key of the problem, and what it suggests
     "hardware.monitor_interval=1e30": ("invalid_value", "hardware.monitor_interval", ""),
     "scheduler.interval=foo": ("invalid_value", "scheduler.interval", ""),
     "paths.outputs=": ("invalid_value", "paths.outputs", ""),
+    "run_dir=": ("invalid_value", "run_dir", "run_dir=null"),
+    "data.root=": ("invalid_value", "data.root", "data.root=null"),
     "hydra.mode=MULTIRUN": ("fixed_key", "hydra.mode", ""),
     "hydra/launcher=nowhere": ("cannot_compose", "hydra/launcher", ""),
     "data=table": ("missing_value", "data.path", ""),
@@ -225,6 +227,26 @@ def test_values_of_interpolations_are_checked(run, monkeypatch, override, expect
     (problem,) = result.problems
     assert (problem.kind, problem.key) == ("invalid_value", key)
     assert ("oc.decode" in problem.suggestion) == (value in ("false", "1", "64"))
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("label_separator", "data.label_separator=null"),
+        ("group_column", "data.group_column=null"),
+        ("split_column", "data.split_column=null"),
+        ("label_column", ""),
+        ("id_column", ""),
+        ("path", ""),
+    ],
+)
+def test_an_empty_text_is_rejected_with_advice_that_works(run, key, suggestion):
+    """An empty value stands for a character that the shell or Hydra has read, or for a variable that is not set."""
+    (problem,) = run("train", "data=table", "data.path=x.csv", f"data.{key}=").problems
+    assert (problem.kind, problem.key, problem.value, problem.suggestion) == (
+        "invalid_value", f"data.{key}", "", suggestion,
+    )  # fmt: skip
+    assert "oc.decode" not in problem.message
 
 
 def test_text_can_be_decoded(run, monkeypatch):

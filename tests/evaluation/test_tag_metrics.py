@@ -16,7 +16,7 @@ from musicreclass.evaluation.metrics import score
 from musicreclass.evaluation.paired import paired_tests
 from musicreclass.evaluation.predictions import Predictions
 from musicreclass.evaluation.ranking import Ranking, Rankings, best_thresholds
-from musicreclass.evaluation.tag_metrics import tag_thresholds
+from musicreclass.evaluation.tag_metrics import prior_scores, tag_thresholds
 from musicreclass.evaluation.tag_sets import class_numbers, has_tag_sets, tag_sets
 
 TAGS, TRACKS = 5, 200
@@ -97,12 +97,24 @@ def test_f1_on_validation_uses_thresholds_of_other_tracks():
     assert score(predictions)["macro_f1"] < score(predictions, tag_thresholds(predictions))["macro_f1"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_scores_of_the_prior_are_those_of_equal_probabilities(seed):
+    """The fitted threshold gives every track the tag: an F1 of 2 p / (1 + p)."""
+    rng = np.random.default_rng(seed)
+    y_true = rng.random((80, 4)) < [0.5, 0.3, 0.1, 0.9]
+    predictions = predictions_of(y_true, np.tile(y_true.mean(axis=0), (80, 1)))
+    scores = score(predictions, tag_thresholds(predictions))
+    assert prior_scores(scores) == pytest.approx({name: scores[name] for name in prior_scores(scores)})
+    assert set(prior_scores(scores)) == {"roc_auc", "pr_auc", "macro_f1", "micro_f1"}
+
+
 def test_tags_of_all_or_no_tracks_leave_nothing_to_score():
     scores = score(predictions_of(np.ones((5, 2), int), np.full((5, 2), 0.5)))
     assert scores["roc_auc"] is None
     assert scores["roc_auc_ci95"] is None
     assert scores["macro_f1"] is None
     assert scores["unscored_tags"] == ["tag 0", "tag 1"]
+    assert prior_scores(scores) == {}
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])

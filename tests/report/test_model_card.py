@@ -15,9 +15,12 @@ def test_the_card_follows_the_scores(run, table, here):
     assert run("evaluate", folder, "--split", "test").code == 0
     card = (folder / "model" / "README.md").read_text()
     assert "| test |" in card
+    assert f"musicreclass predict {folder.name}" not in card
     assert (
         run("predict", folder, "--input", here, "--output", "g.csv").code == 2
     )  # its columns are not those of recordings
+    (command,) = (line for line in card.splitlines() if line.startswith("musicreclass evaluate"))
+    assert run("evaluate", folder, *command.replace("TABLE", str(table)).split()[3:]).code == 0
 
 
 def test_the_card_of_a_run_with_hostile_names_is_plain_text(run, table, here):

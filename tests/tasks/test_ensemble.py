@@ -12,11 +12,13 @@ import pytest
 
 import musicreclass as mrc
 from musicreclass.cli.ensemble import METHODS as OPTIONS
+from musicreclass.comparison.wording import ONE_MEMBER, row_marks, table_notes
 from musicreclass.errors import RunError, UserError
 from musicreclass.evaluation.combining import METHODS, cross_fit
 from musicreclass.evaluation.predictions import PREFIX
 from musicreclass.runs.folder import Run
 from musicreclass.tasks import ensemble as task
+from musicreclass.tasks.compare import compare
 from musicreclass.tasks.ensemble import ensemble
 from musicreclass.tasks.inspect import inspect_run
 from musicreclass.tasks.tensorboard import Links
@@ -423,6 +425,23 @@ def test_an_ensemble_without_models_cannot_label(here):
     with pytest.raises(RunError) as caught:
         Run.open(built.folder).classifier()
     assert caught.value.kind == "ensemble"
+
+
+def test_an_ensemble_of_one_member_is_ranked_after_it_and_named(run, here):
+    good = make_run(here / "outputs", "good", model="mlp", groups=20, right=0.95, leaky="unknown")
+    bad = make_run(here / "outputs", "bad", model="cnn", groups=20, right=0.3, leaky="unknown")
+    built = run("ensemble", good, bad)
+    assert built.code == 0, built.err
+    assert any("good" in line and "bad" not in line for line in built.out.splitlines())
+    (folder,) = (here / "outputs").glob("*ensemble_greedy*")
+    (table,) = compare([here / "outputs"]).tables
+    first, second = table.ranked[:2]
+    assert (first.model, second.model) == ("mlp", "ensemble: greedy of 2")
+    assert all(first.scores["valid", metric] == second.scores["valid", metric] for metric in table.metrics)
+    assert (first.only_members, second.only_members) == ([], ["good"])
+    assert (ONE_MEMBER in row_marks(table, first), ONE_MEMBER in row_marks(table, second)) == (False, True)
+    assert any("good" in note for note in table_notes(table))
+    assert compare([folder]).tables[0].rows[0].only_members == ["good"]
 
 
 def test_marks_of_members_are_marks_of_the_ensemble(here):

@@ -90,23 +90,23 @@ def test_the_page_is_operated_by_keys(tmp_path, run):
             return window.run(f"return document.getElementById('{name}').textContent")
 
         window.open(tmp_path / "pages" / "review.html")
-        assert text("summary").startswith("6 files, 1 with errors; 0 reviewed")
+        assert text("summary").startswith("6 files, 1 error; 0 reviewed")
         assert text("name") == "c 周.wav"  # unknown files come first
         duration = "return new Promise(done => {const a = document.getElementById('audio'); a.onloadedmetadata = () => done(a.duration);"
         assert window.run(duration + "a.onerror = () => done('error'); a.load()})") == pytest.approx(1.5, abs=0.01)
         press("Enter")  # the most probable genre
         assert text("name") == "e.wav"
         press("ArrowRight", "2")
-        assert text("summary").endswith("2 reviewed, of which 2 were changed")
+        assert text("summary").endswith("2 reviewed, 2 changed")
         press("u")
-        assert text("summary").endswith("1 reviewed, of which 1 were changed")
+        assert text("summary").endswith("1 reviewed, 1 changed")
         press("2")
         window.run(
             "document.getElementById('search').value = 'd.wav'; document.getElementById('search').dispatchEvent(new Event('input'))"
         )
         assert text("name") == "d.wav"
         window.open(tmp_path / "pages" / "review.html")  # corrections are kept
-        assert text("summary").endswith("2 reviewed, of which 2 were changed")
+        assert text("summary").endswith("2 reviewed, 2 changed")
         window.run("document.getElementById('export').click()")
         exported = downloaded(tmp_path / "genres-corrections.csv")
         assert window.messages() == []

@@ -13,6 +13,7 @@ from musicreclass.comparison.rows import Row, build_rows
 from musicreclass.comparison.tables import build_table
 from musicreclass.config.check import train_settings
 from musicreclass.errors import RunError
+from musicreclass.plurals import counted
 from musicreclass.runs.code_version import code_version
 from musicreclass.runs.folder import Run
 from musicreclass.runs.score_log import ScoreLog
@@ -70,7 +71,7 @@ def collect_results(baseline: Baseline, runs: list[Run], note: str = "") -> list
     entries, skipped = read_runs(runs)
     rows = build_rows(entries)
     if skipped or len(rows) != 1:
-        reason = skipped[0] if skipped else f"{len(rows)} configurations instead of seeds of one"
+        reason = skipped[0] if skipped else f"{counted(len(rows), 'configuration')} instead of seeds of one"
         raise RunError(f"{baseline.name}: the runs cannot be combined: {reason}", "uncombinable_runs", baseline.name)
     (row,) = rows
     build_table(rows, ScoreLog())  # sets the scores of the row

@@ -15,6 +15,7 @@ from musicreclass.comparison.wording import SPLIT_LABELS, interval_text, numbere
 from musicreclass.evaluation.confusion import class_scores, confusion_matrix
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.evaluation.ranking import Rankings
+from musicreclass.plurals import counted
 
 TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # the first that gives at most six is used
 MAX_CONFUSION_CELLS = 25_000  # of all confusion matrices of a table
@@ -162,7 +163,7 @@ def confusion_sections(table: Table) -> list[Element]:
     for number, (label, row) in enumerate(numbered_labels(table)):
         cells = sum(len(seeds[0].classes) ** 2 for seeds in row.predictions.values())
         if cells > free_cells:
-            note = f"{len(table.rows) - number} more rows are not shown; see figures/ in their run folders."
+            note = f"{counted(len(table.rows) - number, 'more row is', 'more rows are')} not shown; see figures/ in their run folders."
             sections.append(tag("p", note, class_="note"))
             break
         free_cells -= cells

@@ -13,6 +13,7 @@ from musicreclass.comparison.rows import Row, number_at
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import numbered_labels
 from musicreclass.evaluation.metric_names import METRIC_LABELS
+from musicreclass.plurals import counted
 from musicreclass.runs.history import read_history
 
 MAX_CHARTS = 24  # rows of a table with charts
@@ -86,7 +87,7 @@ def curve_section(table: Table) -> list[Element]:
         tag("p", "A line per run; dotted: the epoch or round of the model. The charts share their vertical axes.", class_="note"),
         tag("div", *legend, class_="legend lines"),
         tag("div", *charts, class_="curves"),
-        *([tag("p", f"{left_out} more rows are not shown; see figures/ in their run folders.", class_="note")] if left_out else []),
+        *([tag("p", f"{counted(left_out, 'more row is', 'more rows are')} not shown; see figures/ in their run folders.", class_="note")] if left_out else []),
     ]  # fmt: skip
 
 
@@ -128,10 +129,10 @@ def chart(curves: list[Curve], name: str, limits: tuple[float, float]) -> Elemen
         viewBox="0 0 100 100",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{label} over {last} {curves[0].unit}s",
+        aria_label=f"{label} over {counted(last, curves[0].unit)}",
     )
     ends = [tag("span", f"{scale * value:.2g}" if scale == 1 else f"{scale * value:.0f}") for value in (high, low)]
-    axis = tag("div", tag("span", "1"), tag("span", f"{last} {curves[0].unit}s"), class_="epochs")
+    axis = tag("div", tag("span", "1"), tag("span", counted(last, curves[0].unit)), class_="epochs")
     return tag("figure", tag("figcaption", label + (", %" if scale == 100 else "")), tag("div", *ends, class_="ends"), picture, axis)  # fmt: skip
 
 

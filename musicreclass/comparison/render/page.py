@@ -25,6 +25,7 @@ from musicreclass.comparison.render.page_tables import (
 )
 from musicreclass.comparison.tables import Table
 from musicreclass.comparison.wording import SELECTED, SPLIT_LABELS, numbered_labels, stale_note, table_notes
+from musicreclass.plurals import counted
 from musicreclass.version import __version__
 
 SCRIPT = Path(__file__).with_name("page.js")  # sorts tables
@@ -38,7 +39,7 @@ def render_page(tables: list[Table]) -> str:
         tag("h1", "Comparison of runs"),
         tag(
             "p",
-            f"{runs} finished runs, ranked by macro-F1 (PR-AUC for tags) on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
+            f"{counted(runs, 'finished run')}, ranked by macro-F1 (PR-AUC for tags) on validation, never by test scores, and not ranked if folds are pooled. Scores are percentages; ± is the "
             "standard deviation over seeds, and brackets are 95 % intervals over tracks and seeds (over whole groups of tracks "
             "where groups are known).",
             class_="muted",

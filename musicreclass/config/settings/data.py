@@ -59,13 +59,13 @@ class DataSettings(Target):
     class_map: Text | None = setting(
         "other names for the classes: a file of conf/class_map/, as fma_to_gtzan, or your own YAML file; null: none"
     )
-    root: str | None = setting("folder of the dataset: data.root=DIR", signed=False)
+    root: Text | None = setting("folder of the dataset: data.root=DIR", signed=False)
     path: Text = setting("CSV or Parquet file with one row per track: data.path=FILE", signed=False)
     store: Text = setting("folder that stores expensive results", signed=False)
     on_missing: Literal["impute", "drop", "error"] = setting("missing and infinite values: impute | drop | error")
     min_class_tracks: Count = setting("classes with fewer tracks are dropped and counted")
-    ignore_columns: list[str] = setting("columns that are not features")
-    keep_columns: list[str] = setting(
+    ignore_columns: list[Text] = setting("columns that are not features")
+    keep_columns: list[Text] = setting(
         "columns that are features, although they resemble row numbers, ids or classes", signed=False
     )
     # of recordings
@@ -109,7 +109,7 @@ class FMASettings(DataSettings):
 
     subset: Literal["small", "medium", "large", "full"] = setting("each subset contains the smaller ones")
     subset_exact: bool = setting("true: exclude the tracks of the smaller subsets")
-    feature_sets: list[str] = setting("feature sets to use, as [mfcc,spectral_contrast]; empty: all")
+    feature_sets: list[Text] = setting("feature sets to use, as [mfcc,spectral_contrast]; empty: all")
     truncated_clips: Literal["keep", "drop"] = setting(
         "keep | drop tracks with a truncated clip; their features cover the whole track"
     )
@@ -127,7 +127,7 @@ class GTZANSettings(DataSettings):
 class MSDSettings(DataSettings):
     """Features of the Million Song Dataset."""
 
-    labels: str | None = setting("tagtraum's file of genres; null: the one in the dataset's folder", signed=False)
+    labels: Text | None = setting("tagtraum's file of genres; null: the one in the dataset's folder", signed=False)
     minority: Literal["keep", "drop"] = setting("keep | drop tracks with a minority genre")
 
 
@@ -152,33 +152,33 @@ class JamendoSettings(DataSettings):
 class TableFileSettings(DataSettings):
     """Any table with one row per track."""
 
-    id_column: str = setting("column with the track ids")
-    label_column: str = setting("column with the genres")
+    id_column: Text = setting("column with the track ids")
+    label_column: Text = setting("column with the genres")
     label_separator: Text | None = setting(
         "for several tags a track: what separates them in label_column, as '|'", default=None
     )
-    label_columns: Annotated[list[str], MinLen(1)] | None = setting(
+    label_columns: Annotated[list[Text], MinLen(1)] | None = setting(
         "for several tags a track: a column for each tag, with 1 or 0, instead of label_column", default=None
     )
-    split_column: str | None = setting("column with the values train, valid, test")
-    group_column: str | None = setting("column with the artists; a grouped split does not divide them")
+    split_column: Text | None = setting("column with the values train, valid, test")
+    group_column: Text | None = setting("column with the artists; a grouped split does not divide them")
 
 
 class CSVRecordingsSettings(DataSettings):
     """Recordings that a CSV or Parquet file lists."""
 
-    audio_column: str = setting("column with the paths of the recordings")
-    label_column: str = setting("column with the genres")
+    audio_column: Text = setting("column with the paths of the recordings")
+    label_column: Text = setting("column with the genres")
     label_separator: Text | None = setting(
         "for several tags a track: what separates them in label_column, as '|'", default=None
     )
-    label_columns: Annotated[list[str], MinLen(1)] | None = setting(
+    label_columns: Annotated[list[Text], MinLen(1)] | None = setting(
         "for several tags a track: a column for each tag, with 1 or 0, instead of label_column", default=None
     )
-    id_column: str | None = setting("column with the track ids; null: the paths")
-    split_column: str | None = setting("column with the values train, valid, test")
-    group_column: str | None = setting("column with the artists; a grouped split does not divide them")
-    album_column: str | None = setting("column with the albums, which replace unknown artists")
+    id_column: Text | None = setting("column with the track ids; null: the paths")
+    split_column: Text | None = setting("column with the values train, valid, test")
+    group_column: Text | None = setting("column with the artists; a grouped split does not divide them")
+    album_column: Text | None = setting("column with the albums, which replace unknown artists")
 
 
 class GenreFoldersSettings(DataSettings):

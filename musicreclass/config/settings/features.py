@@ -84,7 +84,7 @@ class MusiCNNEncoderSettings(FeatureSettings):
     """A musicnn tagger as an encoder."""
 
     layer: Text = setting("layer that provides the vectors")
-    wheel: str | None = setting("wheel with the weights, for prepare without internet access", signed=False)
+    wheel: Text | None = setting("wheel with the weights, for prepare without internet access", signed=False)
 
 
 class HuggingFaceEncoderSettings(FeatureSettings):

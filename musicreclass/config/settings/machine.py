@@ -62,5 +62,5 @@ class PathSettings(Section):
 
     outputs: Text = setting("folder of the run folders")
     cache: Text = setting("folder that stores expensive results")
-    data: str | None = setting("folder that contains GTZAN/ and FMA/")
-    models: str = setting("folder of pretrained weights")
+    data: Text | None = setting("folder that contains GTZAN/ and FMA/")
+    models: Text = setting("folder of pretrained weights")

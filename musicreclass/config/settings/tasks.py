@@ -108,7 +108,7 @@ class PrepareSettings(Settings):
     """`musicreclass prepare`."""
 
     download: DownloadSettings = section(DownloadSettings, "where published datasets come from")
-    table: str | None = setting("CSV or Parquet file to write the features of every track to")
+    table: Text | None = setting("CSV or Parquet file to write the features of every track to")
     verify: bool = setting(
         "true: decode every recording, look for damage, copies and leaks; exit code 1 if there are any"
     )
@@ -146,7 +146,7 @@ class TrainSettings(Settings):
     )
     force: bool = setting("true: train again and replace a finished run")
     if_locked: Literal["wait", "error"] = setting("if another process trains the same run: wait | error")
-    run_dir: str | None = setting("folder of this run, instead of outputs/<name>-<signature>")
+    run_dir: Text | None = setting("folder of this run, instead of outputs/<name>-<signature>")
 
     def weighted(self) -> dict[str, Weighted]:
         """As in `Settings`, with the model first."""

@@ -20,6 +20,7 @@ from musicreclass.data.audio.cue import (
 )
 from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.data.audio.header import BadAudioError
+from musicreclass.plurals import counted
 from musicreclass.storage.file_parts import part_path
 from musicreclass.storage.regular import read_regular
 
@@ -103,7 +104,7 @@ class Discs:
     def summary(self) -> list[str]:
         """What the sheets gave, and which cannot be used, a line each."""
         n_parts = sum(map(len, self.parts.values()))
-        line = f"{n_parts} tracks of {len(self.parts)} disc images with CUE sheets"
+        line = f"{counted(n_parts, 'track')} of {counted(len(self.parts), 'disc image with a CUE sheet', 'disc images with CUE sheets')}"
         return [*([line] if self.parts else []), *self.notes]
 
     def _add_sheet(self, path: Path, files: Sequence[Path]) -> None:
@@ -144,7 +145,11 @@ def matching(name: str, files: Iterable[Path]) -> Path:
     stem = normal(Path(name).stem)
     same_stem = [file for file in by_name.values() if normal(file.stem) == stem]
     if len(same_stem) != 1:
-        reason = f"{len(same_stem)} files have this name with another ending" if same_stem else "does not exist"
+        reason = (
+            f"{counted(len(same_stem), 'file has', 'files have')} this name with another ending"
+            if same_stem
+            else "does not exist"
+        )
         raise CueError(f"FILE {name!r:.80}: {reason}")
     return same_stem[0]
 

@@ -32,7 +32,7 @@ class Skipped:
         """The number of files of unknown suffix, by a text that names the most frequent suffixes."""
         names = [suffix or "none" for suffix, _ in self.suffixes.most_common()]
         text = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        return {f"files with an unknown suffix ({text})": self.suffixes.total()} if names else {}
+        return {f"with an unknown suffix ({text})": self.suffixes.total()} if names else {}
 
     def refusals(self) -> list[str]:
         """A line for each folder that may not be read."""

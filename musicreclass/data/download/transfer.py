@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 
 CHUNK = 1 << 20
 RETRIED = (408, 425, 429, 500, 502, 503, 504)  # HTTP status codes after which a later attempt may succeed
@@ -66,7 +67,9 @@ def download(
             part.unlink()
             if not resumed:
                 wrong = True
-                text = f"the file ({received:,} bytes) does not have the checksum {checksums[0]}; it was deleted"
+                text = (
+                    f"the file ({counted(received, 'byte')}) does not have the checksum {checksums[0]}; it was deleted"
+                )
                 failures.append(f"{_host(url)}: {text}")
     kind = "wrong_checksum" if wrong else "download_failed"
     raise DataError(f"{path.name}: cannot be downloaded ({'; '.join(failures)})", kind, path.name, list(urls))
@@ -126,7 +129,7 @@ def _request(url: str, part: Path, size: int, timeout: float) -> None:
     except ValueError as error:  # also of a redirection
         raise MirrorError(f"its URL is not valid ({_one_line(error)})") from error
     if _size(part) < total:
-        raise AttemptError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+        raise AttemptError(f"the connection ended after {_size(part):,} of {counted(total, 'byte')}")
 
 
 def _check_response(response: HTTPResponse, start: int) -> tuple[int, int]:
@@ -152,7 +155,7 @@ def _check_response(response: HTTPResponse, start: int) -> tuple[int, int]:
     if response.status == 206:
         return start, start + sent if sent else 0
     if 0 < sent < start:
-        raise MirrorError(f"sends {sent:,} bytes, but {start:,} were downloaded before")
+        raise MirrorError(f"sends {counted(sent, 'byte')}, but {start:,} were downloaded before")
     return 0, sent
 
 

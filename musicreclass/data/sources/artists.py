@@ -14,6 +14,7 @@ import soundfile
 from musicreclass.data.audio.content import ffmpeg_format
 from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.names import artist_key, folded, without_blanks
+from musicreclass.plurals import counted
 
 SOURCES = ("tag", "name", "folder")  # in the order of `data.group_by=auto`
 SEPARATOR = re.compile(r"\s+[-\u2010-\u2015\u2212]\s+")  # any dash between blanks: `Jay-Z` has none
@@ -53,7 +54,7 @@ class Artists:
         """How many artists each source gave."""
         parts = [f"{self.counts[source]} by {source}" for source in SOURCES if self.counts[source]]
         n_unknown = len(self.names) - sum(self.counts.values())
-        return f"artists of {len(self.names)} recordings: {', '.join([*parts, f'{n_unknown} unknown'])}"
+        return f"artists of {counted(len(self.names), 'recording')}: {', '.join([*parts, f'{n_unknown} unknown'])}"
 
 
 def find_artists(

@@ -14,6 +14,7 @@ from musicreclass.data.sources.label_columns import LabelColumns
 from musicreclass.data.sources.table_file import read_frame
 from musicreclass.data.tracks import some, to_text
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import agreeing, counted
 
 
 class CSVRecordings(AudioData):
@@ -116,7 +117,7 @@ class CSVRecordings(AudioData):
         ):
             wrong = names[names.str.match(pattern) if kind == "url" else names.str.contains(pattern, regex=False)]
             if len(wrong):
-                line = f"{self.path}: {len(wrong)} entries of column {column!r} are no paths, such as {wrong.iloc[0]!r:.100}"
+                line = f"{self.path}: {counted(len(wrong), 'entry')} of column {column!r} {agreeing(len(wrong), 'is no path', 'are no paths')}, such as {wrong.iloc[0]!r:.100}"
                 raise DataError(f"{line}; {remedy}", kind, "data.audio_column", wrong.iloc[0])
 
     def _check_ids(self, ids: pd.Series[Any]) -> None:
@@ -128,11 +129,11 @@ class CSVRecordings(AudioData):
         setting = "audio_column" if self.columns["id_column"] is None else "id_column"
         column = self.columns[setting]
         if ids.isna().any():
-            line = f"{self.path}: {int(ids.isna().sum())} rows have no {column} (data.{setting}); every row needs an id"
+            line = f"{self.path}: {counted(int(ids.isna().sum()), 'row has', 'rows have')} no {column} (data.{setting}); every row needs an id"
             raise DataError(line, "missing_ids", f"data.{setting}", int(ids.isna().sum()))
         repeated = ids[ids.duplicated()]
         if len(repeated):
-            line = f"{self.path}: {len(repeated)} rows repeat an entry of column {column!r} (data.{setting}), such as {repeated.iloc[0]!r:.100}"
+            line = f"{self.path}: {counted(len(repeated), 'row repeats', 'rows repeat')} an entry of column {column!r} (data.{setting}), such as {repeated.iloc[0]!r:.100}"
             raise DataError(
                 f"{line}; delete them, or name another column", "duplicate_ids", f"data.{setting}", len(repeated)
             )
@@ -141,5 +142,5 @@ class CSVRecordings(AudioData):
         """The error for paths that start from another folder."""
         remedy = "write them with /" if "\\" in name else "set data.root to the folder that they start from"
         column = self.columns["audio_column"]
-        line = f"{self.path}: none of the {len(paths)} files of column {column!r} exists, such as {some(paths, 1)}; {remedy}"
+        line = f"{self.path}: none of the {counted(len(paths), 'file')} of column {column!r} exists, such as {some(paths, 1)}; {remedy}"
         return DatasetNotFoundError(line, "no_recordings", "data.root", str(self.root))

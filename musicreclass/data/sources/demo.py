@@ -16,6 +16,7 @@ from musicreclass.data.parallel import show_progress
 from musicreclass.data.recording_files import Recordings
 from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.demo_synthesis import ARTISTS, GENRES, RATE, VERSION, synthesise_clip
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.store import Store
 
@@ -81,7 +82,7 @@ def synthesise(folder: Path, clips_per_artist: int) -> None:
 
     rows = []
     total = len(GENRES) * ARTISTS * clips_per_artist
-    with show_progress(f"synthesising the demo's {total} clips (once)", total) as advance:
+    with show_progress(f"synthesising the demo's {counted(total, 'clip')} (once)", total) as advance:
         for genre in GENRES:
             for number in range(ARTISTS * clips_per_artist):
                 artist, name = number % ARTISTS, f"{genre}.{number:05d}.wav"

@@ -14,6 +14,7 @@ from musicreclass.data.recordings import AudioData
 from musicreclass.data.sources.fma_features import TRUNCATED_CLIPS
 from musicreclass.data.sources.fma_metadata import SUBSETS, find_metadata, in_subset, load_tracks, not_unpacked
 from musicreclass.errors import DatasetNotFoundError
+from musicreclass.plurals import agreeing, counted
 
 ARCHIVE_FOLDERS = ("Data", ".", "FMA/Data", "FMA")
 CHECKSUMS = "checksums"  # a file of each archive, as sha1sum writes it
@@ -84,9 +85,7 @@ class FMAAudio(AudioData):
         without_clip = len(labelled) - len(available)
         if without_clip:
             archives = ", ".join(f.name for f in folders)
-            self.incomplete = (
-                f"{without_clip} of {len(labelled)} labelled tracks of {self.subset} have no clip in {archives}"
-            )
+            self.incomplete = f"{without_clip} of {counted(len(labelled), 'labelled track')} of {self.subset} {agreeing(without_clip, 'has', 'have')} no clip in {archives}"
         return Recordings(
             paths=[clips[number] for number in available.index],
             track_id=[str(number) for number in available.index],

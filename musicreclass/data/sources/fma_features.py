@@ -12,6 +12,7 @@ from musicreclass.data.sources.fma_features_csv import FeaturesCSV
 from musicreclass.data.sources.fma_metadata import find_metadata, in_subset, load_tracks
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.errors import DataError
+from musicreclass.plurals import agreeing, counted
 from musicreclass.storage.store import Store
 
 TRUNCATED_CLIPS = (  # in the audio archives, the clips of these tracks are empty or a few seconds long
@@ -86,7 +87,7 @@ class FMAFeatures(TableSource):
             tracks, rows = tracks[~truncated], rows[~truncated]
         elif truncated.any():
             notes.append(
-                f"{int(truncated.sum())} tracks with truncated clips are kept: their features are of whole tracks"
+                f"{counted(int(truncated.sum()), 'track')} with truncated clips {agreeing(int(truncated.sum()), 'is', 'are')} kept: their features are of whole tracks"
             )
         if not len(tracks):
             raise self._no_tracks(all_tracks.subset[features.rows(all_tracks.index) >= 0], tracks_csv)

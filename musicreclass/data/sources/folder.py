@@ -17,6 +17,7 @@ from musicreclass.data.sources.artists import find_artists, sources_of
 from musicreclass.data.sources.folder_layout import GenreFolder, doubts, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import agreeing, counted
 from musicreclass.storage.file_parts import file_of
 
 
@@ -48,7 +49,7 @@ class _LeftOut(Skipped):
         lines = self.refusals()
         if self.tags.total():
             names = some([suffix for suffix, count in self.tags.most_common() if count])
-            lines.append(f"the artist tag of {self.tags.total()} files cannot be read ({names})")
+            lines.append(f"the artist tag of {counted(self.tags.total(), 'file')} cannot be read ({names})")
         return lines
 
 
@@ -131,7 +132,7 @@ class GenreFolders(AudioData):
             checked = read_corrections(self.corrections, "data.corrections")
             corrected, extra = self._apply(root, checked, paths, targets)
             notes += [
-                f"{len(checked)} checked labels, of which {len(corrected) + len(extra)} are of files below {root}"
+                f"{counted(len(checked), 'checked label')}, of which {len(corrected) + len(extra)} {agreeing(len(corrected) + len(extra), 'is of a file', 'are of files')} below {root}"
             ]
             if self.only_corrected:
                 paths, targets = [paths[i] for i in corrected], [targets[i] for i in corrected]

@@ -14,6 +14,7 @@ from musicreclass.data.audio.tags import read_artist
 from musicreclass.data.splits import SPELLINGS
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 from musicreclass.storage.file_parts import file_of
 
 FMA_FOLDER = re.compile(r"\d{3}")  # 000/000002.mp3: the folder has the first digits of its tracks' numbers
@@ -128,7 +129,7 @@ def doubts(root: Path, files: Mapping[str, Sequence[Path]], below: Iterable[str]
         distinct = len({next(iter(artists[name])) for name in single})
         if distinct == len(single):
             return (
-                f"each of {len(single)} of the {len(genres)} genre folders has recordings of a single artist ({some(single)}): "
+                f"each of {len(single)} of the {counted(len(genres), 'genre folder')} has recordings of a single artist ({some(single)}): "
                 f"if they are artists, set data.root={root.absolute().parent}"
             )
     return None

@@ -23,6 +23,7 @@ from musicreclass.data.splits import artist_folds
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import make_tracks
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import counted
 
 TABLES = {30: "features_30_sec.csv", 3: "features_3_sec.csv"}
 TABLE_PAGE = "https://www.kaggle.com/datasets/andradaolteanu/gtzan-dataset-music-genre-classification"
@@ -88,7 +89,9 @@ def incomplete_lists(tracks: Iterable[str], protocol: str) -> str:
     listed = index.index[index.fault_filtered.notna()] if protocol == "fault_filtered" else index.index
     available = len(set(tracks) & set(listed))
     lists = "the fault-filtered lists" if protocol == "fault_filtered" else "GTZAN"
-    return "" if available == len(listed) else f"{available} of the {len(listed)} clips of {lists} were found"
+    return (
+        "" if available == len(listed) else f"{available} of the {counted(len(listed), 'clip')} of {lists} were found"
+    )
 
 
 class GTZANFeatures(TableSource):
@@ -221,7 +224,9 @@ class GTZAN(AudioData):
         notes = [f"there is no folder {genre}" for genre in GENRES if not below(base, genre).is_dir()]
         notes += [f"the folder {folder.name} is empty" for folder in folders if not any(folder.iterdir())]
         if len(clips) < len(files):
-            notes.append(f"{len(files) - len(clips)} files were ignored: they are not named like blues.00000.wav")
+            notes.append(
+                f"{counted(len(files) - len(clips), 'file was', 'files were')} ignored: they are not named like blues.00000.wav"
+            )
         metadata: dict[str, Any] = {}
         dropped = {}
         protocol = self.split.protocol
@@ -255,7 +260,7 @@ def _check_names(clips: dict[Path, str]) -> None:
     for path, track in clips.items():
         if other := paths.get(track):
             count = len(clips) - len(set(clips.values()))
-            message = f"{path.parent}: {track} exists as {other.name} and {path.name} ({count} such clips); remove one of them"
+            message = f"{path.parent}: {track} exists as {other.name} and {path.name} ({counted(count, 'such clip')}); remove one of them"
             raise DataError(message, "duplicate_ids", track, count)
         paths[track] = path
 

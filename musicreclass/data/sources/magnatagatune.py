@@ -15,6 +15,7 @@ from musicreclass.data.sources.magnatagatune_files import find_recordings
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 from musicreclass.storage.store import Store
 
 PROTOCOL = "official"
@@ -117,7 +118,7 @@ class MagnaTagATuneFeatures(TableSource):
         expected = len(clips.frame)
         self.incomplete = clips.join(analyses, "XML files", "an analysis")
         if clips.frame.empty:
-            line = f"MagnaTagATune: none of the {len(analyses)} XML files has the name of one of the {expected} annotated clips"
+            line = f"MagnaTagATune: none of the {len(analyses)} XML files has the name of one of the {counted(expected, 'annotated clip')}"
             raise DataError(line, "no_tracks", "data.root")
         features = load_analyses({clip: analyses[clip] for clip in sorted(clips.frame.index)}, self.store)
         features = features.loc[clips.frame.index]
@@ -151,9 +152,9 @@ def column_notes(x: np.ndarray) -> list[str]:
     partly = [name for name, full in zip(COLUMNS, is_finite.all(axis=0), strict=True) if not full and name not in empty]
     notes = []
     if empty:
-        notes.append(f"{len(empty)} columns have no value at all ({some(empty)})")
+        notes.append(f"{counted(len(empty), 'column has', 'columns have')} no value at all ({some(empty)})")
     if constant:
-        notes.append(f"{len(constant)} columns are constant ({some(constant)})")
+        notes.append(f"{counted(len(constant), 'column is', 'columns are')} constant ({some(constant)})")
     if partly:
-        notes.append(f"{len(partly)} columns are missing for some clips ({some(partly)})")
+        notes.append(f"{counted(len(partly), 'column is', 'columns are')} missing for some clips ({some(partly)})")
     return notes

@@ -25,6 +25,7 @@ from musicreclass.data.sources.magnatagatune_files import (
 )
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import agreeing, counted
 
 SPLIT_OF_FOLDER = {name: "train" if name < "c" else "valid" if name == "c" else "test" for name in CLIP_FOLDERS}
 # The usual 50 tags, in the order of their frequency, as in musicnn (Pons and Serra, 2019) and
@@ -79,11 +80,16 @@ class Clips:
             how many clips have none, as a note; empty if all have one.
         """
         if not_annotated := len(files.keys() - self.annotated):
-            self.notes.append(f"{not_annotated} {what} have no annotation")
+            one = what.removesuffix("s")
+            self.notes.append(f"{counted(not_annotated, f'{one} has', f'{what} have')} no annotation")
         expected = len(self.frame)
         self.keep(self.frame.index.isin(list(files)), f"without {singular}")
         missing = expected - len(self.frame)
-        return f"{missing} of {expected} annotated clips have no {singular.partition(' ')[2]}" if missing else ""
+        return (
+            f"{missing} of {counted(expected, 'annotated clip')} {agreeing(missing, 'has', 'have')} no {singular.partition(' ')[2]}"
+            if missing
+            else ""
+        )
 
 
 def load_clips(
@@ -114,10 +120,12 @@ def load_clips(
     add_artists(clips, root)
     add_splits(clips, root, official)
     if untagged == "drop":
-        clips.keep((clips.frame.tags.map(len) > 0).to_numpy(), f"without any of the {len(columns)} tags")
+        clips.keep((clips.frame.tags.map(len) > 0).to_numpy(), f"without any of the {counted(len(columns), 'tag')}")
     if official:
         splits = clips.frame.groupby("artist").split.nunique()
-        clips.notes.append(f"{int((splits > 1).sum())} of the {len(splits)} artists are in several splits")
+        clips.notes.append(
+            f"{int((splits > 1).sum())} of the {counted(len(splits), 'artist')} {agreeing(int((splits > 1).sum()), 'is', 'are')} in several splits"
+        )
     return clips
 
 
@@ -155,10 +163,14 @@ def add_artists(clips: Clips, root: str | None) -> None:
     if path is None:
         clips.notes.append(f"artists are those in the names of the files: there is no {CLIP_INFO}")
     elif by_name:
-        clips.notes.append(f"{by_name} clips are not in {CLIP_INFO}: their artist is that in the name of the file")
+        clips.notes.append(
+            f"{counted(by_name, 'clip is', 'clips are')} not in {CLIP_INFO}: the artist is that in the name of the file"
+        )
     not_annotated = len(info.keys() - set(clips.frame.index))
     if not_annotated:
-        clips.notes.append(f"{not_annotated} clips of {CLIP_INFO} have no annotation")
+        clips.notes.append(
+            f"{counted(not_annotated, 'clip')} of {CLIP_INFO} {agreeing(not_annotated, 'has', 'have')} no annotation"
+        )
 
 
 def add_splits(clips: Clips, root: str | None, official: bool) -> None:
@@ -184,7 +196,9 @@ def add_splits(clips: Clips, root: str | None, official: bool) -> None:
         return
     unknown = len(split.keys() - set(clips.frame.index))
     if unknown:
-        clips.notes.append(f"{unknown} clips of the split lists have no annotation")
+        clips.notes.append(
+            f"{counted(unknown, 'clip')} of the split lists {agreeing(unknown, 'has', 'have')} no annotation"
+        )
     clips.keep(clips.frame.split.notna().to_numpy(), "outside the split lists")
 
 

@@ -14,6 +14,7 @@ from pyarrow import csv as arrow_csv
 from musicreclass.data.dataset_folder import below, contents, dataset_root
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import counted
 
 PAGE = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
 NAMES = (".", "MTT", "MagnaTagATune")  # of the dataset's folder, in any case
@@ -69,7 +70,7 @@ def read_annotations(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     written = pd.Series(paths)[pd.Series(paths) != ""]
     repeated_paths = written[written.duplicated()]
     if len(repeated_paths):
-        line = f"{path}: {len(repeated_paths)} clips are there twice ({some(repeated_paths.tolist())})"
+        line = f"{path}: {counted(len(repeated_paths), 'clip is', 'clips are')} there twice ({some(repeated_paths.tolist())})"
         raise DataError(line, "duplicate_ids", path, len(repeated_paths))
     return paths, names, np.column_stack([table[name].to_numpy().astype(np.uint8) for name in names])
 

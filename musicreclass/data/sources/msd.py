@@ -18,6 +18,7 @@ from musicreclass.data.sources.blocks import Block, load_blocks
 from musicreclass.data.sources.msd_song import COLUMNS, VERSION, MissingAnalysis, Song, read_song
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import counted
 from musicreclass.storage.damage import raise_if_not_damage
 from musicreclass.storage.store import Store
 
@@ -86,7 +87,7 @@ class MSDFeatures(TableSource):
         ]
         if self.minority == "keep" and has_minority.any():
             notes.append(
-                f"{has_minority.sum()} tracks have a minority genre too, which is not used; data.minority=drop leaves them out"
+                f"{counted(has_minority.sum(), 'track has', 'tracks have')} a minority genre too, which is not used; data.minority=drop leaves them out"
             )
         return FeatureTable(
             track_id=frame.index,

@@ -11,6 +11,7 @@ from musicreclass.data.dataset_folder import below, contents, dataset_root
 from musicreclass.data.recordings import AudioData, Recordings
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import agreeing, counted
 
 PROTOCOL = "official"
 PAGE = "https://github.com/MTG/mtg-jamendo-dataset"
@@ -65,9 +66,9 @@ class MTGJamendo(AudioData):
         usable = {t: entry for t, entry in rows.items() if entry[1][4] and entry[1][3] in files}
         without_file = len(rows) - len(usable) - len(untagged)
         if without_file:
-            self.incomplete = f"{without_file} of {len(rows)} tracks of {name} have no recording"
+            self.incomplete = f"{without_file} of {counted(len(rows), 'track')} of {name} {agreeing(without_file, 'has', 'have')} no recording"
         splits, entries = [split for split, _ in usable.values()], [row for _, row in usable.values()]
-        notes = [f"{name}: {len(rows)} tracks" + (f", published split {self.fold}" if official else "")]
+        notes = [f"{name}: {counted(len(rows), 'track')}" + (f", published split {self.fold}" if official else "")]
         notes += ["the recordings are those of the low-bitrate copy"] if self._are_low(files) else []
         return Recordings(
             paths=[files[row[3]] for row in entries],
@@ -148,7 +149,7 @@ def read_list(path: Path) -> list[Row]:
             continue
         fields = [field.strip() for field in text.split("\t")]
         if len(fields) < 5 or not fields[0] or not fields[3]:
-            line = f"{path}: line {number} has {len(fields)} fields; TRACK_ID, ARTIST_ID, ALBUM_ID, PATH and DURATION are needed"
+            line = f"{path}: line {number} has {counted(len(fields), 'field')}; TRACK_ID, ARTIST_ID, ALBUM_ID, PATH and DURATION are needed"
             raise DataError(line, "unreadable", path, number)
         track, artist, album, audio = fields[:4]
         rows.append((track, artist, album, clip_name(audio), list(dict.fromkeys(filter(None, fields[5:])))))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 
 ARRAYS = (".npy", ".npz")
 HEADER = ("track_id", "label", "split", "group", "path", "pretraining_overlap")  # first columns of a table by `prepare`
@@ -56,7 +57,7 @@ def read_arrays(path: Path) -> pd.DataFrame:
     for name, values in arrays.items():
         if values.shape != (len(x),):
             raise DataError(
-                f"{path}: {name} has the shape {values.shape}, and x has {len(x)} rows", "wrong_length", name
+                f"{path}: {name} has the shape {values.shape}, and x has {counted(len(x), 'row')}", "wrong_length", name
             )
     repeated = sorted({name for name in columns if columns.count(name) > 1 or name in arrays})
     if repeated:

@@ -12,6 +12,7 @@ from musicreclass.data.audio.content import substitute
 from musicreclass.data.audio.header import REMEDIES
 from musicreclass.data.audio.search import SUFFIXES
 from musicreclass.errors import DataError
+from musicreclass.plurals import counted
 
 HEAD = 4096  # bytes
 CONTENTS = (  # first bytes, what they are, the remedy
@@ -77,7 +78,7 @@ def not_numeric_error(path: Path, frame: pd.DataFrame, columns: list[str], ignor
         if str(value) == column:
             message = f"{path}: row {row} repeats the header; delete it"
             return DataError(message, "repeated_header", column, row)
-        others = f" ({len(wrong)} such cells)" if len(wrong) > 1 else ""
+        others = f" ({counted(len(wrong), 'such cell')})" if len(wrong) > 1 else ""
         message = f"{path}: row {row} of column {column!r} contains {value!r:.60}, which is not a number{others}; leave the cell empty"
         return DataError(f"{message} if the value is missing", "not_numeric", column, value)
     if not len(wrong) and len(cells):  # numbers as text, or of a type such as decimal

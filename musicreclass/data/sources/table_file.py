@@ -20,6 +20,7 @@ from musicreclass.data.sources.table_faults import not_numeric_error, raise_if_n
 from musicreclass.data.table_source import FeatureTable, TableSource
 from musicreclass.data.tracks import to_text
 from musicreclass.errors import DataError, DatasetNotFoundError
+from musicreclass.plurals import counted
 
 
 class TableFile(TableSource):
@@ -97,7 +98,7 @@ class TableFile(TableSource):
         missing_ids = int(to_text(frame[self.id_column]).isna().sum())
         if missing_ids:
             raise DataError(
-                f"{self.path}: {missing_ids} rows have no {self.id_column}; every row needs an id",
+                f"{self.path}: {counted(missing_ids, 'row has', 'rows have')} no {self.id_column}; every row needs an id",
                 kind="missing_ids",
                 key=self.id_column,
                 value=missing_ids,

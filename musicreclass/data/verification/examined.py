@@ -19,6 +19,7 @@ from musicreclass.data.audio.header import BadAudioError
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.data.recording_lengths import MISSING, raise_if_transient
 from musicreclass.data.verification import fingerprint
+from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing, write_json
 from musicreclass.storage.store import Store
 from musicreclass.storage.versions import FileVersion, raise_if_changed
@@ -103,7 +104,7 @@ def examine_recordings(
         raise_if_changed(paths[i], versions[i])
         return result
 
-    text = f"verifying {len(unfinished):,} of {len(paths):,} recordings"
+    text = f"verifying {len(unfinished):,} of {counted(len(paths), 'recording')}"
     stream = in_parallel(examine_row, unfinished, workers, stop)
     try:
         with show_progress(text, len(unfinished)) as advance, closing(stream):

@@ -13,6 +13,7 @@ from musicreclass.data.tracks import some
 from musicreclass.data.verification.examined import INTACT, SILENT
 from musicreclass.data.verification.verify import COPY_COLUMNS
 from musicreclass.errors import Problem
+from musicreclass.plurals import counted
 
 BAD_FILE, COPY, GROUP = "bad_file", "copy_across_splits", "artist_across_splits"  # kinds of problems
 COPY_TEXTS = {
@@ -61,7 +62,7 @@ def _groups_across_splits(tracks: pd.DataFrame) -> Iterator[Problem]:
     for name, rows in tracks.groupby(group_of(tracks)):
         splits = [split for split in SPLITS if (rows.split == split).any()]
         if len(splits) > 1:
-            yield Problem(f"{name}: {len(rows)} tracks in {', '.join(splits)}", GROUP, str(name), len(rows))
+            yield Problem(f"{name}: {counted(len(rows), 'track')} in {', '.join(splits)}", GROUP, str(name), len(rows))
 
 
 def summary_lines(table: pd.DataFrame, problems: list[Problem], split: str) -> list[str]:
@@ -73,7 +74,7 @@ def summary_lines(table: pd.DataFrame, problems: list[Problem], split: str) -> l
         split: the name of the split protocol.
     """
     intact = int((table.status == INTACT).sum())
-    lines = [f"verified: {len(table)} recordings, {intact} intact, {table.seconds.sum() / 3600:.1f} h"]
+    lines = [f"verified: {counted(len(table), 'recording')}, {intact} intact, {table.seconds.sum() / 3600:.1f} h"]
     bad = [problem for problem in problems if problem.kind == BAD_FILE]
     for reason, count in Counter(problem.value for problem in bad).most_common():
         lines.append(f"{reason}: {count} ({some([p.message for p in bad if p.value == reason])})")
@@ -83,7 +84,11 @@ def summary_lines(table: pd.DataFrame, problems: list[Problem], split: str) -> l
     for kind, text in COPY_TEXTS.items():
         ids = table.track_id[[kind in kinds for kinds in table.copy_kind]].tolist()
         pairs = [problem.message for problem in problems if (problem.kind, problem.value) == (COPY, kind)]
-        across = f"{len(pairs)} pairs in two splits ({some(pairs)})" if pairs else f"none in two splits ({some(ids)})"
+        across = (
+            f"{counted(len(pairs), 'pair')} in two splits ({some(pairs)})"
+            if pairs
+            else f"none in two splits ({some(ids)})"
+        )
         lines.append(f"{text}: {len(ids)}, {across}" if ids else f"{text}: none")
     artists = [problem.message for problem in problems if problem.kind == GROUP]
     text = f"artists, or albums of unknown artists, in two splits (data/split={split})"
@@ -113,5 +118,9 @@ def full_text(lines: list[str], table: pd.DataFrame, problems: list[Problem]) ->
 
 def counts(problems: list[Problem]) -> str:
     """The number of problems of each kind, as a phrase."""
-    texts = {BAD_FILE: "bad files", COPY: "pairs of copies across splits", GROUP: "artists or albums across splits"}
-    return ", ".join(f"{n} {texts[kind]}" for kind, n in Counter(problem.kind for problem in problems).items())
+    texts = {
+        BAD_FILE: ("bad file", "bad files"),
+        COPY: ("pair of copies across splits", "pairs of copies across splits"),
+        GROUP: ("artist or album across splits", "artists or albums across splits"),
+    }
+    return ", ".join(counted(n, *texts[kind]) for kind, n in Counter(problem.kind for problem in problems).items())

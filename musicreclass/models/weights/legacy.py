@@ -19,6 +19,7 @@ from musicreclass.errors import WeightsError, printable
 from musicreclass.models.legacy_cnn import CHANNELS
 from musicreclass.models.weights.pickled_values import PickledArray, PickledEncoder
 from musicreclass.models.weights.torch_files import describe_mismatch, flatten_tensors, load_checkpoint, matches_shape
+from musicreclass.plurals import counted
 
 FEATURES, HIDDEN = 518, (256, 128)
 MLP_KEYS = ("model", "scaler_mean", "scaler_scale", "genres")
@@ -147,7 +148,7 @@ def outputs_of(path: Path, state: dict[str, Any], name: str, classes: int) -> in
     """
     weight = state.get(name)
     if isinstance(weight, torch.Tensor) and weight.ndim == 2 and len(weight) != classes:
-        message = f"{path}: names {classes} genres, but {name} has {len(weight)} outputs"
+        message = f"{path}: names {counted(classes, 'genre')}, but {name} has {counted(len(weight), 'output')}"
         raise WeightsError(message, "class_mismatch", path, classes)
     return classes
 
@@ -183,7 +184,7 @@ def class_names(path: Path, value: Any) -> list[str]:
         if not isinstance(value, (list, tuple)) or not all(type(name) is str and name.strip() for name in value):
             raise ValueError("not a list of names")
         if not 2 <= len(value) <= MAX_CLASSES:
-            raise ValueError(f"{len(value)} names; at least 2 are needed, at most {MAX_CLASSES:,}")
+            raise ValueError(f"{counted(len(value), 'name')}; at least 2 are needed, at most {MAX_CLASSES:,}")
         if invalid := [name for name in value if printable(name) != name]:
             raise ValueError(f"{printable(invalid[0])!r} contains control characters")
     except ValueError as error:

@@ -21,6 +21,7 @@ import numpy as np
 
 from musicreclass.errors import WeightsError
 from musicreclass.models.weights.crc32c import crc32c
+from musicreclass.plurals import counted
 
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # by TensorFlow's DataType
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -93,7 +94,7 @@ def _read_data(entries: dict[str, BundleEntry], data: bytes) -> dict[str, np.nda
             raise BundleError(f"the checksum of {name} is wrong", "wrong_checksum")
         variables[name] = np.frombuffer(content, entry.dtype).reshape(entry.shape)
     if end != len(data):
-        raise BundleError(f"{len(data) - end} extra bytes at the end")
+        raise BundleError(f"{counted(len(data) - end, 'extra byte')} at the end")
     return variables
 
 

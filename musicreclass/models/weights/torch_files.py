@@ -12,6 +12,7 @@ import torch
 
 from musicreclass.errors import WeightsError
 from musicreclass.models.weights.pickled_values import ForeignObjectError, read_archive
+from musicreclass.plurals import agreeing, counted
 from musicreclass.storage.atomic import POINTER
 from musicreclass.storage.damage import raise_if_not_damage
 from musicreclass.storage.regular import open_regular
@@ -256,7 +257,9 @@ def find_prefix(
     if len(matches) == 1:
         return matches[0]
     if matches:
-        message = f"{path}: contains {len(matches)} copies of {network}, under {available}; choose one with prefix="
+        message = (
+            f"{path}: contains {counted(len(matches), 'copy')} of {network}, under {available}; choose one with prefix="
+        )
         raise WeightsError(message, "ambiguous_prefix", path, matches)
     raise WeightsError(f"{path}: contains no {network}: {describe_mismatch(tensors, shapes)}", "wrong_tensors", path)
 
@@ -271,7 +274,7 @@ def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> st
                 matches[prefix] = matches.get(prefix, 0) + 1
     if not matches:
         examples = f" ({', '.join(list(tensors)[:3])})" if tensors else ""
-        return f"none of its {len(tensors)} tensors has a matching name{examples}"
+        return f"none of its {counted(len(tensors), 'tensor')} has a matching name{examples}"
     prefix = max(matches, key=lambda p: (matches[p], -len(p)))
     missing = [name for name in shapes if prefix + name not in tensors]
     mismatched = [
@@ -279,7 +282,13 @@ def describe_mismatch(tensors: Mapping[str, torch.Tensor], shapes: Shapes) -> st
         for name in shapes
         if prefix + name in tensors and not matches_shape(tensors[prefix + name], shapes[name])
     ]
-    clauses = [f"{len(missing)} of {len(shapes)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
+    clauses = (
+        [
+            f"{len(missing)} of {counted(len(shapes), 'tensor')} {agreeing(len(missing), 'is', 'are')} missing ({', '.join(missing[:3])})"
+        ]
+        if missing
+        else []
+    )
     clauses += [f"{len(mismatched)} do not match ({'; '.join(mismatched[:3])})"] if mismatched else []
     return f"under {prefix!r} " + ", ".join(clauses)
 

@@ -43,13 +43,13 @@ def test_clips_have_sets_of_tags_and_the_split_of_their_folder(dataset, here):
     assert data.dropped == {
         "without any of the 50 tags": 2, "without a recording": 1, "with a bad file: empty file": 2,
     }  # fmt: skip
-    assert data.incomplete == "1 of 49 annotated clips have no recording"
+    assert data.incomplete == "1 of 49 annotated clips has no recording"
     assert set(data.published_faults()) >= {FAULTY_CLIPS[0]}
     notes = "\n".join(data.notes)
     for line in (
-        "1 mp3 files have no annotation",
-        "1 clips are not in clip_info",
-        "1 clips of clip_info_final.csv have no",
+        "1 mp3 file has no annotation",
+        "1 clip is not in clip_info",
+        "1 clip of clip_info_final.csv has no",
         "opera",
     ):
         assert line in notes
@@ -58,7 +58,7 @@ def test_clips_have_sets_of_tags_and_the_split_of_their_folder(dataset, here):
 def test_artists_in_several_splits_are_counted_and_a_grouped_split_keeps_them_together(dataset, here):
     data = opened(dataset, here / "c")
     assert data.protocol.leaky == "yes"
-    assert data.protocol.why[0].startswith("1 of the 4 artists in test are also in train")
+    assert data.protocol.why[0].startswith("1 of the 4 artists in test is also in train")
     grouped = opened(dataset, here / "c", "grouped")
     assert grouped.protocol.leaky == "no"
     assert grouped.tracks.groupby("group").split.nunique().max() == 1
@@ -93,7 +93,7 @@ def test_split_lists_in_the_folder_are_used(dataset, here):
     data = opened(here, here / "c")
     assert data.tracks.split.value_counts().to_dict() == {"train": 15, "valid": 15, "test": 14}
     assert data.dropped["outside the split lists"] == 7
-    assert "1 clips of the split lists have no annotation" in data.notes
+    assert "1 clip of the split lists has no annotation" in data.notes
     (here / "MTT" / "split_test.txt").unlink()
     with pytest.raises(DatasetNotFoundError) as caught:
         opened(here, here / "c")

@@ -103,7 +103,7 @@ def test_labelled_tracks_are_a_table(root, here):
 
 
 def test_minority_genres_are_counted(root, here):
-    assert any("1 tracks have a minority genre" in note for note in opened(root, here / "c").notes)
+    assert any("1 track has a minority genre" in note for note in opened(root, here / "c").notes)
     dropped = opened(root, here / "c", minority="drop")
     assert (len(dropped.tracks), dropped.dropped["with a minority genre"]) == (60, 1)
 
