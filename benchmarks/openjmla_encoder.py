@@ -94,8 +94,8 @@ def on_a_gpu() -> None:
                 mel = encoder.first_window(x)
                 front, network = gpu_seconds(encoder.first_window, x), gpu_seconds(tokens, mel)
             rate = GFLOP_PER_CLIP * clips / (front + network) / 1e3
-            share = f", {100 * rate / limit:.0f} % of {limit}" if limit and dtype else ""
-            print(f"  {description:<22} {clips:3} at once  {clips / (front + network):7.0f} clips/s  {rate:4.0f} TFLOP/s{share}"
+            of_limit = f", {100 * rate / limit:.0f} % of {limit}" if limit and dtype else ""
+            print(f"  {description:<22} {clips:3} at once  {clips / (front + network):7.0f} clips/s  {rate:4.0f} TFLOP/s{of_limit}"
                   f"  (log-mel {100 * front / (front + network):.0f} %)")  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_earlier_corrections_are_exported_again(tmp_path):
         window.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
         window.open(page)
         assert window.run("return document.getElementById('summary').textContent").endswith(
-            "1 reviewed, of which 0 were changed"
+            "1 reviewed, 0 changed"
         )
         window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))")
         window.run("document.getElementById('export').click()")

@@ -36,8 +36,8 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return output
 
 
-def share_of(gib: float) -> float:
-    """The share of the GPU's memory that holds this many GiB."""
+def fraction_of(gib: float) -> float:
+    """The fraction of the GPU's memory that holds this many GiB."""
     return gib * 2**30 / torch.cuda.get_device_properties(0).total_memory
 
 
@@ -81,13 +81,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(here):
 
 
 def test_a_real_out_of_memory_error_halves_the_micro_batch(here):
-    share = share_of(1.5)
-    finish(start(*LARGE, f"hardware.gpu_share={share}", "hardware.micro_batch=128", "run_dir=halved"))
+    fraction = fraction_of(1.5)
+    finish(start(*LARGE, f"hardware.gpu_share={fraction}", "hardware.micro_batch=128", "run_dir=halved"))
     halved = Run(Path("halved"))
     assert halved.state == "done"
     assert halved.identity.micro_batch in (8, 16, 32, 64)
     assert "out of memory with 128 at once" in (halved.folder / "run.log").read_text()
-    finish(start(*LARGE, f"hardware.gpu_share={share}", "run_dir=measured"))
+    finish(start(*LARGE, f"hardware.gpu_share={fraction}", "run_dir=measured"))
     measured = Run(Path("measured"))
     # A measured size leaves a margin, and splits the batch evenly.
     assert halved.identity.micro_batch / 2 < measured.identity.micro_batch < 2 * halved.identity.micro_batch
@@ -95,7 +95,7 @@ def test_a_real_out_of_memory_error_halves_the_micro_batch(here):
 
 
 def test_a_batch_that_does_not_fit_is_one_line(here):
-    process = start(*LARGE, f"hardware.gpu_share={share_of(0.1)}", "run_dir=r")
+    process = start(*LARGE, f"hardware.gpu_share={fraction_of(0.1)}", "run_dir=r")
     output, _ = process.communicate(timeout=300)
     assert process.returncode in (1, 2)  # in the transfer of the batch, or in the measurement
     (line,) = (line for line in output.splitlines() if line.startswith("musicreclass: "))

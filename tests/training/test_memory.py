@@ -277,15 +277,15 @@ def test_cuda_meter_measures_reserved_memory(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5000 * mib, 8000 * mib))
-    share = {"of this process": 1.0}
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: share["of this process"])
+    fraction = {"of this process": 1.0}
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: fraction["of this process"])
     meter = CudaMeter(torch.device("cuda"))
     assert meter.peak(lambda: mebibytes.update(peak=700)) == 400 * mib
     mebibytes["reserved"] = 500  # optimizer states remain
     assert meter.free() == 5200 * mib
-    share["of this process"] = 0.25  # hardware.gpu_share
+    fraction["of this process"] = 0.25  # hardware.gpu_share
     assert meter.free() == (2000 - 300) * mib
-    share["of this process"] = 1.0
+    fraction["of this process"] = 1.0
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: {8 << 20} kB\nMemAvailable: {6000 << 10} kB\n")
     mebibytes["reserved"] = 300
