@@ -128,9 +128,7 @@ def test_earlier_corrections_are_exported_again(tmp_path):
     with browser(tmp_path) as window:
         window.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
         window.open(page)
-        assert window.run("return document.getElementById('summary').textContent").endswith(
-            "1 reviewed, 0 changed"
-        )
+        assert window.run("return document.getElementById('summary').textContent").endswith("1 reviewed, 0 changed")
         window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}))")
         window.run("document.getElementById('export').click()")
         corrections = read_corrections(downloaded(tmp_path / "t-corrections.csv"), "--corrections")

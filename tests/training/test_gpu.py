@@ -69,15 +69,17 @@ def test_half_precision(here, override):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(here):
     longer = [*AUDIO, "trainer.max_epochs=30", "early_stopping=none"]
-    finish(start(*longer, "run_dir=whole"))
+    finish(start(*longer, "run_dir=uninterrupted"))
     process = start(*longer, "run_dir=resumed")
     while process.poll() is None and not Path("resumed/checkpoints/last.ckpt").is_file():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert "resumes from the last checkpoint" in finish(process, code=130)
     finish(start(*longer, "run_dir=resumed"))
-    whole, resumed = (Run(Path(name)).predictions("valid").probabilities() for name in ("whole", "resumed"))
-    assert np.array_equal(whole, resumed)
+    uninterrupted, resumed = (
+        Run(Path(name)).predictions("valid").probabilities() for name in ("uninterrupted", "resumed")
+    )
+    assert np.array_equal(uninterrupted, resumed)
 
 
 def test_a_real_out_of_memory_error_halves_the_micro_batch(here):
