@@ -13,6 +13,7 @@ from musicreclass.comparison.entries import read_runs
 from musicreclass.comparison.render.terminal import render_tables
 from musicreclass.comparison.tables import build_tables
 from musicreclass.output import SafeConsole
+from musicreclass.report.summary import protocol_lines
 from musicreclass.runs.find import find_runs
 from tests.run_factory import make_run
 
@@ -41,6 +42,21 @@ def test_a_pipe_gets_80_plain_columns(command, run, outputs):
     assert max(map(len, lines)) <= 80
     names = NAMES if "--each" in command else NAMES[:2] if command[0] == "compare" else ()
     assert all(any(name in line for line in lines) for name in names)
+
+
+def test_reasons_of_a_summary_stay_indented(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", "80")
+    checked = ["artists", "albums of unknown artists", "identical recordings", "[nearly] identical rows of features"]
+    protocol = {"split": "grouped", "leaky": "no", "why": ["each artist is in a single split"], "checked": checked}
+    for part in protocol_lines(protocol):
+        SafeConsole().print(part)
+    first, *reasons = stream.getvalue().splitlines()
+    assert first.startswith("split grouped")
+    assert len(reasons) == 3
+    assert all(line.startswith("  ") and len(line) <= 80 for line in reasons)
+    assert " ".join(" ".join(reasons).split()).endswith(", ".join(checked))
 
 
 HELPS = [
