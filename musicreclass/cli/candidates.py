@@ -20,7 +20,7 @@ def candidates(line: str) -> list[str]:
     """The completions of the last word of a command line, which starts with the program; a blank at the end starts a new word."""
     from musicreclass.cli.main import TASKS
 
-    *complete, current = words(line)
+    *complete, current = split_line(line)
     if len(complete) <= 1:
         return matching([*TASKS, "--help", "--version"], current)
     task, arguments = complete[1], complete[2:]
@@ -35,7 +35,7 @@ def candidates(line: str) -> list[str]:
     return options(task, arguments, current)
 
 
-def words(line: str) -> list[str]:
+def split_line(line: str) -> list[str]:
     """The words of a command line from the program on, without quoting; the last one is empty after a blank."""
     program = re.search(r"(?:^|(?<=[\s/]))musicreclass(?=\s)", line)  # after `time`, or after assignments
     text = line[program.start() :] if program else line.lstrip()

@@ -182,13 +182,13 @@ def line(cells: Iterable[str]) -> str:
 
 def breakable(text: str, limit: int) -> str:
     """Escaped text, in which words that are longer than a number of characters may be broken, after punctuation if possible."""
-    words = (
+    pieces = (
         r"\allowbreak{}".join(map(escape_latex, re.findall(rf".[^\W_]{{0,{limit - 3}}}[=,/.:_-]*", word)))
         if len(word) > limit
         else escape_latex(word)
         for word in unicodedata.normalize("NFC", text).split(" ")
     )
-    return " ".join(words)
+    return " ".join(pieces)
 
 
 def escape_latex(text: str) -> str:
