@@ -85,15 +85,15 @@ def score_float(table: Table, number: int) -> str:
     rank = "rank" if table.is_ordered_by_score else "row"
     body = [line(["", "", *groups]), "".join(rules), line([rank, "configuration", *titles]), r"\midrule"]
     texts = [row_texts(table, row) for _, row in table.numbered_rows()]
-    share = 0.92 - SCORE_WIDTH * len(titles)
-    limit = int(CHARACTERS * share)
+    fraction = 0.92 - SCORE_WIDTH * len(titles)
+    limit = int(CHARACTERS * fraction)
     wraps = max(len(text) for pair in texts for text in pair) > limit
     for (position, row), pair in zip(table.numbered_rows(), texts, strict=True):
         if body[-1] != r"\midrule":
             body.append(r"\addlinespace")
         cells = [rf"\raggedright {breakable(text, limit)}" if wraps else escape_latex(text) for text in pair]
         body += score_lines(row, [position, *cells], table.metrics, splits)
-    column = rf"p{{{share:.2f}\linewidth}}" if wraps else "l"
+    column = rf"p{{{fraction:.2f}\linewidth}}" if wraps else "l"
     data, split, sizes_and_leaks = heading(table)
     notes = [*table_notes(table), stale_note(table), NOT_RANKED if table.unranked else ""]
     short = f"{escape_latex(data)}, split {escape_latex(split)}"
