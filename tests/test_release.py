@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import musicreclass as mrc
 from musicreclass.comparison.citations import PROJECT
@@ -70,15 +73,14 @@ def test_every_target_of_make_in_the_contributing_page_exists():
     assert all((ROOT / path).exists() for path in [*linked, *(path for path in paths if "NAME" not in path)])
 
 
-def declared() -> list[str]:
-    """The dependencies in pyproject.toml, those of the extras that a user installs included."""
+def declared(last: str = "\ndev = [") -> list[Requirement]:
+    """The dependencies in pyproject.toml up to a line, by default those of the extras that a user installs included."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = text[text.index("\ndependencies = [") : text.index("\ndev = [")]
-    requirements = re.findall(r'"([a-z][\w-]*[<>=!][^"]*)"', block)
-    return [Requirement(requirement).name.lower() for requirement in requirements]
+    block = text[text.index("\ndependencies = [") : text.index(last)]
+    return [Requirement(requirement) for requirement in re.findall(r'"([a-z][\w-]*(?:[<>=!][^"]*)?)"', block)]
 
 
-@pytest.mark.parametrize("package", sorted(set(declared()) - {"xgboost"}))
+@pytest.mark.parametrize("package", sorted({requirement.name for requirement in declared()}))
 def test_every_dependency_has_a_licence(package):
     assert package in listed()
 
@@ -99,6 +101,55 @@ def pins(file: str) -> set[tuple[str, str]]:
     return {(name.lower(), version) for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE)}
 
 
+def pinned(python: str) -> dict[str, list[str]]:
+    """The versions in constraints.txt that apply to a version of Python, by package."""
+    versions: dict[str, list[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        requirement = Requirement(line) if not line.startswith("#") else None
+        if requirement and (not requirement.marker or requirement.marker.evaluate({"python_version": python})):
+            versions.setdefault(canonicalize_name(requirement.name), []).append(str(requirement.specifier)[2:])
+    return versions
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.13"])
+def test_every_dependency_is_pinned_to_an_allowed_version(python):
+    versions = pinned(python)
+    assert all(len(several) == 1 for several in versions.values())
+    requirements = declared(last="\n[project.scripts]")
+    assert {"torch", "xgboost", "ipykernel", "ruff"} <= {requirement.name for requirement in requirements}
+    for requirement in requirements:
+        (version,) = versions.get(requirement.name, ["missing"])
+        assert requirement.specifier.contains(version), (requirement.name, version)
+
+
+def test_what_installed_dependencies_require_is_pinned():
+    """But for the libraries of CUDA, whose versions torch and XGBoost pin or leave to the platform."""
+    pins = pinned(f"{sys.version_info.major}.{sys.version_info.minor}")
+    packages = {(requirement.name, "") for requirement in declared(last="\n[project.scripts]")}
+    waiting, unpinned = list(packages), set()
+    while waiting:
+        name, extra = waiting.pop()
+        if not re.match(r"nvidia-(?!ml-py)|cuda-|triton|(musicreclass)$", name) and name not in pins:
+            unpinned.add(name)
+        try:
+            requirements = map(Requirement, distribution(name).requires or [])
+        except PackageNotFoundError:
+            continue
+        for requirement in requirements:
+            if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+                name = canonicalize_name(requirement.name)
+                following = {(name, ""), *((name, extra) for extra in requirement.extras)} - packages
+                packages |= following
+                waiting += following
+    only_newer_pythons = {
+        "audioop-lts",
+        "standard-aifc",
+        "standard-chunk",
+        "standard-sunau",
+    }  # constraints.txt is for 3.10, 3.11
+    assert unpinned <= only_newer_pythons
+
+
 def test_the_hashed_versions_are_those_of_the_constraints():
     """But for what only another platform needs, such as the libraries of CUDA; `make hashes` writes the file again."""
     constrained = {name for name, _ in pins("constraints.txt")}
@@ -111,9 +162,7 @@ def test_the_hashed_versions_are_those_of_the_constraints():
 
 def declared_without_extras() -> list[str]:
     """The required dependencies."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = text[text.index("\ndependencies = [") : text.index("\n]", text.index("\ndependencies = ["))]
-    return [Requirement(requirement).name.lower() for requirement in re.findall(r'"([a-z][^"]*)"', block)]
+    return [requirement.name for requirement in declared(last="\n[project.optional-dependencies]")]
 
 
 def test_the_container_installs_by_make_alone():

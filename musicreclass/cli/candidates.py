@@ -20,7 +20,7 @@ def candidates(line: str) -> list[str]:
     """The completions of the last word of a command line, which starts with the program; a blank at the end starts a new word."""
     from musicreclass.cli.main import TASKS
 
-    *complete, current = re.split(r"\s+", line)
+    *complete, current = split_line(line)
     if len(complete) <= 1:
         return matching([*TASKS, "--help", "--version"], current)
     task, arguments = complete[1], complete[2:]
@@ -33,6 +33,13 @@ def candidates(line: str) -> list[str]:
     if task in HYDRA_TASKS or (task == "evaluate" and "=" in current):
         return overrides("train" if task == "evaluate" else task, arguments, current)
     return options(task, arguments, current)
+
+
+def split_line(line: str) -> list[str]:
+    """The words of a command line from the program on, without quoting; the last one is empty after a blank."""
+    program = re.search(r"(?:^|(?<=[\s/]))musicreclass(?=\s)", line)  # after `time`, or after assignments
+    text = line[program.start() :] if program else line.lstrip()
+    return [re.sub(r"\\(.)|[\"']", r"\1", word) for word in re.split(r"(?<!\\)\s+", text)]
 
 
 def matching(names: list[str], start: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from musicreclass.cli.terminal import say
+from musicreclass.cli.terminal import say, two_columns
 from musicreclass.config import hydra_adapter
 from musicreclass.config.check import Check
 from musicreclass.config.joined import is_join, join_lists
@@ -21,6 +21,11 @@ from musicreclass.config.tree import Tree, leaves
 from musicreclass.errors import ConfigError, Problem
 
 Job = Callable[[DictConfig], Any]
+HINTS = {
+    "features": "; features=[fma518,musicnn] joins several",
+    "data": "; data=[gtzan,fma_audio] combines several",
+}
+GROUP_COLUMN, SETTING_COLUMN = 18, 32  # of the text beside a group or setting in the help
 
 
 def checked(task: str, arguments: list[str], job: Job) -> tuple[argparse.Namespace, Check | None]:
@@ -111,21 +116,19 @@ def task_help(task: str, tree: Tree, overrides: list[str]) -> str:
         marked = [f"[{o}]" if choices.get(group) == o else o for o in options]
         chosen = choices.get(group)
         joined = f" [{chosen}]" if chosen and is_join(group, chosen) else ""
-        hint = f"; features=[{','.join(options[:2])}] joins several" if group == "features" else ""
-        hint = "; data=[gtzan,fma_audio] combines several" if group == "data" else hint
-        lines.append(f"  {group:<16}{' '.join(marked)}{joined}{hint}")
-    lines += ["", "Settings (KEY=VALUE) of the chosen options (GROUP=OPTION --help shows those of another):"]
+        lines += two_columns(group, f"{' '.join(marked)}{joined}{HINTS.get(group, '')}", GROUP_COLUMN)
+    lines += ["", "Settings (KEY=VALUE) of the chosen options; GROUP=OPTION --help shows others:"]
     config: Any = OmegaConf.to_container(cfg)
     for key, node in leaves(cfg):
         value = hydra_adapter.raw_value(node) if not OmegaConf.is_config(node) else OmegaConf.to_container(node)
-        setting = f"  {key}={shown(value)}"
         field = find_field(task, config, key)
-        lines.append(f"{setting:<44}  {field.description}" if field is not None and field.description else setting)
+        description = field.description if field is not None else None
+        lines += two_columns(f"{key}={shown(value)}", description or "", SETTING_COLUMN)
     lines += [
         "",
         "Hydra's flags:",
         "  -m, --multirun     sweep: model=mlp,xgboost seed=1,2,3",
-        "  --cfg job          print the configuration and exit; --resolve resolves interpolations",
+        "  --cfg job          print the configuration; --resolve resolves interpolations",
         "  --config-dir DIR   your own configuration folder; its files take precedence",
         "  --info, --hydra-help, --shell-completion",
     ]

@@ -37,35 +37,52 @@ TASKS = (
 MODULES = {"import": "import_weights"}  # of tasks that a module cannot be named after
 VARIABLES = ("MUSICRECLASS_CACHE", "MUSICRECLASS_DATA", "MUSICRECLASS_MODELS")
 
-HELP = """musicreclass TASK ...       without a task: what to do next in this folder
+HELP = """musicreclass TASK ...          without a task: what to do next in this folder
 
 Reproducible, leak-checked music genre classification.
 
-  train [OVERRIDES] [-m]       train a model, score it, write a run folder; -m sweeps over comma-separated values
-  prepare [OVERRIDES]          fetch weights, decode recordings and compute features before training
-  analyze [OVERRIDES]          show what a dataset contains: counts, formats, leaks, features, spectrograms; a page to read
-  evaluate RUN [--split test]  score a finished run on another split or on other data
-  predict RUN --input DIR      label a folder of recordings: --output genres.csv (or .jsonl, .parquet)
-  review genres.csv            a page to check labels by ear: --output review.html
-  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests; --output report.html, .csv, .tex
-  cite RUN_OR_DIR ...          BibTeX of what runs used: datasets, encoders, models, statistical tests
-  ensemble RUN RUN ...         combine finished runs; --method mean|weighted|greedy|stacking
-  organize genres.csv          genre folders, playlists and tags from labels, with undo; --mode link|copy|move --to DIR
-  inspect PATH                 show what a checkpoint or a run folder contains, and how it can be used
-  monitor [MODEL]              show the state of the machine; measure how many tracks of a model fit at once
+  train [OVERRIDES] [-m]       train a model, score it, write a run folder;
+                               -m sweeps over comma-separated values
+  prepare [OVERRIDES]          fetch weights, decode recordings and compute
+                               features before training
+  analyze [OVERRIDES]          show what a dataset contains: counts, formats,
+                               leaks, features, spectrograms; a page to read
+  evaluate RUN [--split test]  score a finished run on another split or on
+                               other data
+  predict RUN --input DIR      label a folder of recordings: --output
+                               genres.csv (or .jsonl, .parquet)
+  review genres.csv            a page to check labels by ear:
+                               --output review.html
+  compare RUN_OR_DIR ...       compare runs, with intervals and paired tests;
+                               --output report.html, .csv, .tex
+  cite RUN_OR_DIR ...          BibTeX of what runs used: datasets, encoders,
+                               models, statistical tests
+  ensemble RUN RUN ...         combine finished runs;
+                               --method mean|weighted|greedy|stacking|cascade
+  organize genres.csv          genre folders, playlists and tags from labels,
+                               with undo; --mode link|copy|move --to DIR
+  inspect PATH                 show what a checkpoint or a run folder contains,
+                               and how it can be used
+  monitor [MODEL]              show the state of the machine; measure how many
+                               tracks of a model fit at once
   tensorboard RUN_OR_DIR ...   open runs in TensorBoard, under readable names
-  import FILE                  turn weights that were trained elsewhere into a run folder
+  import FILE                  turn weights that were trained elsewhere into a
+                               run folder
   export RUN [--output FILE]   write the model of a run as an ONNX file
-  new KIND NAME                write a template of your own dataset, model or encoder (KIND); --kind audio|table
-  cache [--prune]              what the store of decoded audio and features holds, and deletion of what is not used
-  completion bash|zsh|fish     complete tasks, options and settings with the TAB key; --install installs it
+  new dataset|model|encoder    write a template of your own dataset, model or
+                               encoder: NAME --kind audio|table
+  cache [--prune]              what the store of decoded audio and features
+                               holds, and deletion of what is not used
+  completion bash|zsh|fish     complete tasks, options and settings with the
+                               TAB key; --install installs it
 
-  musicreclass train model=xgboost                      on the synthetic demo data
+  musicreclass train model=xgboost              on the synthetic demo data
   musicreclass train data=table data.path=features.csv
   musicreclass train -m model=mlp,xgboost seed=1,2,3
   musicreclass compare outputs
 
-`musicreclass TASK --help` lists the options of a task. MUSICRECLASS_DEBUG=1 shows the traceback of an error.
+`musicreclass TASK --help` lists the options of a task. MUSICRECLASS_DEBUG=1
+shows the traceback of an error.
 """
 
 

@@ -7,7 +7,9 @@ makes the exit code 1.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from musicreclass.errors import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+MIN_TEXT = 20  # columns of text in narrow terminals
 FAILURES: list[str] = []  # errors of writing to stdout in this process
 
 
@@ -42,6 +45,17 @@ def show(content: RenderableType) -> None:
             raise console.failure
 
     _write(write)
+
+
+def two_columns(term: str, text: str, column: int) -> list[str]:
+    """Lines of help that fit into the terminal, or into 80 columns: a term, and text that begins at a column, wrapped.
+
+    Words are not broken. A term that reaches the column has a line for itself.
+    """
+    width = max(shutil.get_terminal_size().columns - column, MIN_TEXT)
+    wrapped = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    first = [] if not wrapped or len(term) + 4 > column else [f"  {term}".ljust(column) + wrapped.pop(0)]
+    return [*(first or [f"  {term}"]), *(" " * column + line for line in wrapped)]
 
 
 def _write(write: Callable[[], None], error: bool = False) -> None:

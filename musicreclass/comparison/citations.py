@@ -99,12 +99,17 @@ class Citations:
 
     def bibtex(self) -> str:
         """The entries, each after a comment with its reasons; what has none first."""
-        lines = [f"% {printable(name)}: {OWN_DATA}" for name in self.own_data]
-        lines += [f"% {printable(name)}: no reference is known; cite its authors" for name in self.unknown]
+        lines = [f"% {comment(name)}: {OWN_DATA}" for name in self.own_data]
+        lines += [f"% {comment(name)}: no reference is known; cite its authors" for name in self.unknown]
         entries = [f"% this software\n{PROJECT}"]
         for name, reasons in self.reasons.items():
-            entries.append(f"% {printable(', '.join(reasons))}\n{self.table['entries'][name]}")
+            entries.append(f"% {comment(', '.join(reasons))}\n{self.table['entries'][name]}")
         return "\n".join(["\n".join([*lines, ""]) if lines else "", *entries]).lstrip("\n")
+
+
+def comment(text: str) -> str:
+    """Text for a comment; BibTeX would take an @ for the start of an entry, also there."""
+    return printable(text).replace("@", "(at)")
 
 
 def module_of(target: str | None) -> str:

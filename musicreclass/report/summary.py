@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -106,7 +107,7 @@ def summary(run: Run, splits: Sequence[str] = ("train", "valid", "test")) -> Ren
             if split == "valid" and "calibration" in metrics:
                 parts.append(Text(calibration_line(metrics["calibration"])))
             protocol = scored[split].get("protocol", protocol)
-    parts.append(Text.from_markup(protocol_lines(protocol)))
+    parts += protocol_lines(protocol)
     if own_split:
         parts += training_parts(run)
     return Group(*parts)
@@ -190,8 +191,8 @@ def headline(run: Run) -> str:
     return f"{escape(str(choices.get('model')))} on {escape(data)}: {tracks} tracks{features}"
 
 
-def protocol_lines(protocol: dict[str, Any]) -> str:
-    """The split and whether it leaks, with a line for each reason, as rich markup."""
+def protocol_lines(protocol: dict[str, Any]) -> list[RenderableType]:
+    """The split and whether it leaks, and each reason, indented."""
     leak = LEAK_MARKUP.get(protocol.get("leaky", "unknown"), "")
     overlap = protocol.get("pretraining_overlap", [])
     cautions = protocol.get("cautions", {})
@@ -201,12 +202,11 @@ def protocol_lines(protocol: dict[str, Any]) -> str:
     details = [f"{mark}: {text}" for mark, text in cautions.items()]
     checked = protocol.get("checked", [])
     compared = [f"compared between splits: {', '.join(checked)}"] if checked else []
-    return "\n".join(
-        [
-            ", ".join([f"split {protocol.get('split')}: {leak}", *marks]),
-            *(f"  {escape(reason)}" for reason in [*protocol.get("why", []), *details, *overlap, *compared]),
-        ]
-    )
+    reasons = [*protocol.get("why", []), *details, *overlap, *compared]
+    return [
+        Text.from_markup(", ".join([f"split {escape(str(protocol.get('split')))}: {leak}", *marks])),
+        *(Padding(Text(reason), (0, 0, 0, 2), expand=False) for reason in reasons),
+    ]
 
 
 def tag_table(scores: dict[str, Any]) -> Table:

@@ -13,7 +13,7 @@ from musicreclass.config.settings.tasks import AnalyzeSettings
 from musicreclass.data.track_data import TrackData
 from musicreclass.errors import DataError, DatasetNotFoundError, Problem, UserError
 from musicreclass.hardware.profile import Profile
-from musicreclass.report.figures import save_figure
+from musicreclass.report.figures import save_for_print
 from musicreclass.runs.folder import BAD_FILES, write_bad_files
 from musicreclass.storage.atomic import write_json, write_text
 from musicreclass.tasks.find_or_train import check_files
@@ -94,11 +94,11 @@ def write(analysis: Analysis, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         figures = draw_figures(analysis)
-        for old in (folder / FIGURES).glob("*.png"):
+        for old in [*(folder / FIGURES).glob("*.png"), *(folder / FIGURES).glob("*.pdf")]:
             if old.stem not in figures:
                 old.unlink()
         for name, figure in figures.items():
-            save_figure(figure, folder / FIGURES / f"{name}.png")
+            save_for_print(figure, folder / FIGURES / f"{name}.png")
         images = {name: (folder / FIGURES / f"{name}.png").read_bytes() for name in figures}
         write_text(folder / PAGE, render_page(analysis, images))
         (folder / BAD_FILES).unlink(missing_ok=True)

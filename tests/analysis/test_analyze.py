@@ -79,6 +79,10 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
 
 
+def figures_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in (folder / "figures").iterdir())
+
+
 def overrides_of(summary: dict[str, Any]) -> list[str]:
     return [suggestion["override"] for suggestion in summary["suggestions"]]
 
@@ -111,7 +115,8 @@ def test_a_planted_table(run, here):
     assert overrides_of(summary) == [
         "data/split=grouped", "'data.ignore_columns=[\"flat\",\"empty\",\"twin\"]'", "class_weight=balanced",
     ]  # fmt: skip
-    assert {file.name for file in (folder / "figures").iterdir()} == {"class_counts.png", "projection.png"}
+    assert figures_in(folder) == ["class_counts.pdf", "class_counts.png", "projection.pdf", "projection.png"]
+    assert all(file.read_bytes().startswith(b"%PDF") for file in (folder / "figures").glob("*.pdf"))
     assert all(override in result.out for override in overrides_of(summary))
     assert max(map(len, result.out.splitlines())) <= 80
     ignore = overrides_of(summary)[1].strip("'")
@@ -142,6 +147,7 @@ def test_training_accepts_every_suggestion(run, here, recordings_page):
 def test_test_features_do_not_change_the_description(run, here):
     arguments = make_table(here / "t.csv")
     run("analyze", *arguments, "output=first")
+    assert len(figures_in(here / "first")) == 4
     frame = pd.read_csv(here / "t.csv")
     rows = (frame.split == "test") & frame.label.notna()
     frame.loc[rows, ["f5", "flat", "close"]] = np.random.default_rng(1).normal(size=(rows.sum(), 3))
@@ -149,8 +155,8 @@ def test_test_features_do_not_change_the_description(run, here):
     run("analyze", *arguments, "output=second")
     first, second = (summary_of(here / name) for name in ("first", "second"))
     assert first == second
-    for name in ("class_counts", "projection"):
-        assert (here / f"first/figures/{name}.png").read_bytes() == (here / f"second/figures/{name}.png").read_bytes()
+    for name in figures_in(here / "first"):
+        assert (here / "first/figures" / name).read_bytes() == (here / "second/figures" / name).read_bytes()
 
 
 def test_a_column_that_tells_the_class_is_shown_although_training_refuses_it(run, here):
@@ -180,7 +186,15 @@ def test_features_of_test_alone_are_not_described(run, here):
     assert summary["balance"]["ratio"] is None
     columns = summary["columns"]
     assert (columns["rows"], columns["constant"], columns["missing"], columns["alone"]) == (0, [], [], [])
-    assert [file.name for file in (here / "outputs/analysis/table/figures").iterdir()] == ["class_counts.png"]
+    assert figures_in(here / "outputs/analysis/table") == ["class_counts.pdf", "class_counts.png"]
+
+
+def test_figures_that_are_not_drawn_again_are_deleted(run, here):
+    assert run("analyze", *make_table(here / "t.csv"), "output=a").code == 0
+    assert "projection.pdf" in figures_in(here / "a")
+    arguments = make_table(here / "t.csv", only=lambda frame: "test")
+    assert run("analyze", *arguments, "data.split_column=only", "data.ignore_columns=[split]", "output=a").code == 0
+    assert figures_in(here / "a") == ["class_counts.pdf", "class_counts.png"]
 
 
 def make_recordings(folder: Path) -> list[str]:

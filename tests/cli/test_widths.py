@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
+from musicreclass.cli.main import TASKS
 from musicreclass.comparison.entries import read_runs
 from musicreclass.comparison.render.terminal import render_tables
 from musicreclass.comparison.tables import build_tables
 from musicreclass.output import SafeConsole
+from musicreclass.report.summary import protocol_lines
 from musicreclass.runs.find import find_runs
 from tests.run_factory import make_run
 
@@ -40,6 +42,54 @@ def test_a_pipe_gets_80_plain_columns(command, run, outputs):
     assert max(map(len, lines)) <= 80
     names = NAMES if "--each" in command else NAMES[:2] if command[0] == "compare" else ()
     assert all(any(name in line for line in lines) for name in names)
+
+
+def test_reasons_of_a_summary_stay_indented(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", "80")
+    checked = ["artists", "albums of unknown artists", "identical recordings", "[nearly] identical rows of features"]
+    protocol = {"split": "grouped", "leaky": "no", "why": ["each artist is in a single split"], "checked": checked}
+    for part in protocol_lines(protocol):
+        SafeConsole().print(part)
+    first, *reasons = stream.getvalue().splitlines()
+    assert first.startswith("split grouped")
+    assert len(reasons) == 3
+    assert all(line.startswith("  ") and len(line) <= 80 for line in reasons)
+    assert " ".join(" ".join(reasons).split()).endswith(", ".join(checked))
+
+
+HELPS = [
+    ["--help"],
+    *([task, "--help"] for task in TASKS),
+    ["train", "data=gtzan", "model=openjmla", "--help"],
+    ["analyze", "data=demo_audio", "features=[fma518,musicnn]", "--help"],
+]
+
+
+@pytest.mark.parametrize("columns", [None, "80"])
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_has_80_columns(arguments, columns, run, monkeypatch):
+    """In a pipe, and in a terminal of that size; only a term without a blank may be longer."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    result = run(*arguments)
+    assert result.code == 0, result.err
+    assert result.err == ""
+    lines = result.out.splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
+
+
+def test_help_uses_a_wider_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = run("train", "--help").out.splitlines()
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run("train", "--help").out.splitlines()
+    assert 80 < max(map(len, wide)) <= 200
+    assert len(wide) < len(narrow)
+    assert " ".join(" ".join(wide).split()) == " ".join(" ".join(narrow).split())
 
 
 @pytest.mark.parametrize("width", [80, 160])

@@ -81,6 +81,13 @@ def test_runs_cite_their_data_their_model_and_the_tests(run, here):
     assert (here / "refs.bib").read_text().strip() == result.out.strip() == mrc.cite("outputs").strip()
 
 
+def test_names_in_comments_begin_no_entry(run, here):
+    make_run(here / "outputs", "a", data="me@home{x")
+    text = run("cite", "outputs").out
+    assert "home{x" in text
+    assert all("@" not in line or line.startswith("@") for line in text.splitlines())
+
+
 @pytest.mark.parametrize(
     ("target", "split", "features", "keys"),
     [

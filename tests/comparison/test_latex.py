@@ -1,4 +1,4 @@
-r"""`compare --output table.tex`: the LaTeX is well formed, since no LaTeX is installed where the tests run, and has the scores of the tables."""
+r"""`compare --output table.tex`: the LaTeX is well formed and has the scores of the tables. test_typesetting.py compiles it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from musicreclass.comparison.entries import read_runs
-from musicreclass.comparison.render.latex import as_latex, escape_latex
+from musicreclass.comparison.render.latex import as_latex, breakable, escape_latex
 from musicreclass.comparison.tables import build_tables
 from musicreclass.comparison.wording import score_text
 from musicreclass.runs.find import find_runs
@@ -15,7 +15,8 @@ from tests.run_factory import make_run
 
 COMMANDS = {
     "begin", "end", "centering", "caption", "label", "ref", "toprule", "midrule", "cmidrule", "bottomrule", "multicolumn", "par",
-    "smallskip", "footnotesize", "pm", "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
+    "smallskip", "footnotesize", "small", "raggedright", "setlength", "tabcolsep", "linewidth", "addlinespace", "allowbreak", "pm",
+    "expandafter", "providecommand", "csname", "endcsname", "detokenize", "textasciigrave", "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
     "ldots",
 }  # fmt: skip
 
@@ -39,8 +40,9 @@ def check_latex(text: str) -> None:
         else:
             assert opened.pop() == name
     assert not opened
+    text = re.sub(r"p\{0\.\d+\\linewidth\}", "p", text)
     for columns, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
-        rows = re.sub(r"\\(?:top|mid|bottom)rule|\\cmidrule\(lr\)\{\d+-\d+\}", "", body).split(r"\\")
+        rows = re.sub(r"\\(?:top|mid|bottom)rule|\\addlinespace|\\cmidrule\(lr\)\{\d+-\d+\}", "", body).split(r"\\")
         assert not rows.pop().strip()
         for row in rows:
             cells = re.split(r"(?<!\\)&", row)
@@ -60,6 +62,29 @@ def test_names_are_escaped(text):
     check_latex(escaped.replace(r"\&", "and"))
     assert "\n" not in escaped
     assert r"\input" not in escaped
+
+
+def test_accents_are_composed_and_ligatures_are_prevented():
+    assert escape_latex("Cafe\u0301") == "Café"
+    assert "--" not in escape_latex("a--b---c")
+    assert escape_latex("\ufffd") == "?"
+
+
+def test_long_words_can_be_broken_and_lose_nothing():
+    text = "note=Cafe\u0301--averyveryverylongword_with/punctuation.yaml 50%"
+    broken = breakable(text, 12)
+    check_latex(broken)
+    assert broken.replace(r"\allowbreak{}", "").replace("-{}-", "--") == escape_latex(text).replace("-{}-", "--")
+    assert all(len(part) <= 14 for word in broken.split(" ") for part in word.split(r"\allowbreak{}"))
+    assert breakable("short words", 12) == "short words"
+
+
+def test_characters_that_pdflatex_lacks_are_defined_once(run, here):
+    make_run(here / "outputs", "mlp", data="華語 Björk", groups=5, n=30)
+    assert run("compare", "outputs", "--output", "t.tex").code == 0
+    text = (here / "t.tex").read_text(encoding="utf-8")
+    check_latex(text)
+    assert re.findall(r"u8:\\detokenize\{(.)\}\\endcsname\{\[U\+(\w+)\]\}", text) == [("華", "83EF"), ("語", "8A9E")]
 
 
 def test_a_file_has_the_scores_and_tests_of_each_table(run, here):

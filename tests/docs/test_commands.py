@@ -185,12 +185,12 @@ def test_the_splits(run, here):
 
 
 def test_the_models_of_your_own(run, here, monkeypatch):
-    text = (DOCS / "model_list.md").read_text(encoding="utf-8")
+    text = (DOCS / "models.md").read_text(encoding="utf-8")
     monkeypatch.syspath_prepend(here)
     for match in BLOCK.finditer(text):
         names = re.findall(r"`([\w/]+\.(?:py|yaml))`", text[: match.start()])
         if match[0].startswith(("```python", "```yaml")):
             (here / names[-1]).parent.mkdir(parents=True, exist_ok=True)
             (here / names[-1]).write_text(match[1], encoding="utf-8")
-    follow(run, [command for command in lines(DOCS / "model_list.md") if "--config-dir" in command])
+    follow(run, [command for command in lines(DOCS / "models.md") if "--config-dir mine" in command])
     sys.modules.pop("my_networks", None)

@@ -113,7 +113,7 @@ def test_the_documented_estimator_trains(run, here, table):
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     file = here / "my_conf" / "model" / "neighbours.yaml"
     file.parent.mkdir(parents=True)
-    file.write_text(text.split("```yaml\n")[1].split("```")[0])
+    file.write_text(text.split("## An estimator")[1].split("```yaml\n")[1].split("```")[0])
     overrides = [*table_overrides(table), "model=neighbours", "model.n_neighbors=5", "+model.weights=distance"]
     result = run("train", "--config-dir", "my_conf", *overrides)
     assert result.code == 0, result.err
