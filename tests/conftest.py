@@ -33,6 +33,7 @@ from tests.sounds import FORMATS, music, write
 
 MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
+QUICK = {"random_forest": ["model.n_estimators=20"], "xgboost": ["model.n_estimators=20"]}
 LISTENERS = [p.stem for p in MODEL_FILES if "\ninput: waveform\n" in p.read_text()]
 
 settings.register_profile(
@@ -145,20 +146,27 @@ def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
     @functools.cache
     def outputs(model: str) -> Path:
-        musicreclass.train([*table_overrides(path), f"model={model}", f"paths.outputs={folder}/{model}"])
+        musicreclass.train([*table_overrides(path), *quick(model), f"paths.outputs={folder}/{model}"])
         return folder / model
 
     return outputs
 
 
 @pytest.fixture
-def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[[str], Run]:
-    """A run of a model over the `table` fixture, in outputs/ as after `musicreclass train`: a copy of the shared one."""
+def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[..., Run]:
+    """A run of a model over the `table` fixture, as after `musicreclass train` with its `quick` settings: a copy.
 
-    def copied(model: str) -> Run:
+    It is in outputs/, or in the folder that is given, as with run_dir.
+    """
+
+    def copied(model: str, folder: str | None = None) -> Run:
         shared = shared_runs(model)
-        shutil.copytree(shared, here / "outputs")
-        config = only_run(here) / "config.yaml"
+        if folder is None:
+            shutil.copytree(shared, here / "outputs")
+        else:
+            (status,) = shared.glob("*/status.json")
+            shutil.copytree(status.parent, here / folder)
+        config = (only_run(here) if folder is None else here / folder) / "config.yaml"
         text = config.read_text().replace(str(shared.parent / "features.csv"), str(table))
         config.write_text(text.replace(str(shared), "outputs"))
         return Run.open(config.parent)
@@ -199,6 +207,11 @@ def table_overrides(path: Path) -> list[str]:
         "trainer.max_epochs=5",
         "trainer.batch_size=16",
     ]
+
+
+def quick(model: str) -> list[str]:
+    """The overrides that choose a model and make it small."""
+    return [f"model={model}", *QUICK.get(model, [])]
 
 
 def powerless(work: Callable[[], Any]) -> Any:

@@ -20,7 +20,7 @@ from musicreclass.data.audio.decoding import decode
 from musicreclass.errors import RunError
 from musicreclass.models.frontend import ClipDescription
 from musicreclass.runs.folder import Run
-from tests.conftest import MODELS, only_run, sum_again, table_overrides
+from tests.conftest import MODELS, only_run, sum_again
 from tests.library import RATE, SMALL
 
 rows = arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 12)), elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([0.0, np.nan, np.inf]))  # fmt: skip
@@ -104,9 +104,8 @@ def test_silence():
     assert is_silent(np.array([[0, -0.5], [0, 9e-5]])).tolist() == [False, True]
 
 
-def test_a_run_of_an_older_version_has_none(run, table, here):
-    assert run("train", "model=logreg", *table_overrides(table)).code == 0
-    model = only_run(here) / "model"
+def test_a_run_of_an_older_version_has_none(finished_run):
+    model = finished_run("logreg").folder / "model"
     (model / FILE).unlink()
     sum_again(model)
     classifier = load(model)

@@ -13,7 +13,6 @@ import musicreclass as mrc
 from musicreclass.errors import UserError
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides
 from tests.legacy import FMA, cnn_content, mlp_content, save
 from tests.library import SMALL
 
@@ -115,8 +114,8 @@ def test_openjmla_end_to_end(onnx):
         assert np.abs(session.run(None, {"waveform": clips})[0] - classifier.predict_proba(clips)).max() < 1e-4
 
 
-def test_what_is_not_exported_is_one_line(run, here, table, onnx, monkeypatch):
-    folder = mrc.train([*table_overrides(table), "model=logreg", "run_dir=r", "logger=none"]).folder
+def test_what_is_not_exported_is_one_line(run, here, finished_run, onnx, monkeypatch):
+    folder = finished_run("logreg", "r").folder
     with monkeypatch.context() as patch:
         patch.setattr("musicreclass.tasks.export.TOLERANCE", -1.0)
         result = run("export", folder)
@@ -129,7 +128,7 @@ def test_what_is_not_exported_is_one_line(run, here, table, onnx, monkeypatch):
     assert run("export", folder, "--output", here / "mine.onnx", "--force").code == 0
     assert run("export", folder, "--output", here).problems[0].kind == "is_folder"
     assert run("export", folder, "--output", here / "absent/x.onnx").problems[0].kind == "missing_folder"
-    boosted = mrc.train([*table_overrides(table), "model=xgboost", "run_dir=b", "logger=none"]).folder
+    boosted = finished_run("xgboost", "b").folder
     result = run("export", boosted)
     assert (result.code, result.problems[0].kind, len(result.lines)) == (2, "unsupported_model", 1)
     assert "trees.ubj" in result.err
