@@ -28,7 +28,7 @@ from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import Problem, UserError
 from musicreclass.runs.folder import Run
 from musicreclass.storage.versions import CLOCK_STEP, FileVersion
-from tests.library import TONES, write_tone
+from tests.library import SMALL, TONES, write_tone
 from tests.sounds import FORMATS, music, write
 
 MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
@@ -260,15 +260,35 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture
-def library(here: Path) -> Path:
-    """A folder of genre folders of artist folders."""
+@pytest.fixture(scope="session")
+def shared_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of genre folders of artist folders; tests must not change it."""
+    folder = tmp_path_factory.mktemp("library")
     for k, (genre, tone) in enumerate(TONES.items()):
         for artist in range(6):
             for take in range(2):
-                write_tone(
-                    here / "lib" / genre / f"{genre} artist {artist}" / f"song {take}.wav",
-                    tone,
-                    100 * k + 10 * artist + take,
-                )
-    return here / "lib"
+                path = folder / "lib" / genre / f"{genre} artist {artist}" / f"song {take}.wav"
+                write_tone(path, tone, 100 * k + 10 * artist + take)
+    return folder / "lib"
+
+
+@pytest.fixture
+def library(shared_library: Path, here: Path) -> Path:
+    """A folder of genre folders of artist folders."""
+    return shutil.copytree(shared_library, here / "lib")
+
+
+@pytest.fixture(scope="session")
+def shared_clip_run(shared_library: Path) -> Path:
+    folder = shared_library.parent
+    data = ["data=folder", f"data.root={shared_library}", f"paths.outputs={folder}/outputs"]
+    return musicreclass.train([*data, *SMALL, f"run_dir={folder}/r"]).folder
+
+
+@pytest.fixture
+def clip_run(shared_clip_run: Path, library: Path, here: Path) -> Path:
+    """A run of a network over clips of the library: a copy, in the folder r."""
+    shutil.copytree(shared_clip_run, here / "r")
+    config = here / "r" / "config.yaml"
+    config.write_text(config.read_text().replace(str(shared_clip_run.parent), str(here)))
+    return here / "r"

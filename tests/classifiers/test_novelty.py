@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from musicreclass.data.audio.decoding import decode
 from musicreclass.errors import RunError
 from musicreclass.models.frontend import ClipDescription
 from musicreclass.runs.folder import Run
-from tests.conftest import MODELS, only_run, sum_again
-from tests.library import RATE, SMALL
+from tests.conftest import MODELS, sum_again
+from tests.library import RATE
 
 rows = arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 12)), elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([0.0, np.nan, np.inf]))  # fmt: skip
 
@@ -76,12 +75,6 @@ def test_every_model_over_a_table_saves_it(finished_run, model):
     reasons = classifier.unlike(x)
     assert reasons[0] is None
     assert reasons[1] is not None
-
-
-@pytest.fixture
-def clip_run(run, library, here) -> Path:
-    assert run("train", "data=folder", f"data.root={library}", *SMALL).code == 0
-    return only_run(here)
 
 
 def test_a_network_over_clips(clip_run):

@@ -14,7 +14,6 @@ from musicreclass.errors import UserError
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.runs.folder import Run
 from tests.legacy import FMA, cnn_content, mlp_content, save
-from tests.library import SMALL
 
 EXTRA = ("onnx", "onnxruntime", "onnxscript", "skl2onnx")
 
@@ -65,8 +64,8 @@ def test_models_of_tables(run, finished_run, onnx, model):
     assert run("evaluate", folder, "--split", "test").code == 0  # the file does not invalidate the model
 
 
-def test_a_network_over_clips_reads_batches_and_clips_of_any_size(run, here, library, onnx):
-    folder = mrc.train([f"data.root={library}", "data=folder", *SMALL, "run_dir=r"]).folder
+def test_a_network_over_clips_reads_batches_and_clips_of_any_size(run, here, clip_run, onnx):
+    folder = clip_run
     result = run("export", folder, "--output", here / "small.onnx")
     assert result.code == 0, result.err
     assert "recordings" not in result.out  # compared on those of the run's data
