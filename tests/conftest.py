@@ -28,11 +28,12 @@ from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import Problem, UserError
 from musicreclass.runs.folder import Run
 from musicreclass.storage.versions import CLOCK_STEP, FileVersion
-from tests.library import TONES, write_tone
+from tests.library import SMALL, TONES, write_tone
 from tests.sounds import FORMATS, music, write
 
 MODEL_FILES = sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 MODELS = [p.stem for p in MODEL_FILES if "\ninput: table\n" in p.read_text()]
+QUICK = {"random_forest": ["model.n_estimators=20"], "xgboost": ["model.n_estimators=20"]}
 LISTENERS = [p.stem for p in MODEL_FILES if "\ninput: waveform\n" in p.read_text()]
 
 settings.register_profile(
@@ -145,20 +146,27 @@ def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
     @functools.cache
     def outputs(model: str) -> Path:
-        musicreclass.train([*table_overrides(path), f"model={model}", f"paths.outputs={folder}/{model}"])
+        musicreclass.train([*table_overrides(path), *quick(model), f"paths.outputs={folder}/{model}"])
         return folder / model
 
     return outputs
 
 
 @pytest.fixture
-def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[[str], Run]:
-    """A run of a model over the `table` fixture, in outputs/ as after `musicreclass train`: a copy of the shared one."""
+def finished_run(shared_runs: Callable[[str], Path], table: Path, here: Path) -> Callable[..., Run]:
+    """A run of a model over the `table` fixture, as after `musicreclass train` with its `quick` settings: a copy.
 
-    def copied(model: str) -> Run:
+    It is in outputs/, or in the folder that is given, as with run_dir.
+    """
+
+    def copied(model: str, folder: str | None = None) -> Run:
         shared = shared_runs(model)
-        shutil.copytree(shared, here / "outputs")
-        config = only_run(here) / "config.yaml"
+        if folder is None:
+            shutil.copytree(shared, here / "outputs")
+        else:
+            (status,) = shared.glob("*/status.json")
+            shutil.copytree(status.parent, here / folder)
+        config = (only_run(here) if folder is None else here / folder) / "config.yaml"
         text = config.read_text().replace(str(shared.parent / "features.csv"), str(table))
         config.write_text(text.replace(str(shared), "outputs"))
         return Run.open(config.parent)
@@ -199,6 +207,11 @@ def table_overrides(path: Path) -> list[str]:
         "trainer.max_epochs=5",
         "trainer.batch_size=16",
     ]
+
+
+def quick(model: str) -> list[str]:
+    """The overrides that choose a model and make it small."""
+    return [f"model={model}", *QUICK.get(model, [])]
 
 
 def powerless(work: Callable[[], Any]) -> Any:
@@ -247,15 +260,35 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture
-def library(here: Path) -> Path:
-    """A folder of genre folders of artist folders."""
+@pytest.fixture(scope="session")
+def shared_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of genre folders of artist folders; tests must not change it."""
+    folder = tmp_path_factory.mktemp("library")
     for k, (genre, tone) in enumerate(TONES.items()):
         for artist in range(6):
             for take in range(2):
-                write_tone(
-                    here / "lib" / genre / f"{genre} artist {artist}" / f"song {take}.wav",
-                    tone,
-                    100 * k + 10 * artist + take,
-                )
-    return here / "lib"
+                path = folder / "lib" / genre / f"{genre} artist {artist}" / f"song {take}.wav"
+                write_tone(path, tone, 100 * k + 10 * artist + take)
+    return folder / "lib"
+
+
+@pytest.fixture
+def library(shared_library: Path, here: Path) -> Path:
+    """A folder of genre folders of artist folders."""
+    return shutil.copytree(shared_library, here / "lib")
+
+
+@pytest.fixture(scope="session")
+def shared_clip_run(shared_library: Path) -> Path:
+    folder = shared_library.parent
+    data = ["data=folder", f"data.root={shared_library}", f"paths.outputs={folder}/outputs"]
+    return musicreclass.train([*data, *SMALL, f"run_dir={folder}/r"]).folder
+
+
+@pytest.fixture
+def clip_run(shared_clip_run: Path, library: Path, here: Path) -> Path:
+    """A run of a network over clips of the library: a copy, in the folder r."""
+    shutil.copytree(shared_clip_run, here / "r")
+    config = here / "r" / "config.yaml"
+    config.write_text(config.read_text().replace(str(shared_clip_run.parent), str(here)))
+    return here / "r"

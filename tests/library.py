@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RATE = 8000
 SMALL = ["model=cnn_small", "model.channels=4", "model.hidden=8", f"model.sample_rate={RATE}", "model.frontend.n_fft=256",
          "model.frontend.hop_length=128", "model.frontend.n_mels=24", "data.clip_seconds=0.75", "data.eval_crops=2", "data.min_seconds=0.5",
-         "trainer.max_epochs=3", "trainer.batch_size=8", "hardware=cpu", "logger=none", "early_stopping=none"]  # fmt: skip
+         "trainer.max_epochs=1", "trainer.batch_size=8", "hardware=cpu", "logger=none", "early_stopping=none"]  # fmt: skip
 TONES = {"blues": 300, "jazz": 900, "rock": 2000}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def cut(path: Path, fraction: float) -> Path:
     return path
 
 
+@functools.lru_cache(maxsize=32)
 def song(seconds: float, rate: int, seed: int) -> np.ndarray:
     """Random notes with overtones and noise, (n,): no two seeds sound alike."""
     rng, n = np.random.default_rng(seed), round(seconds * rate)
@@ -44,4 +46,6 @@ def song(seconds: float, rate: int, seed: int) -> np.ndarray:
         pitch = 110 * 2 ** rng.uniform(0, 3)
         note = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 6)) * np.exp(-4 * t)
         samples[start : start + len(t)] += 0.08 * note
-    return np.clip(samples, -0.45, 0.45)
+    samples = np.clip(samples, -0.45, 0.45)
+    samples.flags.writeable = False  # callers share it
+    return samples

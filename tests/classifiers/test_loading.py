@@ -10,20 +10,19 @@ import pytest
 
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
-from tests.conftest import MODELS, only_run, sum_again, table_overrides
+from tests.conftest import MODELS, sum_again
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_loaded_run_predicts_the_same(model, run, table, here):
-    run("train", *table_overrides(table), f"model={model}")
-    loaded = Run.open(only_run(here))
+def test_a_loaded_run_predicts_the_same(model, finished_run, table):
+    loaded = finished_run(model)
     frame = pd.read_csv(table)
     valid = frame[frame.split == "valid"]
     x = valid[loaded.classifier().card.columns].to_numpy(np.float32)
     assert np.array_equal(loaded.classifier().predict_proba(x), loaded.predictions("valid").probabilities())
 
 
-def test_a_loaded_model_executes_nothing(run, table, here):
+def test_a_loaded_model_executes_nothing(finished_run, here):
     """A pickle in place of weights or an estimator is rejected, and its payload does not run."""
     import pickle
 
@@ -37,15 +36,18 @@ def test_a_loaded_model_executes_nothing(run, table, here):
         ("xgboost", "trees.ubj"),
         ("xgboost", "present.npy"),
     ):
-        assert run("train", *table_overrides(table), f"model={model}", f"run_dir={model}", "force=true").code == 0
-        (here / model / "model" / name).write_bytes(pickle.dumps(Payload()))
+        loaded = finished_run(model, f"{model} {name}")
+        path = loaded.folder / "model" / name
+        assert path.exists()
+        path.write_bytes(pickle.dumps(Payload()))
         with pytest.raises(RunError) as caught:
-            Run.open(here / model).classifier()
+            loaded.classifier()
         assert (caught.value.kind, Path(caught.value.key).name) == ("damaged_model", name)
         assert "SHA256SUMS" in str(caught.value)
-        sum_again(here / model / "model")
+        sum_again(path.parent)
         with pytest.raises(RunError):
-            Run.open(here / model).classifier()
+            Run.open(loaded.folder).classifier()
+    finished_run("mlp", "mlp").classifier()
     meta = here / "mlp" / "model" / "meta.json"
     original = meta.read_text()
     crafted = {
@@ -68,9 +70,8 @@ def test_a_loaded_model_executes_nothing(run, table, here):
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../config.yaml", "sub/weights.pt", "link.pt"])
-def test_checksums_name_only_files_of_the_model(name, run, table, here):
-    assert run("train", *table_overrides(table), "model=mlp", "run_dir=r").code == 0
-    model = here / "r" / "model"
+def test_checksums_name_only_files_of_the_model(name, finished_run, here):
+    model = finished_run("mlp", "r").folder / "model"
     (model / "link.pt").symlink_to("/dev/zero")
     sums = model / "SHA256SUMS"
     sums.write_text(f"{'0' * 64}  {name}\n{sums.read_text()}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from musicreclass.data.audio.decoding import decode
 from musicreclass.errors import RunError
 from musicreclass.models.frontend import ClipDescription
 from musicreclass.runs.folder import Run
-from tests.conftest import MODELS, only_run, sum_again, table_overrides
-from tests.library import RATE, SMALL
+from tests.conftest import MODELS, sum_again
+from tests.library import RATE
 
 rows = arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 12)), elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([0.0, np.nan, np.inf]))  # fmt: skip
 
@@ -78,12 +77,6 @@ def test_every_model_over_a_table_saves_it(finished_run, model):
     assert reasons[1] is not None
 
 
-@pytest.fixture
-def clip_run(run, library, here) -> Path:
-    assert run("train", "data=folder", f"data.root={library}", *SMALL).code == 0
-    return only_run(here)
-
-
 def test_a_network_over_clips(clip_run):
     classifier = Run.open(clip_run).classifier()
     time = np.arange(round(0.75 * RATE)) / RATE
@@ -104,9 +97,8 @@ def test_silence():
     assert is_silent(np.array([[0, -0.5], [0, 9e-5]])).tolist() == [False, True]
 
 
-def test_a_run_of_an_older_version_has_none(run, table, here):
-    assert run("train", "model=logreg", *table_overrides(table)).code == 0
-    model = only_run(here) / "model"
+def test_a_run_of_an_older_version_has_none(finished_run):
+    model = finished_run("logreg").folder / "model"
     (model / FILE).unlink()
     sum_again(model)
     classifier = load(model)

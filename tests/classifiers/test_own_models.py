@@ -21,7 +21,7 @@ def test_a_users_experiment_and_network_train(run, here):
     (here / "my_conf" / "model" / "mine.yaml").write_text("_target_: my_network_1.Mine\ninput: table\nwidth: 12\n")
     (here / "my_conf" / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /data: table\n  - override /model: mine\n"
-        "data:\n  path: t.csv\ntrainer:\n  max_epochs: 2\nmodel:\n  width: 7\n"
+        "data:\n  path: t.csv\ntrainer:\n  max_epochs: 1\nmodel:\n  width: 7\n"
     )
     (here / "my_network_1.py").write_text(
         "from torch import nn\n\n\nclass Mine(nn.Sequential):\n"
@@ -315,7 +315,8 @@ def train_network(run, table, here):
 
     def train(text: str, *overrides: str):
         (here / "mine" / "model" / "own.yaml").write_text(text)
-        return run("train", "--config-dir", "mine", *table_overrides(table), "model=own", *overrides)
+        short = [*table_overrides(table), "trainer.max_epochs=1"]
+        return run("train", "--config-dir", "mine", *short, "model=own", *overrides)
 
     return train
 

@@ -149,8 +149,8 @@ def nested_aliases(depth: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_damaged_runs_are_skipped_with_a_line_each(run, table, here):
-    assert run("train", *table_overrides(table), "model=logreg", "run_dir=runs/intact").code == 0
+def test_damaged_runs_are_skipped_with_a_line_each(run, finished_run, here):
+    finished_run("logreg", "runs/intact")
     metrics = json.loads((here / "runs" / "intact" / "metrics.json").read_text())
     config = (here / "runs" / "intact" / "config.yaml").read_text()
     assert "\nfeatures:" in config
@@ -200,8 +200,8 @@ def test_damaged_runs_are_skipped_with_a_line_each(run, table, here):
     assert "runs/config.yaml-0" in result.lines[0]  # the first skipped runs are examples
 
 
-def test_an_unwritable_output_is_a_one_line_error(run, table, here):
-    assert run("train", *table_overrides(table), "model=logreg", "run_dir=r").code == 0
+def test_an_unwritable_output_is_a_one_line_error(run, finished_run, here):
+    finished_run("logreg", "r")
     (here / "folder.csv").mkdir()
     (here / "folder.csv" / "other").touch()
     (here / "file").touch()

@@ -511,6 +511,10 @@ def test_a_search_is_scored_on_test_only_on_request(swept):
     (problem,) = problems("experiment=demo", "model=mlp", swept, multirun=True)
     assert (problem.kind, problem.key) == ("test_in_search", key)
     assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid]", multirun=True) == []
+
+
+def test_a_search_on_request_or_without_test_is_accepted():
+    swept = "optimizer.lr=0.1,0.01"
     assert problems("experiment=demo", "model=mlp", swept, "evaluate=[valid,test]", multirun=True) == []
     assert problems("data=demo", swept, multirun=True) == []
 

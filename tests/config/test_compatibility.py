@@ -15,6 +15,7 @@ TREE = Tree()
 REQUIRED = {"table": ["data.path=x.csv"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]}
 FITTING = {"features": ["data=demo_audio"], "augmentation": ["data=demo_audio", "model=cnn"], "model": ["data=demo_audio"],
            "debug": ["data=demo_audio", "model=cnn"], "early_stopping": ["scheduler=plateau"]}  # fmt: skip
+USUAL = {"demo", "demo_audio", "logreg", "cnn"}  # data and models of both inputs
 PAIRS = list(product(TREE.groups["data"], TREE.groups["model"]))
 
 
@@ -94,7 +95,10 @@ def test_a_model_that_does_not_fit_is_rejected_with_a_suggestion(tmp_path):
     assert compose("train", ["data=radio", "model=listener"], str(tmp_path)).model.input == "waveform"
 
 
-@pytest.mark.parametrize(("data", "model"), PAIRS)
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [pytest.param(*pair, marks=[] if set(pair) & USUAL else pytest.mark.slow) for pair in PAIRS],
+)
 def test_every_pair_fits_or_is_rejected(data, model):
     overrides = [f"data={data}", f"model={model}", *REQUIRED.get(data, [])]
     try:

@@ -34,11 +34,17 @@ def config(*overrides: str) -> dict[str, Any]:
     return dict(OmegaConf.to_container(compose("train", list(overrides)), resolve=True))  # type: ignore[arg-type]
 
 
-def every_configuration() -> list[list[str]]:
+USUAL = {"demo", "demo_audio", "logreg", "cnn"}  # data and models of both inputs
+
+
+def every_configuration() -> list[Any]:
     tree = Tree()
-    chosen = [[f"{group}={option}"] for group in ("hardware", "logger", "callbacks", "optimizer", "scheduler", "augmentation", "early_stopping")
+    chosen: list[Any] = [[f"{group}={option}"] for group in ("hardware", "logger", "callbacks", "optimizer", "scheduler", "augmentation", "early_stopping")
               for option in tree.groups[group]]  # fmt: skip
-    return chosen + [[f"data={d}", f"model={m}"] for d, m in product(tree.groups["data"], tree.groups["model"])]
+    pairs = product(tree.groups["data"], tree.groups["model"])
+    return chosen + [
+        pytest.param([f"data={d}", f"model={m}"], marks=[] if {d, m} & USUAL else pytest.mark.slow) for d, m in pairs
+    ]
 
 
 @pytest.mark.parametrize("overrides", every_configuration(), ids=" ".join)

@@ -129,7 +129,7 @@ def test_augmentation_may_need_longer_crops_in_training_only(library):
 )
 def test_augmentation_changes_training_only(run, library, here, augmentation):
     data = opened(library)
-    overrides = ["data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=2"]
+    overrides = ["data=folder", f"data.root={library}", *SMALL]
     for name in ("none", augmentation):
         assert run("train", *overrides, f"augmentation={name}", f"run_dir={name}").code == 0
     plain, augmented = (Run.open(here / name) for name in ("none", augmentation))

@@ -66,8 +66,19 @@ def test_units_are_never_divided(rows, seed, protocol):
 
 
 @given(rows=TRACKS, seed=st.integers(0, 5), folds=st.integers(3, 6))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_each_track_is_tested_in_one_fold_and_validated_in_another(rows, seed, folds):
+    check_folds(rows, seed, folds)
+
+
+@pytest.mark.slow
+@given(rows=TRACKS, seed=st.integers(0, 5), folds=st.integers(3, 6))
+@settings(max_examples=40)
+def test_each_track_is_tested_in_one_fold_of_many_splits(rows, seed, folds):
+    check_folds(rows, seed, folds)
+
+
+def check_folds(rows: list[tuple], seed: int, folds: int) -> None:
     tracks = tracks_of(rows)
     splits = [assign_splits(tracks, Split("folds", folds=folds, fold=i, seed=seed))[1] for i in range(folds)]
     table = pd.concat(splits, axis=1)

@@ -57,11 +57,11 @@ TABLE = (
     "model.scale=false",
     "model.hidden=[256]",
     "model.dropout=0.3",
-    "trainer.max_epochs=4",
+    "trainer.max_epochs=2",
     "trainer.batch_size=5",
 )
 LOOP = ("model=openjmla", "model.checkpoint=random", f"model.window_seconds={WINDOW}", f"data.clip_seconds={SECONDS}",
-        "trainer.max_epochs=4", "trainer.batch_size=5", "logger=none")  # fmt: skip
+        "trainer.max_epochs=2", "trainer.batch_size=5", "logger=none")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,12 @@ def music(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_music(here / "music")
 
 
+@pytest.fixture
+def cached_music(here: Path) -> Path:
+    """The same recordings; their features are in the cache that tests share."""
+    return write_music(here / "music")
+
+
 def write_music(folder: Path, tracks: int = 4, first: int = 0) -> Path:
     for genre, frequency in TONES.items():
         for i in range(first, first + tracks):
@@ -138,10 +144,10 @@ def test_fma518_trains_prepares_and_evaluates(run, here, music):
 
 
 @pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
-def test_a_prepared_table_reads_back_with_its_split_and_overlap(run, here, music, suffix, monkeypatch):
+def test_a_prepared_table_reads_back_with_its_split_and_overlap(run, here, cached_music, suffix, monkeypatch):
     overlap = [{"dataset": "", "what": "pretrained on everything", "source": "its author"}]
     monkeypatch.setattr(FMA518, "overlaps", overlap)
-    options = ["data=folder", f"data.root={music}", "features=fma518", MFCC]
+    options = ["data=folder", f"data.root={cached_music}", "features=fma518", MFCC]
     assert run("prepare", *options, f"table=t.{suffix}").code == 0
     assert run("train", *options, "model=logreg", "run_dir=audio").code == 0
     result = run("train", "data=table", f"data.path=t.{suffix}", "model=logreg", "run_dir=table")
@@ -171,11 +177,11 @@ def test_a_model_of_a_table_scores_recordings_and_the_reverse(run, here, music):
     assert [problem.kind for problem in rejected.problems] == ["not_data"]
 
 
-def test_bad_files_are_counted_and_skipped(run, here, music):
-    write_tone(music / "jazz/short.wav", 900, 1, seconds=1.5, rate=RATE)
-    write_tone(music / "rock/low.wav", 900, 1, seconds=2.5, rate=8000)
-    (music / "rock/empty.wav").write_bytes(b"")
-    options = arguments(music, "features=fma518", MFCC, "run_dir=r", "evaluate=[valid]")
+def test_bad_files_are_counted_and_skipped(run, here, cached_music):
+    write_tone(cached_music / "jazz/short.wav", 900, 1, seconds=1.5, rate=RATE)
+    write_tone(cached_music / "rock/low.wav", 900, 1, seconds=2.5, rate=8000)
+    (cached_music / "rock/empty.wav").write_bytes(b"")
+    options = arguments(cached_music, "features=fma518", MFCC, "run_dir=r", "evaluate=[valid]")
     assert run("train", *options).problems[0].kind == "too_many_bad_files"
     result = run("train", *options, "data.max_bad_fraction=0.5")
     assert result.code == 0, result.err
@@ -327,8 +333,8 @@ def test_help_names_the_settings_of_parts(run):
     assert "[fma518+musicnn]" in result.out
 
 
-def test_a_crafted_join_executes_nothing(run, here, music):
-    assert run("train", *arguments(music, "features=fma518", MFCC, "run_dir=r")).code == 0
+def test_a_crafted_join_executes_nothing(run, here, cached_music):
+    assert run("train", *arguments(cached_music, "features=fma518", MFCC, "run_dir=r")).code == 0
     config = yaml.safe_load((here / "r/config.yaml").read_text())
     (here / "precious").write_text("intact")
     bad = {"_target_": "shutil.rmtree", "path": "precious"}
@@ -427,10 +433,10 @@ def test_two_processes_on_a_cold_store_give_the_same_table(here):
     assert len(list((here / "cache").glob("vectors/*/*/*.npy"))) == 30
 
 
-def test_unlike_features_are_said_or_refused(run, here, music):
+def test_unlike_features_are_said_or_refused(run, here, cached_music):
     import musicreclass as mrc
 
-    options = ["data=folder", f"data.root={music}", "features=fma518"]
+    options = ["data=folder", f"data.root={cached_music}", "features=fma518"]
     assert run("prepare", *options, "table=t.csv").code == 0
     assert run("train", "data=table", "data.path=t.csv", "model=logreg", "run_dir=r").code == 0
     frame = pd.read_csv("t.csv")
@@ -465,8 +471,8 @@ def mrc_error() -> type[Exception]:
     return DataError
 
 
-def test_recordings_of_another_length_are_said(run, here, music):
-    assert run("train", *arguments(music, "features=fma518", "run_dir=r")).code == 0
+def test_recordings_of_another_length_are_said(run, here, cached_music):
+    assert run("train", *arguments(cached_music, "features=fma518", "run_dir=r")).code == 0
     for genre, frequency in TONES.items():
         write_tone(here / "long" / genre / "1.wav", frequency, 3, seconds=9, rate=RATE)
     assert run("evaluate", "r", "--split", "all", "data=folder", f"data.root={here / 'long'}").code == 0

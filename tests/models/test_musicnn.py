@@ -158,7 +158,7 @@ def test_prepare_and_train(
     assert written_at(cache / "vectors") == vectors  # prepare has computed all embeddings
     assert json.loads((only_run(here) / "metrics.json").read_text())["valid"]["accuracy"] == 1.0
     for layer in ("pooled", "all"):  # computed in the same pass
-        assert run("train", *overrides, "model=logreg", f"features.layer={layer}").code == 0
+        assert run("prepare", *overrides, f"features.layer={layer}").code == 0
     assert written_at(cache / "vectors", "*.npy") == {
         name: time for name, time in vectors.items() if name.endswith(".npy")
     }

@@ -83,8 +83,14 @@ def expected(cascade: CascadeClassifier, songs: list[Path]) -> tuple[np.ndarray,
     return cascade.cascade.combine(stack), cascade.cascade.stages(stack)
 
 
-@pytest.mark.parametrize("chunk", [11, 128])
-@pytest.mark.parametrize("features", ["wx", "ww", "wxy", "wxw"])
+@pytest.mark.parametrize(
+    ("features", "chunk"),
+    [
+        *((features, 11) for features in ("wx", "ww", "wxy", "wxw")),
+        ("wxy", 128),
+        *(pytest.param(features, 128, marks=pytest.mark.slow) for features in ("wx", "ww", "wxw")),
+    ],
+)
 def test_labels_equal_those_of_all_stages_combined(tmp_path, songs, monkeypatch, features, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     cascade = classifier(tmp_path, features, [0.6, 0.7][: len(features) - 1])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides
+from tests.conftest import quick, table_overrides
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def runs(run, table, here) -> dict[str, Run]:
     """A network and an estimator."""
     for model in ("mlp", "xgboost"):
         result = run(
-            "train", *table_overrides(table), f"model={model}", f"run_dir=outputs/{model}", "evaluate=[valid,test]"
+            "train", *table_overrides(table), *quick(model), f"run_dir=outputs/{model}", "evaluate=[valid,test]"
         )
         assert result.code == 0, result.err
     return {model: Run.open(here / "outputs" / model) for model in ("mlp", "xgboost")}

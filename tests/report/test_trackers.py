@@ -110,7 +110,14 @@ def test_a_tracker_that_fails_is_tried_again_at_the_end(run, table, here, tracke
 
 def test_a_tracker_that_always_fails_does_not_fail_the_run(run, table, here, tracker):
     result: Result = run(
-        "train", "--config-dir", "mine", *table_overrides(table), "logger=own", "logger.own.fails=99", "run_dir=r"
+        "train",
+        "--config-dir",
+        "mine",
+        *table_overrides(table),
+        "model=logreg",
+        "logger=own",
+        "logger.own.fails=99",
+        "run_dir=r",
     )
     assert (result.code, Run.open(here / "r").state) == (0, "done")
     assert sum("logger=own" in line for line in result.lines) == 1

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
 from musicreclass.tasks.settings_to_score import with_other_data
 from tests.conftest import make_frame, only_run, table_overrides
-from tests.library import SMALL
 
 
 @pytest.fixture
@@ -102,12 +102,11 @@ def test_choices_of_other_data_are_those_of_its_overrides(finished):
 
 
 @pytest.mark.parametrize("model", ["mlp", "logreg"])
-def test_evaluation_uses_the_machine_as_the_profile_says(run, table, here, model, monkeypatch):
+def test_evaluation_uses_the_machine_as_the_profile_says(run, finished_run, here, model, monkeypatch):
     """Also for a model over a table; devices that this machine lacks are not needed to score."""
-    assert run("train", *table_overrides(table), f"model={model}", "hardware.threads=1").code == 0
-    path = only_run(here) / "config.yaml"
+    path = finished_run(model).folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    config["hardware"].update(accelerator="cuda", devices=4, strategy="ddp", pin_memory=True)
+    config["hardware"].update(threads=1, accelerator="cuda", devices=4, strategy="ddp", pin_memory=True)
     config["trainer"]["precision"] = "16-mixed"
     path.write_text(yaml.safe_dump(config))
     threads: list[int] = []
@@ -132,22 +131,14 @@ def test_all_tracks_of_the_training_table(run, finished):
     ("other-{}", "no", None),
     ("jazz-{}", "yes", "2 of the 10 artists in test are also in train (6 of 30 test tracks)"),
 ])  # fmt: skip
-def test_artists_that_other_data_shares_with_training_are_counted(run, here, artists, leaky, reason):
-    make_frame(90, groups=9).to_csv("features.csv", index=False)
-    arguments = ["train", "data=table", "data.path=features.csv", "data.group_column=artist", "model=logreg"]
-    assert run(*arguments).code == 0
-    finished = Run.open(only_run(here))
-    tracks = pd.read_parquet(finished.folder / "tracks.parquet")
+def test_artists_that_other_data_shares_with_training_are_counted(run, artists_run, artists, leaky, reason):
+    tracks = pd.read_parquet(artists_run / "tracks.parquet")
     trained = sorted(set(tracks.group[tracks.split == "train"]))
     other = make_other(30, seed=5)
     other["artist"] = [
         trained[i % 10] if leaky == "yes" and i % 10 < 2 else artists.format(100 + i % 10) for i in range(30)
     ]
-    other.to_csv("other.csv", index=False)
-    result = run("evaluate", str(finished.folder), "--split", "all", f"data.path={here}/other.csv")
-    assert result.code == 0, result.err
-    (name,) = finished.metrics["elsewhere"]
-    protocol = finished.metrics["elsewhere"][name]["protocol"]
+    (protocol,) = scored_elsewhere(run, artists_run, other)
     assert protocol["leaky"] == leaky
     assert reason is None or reason in protocol["why"]
 
@@ -300,10 +291,8 @@ def test_nothing_is_written_through_links(run, finished, here, name):
     assert list((here / "elsewhere").iterdir()) == []
 
 
-def test_a_run_does_not_choose_where_results_are_stored(run, library, here):
+def test_a_run_does_not_choose_where_results_are_stored(run, clip_run, here):
     """A run folder of another person may name any folder as its cache."""
-    arguments = ["data=folder", f"data.root={library}", *SMALL, "run_dir=r"]
-    assert run("train", *arguments).code == 0
     config = yaml.safe_load((here / "r" / "config.yaml").read_text())
     config["paths"]["cache"] = config["data"]["store"] = str(here / "foreign")
     (here / "r" / "config.yaml").write_text(yaml.safe_dump(config))
@@ -330,18 +319,38 @@ def test_leaks_of_other_data_are_those_of_the_scored_split(run, here):
         assert record["protocol"]["leaky"] == leaky, split
 
 
-def scored_elsewhere(run, here, frame: pd.DataFrame, *others: pd.DataFrame) -> list[dict]:
-    """The protocol of scoring each of several tables with a model that was trained on another one."""
-    frame.to_csv("a.csv", index=False)
-    arguments = ["data=table", "data.path=a.csv", "data.group_column=artist", "model=logreg", "run_dir=r"]
-    assert run("train", *arguments).code == 0
+def train_on(frame: pd.DataFrame, folder: Path) -> Path:
+    """A run in `folder` over a table with artists."""
+    frame.to_csv(folder / "a.csv", index=False)
+    data = ["data=table", f"data.path={folder}/a.csv", "data.group_column=artist"]
+    return mrc.train([*data, "model=logreg", f"run_dir={folder}/r", f"paths.outputs={folder}/outputs"]).folder
+
+
+@pytest.fixture(scope="module")
+def shared_artists_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_on(make_frame(90, groups=9), tmp_path_factory.mktemp("artists"))
+
+
+@pytest.fixture
+def artists_run(shared_artists_run: Path, here: Path) -> Path:
+    """A copy of the run over `make_frame(90, groups=9)`."""
+    shutil.copytree(shared_artists_run.parent, here, dirs_exist_ok=True)
+    config = here / "r" / "config.yaml"
+    config.write_text(config.read_text().replace(str(shared_artists_run.parent), str(here)))
+    return here / "r"
+
+
+def scored_elsewhere(run, folder: Path, *others: pd.DataFrame) -> list[dict]:
+    """The protocol of scoring each of several tables with the model of a run, in their order."""
+    protocols: dict[str, dict] = {}
     for i, other in enumerate(others):
         other.to_csv(f"b{i}.csv", index=False)
-        result = run("evaluate", "r", "--split", "all", f"data.path=b{i}.csv")
+        result = run("evaluate", str(folder), "--split", "all", f"data.path=b{i}.csv")
         assert result.code == 0, result.err
-    protocols = [record["protocol"] for record in Run.open(here / "r").metrics["elsewhere"].values()]
-    assert len(protocols) == len(others)
-    return protocols
+        records = Run.open(folder).metrics["elsewhere"]
+        protocols |= {name: record["protocol"] for name, record in records.items() if name not in protocols}
+        assert len(protocols) == i + 1
+    return list(protocols.values())
 
 
 NOISE = {
@@ -360,30 +369,32 @@ def test_renamed_and_noisy_copies_of_training_tracks_are_a_leak(run, here, artis
     features = [name for name in frame if name.startswith("f")]
     rng = np.random.default_rng
     copies = [other.assign(**NOISE[noise](other[features], rng(0))) for noise in NOISE]
-    for protocol in scored_elsewhere(run, here, frame, *copies):
+    for protocol in scored_elsewhere(run, train_on(frame, here), *copies):
         assert protocol["leaky"] == "yes"
         assert any("other-t" in line for line in protocol["why"])
 
 
-def test_equal_ids_are_a_leak(run, here):
+def test_equal_ids_are_a_leak(run, artists_run):
     frame = make_frame(90, groups=9)
     other = make_frame(30, seed=3).assign(artist=[f"someone-{i}" for i in range(30)])
     other["track_id"] = [frame.track_id[i] if i < 20 else f"u{i}" for i in range(30)]
-    (protocol,) = scored_elsewhere(run, here, frame, other)
+    (protocol,) = scored_elsewhere(run, artists_run, other)
     assert protocol["leaky"] == "yes"
     (line,) = [line for line in protocol["why"] if "ids" in line]
     assert line.split()[2] == "30"
 
 
-@pytest.mark.parametrize(("name", "leaky"), [("{}", "unknown"), ("band-{}", "no"), ("", "unknown")])
-def test_artists_of_another_vocabulary_are_unknown(run, here, name, leaky):
-    frame = make_frame(90, groups=9)
-    other = make_other(30, seed=3).assign(artist=[name.format(1000 + i // 3) for i in range(30)])
-    assert scored_elsewhere(run, here, frame, other)[0]["leaky"] == leaky
+def test_artists_of_another_vocabulary_are_unknown(run, artists_run):
+    expected = {"{}": "unknown", "band-{}": "no", "": "unknown"}
+    others = [
+        make_other(30, seed=3).assign(artist=[name.format(1000 + i // 3) for i in range(30)]) for name in expected
+    ]
+    leaks = [protocol["leaky"] for protocol in scored_elsewhere(run, artists_run, *others)]
+    assert leaks == list(expected.values())
 
 
 def test_artists_of_other_data_are_compared_in_their_normal_form(run, here):
     frame = make_frame(90, groups=9)
     frame["artist"] = "The " + frame.artist
     other = make_other(30, seed=3).assign(artist=[f"{frame.artist[i][4:].upper()} feat. X" for i in range(30)])
-    assert scored_elsewhere(run, here, frame, other)[0]["leaky"] == "yes"
+    assert scored_elsewhere(run, train_on(frame, here), other)[0]["leaky"] == "yes"

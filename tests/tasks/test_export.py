@@ -13,9 +13,7 @@ import musicreclass as mrc
 from musicreclass.errors import UserError
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides
 from tests.legacy import FMA, cnn_content, mlp_content, save
-from tests.library import SMALL
 
 EXTRA = ("onnx", "onnxruntime", "onnxscript", "skl2onnx")
 
@@ -66,8 +64,8 @@ def test_models_of_tables(run, finished_run, onnx, model):
     assert run("evaluate", folder, "--split", "test").code == 0  # the file does not invalidate the model
 
 
-def test_a_network_over_clips_reads_batches_and_clips_of_any_size(run, here, library, onnx):
-    folder = mrc.train([f"data.root={library}", "data=folder", *SMALL, "run_dir=r"]).folder
+def test_a_network_over_clips_reads_batches_and_clips_of_any_size(run, here, clip_run, onnx):
+    folder = clip_run
     result = run("export", folder, "--output", here / "small.onnx")
     assert result.code == 0, result.err
     assert "recordings" not in result.out  # compared on those of the run's data
@@ -115,8 +113,8 @@ def test_openjmla_end_to_end(onnx):
         assert np.abs(session.run(None, {"waveform": clips})[0] - classifier.predict_proba(clips)).max() < 1e-4
 
 
-def test_what_is_not_exported_is_one_line(run, here, table, onnx, monkeypatch):
-    folder = mrc.train([*table_overrides(table), "model=logreg", "run_dir=r", "logger=none"]).folder
+def test_what_is_not_exported_is_one_line(run, here, finished_run, onnx, monkeypatch):
+    folder = finished_run("logreg", "r").folder
     with monkeypatch.context() as patch:
         patch.setattr("musicreclass.tasks.export.TOLERANCE", -1.0)
         result = run("export", folder)
@@ -129,7 +127,7 @@ def test_what_is_not_exported_is_one_line(run, here, table, onnx, monkeypatch):
     assert run("export", folder, "--output", here / "mine.onnx", "--force").code == 0
     assert run("export", folder, "--output", here).problems[0].kind == "is_folder"
     assert run("export", folder, "--output", here / "absent/x.onnx").problems[0].kind == "missing_folder"
-    boosted = mrc.train([*table_overrides(table), "model=xgboost", "run_dir=b", "logger=none"]).folder
+    boosted = finished_run("xgboost", "b").folder
     result = run("export", boosted)
     assert (result.code, result.problems[0].kind, len(result.lines)) == (2, "unsupported_model", 1)
     assert "trees.ubj" in result.err

@@ -90,7 +90,7 @@ def trained(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     data = ["data=folder", f'data.root="{library}"', "logger=none"]
     kinds = {
         "features": ["features=fma518", "features.sets=[mfcc,zcr]", "model=logreg"],
-        "mlp": ["features=fma518", "features.sets=[mfcc,zcr]", "model=mlp", "trainer.max_epochs=3"],
+        "mlp": ["features=fma518", "features.sets=[mfcc,zcr]", "model=mlp", "trainer.max_epochs=1"],
         "crops": [*SMALL, "data.eval_crops=3"],
         "encoder": ["features=bands", "model=logreg"],
         "joined": ["features=[fma518,bands]", "features.parts.fma518.sets=[zcr]", "model=logreg"],

@@ -167,14 +167,12 @@ def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
     assert page["checked"] == dict.fromkeys(table.path[:3], "blues")
 
 
-def test_a_space_without_stored_features_is_named(library, here, run):
-    small = ["model=cnn_small", "model.channels=4", "trainer.max_epochs=1", "data.clip_seconds=1", "hardware=cpu"]
+def test_a_space_without_stored_features_is_named(library, clip_run, here, run):
     data = ["data=folder", f"data.root={library}", "data.group_by=none", "logger=none"]
-    network = mrc.train([*data, *small]).folder
     table = mrc.train([*data, "features=fma518", "features.sets=[zcr]", "model=logreg"]).folder
     write_table(here)
     arguments = ["review", "genres.csv", "--output", "r.html", "--select", 3]
-    for space, kind in ((network, "no_features"), (table, "no_features"), ("nowhere", "missing_folder")):
+    for space, kind in ((clip_run, "no_features"), (table, "no_features"), ("nowhere", "missing_folder")):
         result = run(*arguments, "--space", space)
         assert (result.code, len(result.lines), result.problems[0].kind) == (
             2,

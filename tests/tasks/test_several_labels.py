@@ -27,6 +27,13 @@ SEPARATED = [
 ]
 
 
+MODELS = {
+    "mlp": ["model=mlp", "trainer.max_epochs=3", "class_weight=balanced"],
+    "logreg": ["model=logreg", "class_weight=balanced"],
+    "xgboost": ["model=xgboost", "model.n_estimators=15"],
+}
+
+
 def tag_frame(n: int = 240, seed: int = 0) -> pd.DataFrame:
     """Four tags, each of which follows from one of six features; a label is never blank."""
     rng = np.random.default_rng(seed)
@@ -45,12 +52,7 @@ def outputs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tags")
     tag_frame().to_csv(folder / "tags.csv", index=False)
     data = [*SEPARATED[:1], f"data.path={folder / 'tags.csv'}", *SEPARATED[2:]]
-    models = {
-        "mlp": ["model=mlp", "trainer.max_epochs=3", "class_weight=balanced"],
-        "logreg": ["model=logreg", "class_weight=balanced"],
-        "xgboost": ["model=xgboost", "model.n_estimators=15"],
-    }
-    for name, overrides in models.items():
+    for name, overrides in MODELS.items():
         paths = [f"run_dir={folder / 'outputs' / name}", f"paths.outputs={folder / 'outputs'}"]
         mrc.train([*data, *overrides, *paths, "evaluate=[valid,test]", "logger=none", "hardware=cpu"])
     return folder / "outputs"
@@ -170,7 +172,7 @@ def test_unlabelled_and_rare_tags_are_counted(here):
 
 
 def test_a_tag_without_training_tracks_must_be_allowed(here):
-    frame = tag_frame().assign(split="train")
+    frame = tag_frame(120).assign(split="train")
     frame.loc[::4, "split"] = "valid"
     frame.loc[1::4, "split"] = "test"
     frame.loc[0, "label"] += "|theremin"
@@ -196,12 +198,12 @@ def test_one_tag_is_enough(here):
     frame["label"] = (frame.f0 > 0).map({True: "rock", False: ""})
     frame = frame.rename(columns={"label": "rock"}).assign(rock=(frame.f0 > 0).astype(int))
     frame.to_csv("tags.csv", index=False)
-    for model in ("logreg", "xgboost"):
+    for model in (["model=logreg"], ["model=xgboost", "model.n_estimators=15"]):
         overrides = [
             "data=table",
             "data.path=tags.csv",
             "data.label_columns=[rock]",
-            f"model={model}",
+            *model,
             "hardware=cpu",
             "logger=none",
         ]
@@ -264,7 +266,7 @@ def write_chord(path: Path, names: list[str], seed: int) -> None:
 def test_a_network_over_clips_learns_tags_and_labels_recordings(run, tones):
     overrides = [
         "data=csv", f"data.path={tones}", "data.group_column=artist", "data.label_separator='|'", "data/split=grouped",
-        "model=cnn_small", "data.clip_seconds=1", "data.sampler=balanced", "augmentation.mixup_alpha=0.4", "hardware=cpu",
+        "model=cnn_small", "model.channels=4", "model.sample_rate=8000", "data.clip_seconds=1", "data.sampler=balanced", "augmentation.mixup_alpha=0.4", "hardware=cpu",
         "trainer.max_epochs=2", "logger=none", "run_dir=run", "evaluate=[valid,test]",
     ]  # fmt: skip
     trained = mrc.train(overrides)
@@ -290,12 +292,11 @@ def test_a_network_over_clips_learns_tags_and_labels_recordings(run, tones):
         assert result.problems[0].kind == "unsupported_option"
 
 
-def test_an_interrupted_run_on_tags_resumes_exactly(here, monkeypatch):
+def test_an_interrupted_run_on_tags_resumes_exactly(runs, monkeypatch):
     from musicreclass.report.history import Curves
 
-    tag_frame().to_csv("tags.csv", index=False)
-    overrides = [*SEPARATED, "model=mlp", "trainer.max_epochs=3", "hardware=cpu", "logger=none"]
-    uninterrupted = mrc.train([*overrides, "run_dir=whole"])
+    uninterrupted = Run.open(runs["mlp"])
+    overrides = [*SEPARATED, *MODELS["mlp"], "hardware=cpu", "logger=none"]
     log = Curves.log
 
     def interrupt(self: Curves, epoch: int, values: dict[str, float]) -> None:
@@ -308,6 +309,7 @@ def test_an_interrupted_run_on_tags_resumes_exactly(here, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             mrc.train([*overrides, "run_dir=resumed"])
     resumed = mrc.train([*overrides, "run_dir=resumed"])
+    assert Run.open(resumed.folder).identity.signature == uninterrupted.identity.signature
     assert resumed.metrics["valid"] == uninterrupted.metrics["valid"]
 
 

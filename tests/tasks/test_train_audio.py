@@ -10,7 +10,9 @@ from tests.conftest import only_run, written_at
 from tests.library import SMALL, TONES, opened, write_tone
 
 
-def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library, here):
+def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library, here, monkeypatch):
+    from musicreclass.training.module import GenreModule
+
     arguments = [
         "data=folder",
         f"data.root={library}",
@@ -31,12 +33,17 @@ def test_a_folder_library_trains_is_scored_and_is_not_trained_twice(run, library
     again = finished.classifier().predict(opened(library), "valid")
     pd.testing.assert_frame_equal(again.table, finished.predictions("valid").table, check_exact=True, check_dtype=False)
     write_tone(library / "jazz" / "artist 9" / "new.wav", 900, 1)
-    assert run("train", *arguments).code == 0
+    monkeypatch.setattr(GenreModule, "training_step", interrupt)
+    assert run("train", *arguments).code == 130
     assert len(list((here / "outputs").glob("folder-*"))) == 2
+    assert written_at(finished.folder) == files
 
 
-def test_a_run_is_scored_on_another_library(run, library, here):
-    assert run("train", "data=folder", f"data.root={library}", *SMALL, "run_dir=r").code == 0
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_is_scored_on_another_library(run, clip_run, here):
     for genre, tone in TONES.items():
         for i in range(5):
             write_tone(here / "other" / genre / f"{i}.wav", tone, 900 + i, rate=16000)
@@ -55,7 +62,7 @@ def test_a_network_over_audio_resumes_exactly(run, library, here, monkeypatch):
         "data=folder",
         f"data.root={library}",
         *SMALL,
-        "trainer.max_epochs=5",
+        "trainer.max_epochs=3",
         "augmentation=full",
         "data.sampler=balanced",
     ]
@@ -63,7 +70,7 @@ def test_a_network_over_audio_resumes_exactly(run, library, here, monkeypatch):
     original = GenreModule.training_step
 
     def break_at(self, batch, batch_idx):
-        if self.current_epoch == 3 and batch_idx == 0:
+        if self.current_epoch == 2 and batch_idx == 0:
             raise MemoryError("pulled the plug")
         original(self, batch, batch_idx)
 
@@ -115,7 +122,7 @@ def test_the_demos_clips_train(run, here):
 def test_tensorboard_shows_speed_and_training_clips(run, library, here):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    arguments = [w for w in SMALL if w != "logger=none"]
+    arguments = [*(w for w in SMALL if w != "logger=none"), "trainer.max_epochs=2"]
     assert run("train", "data=folder", f"data.root={library}", *arguments, "augmentation=spectrogram").code == 0
     events = EventAccumulator(str(only_run(here) / "tensorboard")).Reload()
     tags = events.Tags()
@@ -160,8 +167,7 @@ def test_clips_too_short_for_the_network_are_rejected_before_decoding(run, libra
     assert not list((here / "outputs").glob("folder-*"))
 
 
-def test_clip_settings_cannot_be_overridden_in_evaluation(run, library, here):
-    assert run("train", "data=folder", f"data.root={library}", *SMALL, "trainer.max_epochs=1", "run_dir=r").code == 0
+def test_clip_settings_cannot_be_overridden_in_evaluation(run, clip_run):
     result = run("evaluate", "r", "data.eval_crops=20", "--split", "test")
     assert (result.code, [(problem.kind, problem.key) for problem in result.problems]) == (
         2,

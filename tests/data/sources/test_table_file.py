@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from pyarrow.parquet import read_schema
 
 from musicreclass.data.sampling import LoaderSettings
@@ -90,7 +92,36 @@ BAD = {  # how to make the file, overrides, and the kind and key of the problem
 }
 
 
+def settings_of(overrides: list[str]) -> dict[str, Any]:
+    """The arguments of TableFile that overrides set."""
+    split: dict[str, Any] = {"protocol": "auto"}
+    settings: dict[str, Any] = {"split": split}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "data/split":
+            split["protocol"] = value
+        else:
+            target = split if key.startswith("data.split.") else settings
+            target[key.rpartition(".")[2]] = yaml.safe_load(value)
+    return settings
+
+
 @pytest.mark.parametrize("name", BAD)
+def test_invalid_input_is_one_problem(name, here):
+    make, overrides, kind, key = BAD[name]
+    path = make()
+    with pytest.raises(DataError) as caught:
+        opened(path, **settings_of(overrides))
+    (problem,) = caught.value.problems
+    assert path in problem.message
+    assert "\n" not in problem.message
+    assert problem.kind == kind
+    assert key is None or problem.key in (key, str(here / key))
+
+
+@pytest.mark.parametrize(
+    "name", ["truncated", "a column twice", "no label", "one bad cell", "odd split", "no groups", "missing values"]
+)
 def test_invalid_input_is_reported_in_one_line_and_nothing_is_written(name, run, here):
     make, overrides, kind, key = BAD[name]
     path = make()
