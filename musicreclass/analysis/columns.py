@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from musicreclass.data.column_checks import Suspicion, accuracy_alone, suspicious_columns, two_folds
+from musicreclass.data.column_checks import Suspicion, accuracies_alone, suspicious_columns, two_folds
 from musicreclass.data.table import TableData
 from musicreclass.data.table_source import TableSource
 from musicreclass.data.targets import main_labels
@@ -154,7 +154,8 @@ def best_alone(data: TableData, names: list[str], columns: np.ndarray) -> list[d
     limit = int(np.clip(MAX_VALUES // len(columns), 500, MAX_ROWS))
     fold, chosen = two_folds(tracks.group.to_numpy(object)[data.row_track[rows]], len(rows), limit)
     codes = pd.factorize(target)[0]
-    accuracy = {int(j): accuracy_alone(data.x[rows[chosen], j], codes[chosen], fold[chosen]) for j in columns}
+    accuracies = accuracies_alone(data.x[np.ix_(rows[chosen], columns)], codes[chosen], fold[chosen])
+    accuracy = dict(zip(columns.tolist(), accuracies.tolist(), strict=True))
     best = sorted(accuracy, key=lambda j: -accuracy[j])[:10]
     return [{"column": names[j], "balanced_accuracy": accuracy[j]} for j in best]
 

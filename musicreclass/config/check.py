@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from musicreclass.config import hydra_adapter
 from musicreclass.config.allowed_keys import AllowedKeys
 from musicreclass.config.class_maps import located_class_maps
 from musicreclass.config.compatibility import Choices, reads
@@ -208,7 +209,7 @@ class Check:
             known_sections = [o for o in settings if o.key_or_group.split(".")[0] not in undecided]
             usable = [o for o in known_sections if self._is_allowed(o, allowed)]
             values = [first_value(o) for o in usable if not o.is_interval_sweep()]
-            cfg = self._compose_settings(groups, values) if values else composed
+            cfg = self._with_settings(composed, groups, values) if values else composed
             if self.multirun:
                 self._check_sweep_of_file(composed, allowed)
             problems = allowed.problems(cfg) + located_class_maps(cfg, self.tree.roots)[1]
@@ -234,6 +235,13 @@ class Check:
         """Compose the choices of groups, then Hydra's own keys, of which each that is wrong is named."""
         groups = chosen + [str(o.input_line) for o in fixed if self.parser.is_group(o) or adds_class(o)]
         return self._compose_settings(groups, [str(o.input_line) for o in fixed if is_hydra_key(o, self.parser)])
+
+    def _with_settings(self, composed: DictConfig, groups: list[str], settings: list[str]) -> DictConfig:
+        """The composed choices of groups, with settings; raises as `_compose_settings`."""
+        try:
+            return hydra_adapter.with_settings(self.tree.loader, composed, settings)
+        except Exception:  # composing names each setting that is wrong
+            return self._compose_settings(groups, settings)
 
     def _compose_settings(self, groups: list[str], settings: list[str]) -> DictConfig:
         """Compose settings with groups.

@@ -25,6 +25,7 @@ SURE = 12.0  # -log of the probability, per table, of a column that is certain o
 FEW_VALUES = 24  # codes of splits; a code of the musical key has as many
 MAX_FIT_ROWS = 4000  # training tracks to which the classifiers of one column are fitted
 MAX_BINS = 128
+BLOCK = 1000  # columns that are tested at a time, to save memory
 ACCURATE, EXACT = 0.9, 0.99  # balanced accuracy of a column alone, cross-validated: doubtful, certain
 FEWER_ERRORS = 0.2, 0.05  # its errors relative to those of the best other column: doubtful, certain
 
@@ -178,7 +179,10 @@ def _telling_columns(
     if len(columns) < 2:
         return []
     fold, chosen = two_folds(group, len(rows), MAX_FIT_ROWS if len(columns) <= 2000 else MAX_FIT_ROWS // 2)
-    accuracy = np.array([accuracy_alone(x[rows[chosen], j], codes[chosen], fold[chosen]) for j in columns])
+    blocks = np.array_split(columns, -(-len(columns) // BLOCK))
+    accuracy = np.concatenate(
+        [accuracies_alone(x[np.ix_(rows[chosen], block)], codes[chosen], fold[chosen]) for block in blocks]
+    )
     accurate = accuracy >= ACCURATE
     count = int(accurate.sum())
     if not 0 < count <= max(1, len(columns) // 10) or count == len(columns):
@@ -206,33 +210,48 @@ def two_folds(group: np.ndarray, n: int, limit: int) -> tuple[np.ndarray, np.nda
     return fold, rng.permutation(n)[:limit]
 
 
-def accuracy_alone(values: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> float:
-    """Balanced accuracy of the better of two classifiers, cross-validated over two folds: the class that is most frequent in
-    the bin of a value, and the class with the nearest median. 0 if too few classes have tracks in both folds."""
-    values = np.where(np.isfinite(values), values, np.inf)
+def accuracies_alone(columns: np.ndarray, codes: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Balanced accuracy of each column alone, (columns,): that of the better of two classifiers, cross-validated over two folds:
+    the class that is most frequent in the bin of a value, and the class with the nearest median. 0 if too few classes have tracks
+    in both folds."""
+    columns = np.where(np.isfinite(columns), columns, np.inf)
+    numbers = [_bins(column) for column in columns.T]
+    recalls = [_recalls(columns, numbers, codes, fold == k, fold != k) for k in (0, 1)]
+    available = [r for r in recalls if r is not None]
+    return np.mean(available, axis=0).max(axis=1) if available else np.zeros(columns.shape[1])
+
+
+def _bins(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """The bin of each value of a column, (rows,), and the number of bins."""
     distinct = np.unique(values)
     limit = max(4, min(MAX_BINS, len(values) // 8))
     if len(distinct) > limit:
         distinct = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, limit), method="lower"))
-    bins = np.searchsorted(distinct, values, side="right")
-    n_classes, n_bins = int(codes.max()) + 1, len(distinct) + 1
-    recalls: list[tuple[float, ...]] = []
-    for k in (0, 1):
-        fit, test = fold == k, fold != k
-        sizes = np.bincount(codes[fit], minlength=n_classes)
-        counts = np.bincount(bins[fit] * n_classes + codes[fit], minlength=n_bins * n_classes)
+    return np.searchsorted(distinct, values, side="right"), len(distinct) + 1
+
+
+def _recalls(
+    columns: np.ndarray, numbers: list[tuple[np.ndarray, int]], codes: np.ndarray, fit: np.ndarray, test: np.ndarray
+) -> np.ndarray | None:
+    """Mean recall of both classifiers of each column, (columns, 2); None if too few classes have tracks to fit and to test."""
+    n_classes = int(codes.max()) + 1
+    fitted, tested = codes[fit], codes[test]
+    sizes, support = np.bincount(fitted, minlength=n_classes), np.bincount(tested, minlength=n_classes)
+    scored = np.flatnonzero((sizes > 0) & (support > 0))
+    if len(scored) < n_classes / 2:  # among few classes, a guess is right too often
+        return None
+    medians = pd.DataFrame(columns[fit]).groupby(fitted).median().reindex(range(n_classes)).to_numpy()
+    recalls = np.empty((columns.shape[1], 2))
+    for j, (bins, n_bins) in enumerate(numbers):
+        counts = np.bincount(bins[fit] * n_classes + fitted, minlength=n_bins * n_classes)
         frequent = (counts.reshape(n_bins, n_classes) / np.maximum(sizes, 1)).argmax(1)[bins[test]]
-        tested = np.bincount(codes[test], minlength=n_classes)
-        scored = np.flatnonzero((sizes > 0) & (tested > 0))
-        if len(scored) < n_classes / 2:  # among few classes, a guess is right too often
-            continue
-        medians = pd.Series(values[fit]).groupby(codes[fit]).median().reindex(range(n_classes)).to_numpy()
-        ranked = np.argsort(medians)[: int(np.isfinite(medians).sum())]
-        middles = (medians[ranked][1:] + medians[ranked][:-1]) / 2
-        nearest = ranked[np.searchsorted(middles, values[test])] if len(ranked) else frequent
-        hits = [np.bincount(codes[test], weights=p == codes[test], minlength=n_classes) for p in (frequent, nearest)]
-        recalls.append(tuple(float((h[scored] / tested[scored]).mean()) for h in hits))
-    return max((float(np.mean(scores)) for scores in zip(*recalls, strict=True)), default=0.0)
+        ranked = np.argsort(medians[:, j])[: int(np.isfinite(medians[:, j]).sum())]
+        middles = (medians[ranked, j][1:] + medians[ranked, j][:-1]) / 2
+        nearest = ranked[np.searchsorted(middles, columns[test, j])] if len(ranked) else frequent
+        for i, predicted in enumerate((frequent, nearest)):
+            hits = np.bincount(tested, weights=predicted == tested, minlength=n_classes)
+            recalls[j, i] = (hits[scored] / support[scored]).mean()
+    return recalls
 
 
 def named(suspicions: Iterable[Suspicion], columns: list[str], limit: int = 6) -> str:

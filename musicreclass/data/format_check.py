@@ -12,7 +12,7 @@ import soundfile
 
 from musicreclass.data.audio.c_stderr import muted_c_stderr
 from musicreclass.data.audio.opening import open_file
-from musicreclass.data.column_checks import accuracy_alone, two_folds
+from musicreclass.data.column_checks import accuracies_alone, two_folds
 from musicreclass.data.waveforms import Cached, Waveforms
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import Store, file_digests
@@ -96,7 +96,8 @@ def score_formats(
     table = _properties(files, waveforms, recording[chosen], clip_samples, store)
     fold, codes, artists = fold[chosen], codes[chosen], group[chosen]
     table = table.loc[:, table.nunique() > 1]
-    accuracy = {str(name): accuracy_alone(table[name].to_numpy(float), codes, fold) for name in table}
+    accuracies = accuracies_alone(table.to_numpy(float), codes, fold).tolist()
+    accuracy = dict(zip(map(str, table), accuracies, strict=True))
     scores = FormatScores(table, codes, accuracy, 1 / len(classes))
     if not scores.best or _effect(accuracy[scores.best], scores.guess_rate) < MIN_EFFECT:
         return scores
@@ -129,7 +130,7 @@ def _permuted(
     scores = []
     for _ in range(PERMUTATIONS):
         permuted = codes[first][rng.permutation(len(first))][unit]
-        scores.append(max(accuracy_alone(table[name].to_numpy(float), permuted, fold) for name in table))
+        scores.append(float(accuracies_alone(table.to_numpy(float), permuted, fold).max()))
         if scores[-1] >= accuracy:
             return None
     return float(np.mean(scores))

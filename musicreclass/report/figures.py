@@ -150,7 +150,24 @@ def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:
     figure.set_layout_engine("none")
 
 
-def save_for_print(figure: Figure, path: Path) -> None:
-    """Write a PNG, and a PDF of the same name, which LaTeX includes and which is sharp at any size."""
+def save_for_print(figure: Figure, path: Path) -> np.ndarray:
+    """Write a PNG, and a PDF of the same name, which LaTeX includes and which is sharp at any size.
+
+    Returns:
+        The pixels of the PNG, uint8 (height, width, 3), so that TensorBoard need not draw the figure again.
+    """
+    fix_layout(figure)
     save_figure(figure, path)
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    pixels = np.array(figure.canvas.buffer_rgba())[..., :3]
     save_figure(figure, path.with_suffix(".pdf"))
+    return pixels
+
+
+def fix_layout(figure: Figure) -> None:
+    """Compute the layout now. A figure with a layout engine would be drawn twice for each file, first to compute its layout."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):  # None means these
+        figure.set_layout_engine(None)

@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from musicreclass.evaluation.metric_names import METRIC_LABELS
 from musicreclass.report.trackers import Trackers
 from musicreclass.runs.history import read_history
@@ -78,13 +80,13 @@ class Curves:
             table.writeheader()
             table.writerows(self.rows)
 
-    def finish(self, hyperparameters: dict[str, Any], results: dict[str, float], figures: dict[str, Any]) -> None:
-        """Add the final results to the trackers, and to TensorBoard: hyperparameters with metrics, scalars, and figures.
+    def finish(self, hyperparameters: dict[str, Any], results: dict[str, float], images: dict[str, np.ndarray]) -> None:
+        """Add the final results to the trackers, and to TensorBoard: hyperparameters with metrics, scalars, and images.
 
         Args:
             hyperparameters: plain values by name.
             results: final metrics by name, such as `final/valid_accuracy`.
-            figures: matplotlib figures by name.
+            images: pixels by name, uint8 (height, width, 3).
         """
         self.save()
         if self.trackers is not None:
@@ -101,6 +103,6 @@ class Curves:
             self.writer.file_writer.add_summary(summary)
         for name, value in results.items():
             self.writer.add_scalar(name, value, 0)
-        for name, figure in figures.items():
-            self.writer.add_figure(name, figure, 0, close=False)
+        for name, pixels in images.items():
+            self.writer.add_image(name, pixels, 0, dataformats="HWC")
         self.writer.close()

@@ -58,7 +58,7 @@ def user_code(config: dict[str, Any]) -> dict[str, str]:
         only the user's code imports is among them. Modules that are not found are left out.
     """
     targets = frozenset(find_targets(config))
-    counted = computing_modules(PACKAGE, targets)
+    counted = counted_files(PACKAGE, targets)
     modules: dict[Path, Module] = {}
     files: dict[str, str] = {}
     queue = [target.rpartition(".")[0] for target in targets]
@@ -152,6 +152,12 @@ def computing_modules(package: Path, targets: frozenset[str]) -> dict[Path, Modu
             modules[path] = read_module(path, name)
             queue += modules[path].imports
     return modules
+
+
+@cache
+def counted_files(package: Path, targets: frozenset[str]) -> frozenset[Path]:
+    """The files of the modules that `version_of` covers."""
+    return frozenset(computing_modules(package, targets))
 
 
 def is_supporting(name: str) -> bool:

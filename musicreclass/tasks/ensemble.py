@@ -218,7 +218,7 @@ def build(plan: Plan, stopwatch: Stopwatch) -> None:
         log.info("data: %s", line)
     predictions = with_probabilities(valid, fitted.probability, groups)
     with stopwatch.phase("score"):
-        scores, figure = record_predictions(
+        scores, pixels = record_predictions(
             run, predictions, checksums(predictions, [member.tracks for member in members]), "valid", plan.outputs
         )
         comparison = compare_members(plan, fitted, stack, groups)
@@ -232,7 +232,7 @@ def build(plan: Plan, stopwatch: Stopwatch) -> None:
     run.write("metrics.json", metrics)
     parameters = {**hyperparameters(run.settings), "leaky": protocol.leaky}
     Curves(run.folder, tensorboard=True).finish(
-        parameters, final_results(metrics), {f"{'tags' if valid.is_multi else 'confusion_matrix'}/valid": figure}
+        parameters, final_results(metrics), {f"{'tags' if valid.is_multi else 'confusion_matrix'}/valid": pixels}
     )
     run.write("provenance.json", provenance(stopwatch.seconds, notes_of(plan, stopwatch)))
 

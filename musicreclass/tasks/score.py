@@ -10,8 +10,8 @@ from musicreclass.errors import DataError
 from musicreclass.runs.folder import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from musicreclass.classifiers.base import Classifier
     from musicreclass.data.track_data import TrackData
@@ -21,7 +21,9 @@ log = logging.getLogger("musicreclass")
 FOLDERS = ("predictions", "figures")  # of a run, that scoring writes into
 
 
-def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, outputs: Path | None = None) -> Figure:
+def score_split(
+    run: Run, classifier: Classifier, data: TrackData, split: str, outputs: Path | None = None
+) -> np.ndarray:
     """Predict one split, write its table, its metrics and its confusion matrix.
 
     Args:
@@ -32,14 +34,14 @@ def score_split(run: Run, classifier: Classifier, data: TrackData, split: str, o
         outputs: the folder of the score log; by default the one that contains the run folder.
 
     Returns:
-        The confusion matrix.
+        The pixels of the confusion matrix.
     """
-    scores, figure = score_predictions(run, classifier, data, split, split, outputs)
+    scores, pixels = score_predictions(run, classifier, data, split, split, outputs)
     metrics = {**run.metrics, split: scores, "classes": classifier.card.classes, "protocol": protocol_of(run, data)}
     if split == "valid":
         metrics |= thresholds_of(run) if classifier.card.is_multi else calibration_of(run)
     run.write("metrics.json", metrics)
-    return figure
+    return pixels
 
 
 def protocol_of(run: Run, data: TrackData) -> dict[str, Any]:
@@ -72,11 +74,11 @@ def thresholds_of(run: Run) -> dict[str, Any]:
 
 def score_predictions(
     run: Run, classifier: Classifier, data: TrackData, split: str, name: str, outputs: Path | None = None
-) -> tuple[dict[str, Any], Figure]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Predict one split, write its table and its confusion matrix under a name.
 
     Returns:
-        the metrics, and the figure.
+        the metrics, and the pixels of the figure.
 
     Raises:
         DataError: if the split has no tracks.
@@ -93,7 +95,7 @@ def score_predictions(
 
 def record_predictions(
     run: Run, predictions: Predictions, tracks: pd.DataFrame, name: str, outputs: Path
-) -> tuple[dict[str, Any], Figure]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Log a scoring, and write its table and its confusion matrix under a name.
 
     Args:
@@ -104,7 +106,7 @@ def record_predictions(
         outputs: the folder of the score log.
 
     Returns:
-        the metrics, and the figure.
+        the metrics, and the pixels of the figure.
     """
     from musicreclass.evaluation.metrics import score
     from musicreclass.report.figures import confusion_figure, save_for_print
@@ -122,11 +124,10 @@ def record_predictions(
             values = ", ".join(f"{value:g}" for value in sorted({*thresholds.values()} or {0.5}))
             scores["f1_thresholds"] = f"the import ({values})" if run.is_imported else f"no tracks ({values})"
         figure = tag_figure(predictions, scores, title)
-        save_for_print(figure, figures / f"tags_{name}.png")
-        return scores, figure
+        return scores, save_for_print(figure, figures / f"tags_{name}.png")
     figure = confusion_figure(predictions, title)
-    save_for_print(figure, figures / f"confusion_matrix_{name}.png")
-    return {**score(predictions), **score_by_dataset(predictions, tracks)}, figure
+    pixels = save_for_print(figure, figures / f"confusion_matrix_{name}.png")
+    return {**score(predictions), **score_by_dataset(predictions, tracks)}, pixels
 
 
 def caption(run: Run, name: str, n: int) -> str:

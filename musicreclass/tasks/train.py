@@ -6,6 +6,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from musicreclass.classifiers.base import LogEpoch
 from musicreclass.classifiers.training_ranges import training_ranges
 from musicreclass.config.settings.data import SPLITS
@@ -119,25 +121,25 @@ def fit_and_score(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoc
     if isinstance(plan.data, TableData) and plan.data.sketches is not None:
         plan.run.save_sketches(plan.data.sketches.of_tracks((plan.data.tracks.split != "test").to_numpy()))
     with plan.stopwatch.phase("score"):
-        figures = score(plan)
-    record(plan, curves, monitor, figures)
+        images = score(plan)
+    record(plan, curves, monitor, images)
 
 
-def score(plan: RunPlan) -> dict[str, object]:
-    """Score the splits of `evaluate`; returns their confusion matrices by name."""
-    figures: dict[str, object] = {}
+def score(plan: RunPlan) -> dict[str, np.ndarray]:
+    """Score the splits of `evaluate`; returns the pixels of their confusion matrices by name."""
+    images: dict[str, np.ndarray] = {}
     for split in sorted(plan.settings.evaluate, key="valid".__ne__):  # which gives the thresholds of tags
         if plan.data.size(split):
-            figure = score_split(plan.run, plan.classifier, plan.data, split, outputs_of(plan))
-            figures[f"{'tags' if plan.data.is_multi else 'confusion_matrix'}/{split}"] = figure
+            pixels = score_split(plan.run, plan.classifier, plan.data, split, outputs_of(plan))
+            images[f"{'tags' if plan.data.is_multi else 'confusion_matrix'}/{split}"] = pixels
             log.info("%s: %s", split, final_scores(plan.run.metrics[split]))
         else:
             plan.data.notes.append(f"{split} was not scored: this copy of the data has no {split} tracks")
             log.warning(plan.data.notes[-1])
-    return figures
+    return images
 
 
-def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, object]) -> None:
+def record(plan: RunPlan, curves: Curves, monitor: Monitor, images: dict[str, np.ndarray]) -> None:
     """Write the learning curves, the summary for trackers, and provenance.json."""
     run, data, summary = plan.run, plan.data, plan.classifier.fit_summary
     smoothing = 0.0 if plan.settings.model.is_estimator else plan.settings.trainer.label_smoothing
@@ -145,7 +147,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, figures: dict[str, o
     if figure is not None:
         save_for_print(figure, run.folder / "figures" / "learning_curves.png")
     warn(report_diagnosis(summary, run.folder))
-    curves.finish(tracked_settings(plan), final_results(run.metrics), figures)
+    curves.finish(tracked_settings(plan), final_results(run.metrics), images)
     notes = {
         "tracks": {split: data.size(split) for split in SPLITS},
         "dropped": data.dropped,

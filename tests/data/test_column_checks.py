@@ -11,7 +11,7 @@ from musicreclass.data.column_checks import (
     IDS,
     ROW_NUMBERS,
     SPLIT_CODES,
-    accuracy_alone,
+    accuracies_alone,
     suspicious_columns,
 )
 from musicreclass.data.sources.gtzan import GTZANFeatures
@@ -149,5 +149,5 @@ def test_a_fold_with_few_classes_is_not_compared():
     """A constant value is right about the only class that both folds have."""
     fold = np.array([0, 1, 0, 0, 1, 1])
     codes = np.array([0, 0, 1, 2, 3, 4])
-    assert accuracy_alone(np.zeros(6), codes, fold) == 0
-    assert accuracy_alone(np.zeros(4), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == 0.5
+    assert accuracies_alone(np.zeros((6, 1)), codes, fold) == 0
+    assert accuracies_alone(np.zeros((4, 1)), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == 0.5
