@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.conftest import only_run, table_overrides
 
 
-def test_the_card_follows_the_scores(run, finished_run, here):
+def test_the_card_follows_the_scores(run, finished_run, table, here):
     folder = finished_run("logreg").folder
     card = (folder / "model" / "README.md").read_text()
     assert "Test was not scored." in card
