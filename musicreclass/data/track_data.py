@@ -14,10 +14,11 @@ import pandas as pd
 
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.class_map import ClassMap
+from musicreclass.data.groups import group_of
 from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
 from musicreclass.data.names import artist_notes, class_key
 from musicreclass.data.split_checks import check_splits
-from musicreclass.data.splits import Split, assign_splits, group_of
+from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.targets import each_label, regrouped
 from musicreclass.data.tracks import COLUMNS, as_targets, make_tracks, some, to_text
 from musicreclass.errors import DataError
