@@ -47,6 +47,10 @@ class TableData(TrackData):
         in_split = (self.tracks.split == split) | (split == "all")
         return np.flatnonzero(in_split.to_numpy()[self.row_track])
 
+    def row_count(self, split: str) -> int:
+        """See `TrackData`."""
+        return len(self._rows(split))
+
     def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Track ids, features (n, F) float32 with NaN where missing, and `class_numbers` of a split or of `all`."""
         rows = self._rows(split)

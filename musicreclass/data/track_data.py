@@ -262,6 +262,10 @@ class TrackData(ABC):
         """Number of tracks of a split, or of `all`."""
         return len(self.tracks) if split == "all" else int((self.tracks.split == split).sum())
 
+    def row_count(self, split: str) -> int:
+        """Number of examples that a loader of a split yields in an epoch: its tracks, or the rows of a table of segments."""
+        return self.size(split)
+
     def labels(self) -> pd.DataFrame:
         """`track_id`, `target` and `group` of every track, needed to score predictions."""
         return self.tracks.assign(group=group_of(self.tracks))[["track_id", "target", "group"]]

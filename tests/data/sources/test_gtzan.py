@@ -108,6 +108,22 @@ def test_segments_are_averaged_per_clip(segments, run, here):
     assert set(table.track_id) < set(clips)
 
 
+@pytest.mark.parametrize("batch_size", [16, 512])
+def test_a_schedule_of_steps_counts_the_segments(segments, run, here, batch_size):
+    root, _, frame = segments
+    overrides = [f"trainer.batch_size={batch_size}", "trainer.max_epochs=3", "early_stopping=none", "logger=none"]
+    result = run("train", "data=gtzan_features", f"data.root={root}", "data.seconds=3", "model=mlp", "scheduler=onecycle",
+                 "hardware=cpu", *overrides)  # fmt: skip
+    assert result.code == 0, result.err
+    history = pd.read_csv(only_run(here) / "history.csv")
+    assert len(history) == 3
+    data = gtzan.GTZANFeatures(str(root), {"protocol": "fault_filtered"}, seconds=3)
+    data.setup()
+    assert data.row_count("train") == 10 * data.size("train")
+    assert sum(data.row_count(split) for split in ("train", "valid", "test")) == data.row_count("all") == len(frame)
+    assert history.lr.iloc[-1] < 1e-3 * history.lr.max()  # the whole schedule was run
+
+
 def test_missing_and_foreign_tables_are_rejected(tmp_path):
     path = tmp_path / "features_30_sec.csv"
 
