@@ -11,7 +11,7 @@ import pytest
 from musicreclass.data.sources import gtzan
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.runs.folder import Run
-from tests.conftest import only_run
+from tests.conftest import only_run, write_gtzan_segments
 from tests.library import RATE, TONES, write_tone
 
 
@@ -57,18 +57,7 @@ def test_a_missing_fold_is_rejected():
 @pytest.fixture
 def segments(tmp_path):
     """A table of ten segments per clip, for a few clips of two genres."""
-    rng = np.random.default_rng(0)
-    index = gtzan.load_index()
-    clips = [t for t in index.index if t.startswith(("blues", "metal")) and index.fault_filtered[t] is not None][::3]
-    rows = [
-        [f"{c}.{k}.wav", 66149, *(rng.normal(size=8) + 2 * c.startswith("metal")), c.split(".")[0]]
-        for c in clips
-        for k in range(10)
-    ]
-    frame = pd.DataFrame(rows, columns=["filename", "length", *(f"f{i}" for i in range(8)), "label"])
-    (tmp_path / "Data").mkdir()
-    frame.to_csv(tmp_path / "Data" / "features_3_sec.csv", index=False)
-    return tmp_path, clips, frame
+    return tmp_path, *write_gtzan_segments(tmp_path)
 
 
 @pytest.mark.parametrize("protocol", ["fault_filtered", "random", "artist_folds", "grouped"])
