@@ -39,7 +39,7 @@ def are_incomparable(form: str | None, other: str | None, shared: set[str]) -> b
     return form != other or form == "numbers" or (form == "codes" and not shared)
 
 
-class Combination(TrackData):
+class CombinedTracks(TrackData):
     """What combined recordings and combined tables have in common.
 
     Attributes:

@@ -97,13 +97,13 @@ def test_a_calibration_does_not_calibrate_on_segments_of_tracks_it_was_fitted_on
 @given(
     counts=st.lists(st.integers(1, 4), min_size=12, max_size=40),
     artists=st.lists(st.integers(0, 12), min_size=40, max_size=40),
-    known=st.floats(0, 1),
+    known_share=st.floats(0, 1),
     n=st.integers(2, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_folds_of_segments(counts, artists, known, n):
+def test_folds_of_segments(counts, artists, known_share, n):
     tracks = len(counts)
-    names = [f"artist {a}" if i < known * tracks else None for i, a in enumerate(artists[:tracks])]
+    names = [f"artist {a}" if i < known_share * tracks else None for i, a in enumerate(artists[:tracks])]
     data = opened(
         [*"ab"] * (tracks // 2) + ["a"] * (tracks % 2),
         counts,
