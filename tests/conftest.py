@@ -129,6 +129,24 @@ def with_splits(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(split=np.array(["train", "train", "train", "valid", "test"])[np.arange(len(frame)) // 3 % 5])
 
 
+def write_gtzan_segments(root: Path) -> tuple[list[str], pd.DataFrame]:
+    """Write GTZAN's table of segments, with ten of each of a few clips of two genres; returns the clips and the table."""
+    from musicreclass.data.sources.gtzan import load_index
+
+    rng = np.random.default_rng(0)
+    index = load_index()
+    clips = [t for t in index.index if t.startswith(("blues", "metal")) and index.fault_filtered[t] is not None][::3]
+    rows = [
+        [f"{c}.{k}.wav", 66149, *(rng.normal(size=8) + 2 * c.startswith("metal")), c.split(".")[0]]
+        for c in clips
+        for k in range(10)
+    ]
+    frame = pd.DataFrame(rows, columns=["filename", "length", *(f"f{i}" for i in range(8)), "label"])
+    (root / "Data").mkdir()
+    frame.to_csv(root / "Data" / "features_3_sec.csv", index=False)
+    return clips, frame
+
+
 @pytest.fixture
 def table(here: Path) -> Path:
     """A small feature table with a split column, as CSV."""

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from musicreclass.data.groups import albums_of_unknown_artists, artists_of, group_of
+from musicreclass.data.leaks import ALBUMS_OF_UNKNOWN_ARTISTS, ARTISTS
 from musicreclass.data.recordings import AudioData
-from musicreclass.data.splits import group_of
 from musicreclass.data.table_source import TableSource, as_list
 from musicreclass.data.track_data import TrackData
 from musicreclass.data.tracks import some
@@ -89,20 +90,19 @@ def of_refusal(refusal: Problem | None, data: TrackData) -> Iterator[Suggestion]
 def of_leaks(data: TrackData, keys: Collection[str]) -> Iterator[Suggestion]:
     """Splits that do not divide artists or copies, and the column that says who the artists are."""
     tracks, protocol = data.tracks, data.protocol
-    groups = group_of(tracks)
-    divided = int((tracks.groupby(groups).split.nunique() > 1).sum())
+    artist = artists_of(tracks)
+    names = {ARTISTS: artist, ALBUMS_OF_UNKNOWN_ARTISTS: albums_of_unknown_artists(tracks)}
+    divided = {what: int((tracks.groupby(name).split.nunique() > 1).sum()) for what, name in names.items()}
     copies = int((tracks.groupby("checksum").split.nunique() > 1).sum())
-    if divided and protocol.split != "grouped":
-        yield Suggestion(
-            "leak",
-            "data/split=grouped",
-            f"{divided} of {counted(groups.nunique(), 'artist')} {agreeing(divided, 'has', 'have')} tracks in several splits",
-        )
+    if any(divided.values()) and protocol.split != "grouped":
+        counts = ", ".join(f"{n} of {counted(names[what].nunique(), *what)}" for what, n in divided.items() if n)
+        verb = agreeing(sum(divided.values()), "has", "have")
+        yield Suggestion("leak", "data/split=grouped", f"{counts} {verb} tracks in several splits")
     elif copies and protocol.split not in DRAWN:
         reason = f"{counted(copies, 'recording is', 'recordings are')} in several splits; a drawn split keeps copies together"
         yield Suggestion("leak", "data/split=random", reason)
-    elif protocol.leaky != "no" and not divided and "group_column" in keys:
-        unknown = int(groups.isna().sum())
+    elif protocol.leaky != "no" and not any(divided.values()) and "group_column" in keys:
+        unknown = int(artist.isna().sum())
         reason = (
             f"the artist is unknown for {unknown} of {counted(len(tracks), 'track')}; name the column of the artists"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from joblib import parallel_config
 
 from musicreclass.classifiers.base import Classifier, Workspace
+from musicreclass.classifiers.calibration_folds import undivided_tracks
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.model_folder import ModelCard, check_archive, reading
 from musicreclass.classifiers.tree_check import check_estimator
@@ -49,10 +50,12 @@ class EstimatorClassifier(Classifier):
 
     def fit(self, data: TrackData, work: Workspace) -> None:
         """Fit preprocessing and estimator on the training split."""
+        assert isinstance(data, TableData)
         x, y = self._begin(data)
         self.pipeline = self._make_pipeline()
         weight = balanced_weights(y, len(self.present))[y] if self.weighted else None
-        with parallel_config(backend="threading"):  # the fits release the GIL; processes take seconds to start
+        # the fits release the GIL; processes take seconds to start
+        with parallel_config(backend="threading"), undivided_tracks(self.estimator, data, y):
             self.pipeline.fit(x, y, **({} if weight is None else {"classify__sample_weight": weight}))
 
     def _begin(self, data: TrackData) -> tuple[np.ndarray, np.ndarray]:

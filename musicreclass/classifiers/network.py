@@ -114,7 +114,8 @@ class NetworkClassifier(Classifier):
         _, x, y = data.arrays("train")
         if self.card.scale:
             fit_standardize(front, x)
-        return GenreModule(network, self.card.logits, self._plan(y), work.log_epoch)
+        has_segments = data.row_count("valid") > data.size("valid")
+        return GenreModule(network, self.card.logits, self._plan(y), work.log_epoch, has_segments=has_segments)
 
     def _clip_module(self, data: AudioData, loading: LoaderSettings, work: Workspace) -> GenreModule:
         """A module over clips; the log-mel is standardised over the middle of training tracks."""

@@ -9,9 +9,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.calibration_folds import undivided_tracks
 from musicreclass.classifiers.class_weights import balanced_weights
 from musicreclass.classifiers.estimator import EstimatorClassifier, load_skops, preprocessing_steps
 from musicreclass.classifiers.model_folder import ModelCard, reading
+from musicreclass.data.table import TableData
 from musicreclass.data.track_data import TrackData
 from musicreclass.plurals import counted
 
@@ -31,6 +33,7 @@ class TagEstimatorClassifier(EstimatorClassifier):
         from sklearn.base import clone
         from sklearn.pipeline import Pipeline
 
+        assert isinstance(data, TableData)
         x, y = self._begin_tags(data)
         self.pipeline = Pipeline(preprocessing_steps(self.card.scale))
         x = self.pipeline.fit_transform(x)
@@ -38,7 +41,9 @@ class TagEstimatorClassifier(EstimatorClassifier):
         def fit_one(tag: int) -> Any:
             target = y[:, tag]
             weight = {"sample_weight": balanced_weights(target, 2)[target]} if self.weighted else {}
-            return clone(self.estimator).fit(x, target, **weight)
+            estimator = clone(self.estimator)
+            with undivided_tracks(estimator, data, target):
+                return estimator.fit(x, target, **weight)
 
         # the fits release the GIL; each uses one thread
         self.estimators = Parallel(self.threads, backend="threading")(delayed(fit_one)(tag) for tag in self.present)

@@ -19,7 +19,7 @@ from musicreclass.evaluation.tag_sets import SEPARATOR
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.score_log import ScoreLog, TrackSet, describe_scoring, predictions_hash, probability_texts
-from musicreclass.runs.signature import experiment_settings, hashed
+from musicreclass.runs.signature import experiment_settings, fold_of, hashed
 
 if TYPE_CHECKING:
     from musicreclass.evaluation.predictions import Predictions
@@ -209,9 +209,7 @@ class Entry:
     @property
     def fold(self) -> int | str | None:
         """The fold, None where the data has none."""
-        data = self.settings.data.as_dict()
-        fold = data["split"].get("fold") if data.get("split", {}).get("protocol") == "folds" else data.get("fold")
-        return fold if fold is None or isinstance(fold, int) else str(fold)
+        return fold_of(self.settings)
 
     @property
     def code(self) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from musicreclass.data.class_map import fitting_class_map
+from musicreclass.data.groups import artists_of
 from musicreclass.data.leaks import Protocol, find_leaks, splits_of_unknown_artists
 from musicreclass.data.names import artist_key, class_key, vocabulary_form
 from musicreclass.data.recording_files import Recordings
-from musicreclass.data.splits import assign_splits, group_of
+from musicreclass.data.splits import assign_splits
 from musicreclass.data.table_source import FeatureTable
 from musicreclass.data.targets import each_label, named_alike
 from musicreclass.data.track_data import TrackData
@@ -39,7 +40,7 @@ def are_incomparable(form: str | None, other: str | None, shared: set[str]) -> b
     return form != other or form == "numbers" or (form == "codes" and not shared)
 
 
-class Combination(TrackData):
+class CombinedTracks(TrackData):
     """What combined recordings and combined tables have in common.
 
     Attributes:
@@ -197,7 +198,7 @@ class Combination(TrackData):
         if protocol.leaky != "no":
             return protocol
         why = []
-        unknown = group_of(tracks).isna()
+        unknown = artists_of(tracks).isna()
         for part, rows in tracks.groupby("dataset", sort=False):
             limit = self.parts[str(part)].max_unknown_artists
             if doubtful := splits_of_unknown_artists(rows, unknown[rows.index], limit):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from musicreclass.data.combination import PARTS, Combination
+from musicreclass.data.combination import PARTS, CombinedTracks
 from musicreclass.data.leaks import examples
 from musicreclass.data.recording_files import METADATA, Recordings
 from musicreclass.data.recordings import AudioData
@@ -20,7 +20,7 @@ from musicreclass.errors import DataError
 TABLE_METADATA = ("split", "group", "album", "duration")
 
 
-class CombinedAudio(Combination, AudioData):
+class CombinedAudio(CombinedTracks, AudioData):
     """The recordings of several sources. See docs/datasets.md.
 
     Args:
@@ -76,7 +76,7 @@ class CombinedAudio(Combination, AudioData):
         )
 
 
-class CombinedTable(Combination, TableSource):
+class CombinedTable(CombinedTracks, TableSource):
     """Several tables with the same columns. See docs/datasets.md.
 
     Args:

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from musicreclass.config.settings.data import SPLITS
-from musicreclass.data.names import artist_key, spelled_alike
+from musicreclass.data.groups import albums_of, albums_of_unknown_artists, artists_of
 from musicreclass.data.near_copies import Sketches
 from musicreclass.data.segments import segment_stems
-from musicreclass.data.splits import group_of
 from musicreclass.plurals import agreeing, counted
 
+ARTISTS = ("artist", "artists")
+ALBUMS_OF_UNKNOWN_ARTISTS = ("album of an unknown artist", "albums of unknown artists")
 MAX_UNKNOWN_ARTISTS = (
     0.02  # fraction of the tracks of a split of unknown artist up to which it may count as free of leaks
 )
@@ -31,7 +32,7 @@ class Protocol:
 
     Attributes:
         split: the protocol's name.
-        leaky: `yes` if an artist (or an album, if the artist is unknown), an identical or nearly identical recording, or
+        leaky: `yes` if an artist (or an album of which a track is of unknown artist), an identical or nearly identical recording, or
             parts of one recording are in two splits; `unknown` if the artist is unknown for too many tracks of a split
             (more than `MAX_UNKNOWN_ARTISTS`, unless the source allows more); else `no`.
         why: the counts that support it, one line each.
@@ -71,15 +72,16 @@ def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOW
         split: the protocol's name.
         max_unknown: largest fraction of the tracks of a split of unknown artist with which it counts as free of leaks.
     """
-    groups = group_of(tracks)
+    artist, album = artists_of(tracks), albums_of_unknown_artists(tracks)
     why: list[str] = []
     for first, second in combinations(SPLITS, 2):
         left, right = tracks.split == first, tracks.split == second
-        why += shared_groups(groups, left, right, first, second)
+        why += shared_names(artist, ARTISTS, left, right, first, second)
+        why += shared_names(album, ALBUMS_OF_UNKNOWN_ARTISTS, left, right, first, second)
         why += shared_recordings(tracks, left, right, first, second)
     why += divided_recordings(tracks, segment_stems(tracks))
-    cautions = shared_albums(tracks)
-    unknown = groups.isna()
+    cautions = shared_albums(tracks, album)
+    unknown = artist.isna()
     doubtful = splits_of_unknown_artists(tracks, unknown, max_unknown)
     leaky = "yes" if why else "unknown" if doubtful else "no"
     if unknown.any():
@@ -87,7 +89,7 @@ def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOW
             f"the artist is unknown for {'all' if unknown.all() else unknown.sum()} of {counted(len(tracks), 'track')}"
         )
     elif leaky == "no":
-        why.append(f"each of the {counted(groups.nunique(), 'artist')} is in a single split")
+        why.append(f"each of the {counted(artist.nunique(), 'artist')} is in a single split")
     if leaky == "unknown" and not unknown.all():
         why.append(
             f"too many for a check of shared artists: {', '.join(doubtful)}; at most {100 * max_unknown:g} % may be"
@@ -95,16 +97,15 @@ def find_leaks(tracks: pd.DataFrame, split: str, max_unknown: float = MAX_UNKNOW
     return Protocol(split, leaky, why, cautions, checked=list(CHECKED))
 
 
-def shared_groups(
-    groups: pd.Series[Any], left: pd.Series[bool], right: pd.Series[bool], first: str, second: str
+def shared_names(
+    names: pd.Series[Any], what: tuple[str, str], left: pd.Series[bool], right: pd.Series[bool], first: str, second: str
 ) -> Iterator[str]:
-    """A line on the artists that are in both of two splits, if there are any."""
-    shared = set(groups[left].dropna()) & set(groups[right].dropna())
+    """A line on the names that are in both of two splits, if there are any; `what` is the noun for one and for several."""
+    shared = set(names[left].dropna()) & set(names[right].dropna())
     if shared:
-        affected = int((right & groups.isin(shared)).sum())
-        artists = groups[right].dropna().nunique()
+        affected = int((right & names.isin(shared)).sum())
         yield (
-            f"{len(shared)} of the {counted(artists, 'artist')} in {second} {agreeing(len(shared), 'is', 'are')} also in {first} "
+            f"{len(shared)} of the {counted(names[right].nunique(), *what)} in {second} {agreeing(len(shared), 'is', 'are')} also in {first} "
             f"({affected} of {counted(right.sum(), f'{second} track')})"
         )
 
@@ -187,18 +188,23 @@ def shared_near_groups(tracks: pd.DataFrame) -> list[str]:
     return lines
 
 
-def shared_albums(tracks: pd.DataFrame) -> dict[str, str]:
-    """A caution on the albums of several splits by artists that are known and differ, such as a compilation or a wrong artist."""
-    album, artist = (spelled_alike(tracks[column], artist_key) for column in ("album", "group"))
+def shared_albums(tracks: pd.DataFrame, of_unknown: pd.Series[Any]) -> dict[str, str]:
+    """A caution on the albums of several splits by artists that are known and differ, such as a compilation or a wrong artist.
+
+    Args:
+        tracks: a Tracks table with `split` assigned.
+        of_unknown: from `albums_of_unknown_artists`; these albums are leaks.
+    """
+    album = albums_of(tracks).where(of_unknown.isna())
     lines = []
     for first, second in combinations(SPLITS, 2):
-        left, right = tracks.split == first, (tracks.split == second) & artist.notna()
+        left, right = tracks.split == first, tracks.split == second
         shared = set(album[left].dropna()) & set(album[right].dropna())
         if shared:
             affected = int((right & album.isin(shared)).sum())
             lines.append(
                 f"{len(shared)} of the {counted(album[right].nunique(), 'album')} in {second} {agreeing(len(shared), 'is', 'are')} also in {first} "
-                f"({affected} of {counted((tracks.split == second).sum(), f'{second} track')})"
+                f"({affected} of {counted(right.sum(), f'{second} track')})"
             )
     return {SHARED_ALBUMS: "; ".join(lines)} if lines else {}
 

@@ -12,7 +12,7 @@ from musicreclass.hardware.profile import PREFETCH
 
 Batch = tuple[
     torch.Tensor, torch.Tensor, torch.Tensor
-]  # x (B, ...), class numbers (B,) or indicators (B, C), draw numbers (B,)
+]  # x (B, ...), class numbers (B,) or indicators (B, C), draw numbers (B,); for scoring a table, track numbers
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class LoaderSettings:
     """What a classifier asks for when it requests a loader.
 
     Attributes:
-        batch_size: tracks per effective batch, which is what one optimizer step sees.
+        batch_size: tracks (rows of a table of segments) per effective batch, which is what one optimizer step sees. A loader for
+            scoring clips takes as many crops at a time; of a table it takes `SCORING_BATCH` rows instead.
         seed: seed of the run; with the epoch it gives the order of the tracks and the position of their crops.
         transform: applied once to the features (n, F) of a split before they are batched; tables only.
         crop_factor: length of a training crop relative to a clip, for augmentation that needs more samples; audio only.

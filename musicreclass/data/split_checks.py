@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from musicreclass.data.splits import group_of
+from musicreclass.data.groups import group_of
 from musicreclass.data.targets import each_label
 from musicreclass.data.tracks import some
 from musicreclass.errors import DataError

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from musicreclass.config.messages import suggestion
 from musicreclass.config.settings.data import SPLITS
-from musicreclass.data.names import artist_key, spelled_alike
+from musicreclass.data.groups import albums_of_unknown_artists, group_of
 from musicreclass.errors import DataError
 from musicreclass.evaluation.tag_sets import has_tag_sets
 from musicreclass.plurals import counted
@@ -154,16 +154,6 @@ def _from_column(tracks: pd.DataFrame) -> pd.Series[str]:
     return splits
 
 
-def group_of(tracks: pd.DataFrame) -> pd.Series[str]:
-    """Each track's group: the artist, else the album; None if neither is known.
-
-    Names that are equal in their normal form (see `names.artist_key`) are one group, in its most frequent spelling.
-    """
-    artist = spelled_alike(tracks.group, artist_key)
-    album = spelled_alike(tracks.album, artist_key).map(lambda name: f"album:{name}", na_action="ignore")
-    return artist.where(artist.notna(), album).astype(object).where(lambda s: s.notna(), None)
-
-
 def _units_without_group(tracks: pd.DataFrame, unit: np.ndarray) -> frozenset[int]:
     """The units in which no track has a group. In a grouped split they are training tracks, since the artist of a scored
     track must be known to be absent from training."""
@@ -174,9 +164,10 @@ def _units(tracks: pd.DataFrame, grouped: bool) -> np.ndarray:
     """The number of the unit that each track belongs to; a unit is never divided between splits.
 
     Copies of a recording are one unit under every protocol, since no protocol tests on training data; so are near-copies, if the
-    files were verified. With `grouped`, so are the tracks of a group, and groups that share a recording.
+    files were verified. With `grouped`, so are the tracks of a group, those of an album with tracks of unknown artist, and groups
+    that share a recording.
     """
-    keys = [tracks.checksum] + ([group_of(tracks)] if grouped else [])
+    keys = [tracks.checksum] + ([group_of(tracks), albums_of_unknown_artists(tracks)] if grouped else [])
     keys += [tracks.copy_group] if "copy_group" in tracks else []
     n = len(tracks)
     edges: list[tuple[np.ndarray, np.ndarray]] = []  # from each track to the first track of the same key

@@ -47,6 +47,10 @@ class TableData(TrackData):
         in_split = (self.tracks.split == split) | (split == "all")
         return np.flatnonzero(in_split.to_numpy()[self.row_track])
 
+    def row_count(self, split: str) -> int:
+        """See `TrackData`."""
+        return len(self._rows(split))
+
     def arrays(self, split: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Track ids, features (n, F) float32 with NaN where missing, and `class_numbers` of a split or of `all`."""
         rows = self._rows(split)
@@ -56,26 +60,29 @@ class TableData(TrackData):
 
     def train_loader(self, settings: LoaderSettings) -> TensorBatches:
         """Effective batches of the training split, in an order drawn from (seed, epoch)."""
-        sampler = TrackSampler(len(self._rows("train")), settings.seed)
-        return TensorBatches(self._tensors("train", settings), settings.batch_size, sampler)
+        rows = self._rows("train")
+        sampler = TrackSampler(len(rows), settings.seed)
+        return TensorBatches((*self._tensors("train", settings), torch.from_numpy(rows)), settings.batch_size, sampler)
 
     def scoring_loader(self, split: str, settings: LoaderSettings) -> TensorBatches:
-        """Large batches of a split, in the order of the table."""
-        return TensorBatches(self._tensors(split, settings), SCORING_BATCH)
+        """Batches of `SCORING_BATCH` rows of a split, in the order of the table, with the numbers of their tracks."""
+        track = torch.from_numpy(self.row_track[self._rows(split)])
+        return TensorBatches((*self._tensors(split, settings), track), SCORING_BATCH)
 
-    def _tensors(self, split: str, settings: LoaderSettings) -> Batch:
+    def _tensors(self, split: str, settings: LoaderSettings) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and class numbers of the rows of a split."""
         _, features, y = self.arrays(split)
         x = torch.from_numpy(features)
         if settings.transform is not None:
             x = settings.transform(x)
-        return x, torch.from_numpy(y), torch.from_numpy(self._rows(split))
+        return x, torch.from_numpy(y)
 
 
 class TensorBatches:
     """Batches cut from tensors, without Python work per row.
 
     Args:
-        tensors: x (n, F), `class_numbers` (n,) or (n, C), and row numbers (n,).
+        tensors: x (n, F), `class_numbers` (n,) or (n, C), and numbers (n,) of the rows or of their tracks.
         batch_size: rows per batch; the last one may be smaller.
         sampler: the order of each epoch; None keeps the order of the tensors.
     """

@@ -14,10 +14,11 @@ import pandas as pd
 
 from musicreclass.config.settings.data import SPLITS
 from musicreclass.data.class_map import ClassMap
+from musicreclass.data.groups import group_of
 from musicreclass.data.leaks import MAX_UNKNOWN_ARTISTS, Protocol, find_leaks
 from musicreclass.data.names import artist_notes, class_key
 from musicreclass.data.split_checks import check_splits
-from musicreclass.data.splits import Split, assign_splits, group_of
+from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.targets import each_label, regrouped
 from musicreclass.data.tracks import COLUMNS, as_targets, make_tracks, some, to_text
 from musicreclass.errors import DataError
@@ -265,6 +266,10 @@ class TrackData(ABC):
     def size(self, split: str) -> int:
         """Number of tracks of a split, or of `all`."""
         return len(self.tracks) if split == "all" else int((self.tracks.split == split).sum())
+
+    def row_count(self, split: str) -> int:
+        """Number of examples that a loader of a split yields in an epoch: its tracks, or the rows of a table of segments."""
+        return self.size(split)
 
     def labels(self) -> pd.DataFrame:
         """`track_id`, `target` and `group` of every track, needed to score predictions."""

@@ -24,11 +24,13 @@ class Clusters:
         codes: the cluster of each track, (n,) int64.
         count: number of clusters.
         has_groups: whether the group of any track is known.
+        has_single_tracks: whether the group of others is not.
     """
 
     codes: np.ndarray
     count: int
     has_groups: bool
+    has_single_tracks: bool = False
 
     @classmethod
     def of(cls, groups: list[str | None]) -> Clusters:
@@ -36,7 +38,7 @@ class Clusters:
         group_codes, names = pd.factorize(pd.Series(groups, dtype=object), use_na_sentinel=True)
         ungrouped = group_codes < 0
         codes = np.where(ungrouped, len(names) + np.cumsum(ungrouped) - 1, group_codes)
-        return cls(codes, int(codes.max()) + 1, len(names) > 0)
+        return cls(codes, int(codes.max()) + 1, len(names) > 0, len(names) > 0 and bool(ungrouped.any()))
 
     @property
     def df(self) -> float:
@@ -49,6 +51,8 @@ class Clusters:
         return max(1.0, float(squared_sizes.sum() ** 2 / (squared_sizes**2).sum()) - 1)
 
     def __str__(self) -> str:
+        if self.has_single_tracks:
+            return f"{self.count} groups and single tracks"
         return f"{self.count} {agreeing(self.count, 'group' if self.has_groups else 'track')}"
 
     def class_counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from musicreclass.errors import notices
 from musicreclass.runs.identity import Identity
-from musicreclass.runs.signature import experiment_settings, hashed
+from musicreclass.runs.signature import experiment_settings, fold_of, hashed
 from musicreclass.storage.locks import locked
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ TRACK = np.dtype(
 )  # hashes of the id, of id and target, and of the content
 UNKNOWN = 0  # content
 SAME_TARGETS = 0.9  # of tracks with equal ids; otherwise the ids are those of another dataset, as row numbers are
+WITHOUT_FOLDS = ("random", "grouped", "fault_filtered")  # protocols that `data.fold` does not change
 MIN_SHARE = 0.01  # of a set; fewer shared tracks are ignored
 
 
@@ -157,7 +158,10 @@ class ScoreLog:
         self.scorings.setdefault(scoring.key, scoring)
 
     def find(self, signature: str, split: str) -> TrackSet | None:
-        """The tracks of a run's split, as it was scored last; None if the log does not have them."""
+        """The tracks of a run's split; None if the log does not have them.
+
+        If it was scored on several sets, this is the one that was added last; a repetition does not add an earlier one again.
+        """
         matching = (s.tracks for s in self.scorings.values() if (s.signature, s.split) == (signature, split))
         return self.sets.get(next(reversed(list(matching)), ""))
 
@@ -220,7 +224,9 @@ def describe_scoring(
         run: the name of the run folder.
     """
     # the fingerprint of the data depends on the fold, which does not count
-    data = identity.fingerprint if settings.data.as_dict().get("fold") is None else None
+    protocol = settings.data.as_dict().get("split", {}).get("protocol")
+    uses_fold = fold_of(settings) is not None and protocol not in WITHOUT_FOLDS
+    data = None if uses_fold else identity.fingerprint
     configuration = hashed([experiment_settings(settings), identity.code, identity.user_code, data])[:16]
     return Scoring(tracks.fingerprint, split, str(identity.signature), configuration, predictions, run)
 

@@ -77,6 +77,13 @@ def experiment_settings(settings: TrainSettings) -> dict[str, Any]:
     return {**signed, "data": data, "model": without_random_states(signed["model"], settings.seed), "seed": None}
 
 
+def fold_of(settings: TrainSettings) -> int | str | None:
+    """The fold of a run, None where the data has none: of folds that are drawn `data.split.fold`, else `data.fold`."""
+    data = settings.data.as_dict()
+    fold = data["split"].get("fold") if data.get("split", {}).get("protocol") == "folds" else data.get("fold")
+    return fold if fold is None or isinstance(fold, int) else str(fold)
+
+
 def without_random_states(node: Any, seed: int) -> Any:
     """Settings of a model without any `random_state` that follows the seed of the run."""
     if isinstance(node, dict):

@@ -9,12 +9,15 @@ import torch
 
 from musicreclass.evaluation.confusion import class_scores
 from musicreclass.evaluation.ranking import Rankings
-from musicreclass.training.distributed import all_reduce, gather_rows
+from musicreclass.training.distributed import all_reduce, gather_rows, global_rank
 
 
 @dataclass
 class EpochMetrics:
-    """Collects losses and logits during an epoch, and computes metrics once at its end, which is cheaper than per step."""
+    """Collects losses and logits during an epoch, and computes metrics once at its end, which is cheaper than per step.
+
+    Of a table of segments the training metrics are those of rows; for validation, `SegmentOutputs` joins the rows of a track first.
+    """
 
     num_classes: int
     lr: float = 0.0  # of the last step
@@ -30,7 +33,7 @@ class EpochMetrics:
         self.y_true.append(y)
 
     def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
-        """Mean loss, accuracy and macro-F1 over the tracks of all processes, named `prefix/...`."""
+        """Mean loss, accuracy and macro-F1 over all that was added in any process, named `prefix/...`."""
         sums = np.zeros(self.num_classes**2 + 1)  # confusion matrix, then the loss
         if self.y_true:
             cells = torch.cat(self.y_true) * self.num_classes + torch.cat(self.logits).argmax(1)
@@ -51,7 +54,7 @@ class TagEpochMetrics(EpochMetrics):
     """As `EpochMetrics`, for tags: `y_true` has indicators (B, C)."""
 
     def scores(self, prefix: str, device: torch.device) -> dict[str, float]:
-        """Mean loss and the macro averages of the areas over the tracks of all processes, named `prefix/...`.
+        """Mean loss and the macro averages of the areas over all that was added in any process, named `prefix/...`.
 
         The areas are 0 if no tag can be scored.
         """
@@ -68,3 +71,48 @@ class TagEpochMetrics(EpochMetrics):
             f"{prefix}/loss": float(loss[0]) / max(self.tracks, 1),
             **{f"{prefix}/{metric}": float(value[0]) for metric, value in areas.items()},
         }
+
+
+@dataclass
+class SegmentOutputs:
+    """Collects the logits of a table of segments during an epoch, and averages the probabilities of each track's rows at its end."""
+
+    num_classes: int
+    is_multi: bool
+    logits: list[torch.Tensor] = field(default_factory=list)
+    y_true: list[torch.Tensor] = field(default_factory=list)
+    track: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, logits: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> None:
+        """Add the logits (B, C), class numbers (B,) or indicators (B, C), and track numbers (B,) of some rows."""
+        self.logits.append(logits.float())
+        self.y_true.append(y)
+        self.track.append(track)
+
+    def of_tracks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits of the mean probabilities of each track, (T, C) float64, and the class numbers (T,) or indicators (T, C).
+
+        All tracks are in the first process, and none in the others.
+        """
+        shapes = (0, self.num_classes), (0, self.num_classes) if self.is_multi else (0,), (0,)
+        logits, y_true, track = (
+            gather_rows(torch.cat(part).cpu().numpy() if part else np.empty(shape, np.int64))
+            for part, shape in zip((self.logits, self.y_true, self.track), shapes, strict=True)
+        )
+        _, first, row_track = np.unique(track, return_index=True, return_inverse=True)
+        first = first[: None if global_rank() == 0 else 0]
+        index, rows = torch.from_numpy(row_track), torch.from_numpy(logits).double()
+
+        def log_mean(probability: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros(int(index.max()) + 1, self.num_classes, dtype=torch.float64).index_add(
+                0, index, probability
+            )
+            return (
+                (total / torch.bincount(index)[:, None]).clamp(min=torch.finfo(torch.float64).tiny).log()[: len(first)]
+            )
+
+        if self.is_multi:
+            averaged = log_mean(torch.sigmoid(rows)) - log_mean(torch.sigmoid(-rows))
+        else:
+            averaged = log_mean(torch.softmax(rows, 1))
+        return averaged, torch.from_numpy(y_true[first])

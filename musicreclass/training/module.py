@@ -20,7 +20,7 @@ from musicreclass.config.settings.training import OptimizerSettings, SchedulerSe
 from musicreclass.data.sampling import Batch, derive_seed
 from musicreclass.models.frontend import int16_to_float
 from musicreclass.training.distributed import global_rank, shard, sum_gradients
-from musicreclass.training.epoch_metrics import EpochMetrics, TagEpochMetrics
+from musicreclass.training.epoch_metrics import EpochMetrics, SegmentOutputs, TagEpochMetrics
 from musicreclass.training.loss import summed_loss, summed_tag_loss
 from musicreclass.training.memory import MicroBatches, StepState
 from musicreclass.training.optimizers import make_optimizer, make_scheduler
@@ -75,6 +75,8 @@ class GenreModule(LightningModule):
         log_epoch: called once per epoch with its metrics.
         front: maps clips (B, n) to the network's input; None for a network over a table.
         augment: augmentation of training clips; None for a network over a table.
+        has_segments: whether tracks of the validation split have several rows of a table; validation metrics are those of tracks,
+            of which the probabilities are averaged, as for the final scores.
 
     Attributes:
         micro_batches: tracks per forward pass. The gradient is that of the whole batch for any size, except for batch
@@ -89,6 +91,7 @@ class GenreModule(LightningModule):
         log_epoch: EpochCallback,
         front: nn.Module | None = None,
         augment: Augmentation | None = None,
+        has_segments: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -99,6 +102,8 @@ class GenreModule(LightningModule):
         self.new_metrics = partial(TagEpochMetrics if plan.is_multi else EpochMetrics, num_classes)
         self.summed_loss = summed_tag_loss if plan.is_multi else summed_loss
         self.train_metrics, self.valid_metrics = self.new_metrics(), self.new_metrics()
+        self.new_segments = partial(SegmentOutputs, num_classes, plan.is_multi) if has_segments else None
+        self.segments: SegmentOutputs | None = None
         self.log_epoch = log_epoch
         self.step_scheduler_per_batch = plan.scheduler.interval == "step"
         self.epoch_start = self.training_seconds = 0.0
@@ -245,11 +250,12 @@ class GenreModule(LightningModule):
         """Reset the metrics. Training has ended, although Lightning announces the end of the epoch after validation."""
         self.training_seconds = perf_counter() - self.epoch_start
         self.valid_metrics = self.new_metrics()
+        self.segments = None if self.new_segments is None else self.new_segments()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch, with the plain loss, so that runs can be compared."""
-        x, y, _ = batch
-        x, y = shard(x, y)
+        x, y, number = batch
+        x, y, number = shard(x, y, number)
         if not len(y):
             return
         crops = x.shape[1] if self.front is not None else 1
@@ -258,10 +264,16 @@ class GenreModule(LightningModule):
             return torch.cat([self(part) for part in x.split(max(1, size // crops))])
 
         logits = self.micro_batches.run(len(y) * crops, score, restore=lambda: None)
-        self.valid_metrics.add(self.summed_loss(logits, y), logits, y)
+        if self.segments is None:
+            self.valid_metrics.add(self.summed_loss(logits, y), logits, y)
+        else:
+            self.segments.add(logits, y, number)
 
     def on_validation_epoch_end(self) -> None:
         """Log `valid/loss` and the validation metrics for callbacks."""
+        if self.segments is not None:
+            logits, y = self.segments.of_tracks()
+            self.valid_metrics.add(self.summed_loss(logits, y), logits, y)
         self.log_dict(self.valid_metrics.scores("valid", self.device), logger=False)
 
     def on_train_epoch_end(self) -> None:

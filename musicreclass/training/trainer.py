@@ -47,7 +47,7 @@ class FitSettings:
         diagnosis: what to measure instead of training, or None.
         patience: epochs without improvement after which training stops, or None.
         min_delta: smallest change of the monitored metric that counts as an improvement.
-        shard_size: tracks of the largest batch that one process trains on.
+        shard_size: tracks (rows of a table of segments) of the largest batch that one process trains on.
         profile: how the machine is used.
         augmentation: of training clips.
         callbacks: of the user.
@@ -71,8 +71,8 @@ class FitSettings:
         """What the settings mean for training on these data."""
         trainer = settings.trainer
         check_monitor(trainer.monitor, data.is_multi)
-        tracks = data.size("train")
-        batches = -(-tracks // trainer.tracks_per_step)
+        rows = data.row_count("train")
+        batches = -(-rows // trainer.tracks_per_step)
         plan = TrainingPlan(
             optimizer=settings.optimizer,
             scheduler=settings.scheduler,
@@ -93,7 +93,7 @@ class FitSettings:
             precision=profile.precision,
             patience=settings.early_stopping.patience,
             min_delta=settings.early_stopping.min_delta,
-            shard_size=-(-min(plan.batch_size, tracks) // profile.processes),
+            shard_size=-(-min(plan.batch_size, rows) // profile.processes),
             profile=profile,
             augmentation=settings.augmentation,
             callbacks=settings.callbacks,

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicreclass.data.groups import group_of
 from musicreclass.data.known_datasets import datasets_in
 from musicreclass.data.leaks import SHARED_ALBUMS, find_leaks
 from musicreclass.data.segments import segment_stems
 from musicreclass.data.sources.table_file import TableFile
-from musicreclass.data.splits import Split, assign_splits, group_of
+from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.tracks import make_tracks
 from musicreclass.errors import DataError
 
@@ -175,6 +176,28 @@ def test_an_album_of_two_known_artists_in_two_splits_is_a_caution():
         tracks_of([f"g{i}" for i in range(60)], np.repeat(["train", "test"], 30), album=range(60)), "column"
     )
     assert apart.cautions == {}
+
+
+@pytest.mark.parametrize("unknown_side", ["train", "test"])
+def test_an_album_of_which_one_side_is_of_unknown_artist_is_a_leak(unknown_side):
+    split = np.repeat(["train", "test"], [30, 10])
+    groups = [None if side == unknown_side else "x" for side in split]
+    tracks = tracks_of([*groups, *"pqr"], [*split, "train", "valid", "test"], album=["a"] * 40 + list("pqr"))
+    protocol = find_leaks(tracks, "column")
+    assert protocol.leaky == "yes"
+    assert re.findall(r"\d+", protocol.why[0]) == ["1", "1", "10", "11"]
+    assert protocol.cautions == {}
+
+
+def test_albums_do_not_make_up_for_unknown_artists():
+    """Two albums in two splits may be by one artist."""
+    split = np.repeat(["train", "test"], [40, 20])
+    protocol = find_leaks(tracks_of([None] * 60, split, album=range(60)), "column")
+    assert protocol.leaky == "unknown"
+    assert [re.findall(r"\d+", line) for line in protocol.why] == [["60"]]
+    groups = [f"g{i}" for i in range(58)] + [None, None]
+    protocol = find_leaks(tracks_of(groups, split, album=range(60)), "column")
+    assert (protocol.leaky, re.findall(r"\d+", protocol.why[0])) == ("unknown", ["2", "60"])
 
 
 def test_gtzan_is_recognised_by_its_clips():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import musicreclass as mrc
-from musicreclass.data.leaks import find_leaks, shared_near_groups
+from musicreclass.data.leaks import SHARED_ALBUMS, find_leaks, shared_near_groups
 from musicreclass.data.splits import Split, assign_splits
 from musicreclass.data.tracks import make_tracks
 from musicreclass.errors import DataError
@@ -178,6 +179,65 @@ def test_leaks_are_counted():
     rows = [("a", None, c) for c in ("1", "2", "3", None, "2", "4", None)]
     assert leaks(rows, split) == ("yes", [[1], [7]])  # identical content
     assert "t4" in find_leaks(tracks_of(rows, split=split), "column").why[0]
+
+
+ALBUMS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"), st.sampled_from([None, None, *"pqrstuvw"]), st.sampled_from([None, *"123456789"])
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def tracks_of_albums(rows: list[tuple], split=None) -> pd.DataFrame:
+    target, group, album = zip(*rows, strict=True)
+    return make_tracks([f"t{i}" for i in range(len(rows))], target, group=group, album=album, split=split)
+
+
+@given(rows=ALBUMS, split=st.lists(st.sampled_from(["train", "valid", "test"]), min_size=60, max_size=60))
+@settings(max_examples=80)
+def test_an_album_with_tracks_of_unknown_artist_in_two_splits_is_a_leak(rows, split):
+    tracks = tracks_of_albums(rows, split[: len(rows)])
+    protocol = find_leaks(tracks, "column")
+    divided = [
+        album
+        for album, of_album in tracks.groupby("album")
+        if of_album.split.nunique() > 1 and of_album.group.isna().any()
+    ]
+    if divided:
+        assert protocol.leaky == "yes"
+        assert SHARED_ALBUMS not in protocol.cautions or tracks[~tracks.album.isin(divided)].album.notna().any()
+    if (tracks.groupby("group").split.nunique() <= 1).all():
+        assert (protocol.leaky == "yes") == bool(divided)
+    if tracks.group.isna().mean() > 0.02:
+        assert protocol.leaky != "no"
+    if tracks.group.notna().all():
+        no_albums = find_leaks(tracks.assign(album=None), "column")
+        assert (protocol.leaky, protocol.why) == (no_albums.leaky, no_albums.why)
+
+
+@given(rows=ALBUMS, seed=st.integers(0, 5), protocol=st.sampled_from(["grouped", "folds"]))
+@settings(max_examples=80)
+def test_a_drawn_split_does_not_divide_an_album_with_tracks_of_unknown_artist(rows, seed, protocol):
+    tracks = tracks_of_albums(rows)
+    if tracks.group.isna().all() and tracks.album.isna().all():
+        return
+    tracks["split"] = assign_splits(tracks, Split(protocol, seed=seed))[1]
+    assert (tracks.groupby("group").split.nunique() <= 1).all()
+    for _, of_album in tracks.groupby("album"):
+        assert of_album.split.nunique() == 1 or of_album.group.notna().all()
+    assert find_leaks(tracks, protocol).leaky != "yes"
+    if tracks.group.notna().all():
+        without_albums = tracks.assign(album=None, split=None)
+        assert assign_splits(without_albums, Split(protocol, seed=seed))[1].equals(tracks.split)
+
+
+def test_the_drawn_split_of_known_artists_is_that_of_earlier_versions():
+    rows = [("abc"[i % 3], f"g{i // 4}", f"album {i // 3}") for i in range(60)]
+    split = assign_splits(tracks_of_albums(rows), Split("grouped", seed=1))[1]
+    digest = hashlib.sha256(" ".join(split).encode()).hexdigest()[:16]
+    assert digest == "99a75240ea566992"
 
 
 def test_the_album_replaces_an_unknown_artist():

@@ -89,6 +89,8 @@ def test_groups_widen_the_interval():
     assert grouped_width > 2 * ungrouped_width
     assert (ungrouped["over"], grouped["over"]) == ("200 tracks", "20 groups")
     assert bootstrap_interval(y_true, y_pred, [f"g{i // 10}" for i in range(200)], 2) == grouped
+    partly_grouped = bootstrap_interval(y_true, y_pred, [*["g"] * 150, *[None] * 50], 2)
+    assert partly_grouped["over"] == "51 groups and single tracks"
 
 
 def test_bias_shifts_the_interval_up():

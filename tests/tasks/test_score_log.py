@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import musicreclass
+from musicreclass.data.sources.gtzan import load_index
 from musicreclass.runs.score_log import FILE, ScoreLog
 from musicreclass.tasks.compare import compare
 from tests.conftest import make_frame, table_overrides, with_splits
@@ -95,6 +97,34 @@ def test_seeds_of_the_split_count(here, run):
         assert configurations == 1
         assert len(shares) == 3
         assert all(1 / n <= fraction < 1 for fraction in shares)
+
+
+def test_drawn_folds_are_one_configuration(here, run):
+    make_frame(90).to_csv("table.csv", index=False)
+    overrides = ["data=table", "data.path=table.csv", "data/split=folds", "data.split.folds=3"]
+    result = run("train", "-m", *overrides, "data.split.fold=0,1,2", "model=logreg", "evaluate=[test]", "logger=none")
+    assert result.code == 0, result.err
+    assert uses(here / "outputs") == [(90, 1, 3, [])]
+
+
+@pytest.mark.parametrize(("protocol", "configurations"), [("fault_filtered", 2), ("random", 2), ("artist_folds", 1)])
+def test_other_data_is_another_configuration_unless_folds_are_pooled(here, run, protocol, configurations):
+    """Under a protocol without folds, `data.fold`, which GTZAN always has, does not hide that the data differs."""
+    index = load_index()
+    clips = [t for t in index.index if t.startswith(("blues", "metal")) and index.fault_filtered[t] is not None]
+    for root in ("first", "second"):
+        (here / root / "Data").mkdir(parents=True)
+        frame = pd.DataFrame({"filename": [f"{clip}.wav" for clip in clips], "length": 661794})
+        values = np.random.default_rng(len(root)).normal(size=(len(clips), 6))
+        frame = frame.join(pd.DataFrame(values + [[2 * c.startswith("metal")] for c in clips]).add_prefix("f"))
+        frame.assign(label=[c.split(".")[0] for c in clips]).to_csv(
+            here / root / "Data/features_30_sec.csv", index=False
+        )
+        overrides = ["data=gtzan_features", f"data.root={root}", f"data/split={protocol}", "model=logreg"]
+        assert run("train", *overrides, "evaluate=[test]", "logger=none").code == 0
+    counted = uses(here / "outputs")
+    assert counted
+    assert all(use[1:] == (configurations, 2, []) for use in counted)
 
 
 def test_the_log_of_a_run_elsewhere_is_in_the_outputs_folder(here, run, table):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from musicreclass.runs.folder import Run
-from tests.conftest import table_overrides, wait_until
+from tests.conftest import table_overrides, wait_until, write_gtzan_segments
 from tests.library import SMALL
 
 TABLE = ("model.dropout=0", "class_weight=balanced", "hardware=cpu", "logger=none", "evaluate=[valid,test]")
@@ -74,6 +74,17 @@ def test_two_processes_equal_one(run, table, here):
     written = (here / "two" / "metrics.json").stat().st_mtime_ns
     assert run("train", *overrides, "run_dir=two", TWO).code == 0  # already finished: no process is launched
     assert (here / "two" / "metrics.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_segments_of_a_track_are_joined_across_processes(run, here):
+    write_gtzan_segments(here)
+    overrides = ["data=gtzan_features", "data.root=.", "data.seconds=3", "model=mlp", "trainer.max_epochs=3", *TABLE]
+    assert run("train", *overrides, "run_dir=one").code == 0
+    finish(start([*overrides, "run_dir=two", TWO]))
+    assert_equal_runs(here / "one", here / "two")
+    best = pd.read_csv(here / "two" / "history.csv").iloc[Run.open(here / "two").provenance["model"]["best_epoch"]]
+    assert best["valid/accuracy"] == pytest.approx(Run.open(here / "two").metrics["valid"]["accuracy"])
 
 
 @pytest.mark.slow

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 import pandas as pd
 
 from musicreclass.config.settings.data import SPLITS
-from musicreclass.data.splits import group_of
+from musicreclass.data.groups import albums_of_unknown_artists, artists_of
 from musicreclass.data.tracks import some
 from musicreclass.data.verification.examined import INTACT, SILENT
 from musicreclass.data.verification.verify import COPY_COLUMNS
@@ -59,7 +60,8 @@ def _copies_across_splits(table: pd.DataFrame, tracks: pd.DataFrame) -> Iterator
 
 def _groups_across_splits(tracks: pd.DataFrame) -> Iterator[Problem]:
     """A problem for each artist, or album of unknown artists, in several splits; the value is the number of its tracks."""
-    for name, rows in tracks.groupby(group_of(tracks)):
+    albums = albums_of_unknown_artists(tracks).map(lambda name: f"album:{name}", na_action="ignore")
+    for name, rows in chain(tracks.groupby(artists_of(tracks)), tracks.groupby(albums)):
         splits = [split for split in SPLITS if (rows.split == split).any()]
         if len(splits) > 1:
             yield Problem(f"{name}: {counted(len(rows), 'track')} in {', '.join(splits)}", GROUP, str(name), len(rows))

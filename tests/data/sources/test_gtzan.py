@@ -11,7 +11,7 @@ import pytest
 from musicreclass.data.sources import gtzan
 from musicreclass.errors import DataError, DatasetNotFoundError
 from musicreclass.runs.folder import Run
-from tests.conftest import only_run
+from tests.conftest import only_run, write_gtzan_segments
 from tests.library import RATE, TONES, write_tone
 
 
@@ -57,18 +57,7 @@ def test_a_missing_fold_is_rejected():
 @pytest.fixture
 def segments(tmp_path):
     """A table of ten segments per clip, for a few clips of two genres."""
-    rng = np.random.default_rng(0)
-    index = gtzan.load_index()
-    clips = [t for t in index.index if t.startswith(("blues", "metal")) and index.fault_filtered[t] is not None][::3]
-    rows = [
-        [f"{c}.{k}.wav", 66149, *(rng.normal(size=8) + 2 * c.startswith("metal")), c.split(".")[0]]
-        for c in clips
-        for k in range(10)
-    ]
-    frame = pd.DataFrame(rows, columns=["filename", "length", *(f"f{i}" for i in range(8)), "label"])
-    (tmp_path / "Data").mkdir()
-    frame.to_csv(tmp_path / "Data" / "features_3_sec.csv", index=False)
-    return tmp_path, clips, frame
+    return tmp_path, *write_gtzan_segments(tmp_path)
 
 
 @pytest.mark.parametrize("protocol", ["fault_filtered", "random", "artist_folds", "grouped"])
@@ -106,6 +95,22 @@ def test_segments_are_averaged_per_clip(segments, run, here):
     assert table.track_id.is_unique
     assert finished.metrics["valid"]["n"] == len(table) == finished.provenance["tracks"]["valid"]
     assert set(table.track_id) < set(clips)
+
+
+@pytest.mark.parametrize("batch_size", [16, 512])
+def test_a_schedule_of_steps_counts_the_segments(segments, run, here, batch_size):
+    root, _, frame = segments
+    overrides = [f"trainer.batch_size={batch_size}", "trainer.max_epochs=3", "early_stopping=none", "logger=none"]
+    result = run("train", "data=gtzan_features", f"data.root={root}", "data.seconds=3", "model=mlp", "scheduler=onecycle",
+                 "hardware=cpu", *overrides)  # fmt: skip
+    assert result.code == 0, result.err
+    history = pd.read_csv(only_run(here) / "history.csv")
+    assert len(history) == 3
+    data = gtzan.GTZANFeatures(str(root), {"protocol": "fault_filtered"}, seconds=3)
+    data.setup()
+    assert data.row_count("train") == 10 * data.size("train")
+    assert sum(data.row_count(split) for split in ("train", "valid", "test")) == data.row_count("all") == len(frame)
+    assert history.lr.iloc[-1] < 1e-3 * history.lr.max()  # the whole schedule was run
 
 
 def test_missing_and_foreign_tables_are_rejected(tmp_path):
