@@ -12,7 +12,7 @@ import numpy as np
 from musicreclass.classifiers.base import Workspace
 from musicreclass.config.messages import one_line
 from musicreclass.errors import notices
-from musicreclass.storage.atomic import replacing
+from musicreclass.storage.atomic import SyncBudget, replacing
 from musicreclass.storage.damage import raise_if_not_damage, set_aside
 
 MAXIMISED = ("auc", "map", "ndcg", "pre")  # prefixes of XGBoost's metrics that grow; all others are losses
@@ -30,6 +30,7 @@ class Progress:
     def __init__(self, losses: list[float], patience: int | None) -> None:
         self.losses = losses
         self.patience = patience
+        self.budget = SyncBudget()
 
     @property
     def rounds(self) -> int:
@@ -67,6 +68,7 @@ def save_rounds(booster: Any, progress: Progress, path: Path) -> None:
     content = bytes(booster.save_raw("ubj"))
     with replacing(path) as scratch:
         scratch.write_bytes(hashlib.sha256(content).digest() + content)
+        progress.budget.sync(scratch)
     booster.set_attr(losses=None)
 
 
