@@ -280,10 +280,11 @@ def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
             continue
         first = entries.setdefault((str(entry.identity.signature), entry.code), entry)
         if first is not entry:
-            same = (
-                "the same run as" if entry.predicts_as(first) else "other predictions of the settings, data and code of"
-            )
-            skipped.append(f"{run.folder} ({same} {first.folder})")
+            if entry.predicts_as(first):
+                skipped.append(f"{run.folder} (the same run as {first.folder})")
+            else:
+                line = f"{run.folder} (the settings, data and code of {first.folder}, with other predictions)"
+                skipped.append(line)
     return list(entries.values()), skipped
 
 

@@ -52,7 +52,7 @@ def test_a_checkpoint_without_a_trained_parameter_is_rejected():
     assert set(checkpoint["state_dict"]) == {"network.1.weight", "network.1.bias"}
     module.load_state_dict(checkpoint["state_dict"])
     del checkpoint["state_dict"]["network.1.bias"]
-    with pytest.raises(RuntimeError, match="network.1.bias"):
+    with pytest.raises(RuntimeError, match=r"network\.1\.bias"):
         module.load_state_dict(checkpoint["state_dict"])
     assert module.load_state_dict({}, strict=False).missing_keys == ["network.1.weight", "network.1.bias"]
 
