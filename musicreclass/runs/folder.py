@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, UserError, notices
-from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
+from musicreclass.runs.files import COST, FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.atomic import SCRATCH, remove, replacing, sync, write_json, write_text
@@ -53,9 +53,9 @@ PROGRESS = (
     "csv",
     "trackers.json",
     "profile",
+    COST,
     "run.log",
 )  # what an interrupted run resumes from
-CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
 FULL = 1.0  # MiB of free space
 RECORDS = ("identity.json", "status.json", "config.yaml")
 NEVER_LOST = ("identity.json", "status.json")  # without which the folder is not that of a run
@@ -239,8 +239,7 @@ class Run(RunFiles):
             sender = signals[0] if signals else "the user"
             log.info("stopped by %s", sender)
             self._end("interrupted", f"stopped by {sender}")
-            resumes = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
-            outcome = {"outcome": "resumes from the last checkpoint"} if resumes else {}
+            outcome = {"outcome": "resumes from the last checkpoint"} if self.has_checkpoint else {}
             raise Stopped(**outcome, signals=signals) from None
         except TrialPruned as pruned:
             log.info("%s", pruned)
