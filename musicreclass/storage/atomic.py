@@ -54,29 +54,25 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder with all that it contains, is on the disk. Links are not followed."""
-    if path.is_dir():
-        for folder, _, names in os.walk(path):
-            for name in names:
-                _sync_file(Path(folder, name))
-            sync_folder(Path(folder))
-    else:
-        _sync_file(path)
+    """Wait until a file, or a folder with all that it contains, is on the disk.
 
-
-def _sync_file(path: Path) -> None:
-    if not path.is_file() or path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    Links are not followed. Files that another program removes meanwhile, or that this user may not read, are left out.
+    """
+    inside = [Path(folder, name) for folder, folders, names in os.walk(path) for name in (*folders, *names)]
+    for entry in (path, *inside):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            continue
+        with suppress(FileNotFoundError, PermissionError):
+            _sync(entry, os.O_NOFOLLOW)
 
 
 def sync_folder(folder: Path) -> None:
     """Write the entries of a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flag: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flag)
     try:
         os.fsync(descriptor)
     except OSError as error:

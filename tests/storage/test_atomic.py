@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from musicreclass.storage import atomic
-from musicreclass.storage.atomic import SCRATCH, SyncBudget, remove, replacing
+from musicreclass.storage.atomic import SCRATCH, SyncBudget, remove, replacing, sync
 
 
 def test_what_cannot_be_removed_is_an_error(tmp_path, monkeypatch):
@@ -94,6 +94,22 @@ def test_a_durable_write_reaches_the_disk_before_it_replaces_the_old_content(kin
     inside = [] if kind == "file" else ["deep", "content"]
     assert sorted(events[: events.index("replaced")]) == sorted([scratch.name, *inside])
     assert events[events.index("replaced") :] == ["replaced", tmp_path.name]
+
+
+def test_files_that_vanish_while_a_folder_is_flushed_are_left_out(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe")
+    open_file = os.open
+
+    def vanish(path: Path, flags: int) -> int:
+        if path.name == "b":
+            path.unlink()
+        return open_file(path, flags)
+
+    monkeypatch.setattr(os, "open", vanish)
+    sync(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["a", "c", "pipe"]
 
 
 def test_frequent_writes_wait_for_the_disk_for_a_small_part_of_the_time(tmp_path, monkeypatch):

@@ -64,10 +64,10 @@ def test_class_weights_of_mixed_targets_average_the_loss():
     assert module.loss_divisor(y) == pytest.approx(0.2 + 0.2 + 7 + 1)
     one_hot = nn.functional.one_hot(y, 3).float()
     assert module.loss_divisor(one_hot) == pytest.approx(float(module.loss_divisor(y)))
-    mixed = 0.6 * one_hot + 0.4 * one_hot.roll(1, 0)[[0, 0, 2, 3]]
-    loss = summed_loss(torch.zeros(4, 3), mixed, weight)  # each track's loss is log 3 times its weight
-    assert loss / module.loss_divisor(mixed) == pytest.approx(math.log(3))
-    assert make_module(nn.Linear(5, 3)).loss_divisor(mixed) == 4
+    blended = 0.6 * one_hot + 0.4 * one_hot.roll(1, 0)[[0, 0, 2, 3]]
+    loss = summed_loss(torch.zeros(4, 3), blended, weight)  # each track's loss is log 3 times its weight
+    assert loss / module.loss_divisor(blended) == pytest.approx(math.log(3))
+    assert make_module(nn.Linear(5, 3)).loss_divisor(blended) == 4
 
 
 def train_losses(fused: bool, size: int, half: bool) -> list[float]:
