@@ -222,9 +222,17 @@ class Entry:
 
     def add_to(self, log: ScoreLog) -> None:
         """Add the scores that the log lacks, as those of a run that was copied from elsewhere."""
+        logged = {(scoring.signature, scoring.split, scoring.predictions) for scoring in log.scorings.values()}
         for split, predicted in self.predictions.items():
-            if log.find(str(self.identity.signature), split) is None:
+            predictions = predictions_hash(predicted.ids, predicted.predicted())
+            if (self.identity.signature, split, predictions) not in logged:
                 self.add_scoring(log, split, predicted)
+
+    def predicts_as(self, other: Entry) -> bool:
+        """Whether two runs have equal predictions of the splits that both were scored on."""
+        both = self.predictions.keys() & other.predictions.keys()
+        pairs = ((self.predictions[split], other.predictions[split]) for split in both)
+        return all(one.tracks_hash == two.tracks_hash and one.predicted() == two.predicted() for one, two in pairs)
 
     def add_scoring(self, log: ScoreLog, name: str, predicted: PredictedClasses) -> None:
         """Add the scores of some predictions under their name in metrics.json."""
@@ -249,12 +257,12 @@ class Entry:
 
 
 def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
-    """Read finished runs, each signature once.
+    """Read finished runs, each signature once for each version of the code.
 
     Returns:
         the runs, and a line for each run that was skipped.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     skipped = []
     for run in {run.folder.resolve(): run for run in runs}.values():
         try:
@@ -271,9 +279,13 @@ def read_runs(runs: list[Run]) -> tuple[list[Entry], list[str]]:
         except (RunError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             skipped.append(f"{run.folder} (damaged: {type(error).__name__}: {' '.join(str(error).split())[:120]})")
             continue
-        first = entries.setdefault(str(entry.identity.signature), entry)
+        first = entries.setdefault((str(entry.identity.signature), entry.code), entry)
         if first is not entry:
-            skipped.append(f"{run.folder} (the same run as {first.folder})")
+            if entry.predicts_as(first):
+                skipped.append(f"{run.folder} (the same run as {first.folder})")
+            else:
+                line = f"{run.folder} (the settings, data and code of {first.folder}, with other predictions)"
+                skipped.append(line)
     return list(entries.values()), skipped
 
 

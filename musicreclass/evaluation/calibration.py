@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from musicreclass.evaluation.predictions import PREFIX, Predictions
+from musicreclass.evaluation.probabilities import LOSS_FLOOR, softmax
 from musicreclass.evaluation.resampling import Clusters
 from musicreclass.plurals import counted
 
@@ -33,7 +34,7 @@ def log_loss(probability: np.ndarray, y_true: np.ndarray) -> float:
         probability: (n, C).
         y_true: class numbers, (n,).
     """
-    return float(-np.log(np.clip(probability[np.arange(len(y_true)), y_true], 1e-15, 1)).mean())
+    return float(-np.log(np.clip(probability[np.arange(len(y_true)), y_true], LOSS_FLOOR, 1)).mean())
 
 
 def apply_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:
@@ -46,9 +47,7 @@ def apply_temperature(probability: np.ndarray, temperature: float) -> np.ndarray
     Returns:
         (n, C) float64; rows sum to 1.
     """
-    scaled = scaled_logarithm(probability, temperature)
-    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    scaled /= scaled.sum(axis=1, keepdims=True)
+    scaled = softmax(scaled_logarithm(probability, temperature))
     rows, top = np.arange(len(scaled)), np.argmax(probability, axis=1)
     rounded = scaled.argmax(axis=1) != top  # nearly equal probabilities became equal
     scaled[rows[rounded], top[rounded]] = np.nextafter(scaled.max(axis=1)[rounded], 2)

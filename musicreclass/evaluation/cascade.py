@@ -13,6 +13,7 @@ import numpy as np
 
 from musicreclass.evaluation.calibration import MIN_TRACKS, TEMPERATURES, apply_temperature, fit_temperature
 from musicreclass.evaluation.combining import FORMAT, Combination, checked_names, checked_numbers, grouped_folds
+from musicreclass.evaluation.probabilities import check_stack
 
 METHOD = "cascade"
 NEVER = 2.0  # a threshold that no confidence reaches
@@ -85,9 +86,7 @@ class Cascade:
         Raises:
             ValueError: for another number of members or classes.
         """
-        expected = (len(self.members), len(self.classes))
-        if stack.ndim != 3 or (stack.shape[0], stack.shape[2]) != expected:
-            raise ValueError(f"the probabilities have shape {stack.shape}; needs ({expected[0]}, n, {expected[1]})")
+        check_stack(stack, len(self.members), len(self.classes))
         return np.stack([apply_temperature(p, t) for p, t in zip(stack, self.temperatures, strict=True)])
 
     def stages(self, stack: np.ndarray) -> np.ndarray:

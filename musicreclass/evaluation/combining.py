@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from musicreclass.evaluation.probabilities import check_stack, softmax
 from musicreclass.evaluation.ranking import Rankings
 from musicreclass.evaluation.resampling import Clusters
 from musicreclass.plurals import counted
@@ -70,9 +71,7 @@ class Combination:
         Raises:
             ValueError: for another number of members or classes.
         """
-        expected = (len(self.members), len(self.classes))
-        if stack.ndim != 3 or (stack.shape[0], stack.shape[2]) != expected:
-            raise ValueError(f"the probabilities have shape {stack.shape}; needs ({expected[0]}, n, {expected[1]})")
+        check_stack(stack, len(self.members), len(self.classes))
         return combine(stack, np.array(self.weights), np.array(self.bias), self.is_multi)
 
     def as_json(self) -> dict[str, Any]:
@@ -294,9 +293,3 @@ def grouped_folds(groups: list[str | None], folds: int = FOLDS) -> np.ndarray:
 def log_probability(probability: np.ndarray, floor: float = FLOOR) -> np.ndarray:
     """Logarithms of probabilities, of `floor` for smaller ones."""
     return np.log(probability.clip(floor))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

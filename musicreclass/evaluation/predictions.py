@@ -106,8 +106,8 @@ class Predictions:
         return [None if pd.isna(g) else str(g) for g in self.table["group"]]
 
     def save(self, path: Path) -> None:
-        """Write the table as Parquet, atomically."""
-        with replacing(path) as scratch:
+        """Write the table as Parquet, atomically and durably."""
+        with replacing(path, durable=True) as scratch:
             self.table.to_parquet(scratch, index=False)
 
     @classmethod

@@ -10,10 +10,9 @@ import numpy as np
 from musicreclass.evaluation.bootstrap import bootstrap_intervals
 from musicreclass.evaluation.calibration import fold_of_tracks
 from musicreclass.evaluation.predictions import Predictions
+from musicreclass.evaluation.probabilities import LOSS_FLOOR
 from musicreclass.evaluation.ranking import Ranking, best_thresholds, f1_scores
 from musicreclass.evaluation.resampling import Clusters, TagRankings
-
-MIN_PROBABILITY = 1e-15  # in logarithms
 
 
 def score_tags(predictions: Predictions, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def finite(value: float) -> float | None:
 def tag_log_loss(y_true: np.ndarray, probability: np.ndarray) -> float:
     """The mean binary cross-entropy over tracks and tags, nats."""
     of_truth = np.where(y_true.astype(bool), probability, 1 - probability)
-    return float(-np.log(np.clip(of_truth, MIN_PROBABILITY, 1)).mean())
+    return float(-np.log(np.clip(of_truth, LOSS_FLOOR, 1)).mean())
 
 
 def cross_fitted(y_true: np.ndarray, probability: np.ndarray, clusters: Clusters) -> np.ndarray:

@@ -15,7 +15,8 @@ from musicreclass.library.cut import cut
 from musicreclass.library.journal import PROBE, Journal, Step
 from musicreclass.library.journal_rules import DONE
 from musicreclass.library.recovery import resolve
-from musicreclass.library.transfer import Version, copy_verified, move, rename_new, sync_folder, version_of
+from musicreclass.library.transfer import Version, copy_verified, move, rename_new, version_of
+from musicreclass.storage.atomic import sync_folder
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.store import DISK_FULL, room
 

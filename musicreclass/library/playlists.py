@@ -13,8 +13,8 @@ from musicreclass.library.journal import Journal, Step
 from musicreclass.library.journal_rules import DONE
 from musicreclass.library.names import fold, safe_name
 from musicreclass.library.playlist_text import Located, is_own_playlist, playlist
-from musicreclass.library.transfer import sync_folder, version_of
-from musicreclass.storage.atomic import replacing
+from musicreclass.library.transfer import version_of
+from musicreclass.storage.atomic import replacing, sync_folder
 from musicreclass.storage.regular import read_regular
 
 

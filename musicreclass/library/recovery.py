@@ -14,15 +14,8 @@ from musicreclass.library.cut import has_samples_of
 from musicreclass.library.journal import Journal, Step
 from musicreclass.library.journal_rules import BEGUN, DONE, UNDONE, VOID
 from musicreclass.library.tag_files import resolve_restored
-from musicreclass.library.transfer import (
-    Version,
-    digest,
-    is_separate,
-    is_version,
-    same_content,
-    sync_folder,
-    version_of,
-)
+from musicreclass.library.transfer import Version, digest, is_separate, is_version, same_content, version_of
+from musicreclass.storage.atomic import sync_folder
 
 
 def settle(journal: Journal) -> None:

@@ -13,14 +13,8 @@ from musicreclass.library.delta import difference, rebuilt
 from musicreclass.library.journal import Journal, Step
 from musicreclass.library.journal_rules import BEGUN, DONE, UNDONE, VOID
 from musicreclass.library.tags import TagError, Tags, samples_digest
-from musicreclass.library.transfer import (
-    ChangedFileError,
-    copy_attributes,
-    copy_verified,
-    digest,
-    sync_folder,
-    version_of,
-)
+from musicreclass.library.transfer import ChangedFileError, copy_attributes, copy_verified, digest, version_of
+from musicreclass.storage.atomic import sync_folder
 from musicreclass.storage.regular import open_regular
 
 ROOM = 1 << 20  # bytes that must remain free besides the copy

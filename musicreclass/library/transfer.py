@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from musicreclass.storage.atomic import sync_folder
 from musicreclass.storage.regular import BLOCK, open_regular
 
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
@@ -21,18 +22,6 @@ Version = dict[str, Any]
 
 class ChangedFileError(OSError):
     """A file changed while it was read, or a copy differs from it."""
-
-
-def sync_folder(folder: Path) -> None:
-    """Write the entries of a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def version_of(path: Path, sha256: str = "") -> Version:

@@ -156,7 +156,7 @@ class LabelTable:
     def save(self) -> None:
         """Replace the file by all rows, sorted by path."""
         rows = [self.rows[path] for path in sorted(self.rows)]
-        with replacing(self.path) as scratch:
+        with replacing(self.path, durable=True) as scratch:
             WRITERS[self.format](scratch, rows)
         self._saved = time.monotonic()
 

@@ -70,7 +70,9 @@ def curves_figure(rows: list[dict[str, float]], best: int | None = None, label_s
         best: the best epoch or round, from 0, whose model is used.
         label_smoothing: of the training loss; the legend says so, since validation loss has none.
     """
-    names = [n for n in ("loss", *METRIC_LABELS) if any(f"valid/{n}" in row for row in rows)]
+    logged = dict.fromkeys(name.removeprefix("valid/") for row in rows for name in row if name.startswith("valid/"))
+    order = ("loss", *METRIC_LABELS)
+    names = [n for n in order if n in logged] + [n for n in logged if n not in order]
     if len(rows) < 2 or not names:
         return None
     figure = Figure(figsize=(4 * len(names), 3), dpi=120, layout="constrained")

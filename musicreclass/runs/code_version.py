@@ -3,7 +3,8 @@
 They cover the syntax, without docstrings and comments, of every module that the computation imports, directly or indirectly,
 and the CSV files that those modules name. The layout of the code and the version of Python do not change them. Modules of this
 package are hashed together (`code_version`), the user's modules one by one (`user_code`). Of installed libraries, those that a
-`_target_` names count by their version (`library_versions`); provenance.json has the versions of others.
+`_target_` names count by their version (`library_versions`); provenance.json has the versions of others. An interrupted run also
+starts over with other versions of `CHECKPOINT_LIBRARIES`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -32,6 +33,10 @@ SUPPORTING = (  # what they import to check, find, store and report, or to use t
     "hardware.monitor", "hardware.resolution", "hardware.sensors",
 )  # fmt: skip
 INSTALLED = ("site-packages", "dist-packages")
+CHECKPOINT_LIBRARIES = {  # that train a model, by whether it is an estimator
+    False: ("torch", "pytorch_lightning"),
+    True: ("xgboost", "sklearn"),
+}
 DISTRIBUTIONS = {
     "sklearn": ("scikit-learn",),
     "xgboost": ("xgboost-cpu",),
@@ -81,8 +86,12 @@ def library_versions(config: dict[str, Any]) -> dict[str, str]:
     Args:
         config: resolved.
     """
-    names = sorted({target.partition(".")[0] for target in find_targets(config)} - {NAME})
-    versions = {name: library_version(name) for name in names}
+    return versions_of(sorted({target.partition(".")[0] for target in find_targets(config)} - {NAME}))
+
+
+def versions_of(modules: Iterable[str]) -> dict[str, str]:
+    """The versions of those libraries that are installed, by top-level module."""
+    versions = {name: library_version(name) for name in modules}
     return {name: version for name, version in versions.items() if version is not None}
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FORMAT = 1  # of run folders; goes up when older versions of this package would misread a new folder
 STATES = ("running", "interrupted", "done", "failed", "pruned")
 SIGNATURE = re.compile(r"[0-9a-f]{12}")
+CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
+COST = "cost.json"  # seconds and memory of a run that is not done
 MEMBERS = "members"  # folder of the runs that an ensemble combines: members/0, members/1, ...
 ENSEMBLE = "ensemble.json"  # in `model`, of an ensemble
 MAX_VALUES = 30_000  # of a configuration; real ones have a few hundred, and thousands of column names at most
@@ -142,6 +144,19 @@ class RunFiles:
     def provenance(self) -> dict[str, Any]:
         """Versions, hardware, command, seconds, memory."""
         return self._read_json("provenance.json")
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """Seconds and memory of the earlier sessions of a run that is not done; empty if the record is missing or damaged."""
+        try:
+            return self._read_json(COST)
+        except RunError:
+            return {}
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a fit can resume from a checkpoint."""
+        return any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
 
     @property
     def settings(self) -> TrainSettings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import os
-import re
 import socket
 import sys
 import traceback
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, UserError, notices
-from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
+from musicreclass.runs.files import COST, FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
-from musicreclass.storage.atomic import remove, replacing, write_json, write_text
+from musicreclass.storage.atomic import SCRATCH, remove, replacing, sync, write_json, write_text
 from musicreclass.storage.locks import Lock, LockLostError, describe_owner
 from musicreclass.storage.store import DISK_FULL, room
 
@@ -54,13 +53,12 @@ PROGRESS = (
     "csv",
     "trackers.json",
     "profile",
+    COST,
     "run.log",
 )  # what an interrupted run resumes from
-CHECKPOINTS = ("last.ckpt", "rounds.bin")  # in `checkpoints`, of a network and of boosting
 FULL = 1.0  # MiB of free space
 RECORDS = ("identity.json", "status.json", "config.yaml")
-LEFTOVERS = re.compile(r"\.lock.*|\.identity\.json\.\d+\.part")  # of a process killed before it wrote identity.json
-SCRATCH = re.compile(r"\.(?P<name>.+)\.\d+\.(part|old)")  # of a process killed while it replaced a file or folder
+NEVER_LOST = ("identity.json", "status.json")  # without which the folder is not that of a run
 
 
 class RunLog(logging.FileHandler):
@@ -90,11 +88,13 @@ class Run(RunFiles):
 
     Attributes:
         lock: the folder's lock, once this process has claimed it.
+        is_begun: whether a session has begun and is not done. All files but `NEVER_LOST` are then written to the disk at its end.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.lock: Lock | None = None
+        self.is_begun = False
 
     @contextmanager
     def claimed(self, if_locked: str = "wait") -> Iterator[None]:
@@ -143,6 +143,7 @@ class Run(RunFiles):
         Raises:
             RunError: if the folder cannot be written.
         """
+        self.is_begun = True
         try:
             if not resume and (self.folder / "identity.json").exists():
                 # If the process is killed now, no file of the old run may be taken for one of the new run.
@@ -177,7 +178,7 @@ class Run(RunFiles):
             LockLostError: if another process took the folder over.
         """
         self.check_lock()
-        write_json(self.folder / name, value)
+        write_json(self.folder / name, value, durable=name in NEVER_LOST or not self.is_begun)
 
     def write_identity(self, identity: Identity) -> None:
         """Replace identity.json."""
@@ -207,7 +208,10 @@ class Run(RunFiles):
             write_bad_files(self.folder, reasons)
 
     def set_state(self, state: str, error: str | None = None) -> None:
-        """Write status.json."""
+        """Write status.json; of `done` after everything else is on the disk."""
+        if state == "done" and self.is_begun:
+            sync(self.folder)
+            self.is_begun = False
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         process = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": now}
         self.write("status.json", {"state": state, "error": error, **process})
@@ -235,8 +239,7 @@ class Run(RunFiles):
             sender = signals[0] if signals else "the user"
             log.info("stopped by %s", sender)
             self._end("interrupted", f"stopped by {sender}")
-            resumes = any((self.folder / "checkpoints" / name).is_file() for name in CHECKPOINTS)
-            outcome = {"outcome": "resumes from the last checkpoint"} if resumes else {}
+            outcome = {"outcome": "resumes from the last checkpoint"} if self.has_checkpoint else {}
             raise Stopped(**outcome, signals=signals) from None
         except TrialPruned as pruned:
             log.info("%s", pruned)
@@ -270,13 +273,16 @@ class Run(RunFiles):
     def _refuse_foreign_files(self) -> None:
         """Raise if the folder contains anything but a run: it is never written into.
 
-        What makes it a run is an identity and a status that a run has written. A run killed between the two has no other files.
+        What makes it a run is an identity and a status that a run has written. Until a run has written both, the folder contains
+        at most the lock, the identity, and scratch files of the two.
         """
-        if not self.folder.is_dir() or (self.has_identity and self.state in STATES):
+        if not self.folder.is_dir():
+            return
+        names = sorted(path.name for path in self.folder.iterdir())  # before another process may write the identity
+        if self.has_identity and self.state in STATES:
             return
         begun = ("identity.json",) if self.has_identity else ()
-        names = sorted(path.name for path in self.folder.iterdir())
-        foreign = [name for name in names if name not in begun and not LEFTOVERS.fullmatch(name)]
+        foreign = [name for name in names if name not in begun and not is_leftover(name)]
         if foreign:
             message = f"contains {foreign[0]!r} and is not the folder of a run; choose a new or an empty folder"
             raise RunError(f"run_dir={self.folder}: {message}", "foreign_files", self.folder, foreign[0])
@@ -295,6 +301,12 @@ class Run(RunFiles):
     def _write_error(self, error: OSError) -> RunError:
         message = f"{self.folder}: the run folder cannot be written ({error.strerror})"
         return RunError(message, "unwritable", self.folder)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is the lock, or one that a process killed before it wrote status.json leaves."""
+    scratch = SCRATCH.fullmatch(name)
+    return name.startswith(".lock") or (scratch is not None and scratch["name"] in NEVER_LOST)
 
 
 def write_bad_files(folder: Path, reasons: dict[str, str]) -> None:

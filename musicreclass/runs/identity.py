@@ -32,6 +32,7 @@ class Identity:
         code: the code version.
         user_code: see `code_version.user_code`.
         libraries: see `code_version.library_versions`.
+        checkpoint_libraries: versions of `code_version.CHECKPOINT_LIBRARIES`.
         choices: the chosen option of each group of the configuration.
         source: the name of the data within its dataset, or empty.
         encoder: the fingerprint of the encoder of `features`, or None.
@@ -48,6 +49,7 @@ class Identity:
     code: str | None = None
     user_code: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
+    checkpoint_libraries: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     source: str = ""
     encoder: str | None = None

@@ -29,11 +29,11 @@ LIBRARIES = (  # whose versions a result may depend on
 )
 
 
-def provenance(seconds: dict[str, float], notes: dict[str, Any]) -> dict[str, Any]:
+def provenance(stopwatch: Stopwatch, notes: dict[str, Any]) -> dict[str, Any]:
     """The content of provenance.json.
 
     Args:
-        seconds: time by phase.
+        stopwatch: the cost of all sessions of the run.
         notes: from the run, such as counts of dropped tracks.
 
     Returns:
@@ -44,8 +44,7 @@ def provenance(seconds: dict[str, float], notes: dict[str, Any]) -> dict[str, An
         "git": git_commit(),
         "hardware": hardware(),
         "command": sys.argv,
-        "seconds": seconds,
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **stopwatch.cost(),
         **notes,
     }
 
@@ -93,16 +92,44 @@ def hardware() -> dict[str, Any]:
 
 
 class Stopwatch:
-    """Seconds by phase."""
+    """Seconds by phase and peak memory of a run, over all of its sessions.
+
+    Attributes:
+        seconds: by phase, without the time since the last `cost` of one that is not over.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._since: dict[str, float] = {}  # when the time of the phases that are not over was last added
+        self._earlier_peak = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the block's time to a phase."""
-        start = time.perf_counter()
+        self._since[name] = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self._update(name)
+            del self._since[name]
+
+    def _update(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since[name]
+        self._since[name] = now
+
+    def cost(self) -> dict[str, Any]:
+        """`seconds` by phase, up to now, and `peak_memory_mib`."""
+        for name in self._since:
+            self._update(name)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "peak_memory_mib": round(max(peak, self._earlier_peak)),
+        }
+
+    def add(self, cost: dict[str, Any]) -> None:
+        """Add what `cost` returned in earlier sessions."""
+        for name, value in cost.get("seconds", {}).items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+        self._earlier_peak = max(self._earlier_peak, cost.get("peak_memory_mib", 0.0))

@@ -229,6 +229,7 @@ class IdentityRecord(Record):
     code: str | None = None
     user_code: dict[str, str] = Field(default_factory=dict)
     libraries: dict[str, str] = Field(default_factory=dict)
+    checkpoint_libraries: dict[str, str] = Field(default_factory=dict)
     choices: dict[str, str | None] = Field(default_factory=dict)
     source: str = ""
     encoder: str | None = None
@@ -262,11 +263,19 @@ class Provenance(Record):
     imported: dict[str, Any] | None = None
 
 
+class Cost(Record):
+    """cost.json, of a run that is not done."""
+
+    seconds: dict[str, float] = Field(default_factory=dict)
+    peak_memory_mib: float = 0
+
+
 RECORDS: dict[str, type[Record]] = {
     "metrics.json": Metrics,
     "identity.json": IdentityRecord,
     "status.json": Status,
     "provenance.json": Provenance,
+    "cost.json": Cost,
 }
 
 

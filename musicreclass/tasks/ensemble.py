@@ -234,7 +234,7 @@ def build(plan: Plan, stopwatch: Stopwatch) -> None:
     Curves(run.folder, tensorboard=True).finish(
         parameters, final_results(metrics), {f"{'tags' if valid.is_multi else 'confusion_matrix'}/valid": pixels}
     )
-    run.write("provenance.json", provenance(stopwatch.seconds, notes_of(plan, stopwatch)))
+    run.write("provenance.json", provenance(stopwatch, notes_of(plan, stopwatch)))
 
 
 def fit_combination(plan: Plan, stack: np.ndarray, y_true: np.ndarray, groups: list[str | None]) -> Fitted:

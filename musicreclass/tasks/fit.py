@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,10 @@ from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.figures import spectrogram_figure
 from musicreclass.report.history import Curves
 from musicreclass.report.progress import progress_bar
+from musicreclass.runs.files import COST
 from musicreclass.tasks.plan import RunPlan, seed_global_state
+
+COST_INTERVAL = 1.0  # seconds between two notes of the time so far; an epoch may take milliseconds
 
 
 def fit(plan: RunPlan, curves: Curves, resume: bool, on_epoch: LogEpoch | None = None) -> Monitor:
@@ -60,6 +65,7 @@ class FitReports:
     def __init__(self, plan: RunPlan, curves: Curves, monitor: Monitor, on_epoch: LogEpoch | None) -> None:
         self.run, self.trainer = plan.run, plan.settings.trainer
         self.curves, self.monitor, self.on_epoch = curves, monitor, on_epoch
+        self.stopwatch, self.cost_noted = plan.stopwatch, -math.inf
 
     def repeat_epochs(self) -> None:
         """Pass on the epochs that a resumed run already has."""
@@ -68,8 +74,11 @@ class FitReports:
                 self.on_epoch(int(row["epoch"]), row)
 
     def log_epoch(self, epoch: int, values: dict[str, float]) -> None:
-        """Write the values of an epoch to the curves."""
+        """Write the values of an epoch to the curves, and the time so far to cost.json."""
         self.run.check_lock()
+        if time.monotonic() - self.cost_noted >= COST_INTERVAL:
+            self.run.write(COST, self.stopwatch.cost())
+            self.cost_noted = time.monotonic()
         self.curves.log(epoch, {**values, **self.monitor.epoch()})
         if self.on_epoch is not None:
             self.on_epoch(epoch, values)

@@ -110,7 +110,7 @@ def import_weights(file: Path, output: Path | None = None) -> Imported:
     thresholds = {"thresholds": content.thresholds} if content.thresholds else {}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder) as scratch:
+        with replacing(folder, durable=True) as scratch:
             scratch.mkdir()
             run = Run(scratch)
             run.begin(config, identity, resume=False)

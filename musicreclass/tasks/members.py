@@ -105,7 +105,7 @@ def read_members(folders: Iterable[Path], sort: bool = True) -> list[Member]:
     for member in members:
         first = by_signature.setdefault(member.signature, member)
         if first is not member:
-            message = f"{member.run.folder}: the same run as {first.run.folder}; name it once"
+            message = f"{member.run.folder}: has the settings and data of {first.run.folder}; name one of the two"
             raise RunError(message, "same_run", member.run.folder, str(first.run.folder))
         check_same_tracks(members[0], member)
     if sort:

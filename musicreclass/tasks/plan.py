@@ -19,7 +19,7 @@ from musicreclass.features.feature_data import FeatureData
 from musicreclass.hardware.launch import launch_id, processes
 from musicreclass.hardware.profile import Profile
 from musicreclass.report.trackers import check_trackers
-from musicreclass.runs.code_version import code_version, library_versions, user_code
+from musicreclass.runs.code_version import CHECKPOINT_LIBRARIES, code_version, library_versions, user_code, versions_of
 from musicreclass.runs.folder import Run
 from musicreclass.runs.identity import Identity, Launch
 from musicreclass.runs.provenance import Stopwatch
@@ -85,6 +85,7 @@ def make_plan(settings: TrainSettings, profile: Profile) -> RunPlan:
         code=code_version(settings.as_dict()),
         user_code=user_code(settings.as_dict()),
         libraries=library_versions(settings.as_dict()),
+        checkpoint_libraries=versions_of(CHECKPOINT_LIBRARIES[settings.model.is_estimator]),
         choices=settings.choices,
         source=data.source(),
         encoder=data.encoder_fingerprint if isinstance(data, FeatureData) else None,
@@ -111,13 +112,23 @@ def holds_run(plan: RunPlan) -> bool:
     return True
 
 
-def continues_exactly(plan: RunPlan) -> bool:
-    """Whether an interrupted run was begun by the same code, processes and micro-batch (or one that may still change)."""
-    begun, micro_batch = plan.run.identity, plan.identity.micro_batch_setting
-    same_micro_batch = micro_batch == "auto" or micro_batch in (begun.micro_batch, begun.micro_batch_setting)
-    same_processes = begun.processes == plan.identity.processes
-    same_code = begun.code == plan.identity.code and begun.user_code == plan.identity.user_code
-    return same_micro_batch and same_processes and same_code
+def changes_since_begun(plan: RunPlan) -> list[str]:
+    """Why an interrupted run cannot be resumed exactly: what differs from when it was begun. Empty if it can be."""
+    begun, current = plan.run.identity, plan.identity
+    changes = []
+    if (begun.code, begun.user_code) != (current.code, current.user_code):
+        changes.append("the code")
+    recorded = {**begun.libraries, **begun.checkpoint_libraries}
+    versions = {**current.libraries, **current.checkpoint_libraries}
+    for name, version in recorded.items():
+        if versions.get(name, version) != version:
+            changes.append(f"{name} ({version}, now {versions[name]})")
+    micro_batch = current.micro_batch_setting
+    if micro_batch not in ("auto", begun.micro_batch, begun.micro_batch_setting):  # `auto` may still change
+        changes.append("the micro-batch")
+    if begun.processes != current.processes:
+        changes.append("the number of processes")
+    return changes
 
 
 def launch_of(plan: RunPlan, resume: bool) -> Launch:

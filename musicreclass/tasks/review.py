@@ -53,9 +53,9 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
     if is_page and rows and not any(os.path.lexists(file_of(Path(row["path"]))) for row in rows):
         notices.warning("%s: none of its recordings exists on this machine; the page cannot play them", table)
     if is_page:
-        write_text(output, render_review(rows, table, output, checked))
+        write_text(output, render_review(rows, table, output, checked), durable=True)
     else:
-        with replacing(output) as scratch:
+        with replacing(output, durable=True) as scratch:
             WRITERS[output.suffix.lower()](scratch, rows)
     return len(rows)
 

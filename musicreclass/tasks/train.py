@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from musicreclass.config.settings.data import SPLITS
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.data.leaks import NEAR_AUDIO
 from musicreclass.data.table import TableData
+from musicreclass.errors import RunError
 from musicreclass.hardware.launch import is_worker_rank, processes
 from musicreclass.hardware.monitor import Monitor
 from musicreclass.report.diagnosis import report_diagnosis
@@ -22,12 +25,14 @@ from musicreclass.report.history import Curves
 from musicreclass.report.model_card import write_model_card
 from musicreclass.report.summary import final_results, final_scores, hyperparameters
 from musicreclass.report.trackers import Trackers
+from musicreclass.runs.files import COST
 from musicreclass.runs.provenance import provenance
 from musicreclass.runs.signature import located, section_of, signed_settings
+from musicreclass.storage.atomic import remove
 from musicreclass.tasks.find_or_train import FinishedRun
 from musicreclass.tasks.fit import fit
 from musicreclass.tasks.machine import check_launcher, use_machine, warn
-from musicreclass.tasks.plan import RunPlan, continues_exactly, holds_run, launch_of, make_plan
+from musicreclass.tasks.plan import RunPlan, changes_since_begun, holds_run, launch_of, make_plan
 from musicreclass.tasks.score import protocol_of, score_split
 from musicreclass.tasks.worker import train_as_worker
 
@@ -61,8 +66,9 @@ def train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> Finished
             record_verification(plan)
             return FinishedRun(plan.run, trained_before=True)
         resume = begin(plan, exists)
-        with plan.run.session():
+        with plan.run.session(), noting_cost(plan):
             run_session(plan, resume, on_epoch)
+        remove(plan.run.folder / COST)  # which provenance.json contains now
     return FinishedRun(plan.run, trained_before=False)
 
 
@@ -70,19 +76,37 @@ def begin(plan: RunPlan, resume: bool) -> bool:
     """Write what is known before training; returns whether the interrupted run is resumed rather than started over."""
     run, identity = plan.run, plan.identity
     warn(list(filter(None, [plan.data.incomplete])))
-    if resume and not continues_exactly(plan):
+    if resume and (changes := changes_since_begun(plan)):
         begun = {name: getattr(run.identity, name) for name in ("code", "micro_batch", "processes")}
-        message = "the code, the micro-batch or the number of processes has changed; the run starts over"
+        message = f"{', '.join(changes)} changed since the run was begun; it starts over"
         log.warning("begun with %s: %s", begun, message)
         warn([f"{run.folder}: {message}"])
         resume = False
     if resume:
-        # as measured or lowered; of the libraries that it was begun with
-        identity = replace(identity, micro_batch=run.identity.micro_batch, libraries=run.identity.libraries)
+        identity = replace(
+            identity,
+            micro_batch=run.identity.micro_batch,  # as measured or lowered
+            libraries=run.identity.libraries,  # that it was begun with; an older version of this package may not have noted them
+            checkpoint_libraries=run.identity.checkpoint_libraries,
+        )
+        if run.has_checkpoint:
+            plan.stopwatch.add(run.cost)
     if processes(plan.settings.hardware) > 1:
         identity = replace(identity, launch=launch_of(plan, resume))
     run.begin(located(plan.settings), identity, resume)
     return resume
+
+
+@contextmanager
+def noting_cost(plan: RunPlan) -> Iterator[None]:
+    """Note the time and memory of a session that ends with an error, for the session that resumes from its checkpoint."""
+    try:
+        yield
+    except BaseException:
+        if plan.run.has_checkpoint:
+            with suppress(OSError, RunError):  # a full disk, or a lock that was lost
+                plan.run.write(COST, plan.stopwatch.cost())
+        raise
 
 
 def run_session(plan: RunPlan, resume: bool, on_epoch: LogEpoch | None) -> None:
@@ -160,7 +184,7 @@ def record(plan: RunPlan, curves: Curves, monitor: Monitor, images: dict[str, np
         "pretrained": pretrained(plan),
         "novelty": None if plan.classifier.novelty is None else plan.classifier.novelty.as_dict(),
     }
-    run.write("provenance.json", provenance(plan.stopwatch.seconds, notes))
+    run.write("provenance.json", provenance(plan.stopwatch, notes))
     write_model_card(run)
 
 

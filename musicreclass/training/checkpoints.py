@@ -10,18 +10,26 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from musicreclass.config.messages import one_line
 from musicreclass.errors import notices
-from musicreclass.storage.atomic import replacing
+from musicreclass.storage.atomic import SyncBudget, replacing
 from musicreclass.storage.damage import raise_if_not_damage, set_aside
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file and renames it, so that the previous one survives a killed process."""
+    """Writes a checkpoint to a temporary file and renames it, so that the previous one survives a killed process.
+
+    It survives a power failure too unless epochs are much shorter than the time that a disk takes, see `SyncBudget`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = SyncBudget()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """See `TorchCheckpointIO`."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+            self.budget.sync(temporary.parent)  # with the best checkpoint, which the last one names
 
 
 def find_checkpoint(folder: Path) -> Path | None:

@@ -131,14 +131,19 @@ class GenreModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out parameters that are never trained, so that a frozen encoder is not written in each epoch."""
+        for name in self.untrained_names():
+            del checkpoint["state_dict"][name]
+
+    def untrained_names(self) -> list[str]:
+        """The names of the parameters that are never trained."""
         trained = set(map(id, self.trained_parameters()))
-        for name, parameter in self.named_parameters():
-            if id(parameter) not in trained:
-                del checkpoint["state_dict"][name]
+        return [name for name, parameter in self.named_parameters() if id(parameter) not in trained]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As in `nn.Module`; parameters that are never trained may be missing."""
-        return super().load_state_dict({**self.state_dict(), **state_dict}, strict, assign)
+        current = self.state_dict()
+        untrained = {name: current[name] for name in self.untrained_names()}
+        return super().load_state_dict({**untrained, **state_dict}, strict, assign)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) for scoring: of features (B, F), or of clips (B, crops, n)."""
@@ -167,9 +172,8 @@ class GenreModule(LightningModule):
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self.step_scheduler_per_batch else None
         for x, y, draw in batches:
-            weight: Any = self.class_weight
-            divisor = len(y) if weight is None or self.plan.is_multi else weight[y].sum()
             x, target, keys = (x, y, draw) if self.augment is None else self.augment_batch(x, y, draw)
+            divisor = self.loss_divisor(target)
             for loss, logits, y_part in self.accumulate_gradients(shard(x, y, target, keys), divisor):
                 self.train_metrics.add(loss, logits, y_part)
             sum_gradients(self.trained)
@@ -177,6 +181,17 @@ class GenreModule(LightningModule):
             self.train_metrics.lr = optimizer.param_groups[0]["lr"]
             if scheduler is not None:
                 scheduler.step()
+
+    def loss_divisor(self, target: torch.Tensor) -> Any:
+        """What turns the summed loss of an effective batch into a mean: the number of tracks, or the sum of their class weights.
+
+        Args:
+            target: class numbers (B,), probabilities (B, C) with mixup, or indicators of tags (B, C).
+        """
+        weight: Any = self.class_weight
+        if weight is None or self.plan.is_multi:
+            return len(target)
+        return weight[target].sum() if target.ndim == 1 else (target @ weight).sum()
 
     def accumulate_gradients(self, batch: tuple[torch.Tensor, ...], divisor: Any) -> list[tuple[torch.Tensor, ...]]:
         """Compute the gradient of this process's shard of a batch, in micro-batches.

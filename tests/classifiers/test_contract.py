@@ -10,15 +10,17 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from musicreclass.classifiers.base import Workspace
+from musicreclass.classifiers.boosting_progress import Progress, logged_name
 from musicreclass.classifiers.estimator import preprocessing_steps
 from musicreclass.classifiers.factory import build_classifier, load
 from musicreclass.classifiers.network_builder import STATISTICS_COLUMNS, fit_standardize
 from musicreclass.config.check import train_settings
 from musicreclass.data.sources.table_file import TableFile
-from musicreclass.errors import DataError
+from musicreclass.errors import DataError, RunError
 from musicreclass.evaluation.metrics import score
 from musicreclass.hardware.resolution import resolve_profile
 from musicreclass.models.frontend import Standardize
+from musicreclass.report.figures import curves_figure
 from tests.conftest import MODELS, make_frame
 
 QUICK = {
@@ -212,9 +214,51 @@ def test_boosting_stops_early_and_predicts_with_the_best_round(data, here):
     assert loss == pytest.approx(losses[best], rel=1e-4)
 
 
-def test_predicting_other_features_is_rejected(data, here):
-    from musicreclass.errors import DataError
+def boost(data, folder: Path, metric: object, rounds: int = 30) -> tuple[list[dict[str, float]], int]:
+    """The values of each round, and the best round."""
+    rows: list[dict[str, float]] = []
+    overrides = [f"+model.eval_metric={metric}", f"model.n_estimators={rounds}", "model.early_stopping_rounds=4"]
+    settings = train_settings(["model=xgboost", "model.learning_rate=0.3", *overrides])
+    classifier = build_classifier(settings, resolve_profile(settings.hardware), data)
+    classifier.fit(data, Workspace(folder, lambda epoch, values: rows.append({"epoch": epoch, **values})))
+    return rows, classifier.fit_summary["best_round"]
 
+
+@pytest.mark.parametrize(
+    ("metric", "name", "grows"),
+    [
+        ("auc", "auc", True),
+        ("merror", "merror", False),
+        ("[auc,mlogloss]", "loss", False),
+    ],
+)
+def test_boosting_logs_its_metric_by_name(metric, name, grows, data, here):
+    rows, best = boost(data, here, metric)
+    assert {*rows[0]} == {"epoch", f"train/{name}", f"valid/{name}"}
+    values = [row[f"valid/{name}"] for row in rows]
+    assert best == int(np.argmax(values) if grows else np.argmin(values))
+    assert len(rows) == min(best + 5, 30)
+    assert curves_figure(rows, best) is not None
+
+
+def test_names_of_metrics_suit_trackers():
+    assert [logged_name(metric) for metric in ("logloss", "error", "error@0.3")] == ["loss", "error", "error_at_0.3"]
+
+
+def test_rounds_of_an_undefined_metric_are_never_the_best():
+    progress = Progress([np.nan, 0.5, np.nan, 0.4, 0.6], patience=2)
+    assert (progress.best(), progress.is_over()) == (3, False)
+    progress.losses.append(np.nan)
+    assert progress.is_over()
+    undefined = Progress([np.nan, np.nan], patience=2)
+    assert not undefined.is_over()
+    undefined.losses.append(np.nan)
+    with pytest.raises(RunError) as caught:
+        undefined.is_over()
+    assert (caught.value.kind, caught.value.key) == ("undefined_metric", "model.eval_metric")
+
+
+def test_predicting_other_features_is_rejected(data, here):
     classifier = fitted("logreg", data, here / "a")
     frame = make_frame(features=5)
     frame.to_csv("u.csv", index=False)

@@ -312,6 +312,40 @@ def test_copies_of_a_run_are_skipped(run, outputs):
     assert sum(line.startswith("skipped: outputs/b ") for line in result.out.splitlines()) == 1
 
 
+def test_runs_of_the_same_settings_by_other_code_are_other_rows(outputs, tables):
+    for name in ("new", "old", "copy_of_old"):
+        folder = make_run(outputs, name)
+        if name != "new":
+            identity = json.loads((folder / "identity.json").read_text())
+            (folder / "identity.json").write_text(json.dumps({**identity, "code": "older"}))
+    entries, skipped = read_runs(find_runs(outputs))
+    assert sorted((entry.folder.name, entry.stale) for entry in entries) == [("copy_of_old", True), ("new", False)]
+    assert [line.split()[0] for line in skipped] == [str(outputs / "old")]
+    (table,) = tables()
+    assert sorted(row.stale for row in table.rows) == [0, 1]
+    assert len({row.label for row in table.rows}) == 2
+    assert [use.configurations for use in table.test_sets] == [1]  # the predictions are equal
+
+
+def test_a_repetition_with_other_predictions_is_not_called_the_same_run(outputs):
+    make_run(outputs, "a")
+    make_run(outputs, "b", right=0.5)
+    make_run(outputs, "c", splits=("valid",))
+    entries, skipped = read_runs(find_runs(outputs))
+    assert [entry.folder.name for entry in entries] == ["a"]
+    other, same = (line.partition(" ")[2] for line in skipped)
+    assert other != same
+
+
+def test_scores_of_other_code_are_counted(outputs, tables):
+    make_run(outputs, "new")
+    folder = make_run(outputs, "old", right=0.5)
+    identity = json.loads((folder / "identity.json").read_text())
+    (folder / "identity.json").write_text(json.dumps({**identity, "code": "older"}))
+    (table,) = tables()
+    assert [use.configurations for use in table.test_sets] == [2]
+
+
 def test_only_the_best_rows_are_tested(outputs, tables):
     for i in range(MAX_TESTED_ROWS + 2):
         make_run(outputs, f"r{i}", model="svm", settings={"C": i}, right=0.4 + 0.03 * i, splits=("valid",), n=60)

@@ -21,7 +21,8 @@ from musicreclass.evaluation.cascade import (
     read_combination,
     verdict,
 )
-from musicreclass.evaluation.combining import Combination, grouped_folds, softmax
+from musicreclass.evaluation.combining import Combination, grouped_folds
+from musicreclass.evaluation.probabilities import softmax
 
 LOWEST_COST = Goal()
 

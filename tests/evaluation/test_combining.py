@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from musicreclass.evaluation import combining
 from musicreclass.evaluation.combining import BEST, METHODS, Combination, cross_fit, grouped_folds, quality
+from musicreclass.evaluation.probabilities import softmax
 
 
 def draw_members(seed: int, members: int, n: int = 60, classes: int = 4, sharpness: float = 3.0):
@@ -20,7 +21,7 @@ def draw_members(seed: int, members: int, n: int = 60, classes: int = 4, sharpne
     y_true = rng.integers(0, classes, n)
     logits = rng.normal(size=(members, n, classes)) * sharpness / 2
     logits += rng.uniform(0, sharpness, members)[:, None, None] * np.eye(classes)[y_true]
-    return combining.softmax(logits), y_true
+    return softmax(logits), y_true
 
 
 def fit(method: str, stack: np.ndarray, y_true: np.ndarray) -> Combination:
@@ -98,10 +99,10 @@ def test_weights_minimise_the_penalised_log_loss():
     likelihood = stack[:, np.arange(200), y_true]
 
     def loss(logits):
-        weights = combining.softmax(logits)
+        weights = softmax(logits)
         return -np.log(weights @ likelihood).sum() - combining.PRIOR_TRACKS / 3 * np.log(weights).sum()
 
-    expected = combining.softmax(minimize(loss, np.zeros(3), tol=1e-10).x)
+    expected = softmax(minimize(loss, np.zeros(3), tol=1e-10).x)
     assert fit("weighted", stack, y_true).weights == pytest.approx(expected, abs=1e-3)
 
 
@@ -114,7 +115,7 @@ def test_greedy_leaves_out_a_member_of_noise():
 
 def test_stacking_corrects_an_overconfident_member():
     calibrated, y_true = draw_members(3, 1, n=400)
-    overconfident = combining.softmax(np.log(calibrated) * 4)
+    overconfident = softmax(np.log(calibrated) * 4)
     combination = fit("stacking", overconfident, y_true)
     loss = [quality(p, y_true)[1] for p in (combination.combine(overconfident), overconfident[0])]
     assert loss[0] > loss[1]

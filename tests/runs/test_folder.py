@@ -25,13 +25,16 @@ import yaml
 
 from musicreclass.cli.messages import show_notices
 from musicreclass.errors import RunError
-from musicreclass.runs.files import FORMAT
+from musicreclass.runs.files import FORMAT, RunFiles
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
+from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import signature
+from musicreclass.storage.atomic import write_json
 from musicreclass.storage.locks import Lock, LockLostError, locked
 from musicreclass.version import __version__
 from tests.conftest import make_frame, powerless, quick, settings_for, sum_again, table_overrides, wait_until
+from tests.failpoints import Failpoint
 
 LONG = ["trainer.max_epochs=60", "early_stopping=none", "hardware=cpu", "hardware.threads=1", "logger=none"]
 
@@ -449,7 +452,12 @@ def test_only_what_a_run_writes_is_removed(run, finished_run, table, here):
     arguments = ["train", *table_overrides(table), "model=logreg", "run_dir=r"]
     finished_run("logreg", "r")
     added = ("notes.txt", ".notes.txt.12.part", "src/.config.yaml.12.old", "model.old/weights.pt")
-    ours = (".config.yaml.12.part", ".model.12.old/weights.pt", "checkpoints/.rounds.bin.12.part")
+    ours = (
+        ".config.yaml.12.part",
+        ".status.json.0123456789ab.part",
+        ".model.12.old/weights.pt",
+        "checkpoints/.rounds.bin.12.part",
+    )
     for file in (*added, *ours):
         (here / "r" / file).parent.mkdir(parents=True, exist_ok=True)
         (here / "r" / file).write_text("x")
@@ -468,6 +476,80 @@ def test_a_run_killed_between_its_first_files_starts_again(run, table, here):
     assert [problem.kind for problem in result.problems] == ["another_run"]
     (here / "r" / "identity.json").write_text('{"format": 1, "cleared": true}')
     assert run(*arguments).code == 0
+
+
+def begin_in_child(folder: Path, at: int) -> tuple[int, int]:
+    """Begin a run in a forked process that is killed at a write; returns the exit code and the number of writes."""
+    failpoint = Failpoint(folder, at, "kill")
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.addaudithook(failpoint)
+            begin_run(folder)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), failpoint.count
+
+
+def begin_run(folder: Path) -> None:
+    run = Run(folder)
+    with run.claimed(if_locked="error"):
+        run.begin({"seed": 1}, Identity("0123456789ab", "f"), resume=False)
+
+
+def test_a_run_killed_at_any_of_its_first_writes_begins_again(tmp_path):
+    _, writes = begin_in_child(tmp_path / "complete", -1)
+    assert writes >= 8
+    expected = {path.name for path in (tmp_path / "complete").iterdir()}
+    for at in range(writes):
+        folder = tmp_path / str(at)
+        code, _ = begin_in_child(folder, at)
+        assert code == 9
+        begin_run(folder)
+        assert {path.name for path in folder.iterdir()} == expected, at
+        assert Run.open(folder).identity.signature == "0123456789ab"
+
+
+def test_a_run_that_another_process_begins_meanwhile_is_not_foreign(tmp_path, monkeypatch):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    read = RunFiles.has_identity.fget
+
+    def has_identity(run: RunFiles) -> bool:
+        before = read(run)
+        if not before:
+            write_json(folder / "identity.json", {"format": 1, "signature": "0123456789ab"})
+            write_json(folder / "status.json", {"state": "running"})
+        return before
+
+    monkeypatch.setattr(RunFiles, "has_identity", property(has_identity))
+    with Run(folder).claimed():
+        pass
+
+
+def test_a_done_run_is_on_the_disk(tmp_path, monkeypatch):
+    synced: set[str] = set()
+    fsync, replace = os.fsync, Path.replace
+    contents_when_done: list[set[str]] = []
+
+    def record_fsync(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def record_replace(source: Path, target: Path) -> Path:
+        if target.name == "status.json" and "done" in source.read_text():
+            contents_when_done.append({str(path) for path in (tmp_path / "r").rglob("*")} - synced)
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "replace", record_replace)
+    run = Run(tmp_path / "r")
+    with run.claimed():
+        run.begin({"seed": 1}, Identity("0123456789ab", "f"), resume=False)
+        with run.session():
+            run.write("metrics.json", {})
+            run.subfolder("model").joinpath("weights").write_text("w")
+    assert contents_when_done == [set()]
 
 
 DAMAGE = {  # a value of another type, by file and key

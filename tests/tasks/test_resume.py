@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import musicreclass
+from musicreclass.runs.code_version import library_version
 from musicreclass.runs.folder import Run
 from tests.conftest import make_frame, table_overrides, wait_until, with_splits
 
@@ -83,9 +84,17 @@ def test_a_failed_fit_resumes_exactly(run, table, here, uninterrupted, monkeypat
         patch.setattr(GenreModule, "training_step", fail_at)
         assert run("train", *arguments, "run_dir=interrupted").code == 1
     assert Run.open(here / "interrupted").state == "failed"
+    cost = json.loads((here / "interrupted" / "cost.json").read_text())
+    assert cost["seconds"]["fit"] > 0
+    cost["seconds"] = {"data": 1000.0, "fit": 2000.0}
+    (here / "interrupted" / "cost.json").write_text(json.dumps({**cost, "peak_memory_mib": 10**6}))
     result = run("train", *arguments, "run_dir=interrupted")
     assert result.code == 0, result.err
     assert_same_result(uninterrupted, here / "interrupted")
+    provenance = Run.open(here / "interrupted").provenance
+    assert 1000 < provenance["seconds"]["data"] < 2000 < provenance["seconds"]["fit"]
+    assert provenance["peak_memory_mib"] == 10**6
+    assert not (here / "interrupted" / "cost.json").exists()
 
 
 def test_failed_boosting_resumes_exactly(run, table, here, monkeypatch):
@@ -103,8 +112,10 @@ def test_failed_boosting_resumes_exactly(run, table, here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(boosted, "save_rounds", fail_at)
         assert run("train", *arguments, "run_dir=interrupted").code == 1
+    cost = json.loads((here / "interrupted" / "cost.json").read_text())["seconds"]
     result = run("train", *arguments, "run_dir=interrupted")
     assert result.code == 0, result.err
+    assert Run.open(here / "interrupted").provenance["seconds"]["fit"] > cost["fit"] > 0
     rounds = assert_same_result(here / "uninterrupted", here / "interrupted")
     assert rounds > boosted.SEGMENT  # otherwise nothing was resumed
 
@@ -123,7 +134,9 @@ def test_a_killed_process_resumes(run, table, here, uninterrupted):
     assert process.wait() == -signal.SIGKILL
     assert Run.open(here / "killed").state == "running"
     assert epochs() == 4
+    cost = json.loads((here / "killed" / "cost.json").read_text())["seconds"]
     assert run("train", *arguments).code == 0
+    assert Run.open(here / "killed").provenance["seconds"]["fit"] > cost["fit"] > 0
     assert assert_same_result(uninterrupted, here / "killed") == 8
 
 
@@ -234,3 +247,40 @@ def test_changed_code_starts_over(run, table, here, uninterrupted, caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert any("'code': 'older'" in message for message in warnings)  # the code that began the run
     assert len((here / "r" / "history.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("model", "library"),
+    [("mlp", "pytorch_lightning"), ("mlp", "torch"), ("xgboost", "sklearn"), ("xgboost", "xgboost")],
+)
+def test_changed_libraries_start_over(model, library, run, table, here):
+    arguments = [*table_overrides(table), *SHORT[model], "hardware=cpu", "logger=none", "run_dir=r"]
+    assert run("train", *arguments).code == 0
+    for file, change in (("identity", {}), ("status", {"state": "interrupted"})):
+        path = here / "r" / f"{file}.json"
+        content = json.loads(path.read_text()) | change
+        for recorded in ("libraries", "checkpoint_libraries"):
+            if library in content.get(recorded, {}):
+                content[recorded][library] = "0.0.1"
+        path.write_text(json.dumps(content))
+    result = run("train", *arguments)
+    assert result.code == 0
+    (notice,) = [line for line in result.err.splitlines() if "0.0.1" in line]
+    assert all(text in notice for text in ("r: ", library, str(library_version(library))))
+    assert "0.0.1" not in (here / "r" / "identity.json").read_text()
+    assert "0.0.1" not in run("train", *arguments).err  # finished: not trained again
+
+
+def test_an_estimator_without_checkpoints_counts_its_last_session_only(run, table, here, monkeypatch):
+    arguments = [*table_overrides(table), "model=logreg", "run_dir=r"]
+    with monkeypatch.context() as patch:
+        patch.setattr("musicreclass.tasks.train.score", lambda plan: 1 / 0)
+        assert run("train", *arguments).code == 1
+    assert not (here / "r" / "cost.json").exists()
+    assert run("train", *arguments).code == 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"seconds": {"fit": "long"}}'])
+def test_a_damaged_record_of_the_cost_does_not_prevent_resuming(content, tmp_path):
+    (tmp_path / "cost.json").write_text(content)
+    assert Run(tmp_path).cost == {}

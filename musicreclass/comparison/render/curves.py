@@ -70,7 +70,7 @@ def curve_section(table: Table) -> list[Element]:
     metrics = logged_in([curve for _, _, of_row in curves for curve in of_row], ["loss", table.metrics[1]])
     if not metrics:
         return []
-    shown = curves[:MAX_CHARTS]
+    shown = [entry for entry in curves if logged_in(entry[2], metrics)][:MAX_CHARTS]
     ranges = {name: value_range(name, [curve for _, _, of_row in shown for curve in of_row]) for name in metrics}
     charts = [
         tag(
