@@ -118,7 +118,9 @@ def prepared(change: Change, mode: str, root: Path, journal: Journal, plan: Plan
             plan.skipped.append((change.source, "has changed meanwhile"))
             return None
         make_folder(change.target.parent, journal)
-        details: dict[str, Any] = {"mode": mode}
+        details: dict[str, Any] = {"mode": mode, "size": change.size, "mtime_ns": change.mtime_ns}
+        if change.label not in (None, (change.size, change.mtime_ns // 1_000_000)):
+            details["labelled"] = change.label
         if change.action == "link":
             details["link"] = link_text(change.source, change.target)
         if change.action == "cut":
