@@ -24,7 +24,7 @@ VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
 
 
 def main(arguments: list[str]) -> int:
-    """`musicreclass organize genres.csv --mode link|copy|move --to DIR`."""
+    """`musicreclass organize genres.csv --mode link|copy|move --to DIR`; the exit code is 1 if a change failed."""
     args = parse(arguments)
     if args.undo:
         return run_undo(args)
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     show(genre_table(result))
     for line in summary(result, options):
         say(line)
-    return 0
+    return 1 if result.plan.failed else 0
 
 
 def run_undo(args: argparse.Namespace) -> int:

@@ -55,6 +55,7 @@ class Plan:
         located: path of each recording after the run, and its row.
         renamed: changes that get another name, since theirs is taken.
         skipped: files that stay as they are, with the reason.
+        failed: how many of them should have been changed.
         merged: genres that share a folder, by the name of the folder.
     """
 
@@ -64,7 +65,13 @@ class Plan:
     located: list[tuple[Path, Row]] = field(default_factory=list)
     renamed: list[Change] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    failed: int = 0
     merged: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Add a file whose change has failed."""
+        self.skipped.append((path, reason))
+        self.failed += 1
 
     @property
     def bytes_needed(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from musicreclass.library.cut import has_samples_of
 from musicreclass.library.journal import Journal, Step
-from musicreclass.library.journal_rules import DONE, UNDONE
+from musicreclass.library.journal_rules import DONE, UNDONE, is_number
 from musicreclass.library.transfer import COARSE, Version, digest, is_version
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.versions import FileVersion
@@ -39,7 +39,9 @@ class Placed:
 def label_of(row: dict[str, Any]) -> Label | None:
     """The size and time of a recording in its row; None if one is missing."""
     size, modified = row.get("size"), row.get("modified")
-    return None if size is None or modified is None else (int(size), int(modified))
+    if size is None or modified is None or not (is_number(int(size)) and is_number(int(modified))):
+        return None
+    return int(size), int(modified)
 
 
 def label_at(path: Path) -> Label | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from musicreclass.errors import UserError
@@ -31,6 +31,10 @@ COMMANDS = st.one_of(
     st.tuples(st.just("organize")),
     st.tuples(st.just("undo")),
 )
+
+
+LINK_TO_A_LINK = [("label", 0, "Jazz"), ("organize",), ("label", 2, "Jazz"), ("relabel", 0, "Folk"), ("organize",),
+                  ("relabel", 2, "Folk"), ("replace", 1)]  # fmt: skip
 
 
 class Library:
@@ -132,6 +136,7 @@ def check(mode: str, commands: list[tuple]) -> None:
 @pytest.mark.parametrize("mode", ["link", "copy", "move"])
 @settings(max_examples=40)
 @given(commands=st.lists(COMMANDS, max_size=12))
+@example(commands=LINK_TO_A_LINK)
 def test_each_row_acts_on_its_recording(mode, commands):
     check(mode, commands)
 

@@ -10,7 +10,7 @@ import soundfile
 
 from musicreclass.errors import DataError
 from musicreclass.library.tags import Tags
-from musicreclass.tasks.organize import Options, Organized, organize, undo_organize
+from musicreclass.tasks.organize import Options, Organized, journal_beside, organize, undo_organize
 from tests.organizing.tree import contents, names, snapshot, sort_into, write_table
 from tests.sounds import music
 
@@ -119,6 +119,22 @@ def test_copies_are_not_repeated_after_their_sources_were_tagged(tmp_path, songs
         table.write_bytes(content.replace(b"Rock", genre))
         assert sort_into(table, "copy", root).changed == 2
         assert names(root) == [f"{genre.decode()}/0.flac", f"{genre.decode()}/1.flac"]
+
+
+def test_a_table_and_a_link_to_it_have_one_journal(tmp_path, songs):
+    """But an undo through a link finds a journal that version 0.2.0 wrote next to the link."""
+    (tmp_path / "tables").mkdir()
+    table, link = write_table(tmp_path / "tables/g.csv", dict.fromkeys(songs, "Rock")), tmp_path / "link.csv"
+    link.symlink_to(table)
+    before = snapshot(tmp_path / "music")
+    assert tag(link).tagged == 2
+    assert journal_beside(link) == journal_beside(table)
+    assert undo_organize(table).left == []
+    assert snapshot(tmp_path / "music") == before
+    assert tag(table).tagged == 2
+    journal_beside(table).rename(tmp_path / ".link.csv.organize.jsonl")
+    assert undo_organize(link).left == []
+    assert snapshot(tmp_path / "music") == before
 
 
 @pytest.mark.parametrize("mode", ["link", "copy", "move"])

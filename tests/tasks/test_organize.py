@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 import musicreclass as mrc
 from musicreclass.errors import UserError
+from musicreclass.library import carry_out
 from musicreclass.library.journal_rules import NAME
 from musicreclass.library.names import DEVICES, fold, numbered, safe_name
 from musicreclass.library.playlist_text import MARK
@@ -67,6 +70,35 @@ def test_a_move_is_only_shown_without_confirmation(run, songs, here):
     assert result.code == 1
     assert "c.flac" in result.out
     assert names(here / "out") == ["Hip-Hop/c.flac"]
+
+
+def test_a_change_that_fails_makes_the_exit_code_1(run, songs, here, monkeypatch):
+    """A file that is left out on purpose does not."""
+    (here / "music/d.mp3").unlink()
+    assert run("organize", songs, "--mode", "copy", "--to", "out").code == 0
+
+    def fail(source: Path, scratch: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+
+    monkeypatch.setattr(carry_out, "copy_verified", fail)
+    result = run("organize", songs, "--mode", "copy", "--to", "other")
+    assert (result.code, names(here / "other")) == (1, [])
+    assert "c.flac" in result.out
+
+
+@pytest.mark.parametrize("path", ["\ud800.wav", "\0", "x" * 5000])
+def test_a_path_that_no_file_can_have_is_named(run, songs, here, path):
+    """Whatever a table has as a path, it is an error in one line, or one row is left out."""
+    (here / "g.jsonl").write_text("".join(json.dumps(row(here / "music/c.flac", "Rock") | {"path": p}) + "\n"
+                                          for p in (f"/{path}", str(here / "music/c.flac"))))  # fmt: skip
+    for arguments in (
+        ["organize", "g.jsonl", "--mode", "copy", "--to", "out"],
+        ["review", "g.jsonl", "--output", "r.html"],
+    ):
+        result = run(*arguments)
+        assert [problem.kind for problem in result.problems] == (["foreign_output"] if "wav" in path else [])
+        assert result.code == (2 if "wav" in path else 0)
+        assert len(result.err.splitlines()) <= 1 or result.code == 0
 
 
 def test_invalid_arguments_are_one_line(run, songs, here):
