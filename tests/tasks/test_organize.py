@@ -147,17 +147,49 @@ def test_playlists(run, songs, here):
     lines = (here / "lists/Rock.m3u8").read_text(encoding="utf-8").splitlines()
     assert lines == [
         "#EXTM3U",
-        MARK,
+        lines[1],
         "#EXTINF:12,晴天",
         "../music/a/晴天.wav",
         "#EXTINF:12,晴天",
         "../music/b/晴天.wav",
     ]
+    assert lines[1].startswith(f"{MARK} ")
     assert (here / "lists/hip-hop.m3u8").read_text() == "#EXTM3U\nmine.mp3\n"
     assert "hip-hop.m3u8" in result.out
     written = (here / "lists/Rock.m3u8").stat().st_mtime_ns
     assert run("organize", songs, "--playlists", "lists", "--skip-unknown").code == 0
     assert (here / "lists/Rock.m3u8").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("to", [[], ["--mode", "copy", "--to", "out"]])
+def test_an_edited_playlist_is_not_replaced(run, songs, here, to):
+    """Neither one of version 0.2.0, unless the journal or the same labels show that nobody has edited it."""
+    arguments, rock = ["organize", songs, "--playlists", "lists", *to], here / "lists/Rock.m3u8"
+    assert run(*arguments).code == 0
+    written = rock.read_bytes()
+    lines = written.splitlines(keepends=True)
+    old = b"".join([lines[0], MARK.encode() + b"\n", *lines[2:]])
+    for edited in (
+        written.replace(b"12", b"13"),
+        b"".join(lines[:-2]),
+        written + b"mine.mp3\n",
+        old + b"mine.mp3\n",
+        old[:-1],
+    ):
+        rock.write_bytes(edited)
+        result = run(*arguments)
+        assert (result.code, rock.read_bytes()) == (0, edited)
+        assert str(rock) in result.out
+    rock.write_bytes(old)
+    assert run(*arguments).code == 0
+    assert rock.read_bytes() == written
+    songs.write_bytes(songs.read_bytes().replace(b"Hip-Hop", b"Rock"))
+    assert run(*arguments).code == 0
+    assert len(rock.read_bytes().splitlines()) == 2 + 2 * 3
+    if to:
+        rock.write_bytes(edited)
+        run("organize", "--undo", "--to", "out")
+        assert rock.read_bytes() == edited
 
 
 def test_playlists_of_organized_files_are_undone(run, songs, here):
