@@ -24,7 +24,7 @@ VERBS = {"link": "linked", "copy": "copied", "move": "moved"}
 
 
 def main(arguments: list[str]) -> int:
-    """`musicreclass organize genres.csv --mode link|copy|move --to DIR`."""
+    """`musicreclass organize genres.csv --mode link|copy|move --to DIR`; the exit code is 1 if a change failed."""
     args = parse(arguments)
     if args.undo:
         return run_undo(args)
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     show(genre_table(result))
     for line in summary(result, options):
         say(line)
-    return 0
+    return 1 if result.plan.failed else 0
 
 
 def run_undo(args: argparse.Namespace) -> int:
@@ -63,8 +63,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Options(
         "musicreclass organize",
         description="Sort recordings into genre folders by a table of labels, and write playlists and genre tags. Nothing is "
-        "overwritten, every change is recorded in a journal, the same command continues where a stopped one ended, and --undo "
-        "restores what was before.",
+        "overwritten but unedited playlists of an earlier run. The same command continues where a stopped one ended. Changes are recorded "
+        "in a journal, and --undo restores what was before; only playlists without --to are not recorded.",
     )
     parser.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="the output of predict: genres.csv")
     parser.add_argument(

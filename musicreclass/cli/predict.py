@@ -24,7 +24,7 @@ SHOWN = 5  # errors that are named
 
 
 def main(arguments: list[str]) -> int:
-    """`musicreclass predict RUN [RUN ...] --input DIR_OR_FILES --output genres.csv`."""
+    """`musicreclass predict RUN [RUN ...] --input DIR_OR_FILES --output genres.csv`; the exit code is 1 if no file could be used."""
     args = parse(arguments)
     if args.precision is not None and not 0 < args.precision < 1:
         line = f"--precision {args.precision}: must be between 0 and 1, as 0.9"
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     for line in [*details(labelled), *notes]:
         say(line)
     say(f"wrote {args.output}: {counted(labelled.total, 'row')}")
-    return 0
+    return 1 if len(labelled.errors) == labelled.total else 0
 
 
 def open_classifier(names: list[str], overrides: list[str], args: argparse.Namespace) -> FileClassifier:

@@ -116,10 +116,12 @@ def prepared(change: Change, mode: str, root: Path, journal: Journal, plan: Plan
     try:
         status = change.source.lstat() if change.action == "move" else file_of(change.source).stat()
         if (status.st_size, status.st_mtime_ns) != (change.size, change.mtime_ns):
-            plan.skipped.append((change.source, "has changed meanwhile"))
+            plan.fail(change.source, "has changed meanwhile")
             return None
         make_folder(change.target.parent, journal)
-        details: dict[str, Any] = {"mode": mode}
+        details: dict[str, Any] = {"mode": mode, "size": change.size, "mtime_ns": change.mtime_ns}
+        if change.label not in (None, (change.size, change.mtime_ns // 1_000_000)):
+            details["labelled"] = change.label
         if change.action == "link":
             details["link"] = link_text(change.source, change.target)
         if change.action == "cut":
@@ -147,7 +149,7 @@ def make_folder(folder: Path, journal: Journal) -> None:
 def link_text(source: Path, target: Path) -> str:
     """What a symbolic link contains: a relative path within a file system, which may be mounted elsewhere; else absolute."""
     if source.parent.stat().st_dev == target.parent.stat().st_dev:
-        return os.path.relpath(source, target.parent)
+        return os.path.join(os.pardir, os.path.relpath(source, target.parent.parent))  # valid from each genre folder
     return str(source)
 
 
@@ -186,7 +188,7 @@ def perform(step: Step, journal: Journal, plan: Plan) -> bool:
 
 
 def note_failure(error: OSError, journal: Journal, plan: Plan, source: Path) -> None:
-    """Add a file to those that were skipped.
+    """Add a file to those that failed.
 
     Raises:
         OSError: if the failure would repeat for every file.
@@ -195,4 +197,4 @@ def note_failure(error: OSError, journal: Journal, plan: Plan, source: Path) -> 
     if error.errno in FATAL:
         raise error
     reason = "no longer exists" if isinstance(error, FileNotFoundError) else error.strerror or "cannot be used"
-    plan.skipped.append((source, reason))
+    plan.fail(source, reason)

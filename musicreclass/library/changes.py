@@ -13,7 +13,7 @@ from typing import Any
 from musicreclass.data.audio.search import is_utf8
 from musicreclass.library.journal import Journal
 from musicreclass.library.journal_rules import OWN_FILES
-from musicreclass.library.transfer import is_version
+from musicreclass.library.locations import Label, earlier_labels, is_among, label_of
 from musicreclass.storage.file_parts import file_of, span_of
 
 Row = dict[str, Any]
@@ -31,6 +31,7 @@ class Change:
         mtime_ns: when it was modified.
         crosses: whether its bytes must be copied.
         tags: of a track that is cut out.
+        label: of its recording in the table.
     """
 
     action: str
@@ -40,6 +41,7 @@ class Change:
     mtime_ns: int
     crosses: bool
     tags: dict[str, str] = field(default_factory=dict)
+    label: Label | None = None
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Plan:
         located: path of each recording after the run, and its row.
         renamed: changes that get another name, since theirs is taken.
         skipped: files that stay as they are, with the reason.
+        failed: how many of them should have been changed.
         merged: genres that share a folder, by the name of the folder.
     """
 
@@ -62,7 +65,13 @@ class Plan:
     located: list[tuple[Path, Row]] = field(default_factory=list)
     renamed: list[Change] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    failed: int = 0
     merged: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Add a file whose change has failed."""
+        self.skipped.append((path, reason))
+        self.failed += 1
 
     @property
     def bytes_needed(self) -> int:
@@ -106,7 +115,6 @@ def checked_file(
     if row.get("size") is None or row.get("modified") is None:
         return path, None, "has no size and time in the table"
     is_current = (row["size"], row["modified"]) == (status.st_size, status.st_mtime_ns // 1_000_000)
-    tagged = any(is_version(path, j.versions[str(path)], read=False) for j in journals if str(path) in j.versions)
-    if not (is_current or tagged):
+    if not (is_current or is_among(label_of(row), earlier_labels(journals, path))):
         return path, None, "has changed since it was labelled"
     return path, status, ""

@@ -43,7 +43,8 @@ class Step:
         target: the path that it creates or changes.
         source: the path that it takes the content from; empty for a folder, a tag and a playlist.
         state: `begun`, `done`, `void` (not carried out) or `undone`.
-        details: what is needed to undo it.
+        details: what is needed to undo it, and to recognise the recording.
+        versions: what its paths contained after each of its events.
     """
 
     action: str
@@ -52,6 +53,7 @@ class Step:
     details: Details = field(default_factory=dict)
     number: int = -1
     state: str = BEGUN
+    versions: dict[str, list[Details]] = field(default_factory=dict)
 
     @property
     def scratch(self) -> Path:
@@ -84,6 +86,8 @@ class Journal:
         self.root = path.parent if path.name == NAME else None
         self.steps: list[Step] = []
         self.versions: dict[str, Details] = {}
+        self._by_path: dict[Path, list[Step]] = {}
+        self._indexed = 0  # steps
         self._descriptor: int | None = None
         self.complete = 0  # bytes of complete lines
         if os.path.lexists(path):
@@ -131,6 +135,7 @@ class Journal:
         step.details.update(event.get("details", {}))
         for path, version in event.get("versions", {}).items():
             self.versions[path] = version
+            step.versions.setdefault(path, []).append(version)
 
     @contextmanager
     def opened(self, descriptor: int) -> Iterator[Journal]:
@@ -160,6 +165,7 @@ class Journal:
             self._write(events, durable=True)
         except OSError:
             del self.steps[-len(steps) :]
+            self._by_path, self._indexed = {}, 0
             raise
 
     def record(
@@ -207,18 +213,17 @@ class Journal:
         """The steps that were carried out and not undone."""
         return [step for step in self.steps if step.state == DONE and (not actions or step.action in actions)]
 
+    def steps_at(self, path: Path) -> list[Step]:
+        """The steps with a path as source or target, in order."""
+        for step in self.steps[self._indexed :]:
+            for name in {step.source, step.target}:
+                self._by_path.setdefault(name, []).append(step)
+        self._indexed = len(self.steps)
+        return self._by_path.get(path, [])
+
     def mode(self) -> str | None:
         """The mode of the steps that were not undone."""
         return next((step.details["mode"] for step in reversed(self.active()) if "mode" in step.details), None)
-
-    def locations(self) -> dict[Path, Path]:
-        """Where the recordings are now, by the path at which they were labelled."""
-        current: dict[Path, Path] = {}
-        origins: dict[Path, Path] = {}
-        for step in self.active("link", "copy", "cut", "move"):
-            origin = origins.pop(step.source, step.source) if step.action == "move" else step.source
-            current[origin], origins[step.target] = step.target, origin
-        return current
 
 
 @contextmanager

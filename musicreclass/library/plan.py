@@ -12,6 +12,7 @@ from musicreclass.library.changes import Change, Plan, Row, checked_file, labell
 from musicreclass.library.cut import name_of_cut, tags_of_cut
 from musicreclass.library.journal import Journal
 from musicreclass.library.journal_rules import COMPANIONS, MOVABLE
+from musicreclass.library.locations import Label, Locations, earlier_labels, is_among, label_at, label_of
 from musicreclass.library.names import MAX_BYTES, fold, numbered, safe_name, split_name
 from musicreclass.library.target import TargetFolder, device_of
 from musicreclass.prediction.labels import UNKNOWN
@@ -30,7 +31,7 @@ class Planner:
 
     def __init__(self, root: Path, mode: str, journals: list[Journal], portable: bool = False) -> None:
         self.mode, self.journals, self.portable = mode, journals, portable
-        self.target = TargetFolder(root, journals[0])
+        self.target = TargetFolder(root, Locations(journals, mode))
         self.plan = Plan()
         self.folder_of: dict[str, str] = {}  # by genre
         self.seen: set[Path] = set()
@@ -50,32 +51,46 @@ class Planner:
 
     def add(self, row: Row) -> None:
         """Add the recording of a row."""
-        labelled = Path(row["path"])
+        labelled, label = Path(row["path"]), label_of(row)
         folder = self.target.root / self.folder_of[row["genre"]]
-        current = self.target.location(labelled)
-        if current is not None:
-            target = current
-            if current.parent == folder:
-                self.target.claim(current, current)
-                self.plan.present += 1
-            else:  # its genre has changed
-                target = self._place(current, folder, "move", current.lstat())
-                self._add_companions(current, target, "move")
-            self._finish(row, target, labelled)
+        current = self.target.locations.of(labelled, label)
+        if current is not None and not (self.mode == "link" and os.path.lexists(labelled)):
+            self._add_placed(row, current, folder)
             return
         path, status, reason = checked_file(row, self.journals, self.mode)
         reason = reason or self._reason_to_stay(path)
         if reason or status is None:
             self.plan.skipped.append((path, reason))
+        elif current is not None:
+            self._add_placed(row, current, folder)
         elif span_of(path) is not None:
             self._finish(row, self._place_cut(path, folder, status, row), path)
         else:
-            self._finish(row, self._place(path, folder, self.mode, status), path)
+            self._finish(row, self._place(path, folder, self.mode, status, label), path)
+
+    def _add_placed(self, row: Row, current: Path, folder: Path) -> None:
+        """Add a recording that an earlier run has put into the target folder."""
+        target = current
+        if current.parent == folder:
+            self.target.claim(current, current)
+            self.plan.present += 1
+        else:  # its genre has changed
+            target = self._place(current, folder, "move", current.lstat(), label_of(row))
+            self._add_companions(current, target, "move")
+        labelled, label = Path(row["path"]), label_of(row)
+        is_other = os.path.lexists(file_of(labelled)) and label != label_at(labelled)
+        if is_other and not is_among(label, earlier_labels(self.journals, labelled)):
+            self._count(row, target)  # companions next to the other file are not of this recording
+        else:
+            self._finish(row, target, labelled)
 
     def _finish(self, row: Row, target: Path, labelled: Path) -> None:
+        self._count(row, target)
+        self._add_companions(labelled, target, self.mode)
+
+    def _count(self, row: Row, target: Path) -> None:
         self.plan.genres[self.folder_of[row["genre"]]] += 1
         self.plan.located.append((target, row))
-        self._add_companions(labelled, target, self.mode)
 
     def _reason_to_stay(self, path: Path) -> str:
         """Why a recording that can be used is not taken; empty if it is."""
@@ -94,7 +109,7 @@ class Planner:
             return "may not be read"
         return ""
 
-    def _place(self, source: Path, folder: Path, action: str, status: os.stat_result) -> Path:
+    def _place(self, source: Path, folder: Path, action: str, status: os.stat_result, label: Label | None) -> Path:
         """Choose a path for a file and add the change; nothing is added if the file is there already."""
         name = safe_name(source.name, MAX_BYTES) if self.portable else source.name
         stem, suffix = split_name(name)
@@ -110,7 +125,7 @@ class Planner:
             elif self.target.holds(folder / existing, source, action):
                 return self._keep(folder / existing, source, action)
             number += 1
-        self._append(action, source, target, status)
+        self._append(action, source, target, status, label)
         if target.name != source.name:
             self.plan.renamed.append(self.plan.changes[-1])
         return target
@@ -122,7 +137,8 @@ class Planner:
         while fold((target := folder / numbered(stem, suffix, number)).name) in self.target.names(folder):
             number += 1
         tags = tags_of_cut(row)
-        self.plan.changes.append(Change("cut", source, target, status.st_size, status.st_mtime_ns, True, tags))
+        version = (status.st_size, status.st_mtime_ns)
+        self.plan.changes.append(Change("cut", source, target, *version, True, tags, label_of(row)))
         self.target.claim(target, source)
         return target
 
@@ -134,9 +150,12 @@ class Planner:
             self.plan.skipped.append((source, f"{target} has the same content"))
         return target
 
-    def _append(self, action: str, source: Path, target: Path, status: os.stat_result) -> None:
+    def _append(
+        self, action: str, source: Path, target: Path, status: os.stat_result, label: Label | None = None
+    ) -> None:
         crosses = action == "copy" or (action == "move" and device_of(source.parent) != self.target.device)
-        self.plan.changes.append(Change(action, source, target, status.st_size, status.st_mtime_ns, crosses))
+        version = (status.st_size, status.st_mtime_ns)
+        self.plan.changes.append(Change(action, source, target, *version, crosses, label=label))
         self.target.claim(target, source)
 
     def _companions(self, path: Path) -> list[str]:
@@ -153,7 +172,8 @@ class Planner:
         """Add the companions of a recording, under the stem that it gets."""
         for name in self._companions(path):
             source = path.with_name(name)
-            if source.parent == recording.parent or source in self.seen or self.target.location(source) is not None:
+            is_placed = self.target.locations.of(source, label_at(source)) is not None
+            if source.parent == recording.parent or source in self.seen or is_placed:
                 continue
             target = recording.with_name(split_name(recording.name)[0] + split_name(name)[1])
             existing = self.target.names(target.parent).get(fold(target.name))

@@ -1,7 +1,8 @@
-"""The content of playlists: M3U8, with a line by which those of this command are recognised."""
+"""The content of playlists: M3U8, with a line by which those of this command are recognised, and whether they were edited."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,15 +12,35 @@ from typing import Any
 from musicreclass.data.audio.search import is_utf8
 from musicreclass.storage.regular import read_regular
 
-MARK = "# written by musicreclass"
+MARK = "# written by musicreclass"  # followed by the digest of the other lines; by nothing in version 0.2.0
 Located = Sequence[tuple[Path, dict[str, Any]]]
 
 
-def is_own_playlist(path: Path) -> bool:
-    """Whether a file is a playlist that this command has written."""
+def is_own_playlist(path: Path, allow_unsigned: bool = False) -> bool:
+    """Whether a file is a playlist that this command has written and nobody has edited.
+
+    Args:
+        path: of the file.
+        allow_unsigned: whether one of version 0.2.0 counts, of which it is not known whether it was edited.
+    """
     with suppress(OSError):
-        return not path.is_symlink() and read_regular(path)[:500].startswith(f"#EXTM3U\n{MARK}\n".encode())
+        content = b"" if path.is_symlink() else read_regular(path)
+        return content == signed(content) or (allow_unsigned and content == unsigned(content))
     return False
+
+
+def unsigned(content: bytes) -> bytes:
+    """The content of a playlist as version 0.2.0 wrote it."""
+    head, _, rest = content.partition(b"\n")
+    return b"\n".join([head, MARK.encode(), rest.partition(b"\n")[2]])
+
+
+def signed(content: bytes) -> bytes:
+    """The content of a playlist with the digest of all lines but the second one in that line."""
+    head, _, rest = content.partition(b"\n")
+    body = rest.partition(b"\n")[2]
+    digest = hashlib.sha256(b"\n".join([head, body])).hexdigest()
+    return b"\n".join([head, f"{MARK} {digest}".encode(), body])
 
 
 def playlist(folder: Path, tracks: Located, skipped: list[tuple[Path, str]]) -> bytes:
@@ -37,4 +58,4 @@ def playlist(folder: Path, tracks: Located, skipped: list[tuple[Path, str]]) -> 
             continue
         duration = row.get("duration")
         lines += [f"#EXTINF:{round(duration) if duration else -1},{path.stem}", text]
-    return ("\n".join(lines) + "\n").encode()
+    return signed(("\n".join(lines) + "\n").encode())

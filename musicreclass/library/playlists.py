@@ -12,14 +12,14 @@ from musicreclass.library.carry_out import make_folder
 from musicreclass.library.journal import Journal, Step
 from musicreclass.library.journal_rules import DONE
 from musicreclass.library.names import fold, safe_name
-from musicreclass.library.playlist_text import Located, is_own_playlist, playlist
-from musicreclass.library.transfer import version_of
+from musicreclass.library.playlist_text import Located, is_own_playlist, playlist, unsigned
+from musicreclass.library.transfer import is_version, version_of
 from musicreclass.storage.atomic import replacing, sync_folder
 from musicreclass.storage.regular import read_regular
 
 
 def write_playlists(folder: Path, located: Located, journal: Journal | None) -> tuple[int, list[tuple[Path, str]]]:
-    """Write the playlist of each genre; those of earlier runs are replaced, other files are not.
+    """Write the playlist of each genre; those of earlier runs are replaced, edited ones and other files are not.
 
     Args:
         folder: of the playlists; created if its parent exists.
@@ -46,12 +46,21 @@ def write_playlists(folder: Path, located: Located, journal: Journal | None) -> 
     written = 0
     for name, tracks in sorted(by_name.items()):
         target = folder / name
-        if os.path.lexists(target) and not is_own_playlist(target):
-            skipped.append((target, "exists and was not written by this command"))
+        content = playlist(target.parent, tracks, skipped)
+        if os.path.lexists(target) and not is_replaceable(target, content, journal):
+            skipped.append((target, "exists and was edited, or was not written by this command"))
             continue
-        write_playlist(target, playlist(target.parent, tracks, skipped), journal)
+        write_playlist(target, content, journal)
         written += 1
     return written, skipped
+
+
+def is_replaceable(path: Path, content: bytes, journal: Journal | None) -> bool:
+    """Whether a file is a playlist of an earlier run that nobody has edited; one of version 0.2.0 by the journal or its content."""
+    if is_own_playlist(path) or not is_own_playlist(path, allow_unsigned=True):
+        return is_own_playlist(path)
+    version = {} if journal is None else journal.versions.get(str(path), {})
+    return bool(version and is_version(path, version)) or read_regular(path) == unsigned(content)
 
 
 def write_playlist(path: Path, content: bytes, journal: Journal | None) -> None:

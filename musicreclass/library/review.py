@@ -21,6 +21,7 @@ from musicreclass.storage.file_parts import file_of, span_of
 
 TEMPLATES = Path(__file__).parent
 SUGGESTED = "suggested"  # the column with the order in which files should be labelled
+MAX_DIGITS = 9  # of the number in it
 MIN_SIBLINGS = 3  # labelled files of a folder, from which its most frequent genre counts
 
 
@@ -68,7 +69,7 @@ def page_row(row: Row, surprising: float, page: Path) -> list[Any]:
     texts = [str(row.get(name) or "") for name in ("genre", "reason", "error")]
     name = Path(name_of_cut(path, row)).stem if span else ""
     suggested = str(row.get(SUGGESTED) or "")
-    rank = [int(suggested)] if suggested.isdecimal() else []
+    rank = [int(suggested)] if suggested.isdecimal() and len(suggested) <= MAX_DIGITS else []
     return [row["path"], address, texts[0], confidence, top, texts[1], texts[2], round(surprising, 3), name, *rank]
 
 

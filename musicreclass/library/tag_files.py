@@ -43,13 +43,14 @@ def write_tag(journal: Journal, path: Path, genre: str) -> bool:
         raise TagError("it has several hard links, and the others would keep the old tag")
     raise_if_no_room(path, before.st_size)
     samples = samples_digest(path)
-    step = Step("tag", path, details={"genre": genre, "old": old, "mtime_ns": before.st_mtime_ns})
+    details: dict[str, Any] = {"size": before.st_size, "mtime_ns": before.st_mtime_ns}
+    step = Step("tag", path, details={"genre": genre, "old": old, **details})
     journal.begin(step)
     try:
         step.details["sha256"] = copy_verified(path, step.scratch)
         change_copy(step.scratch, path, [genre], samples)
         os.chmod(step.scratch, before.st_mode & 0o777)
-        details: dict[str, Any] = {
+        details = {
             "sha256": step.details["sha256"],
             "new_sha256": digest(step.scratch),
             "parts": difference(step.scratch, path),

@@ -56,7 +56,11 @@ def tag_one(path: Path, genre: str, journal: Journal, plan: Plan) -> bool:
     try:
         return write_tag(journal, path, "".join(c if c.isprintable() else "_" for c in genre))
     except TagError as error:
-        plan.skipped.append((path, f"no tag: {error}"))
+        reason = f"no tag: {error}"
+        if len(journal.steps) > steps:
+            plan.fail(path, reason)
+        else:
+            plan.skipped.append((path, reason))
     except OSError as error:
         journal.raise_if_gone()
         for step in journal.steps[steps:]:

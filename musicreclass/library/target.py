@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from musicreclass.errors import DataError
-from musicreclass.library.journal import Journal
+from musicreclass.library.locations import Locations, label_at
 from musicreclass.library.names import fold, safe_name
-from musicreclass.library.transfer import is_same_entry, is_version, same_content
+from musicreclass.library.transfer import is_same_entry, same_content
 
 
 class TargetFolder:
@@ -17,13 +17,12 @@ class TargetFolder:
 
     Args:
         root: the folder, resolved; need not exist.
-        journal: of the folder.
+        locations: of the recordings in it.
     """
 
-    def __init__(self, root: Path, journal: Journal) -> None:
-        self.root, self.journal = root, journal
+    def __init__(self, root: Path, locations: Locations) -> None:
+        self.root, self.locations = root, locations
         self.device = device_of(root)
-        self._locations = journal.locations()
         self._taken: dict[Path, dict[str, str]] = {}  # by folder: folded name to name
         self._claimed: dict[Path, Path] = {}  # the source of each target of the plan
 
@@ -59,16 +58,9 @@ class TargetFolder:
         self.names(target.parent)[fold(target.name)] = target.name
         self._claimed[target] = source
 
-    def location(self, labelled: Path) -> Path | None:
-        """Where an earlier run has put a recording; None if it has not, or that file has changed since."""
-        path = self._locations.get(labelled)
-        if path is None or not is_version(path, self.journal.versions.get(str(path), {"size": -1}), read=False):
-            return None
-        return path
-
     def is_free(self, target: Path, source: Path, mode: str) -> bool:
         """Whether a target does not exist, or is made from this source."""
-        if fold(target.name) not in self.names(target.parent) or self.location(source) == target:
+        if fold(target.name) not in self.names(target.parent) or self.locations.of(source, label_at(source)) == target:
             return True
         return self.belongs_to(target, source, mode)
 

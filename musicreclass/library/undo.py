@@ -157,7 +157,7 @@ def undo_playlist(journal: Journal, step: Step) -> str | None:
     if os.path.lexists(step.target):
         if not is_version(step.target, expected(journal, step)):
             return ""  # it was written again, or edited
-        if not is_own_playlist(step.target):
+        if not is_own_playlist(step.target, allow_unsigned=True):
             return "is no playlist that this command has written"
         os.unlink(step.target)
     journal.record(step, UNDONE)

@@ -55,9 +55,21 @@ def check_row(row: Row) -> None:
     for top in row.get("top_predictions") or []:
         if not isinstance(top.get("genre"), str) or not is_number(top.get("confidence")):
             raise NotLabelsError("top_predictions must have genre and confidence")
+    texts = [*row, *row.values(), *(top["genre"] for top in row.get("top_predictions") or [])]
+    if not all(is_encodable(text) for text in texts if isinstance(text, str)):
+        raise NotLabelsError(f"the row of {row['path']!r:.200} has a character that no file name or text can have")
     invalid = [name for name in NUMBERS if not is_number(row.get(name) or 0)]
     if invalid:
         raise NotLabelsError(f"{invalid[0]} of {row['path']!r:.200} is no number")
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written; names that are not UTF-8 can, other surrogates cannot."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_number(value: Any) -> bool:

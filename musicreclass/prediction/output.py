@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from musicreclass.errors import DataError, UserError, notices
+from musicreclass.evaluation.tag_sets import SEPARATOR
 from musicreclass.prediction.formats import (
     FIELDS,
     FORMATS,
@@ -87,7 +88,7 @@ class LabelTable:
                     remove(scratch)  # of a killed process
                 self.rows = {row["path"]: row for row in read_table(self.path, self.format)}
                 for row in read_journal(self.journal_path):
-                    self.rows[row["path"]] = {**self.extra(row["path"]), **row}
+                    self.rows[row["path"]] = updated(self.rows.get(row["path"], {}), row)
                 self._journal = self.journal_path.open("ab")
                 try:
                     yield
@@ -117,19 +118,18 @@ class LabelTable:
         row = {**label.as_json(), **version}
         if self.format == ".parquet":
             row["probabilities"] = dict(zip(self.classes, label.probabilities, strict=False))
-        self.rows[label.path] = {**self.extra(label.path), **row}
+        self.rows[label.path] = updated(self.rows.get(label.path, {}), row)
         assert self._journal is not None
         self._journal.write(json.dumps(row).encode() + b"\n")
         self._journal.flush()
         if time.monotonic() - self._saved > SAVE_INTERVAL:
             self.save()
 
-    def correct(self, corrections: Mapping[Path, str]) -> int:
-        """Set the genres that a person has checked; returns how many rows have one."""
-        rows = [(self.rows[str(path)], genre) for path, genre in corrections.items() if str(path) in self.rows]
-        for row, genre in rows:
-            row |= {"genre": genre, "checked": "yes", "reason": ""}
-        return len(rows)
+    def correct(self, corrections: Mapping[Path, str]) -> None:
+        """Set the genres that a person has checked."""
+        for path, genre in corrections.items():
+            if str(path) in self.rows:
+                self.rows[str(path)] |= {"genre": genre, "checked": "yes", "reason": ""}
 
     def drop_replaced(self, paths: Iterable[Path]) -> None:
         """Remove the rows of an image whose tracks are labelled now, and of tracks of files that are now divided otherwise.
@@ -147,11 +147,6 @@ class LabelTable:
         for path, columns in details.items():
             if path in self.rows:
                 self.rows[path] |= columns
-
-    def extra(self, path: str) -> Row:
-        """The values of columns that a user has added."""
-        columns = (*FIELDS, *VERSION, *NESTED)
-        return {name: value for name, value in self.rows.get(path, {}).items() if name not in columns}
 
     def save(self) -> None:
         """Replace the file by all rows, sorted by path."""
@@ -178,6 +173,21 @@ class LabelTable:
             remedy = "free some space; the same command continues" if full else "choose another file with --output"
             line = f"{self.path}: cannot be written ({error.strerror}); {remedy}"
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error
+
+
+def updated(old: Row, new: Row) -> Row:
+    """The row of a file that was labelled again: columns that a user has added stay, and so does a genre that a person has checked."""
+    columns = (*FIELDS, *VERSION, *NESTED, *(["tags"] if has_tags_of_run(old) else []))
+    added = {name: value for name, value in old.items() if name not in columns}
+    checked = {"genre": old["genre"], "checked": "yes", "reason": ""} if old.get("checked") == "yes" else {}
+    return {**added, **new, **checked}
+
+
+def has_tags_of_run(row: Row) -> bool:
+    """Whether the tags of a row are those of its run, which are its most probable classes, rather than a column of the user's."""
+    top = [entry["genre"] for entry in row.get("top_predictions") or []]
+    tags = row.get("tags")
+    return isinstance(tags, str) and tags in [SEPARATOR.join(top[:n]) for n in range(len(top) + 1)]
 
 
 def check_suffix(path: Path, option: str = "--output") -> None:
@@ -219,6 +229,19 @@ def read_table(path: Path, suffix: str, remedy: str = "choose another file with 
         line = f"{path}: is not a table of labels{f' ({reason})' if reason else ''}; {remedy}"
         raise DataError(line, "foreign_output", path) from error
     return rows
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table that exists, those of a `predict` that was not finished included.
+
+    Raises:
+        DataError: as `read_table`.
+    """
+    rows = {row["path"]: row for row in read_table(path, path.suffix.lower(), INPUT)}
+    real = Path(os.path.realpath(path))  # as `LabelTable` writes it
+    for row in read_journal(real.with_name(JOURNAL.format(real.name))):
+        rows[row["path"]] = updated(rows.get(row["path"], {}), row)
+    return list(rows.values())
 
 
 def read_journal(path: Path) -> list[Row]:

@@ -34,7 +34,7 @@ class FileVersion(NamedTuple):
         """The version of a file, or of the file that contains a part; None if it cannot be determined, as for a missing file."""
         try:
             stat = file_of(path).stat()
-        except OSError:
+        except (OSError, ValueError):  # a path with a null character
             return None
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 

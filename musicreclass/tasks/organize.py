@@ -23,7 +23,7 @@ from musicreclass.library.undo import Undone, undo
 from musicreclass.plurals import counted
 from musicreclass.prediction.formats import FORMATS
 from musicreclass.prediction.labels import UNKNOWN
-from musicreclass.prediction.output import INPUT, JOURNAL, read_journal, read_table
+from musicreclass.prediction.output import read_rows
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.file_parts import file_of
 
@@ -87,6 +87,7 @@ def organize(table: Path, options: Options) -> Organized:
         Stopped: after Ctrl-C or SIGTERM.
     """
     check(options)
+    check_table(table)
     rows = read_rows(table)
     check_paths(table, rows, options)
     with stoppable() as signals:
@@ -140,24 +141,25 @@ def check_paths(table: Path, rows: Sequence[Row], options: Options) -> None:
         raise DataError(line, "no_recordings", table, len(paths))
 
 
-def read_rows(table: Path) -> list[Row]:
-    """The rows of a table, those of a `predict` that was not finished included.
+def check_table(table: Path) -> None:
+    """Check that a table exists.
 
     Raises:
-        DataError: if there is no such table.
+        DataError: if there is none, or it has no suffix of one.
     """
     if not table.is_file():
         raise DataError(f"{table}: no such file", "file_not_found", table)
     if table.suffix.lower() not in FORMATS:
         line = f"{table}: is no table of labels, which ends in {', '.join(FORMATS)}"
         raise DataError(line, "unsupported_format", table)
-    rows = [*read_table(table, table.suffix.lower(), INPUT), *read_journal(table.with_name(JOURNAL.format(table.name)))]
-    return list({row["path"]: row for row in rows}.values())
 
 
 def journal_beside(table: Path) -> Path:
-    """The journal of tags that are written in place."""
+    """The journal of tags that are written in place: next to the table, or to the one that a link leads to."""
     table = Path(os.path.abspath(table))
+    of_link = table.with_name(BESIDE.format(table.name))
+    if table.is_symlink() and not os.path.lexists(of_link):  # version 0.2.0 wrote it next to the link
+        table = Path(os.path.realpath(table))
     return table.with_name(BESIDE.format(table.name))
 
 

@@ -88,9 +88,10 @@ def predict(
                 label_all(classifier, remaining, table)
                 table.drop_replaced(paths)
                 table.describe({str(path): track.as_row() for path, track in (tracks or {}).items()})
-                result.corrected = table.correct(corrections or {})
+                table.correct(corrections or {})
         except KeyboardInterrupt:
             raise Stopped("labels the remaining files", signals) from None
+    result.corrected = sum(row.get("checked") == "yes" for row in table.rows.values())
     for path in paths:
         count(result, table.rows[str(path)])
     return result
@@ -135,7 +136,7 @@ def count(result: Labelled, row: Row) -> None:
     if row.get("error"):
         result.errors[row["path"]] = row["error"]
         return
-    result.genres.update(row["tags"].split(SEPARATOR) if row.get("tags") else [row["genre"]])
+    result.genres.update(row["tags"].split(SEPARATOR) if result.has_tags and row.get("tags") else [row["genre"]])
     if row["genre"] == UNKNOWN and row.get("reason"):
         result.reasons[row["reason"].partition(" (")[0]] += 1
 

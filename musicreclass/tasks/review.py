@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicreclass.errors import DataError, UserError, notices
-from musicreclass.library.review import checked_genres, render_review
+from musicreclass.library.review import SUGGESTED, checked_genres, render_review
 from musicreclass.prediction.formats import FORMATS, WRITERS
-from musicreclass.prediction.output import INPUT, check_suffix, read_table
+from musicreclass.prediction.output import check_suffix, read_rows, read_table
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.file_parts import file_of
 
@@ -40,10 +40,10 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
         raise UserError(line, "invalid_value", "output", str(output))
     if not is_page and output.exists() and output.resolve() == table.resolve():
         raise UserError(f"--output {output}: is the table itself", "invalid_value", "output", str(output))
-    rows = read_table(table, table.suffix.lower(), INPUT)
-    if not is_page:
-        read_table(output, output.suffix.lower())  # a file of another kind is not replaced
+    rows = read_rows(table)
     checked = checked_genres(rows)
+    if not is_page:
+        check_replaceable(output, checked)
     if suggestions is not None:
         from musicreclass.tasks.label_first import open_space, suggest  # imports models
 
@@ -58,6 +58,21 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
         with replacing(output, durable=True) as scratch:
             WRITERS[output.suffix.lower()](scratch, rows)
     return len(rows)
+
+
+def check_replaceable(output: Path, checked: dict[str, str]) -> None:
+    """Check that an output file does not exist, or is a table of suggestions without a genre that only it has as checked.
+
+    Raises:
+        DataError: if it is another file.
+    """
+    existing = read_table(output, output.suffix.lower())
+    if not all(row.get(SUGGESTED) for row in existing):
+        line = f"--output {output}: exists and is no table of suggestions; choose another file"
+        raise DataError(line, "foreign_output", output)
+    if not checked_genres(existing).items() <= checked.items():
+        line = f"--output {output}: has checked genres that are not in the table; choose another file"
+        raise DataError(line, "foreign_output", output)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,10 @@ import pytest
 
 from musicreclass.storage.inventory import inventory
 from musicreclass.storage.locks import locked
+from musicreclass.storage.store import Store
+from tests.organizing.tree import snapshot
+
+HASH = "0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -40,10 +44,12 @@ def test_entries_are_listed_with_their_source_and_size(run, store, library):
 
 
 def test_only_unfinished_builds_are_interrupted(run, store):
-    for name in ("demo/abc", "waveforms/abc.part"):
-        (store / name).mkdir(parents=True)
-    states = {f"{entry.kind}/{entry.path.name}": entry.state for entry in inventory(store)}
-    assert {name for name, state in states.items() if state == "interrupted"} == {"waveforms/abc.part"}
+    Store(store / "demo").entry("clips", {"version": 1}, lambda folder: (folder / "clip.wav").touch())
+    (store / "waveforms" / f"{HASH}.part").mkdir(parents=True)
+    states = {(entry.kind, entry.state): entry.path.name for entry in inventory(store)}
+    assert ("demo", "complete") in states
+    interrupted = {kind: name for (kind, state), name in states.items() if state == "interrupted"}
+    assert interrupted == {"waveforms": f"{HASH}.part"}
 
 
 def test_pruning_needs_a_filter_and_a_confirmation(run, store):
@@ -81,3 +87,43 @@ def test_an_empty_store_and_wrong_arguments(run, here):
     assert run("cache", "nowhere").code == 0
     for arguments in (["--unused-for", "-1"], ["--unused-for", "nan"], ["--unused-for", "x"], ["--nope"]):
         assert run("cache", *arguments).code == 2
+
+
+def test_files_of_others_are_no_entries(run, here):
+    """A folder of music instead of a store, and what resembles an entry, or is linked: nothing of it is deleted."""
+    music, other = here / "Music", here / "other"
+    for name in ("Artist/Album/song.flac", "Artist/notes.json", f"Artist/{HASH}/song.flac", f"Artist/{HASH[::-1]}/entry.json",
+                 "vectors/mine/a.npy", "demo/Album/song.flac", "digests/notes.json", f"digests/{HASH}.json/song.flac",
+                 f"../other/{HASH}/entry.json", f"../other/{HASH}.part/a.wav", f"../other/vectors/{HASH}/a.npy",
+                 f"../other/{HASH}.json"):  # fmt: skip
+        (music / name).parent.mkdir(parents=True, exist_ok=True)
+        (music / name).write_text('{"key": {}, "files": {}}' if "other" in name else "{}")
+    (music / "linked").symlink_to(other)
+    (music / "vectors/linked").symlink_to(other)
+    (music / f"Artist/x-{HASH}").symlink_to(other / HASH)
+    (music / "demo/linked").symlink_to(other)
+    before = snapshot(here)
+    assert run("cache", "Music", "--prune", "--all", "--yes").code == 0
+    assert snapshot(here) == before
+    (music / "vectors/mine/a.npy").unlink()
+    (music / "vectors/linked").unlink()
+    (music / "vectors/mine").rmdir()
+    (music / "vectors").rmdir()
+    (music / "vectors").symlink_to(other / "vectors")
+    before = snapshot(here)
+    assert run("cache", "Music", "--prune", "--unused-for", "0", "--yes").code == 0
+    assert snapshot(here) == before
+
+
+def test_files_beside_entries_stay(run, store):
+    """Of a kind with small records only these are deleted."""
+    (store / "digests").mkdir(exist_ok=True)
+    (store / "digests" / f"{HASH}.json").write_text("{}")
+    own = [store / "digests/mine.json", store / "waveforms/mine.wav", store / "album/song.flac"]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    assert run("cache", "--prune", "--all", "--yes").code == 0
+    assert inventory(store) == []
+    assert [path.read_text() for path in own] == ["mine"] * 3
+    assert not (store / "digests" / f"{HASH}.json").exists()

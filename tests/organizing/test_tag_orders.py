@@ -10,8 +10,8 @@ import soundfile
 
 from musicreclass.errors import DataError
 from musicreclass.library.tags import Tags
-from musicreclass.tasks.organize import Options, Organized, organize, undo_organize
-from tests.organizing.tree import contents, snapshot, sort_into, write_table
+from musicreclass.tasks.organize import Options, Organized, journal_beside, organize, undo_organize
+from tests.organizing.tree import contents, names, snapshot, sort_into, write_table
 from tests.sounds import music
 
 pytest.importorskip("mutagen", reason="mutagen is not installed; run pip install 'musicreclass[tags]'")
@@ -103,3 +103,53 @@ def test_links_and_tags_are_independent(tmp_path, songs):
     assert undo_organize(table).left == []
     assert undo_organize(root=root).left == []
     assert snapshot(tmp_path / "music") == before
+
+
+def test_copies_are_not_repeated_after_their_sources_were_tagged(tmp_path, songs):
+    """Neither by the table from before, nor by one from after; both move the copies to another genre."""
+    table, root = write_table(tmp_path / "g.csv", dict.fromkeys(songs, "Rock")), tmp_path / "out"
+    sort_into(table, "copy", root)
+    assert tag(table).tagged == 2
+    before = table.read_bytes()
+    after = write_table(table, dict.fromkeys(songs, "Rock")).read_bytes()
+    for content in (before, after):
+        table.write_bytes(content)
+        assert sort_into(table, "copy", root).plan.present == 2
+    for content, genre in ((before, b"Jazz"), (after, b"Folk")):
+        table.write_bytes(content.replace(b"Rock", genre))
+        assert sort_into(table, "copy", root).changed == 2
+        assert names(root) == [f"{genre.decode()}/0.flac", f"{genre.decode()}/1.flac"]
+
+
+def test_a_table_and_a_link_to_it_have_one_journal(tmp_path, songs):
+    """But an undo through a link finds a journal that version 0.2.0 wrote next to the link."""
+    (tmp_path / "tables").mkdir()
+    table, link = write_table(tmp_path / "tables/g.csv", dict.fromkeys(songs, "Rock")), tmp_path / "link.csv"
+    link.symlink_to(table)
+    before = snapshot(tmp_path / "music")
+    assert tag(link).tagged == 2
+    assert journal_beside(link) == journal_beside(table)
+    assert undo_organize(table).left == []
+    assert snapshot(tmp_path / "music") == before
+    assert tag(table).tagged == 2
+    journal_beside(table).rename(tmp_path / ".link.csv.organize.jsonl")
+    assert undo_organize(link).left == []
+    assert snapshot(tmp_path / "music") == before
+
+
+@pytest.mark.parametrize("mode", ["link", "copy", "move"])
+def test_another_song_in_place_of_a_tagged_one(tmp_path, songs, mode):
+    """The row of the first one does not apply to it, also if both were tagged."""
+    table = write_table(tmp_path / "g.csv", {songs[0]: "Rock"})
+    tag(table)
+    songs[1].replace(songs[0])
+    other = write_table(tmp_path / "other.csv", {songs[0]: "Jazz"})
+    before = snapshot(tmp_path / "music")
+    assert sort_into(table, mode, tmp_path / "out").changed == 0
+    assert tag(table).tagged == 0
+    assert snapshot(tmp_path / "music") == before
+    table.write_bytes(other.read_bytes())
+    assert tag(table).tagged == 1
+    table.write_bytes(write_table(tmp_path / "g2.csv", {songs[0]: "Jazz"}).read_bytes())
+    sort_into(table, mode, tmp_path / "out")
+    assert names(tmp_path / "out") == ["Jazz/0.flac"]

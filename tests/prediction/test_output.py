@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from musicreclass.errors import DataError, UserError
 from musicreclass.prediction import formats
 from musicreclass.prediction.formats import FORMATS
-from musicreclass.prediction.labels import Decision, bad_file
-from musicreclass.prediction.output import LabelTable, read_table
+from musicreclass.prediction.labels import Decision, TagDecision, bad_file
+from musicreclass.prediction.output import LabelTable, read_rows, read_table
 from musicreclass.tasks.organize import Options, organize
 from musicreclass.tasks.review import review
 from tests.organizing.tree import kind_of_error
@@ -75,12 +75,12 @@ def test_any_name_and_text_is_kept(tmp_path_factory, suffix, name, reason, error
         table.add(
             bad_file(f"/m/{name}", error, 0.1) if error else label(f"/m/{name}", unlike=reason), table.version(path)
         )
-    (row,) = read_rows(path)
+    (row,) = rows_as_read(path)
     assert (row["path"], row["error"]) == (f"/m/{name}", error)
     assert error or row["reason"] == reason
 
 
-def read_rows(path: Path) -> list[dict]:
+def rows_as_read(path: Path) -> list[dict]:
     table = LabelTable(path, "", CLASSES)
     return formats.READERS[table.format](path)
 
@@ -90,7 +90,7 @@ def test_a_name_that_is_not_utf8_is_kept(tmp_path, suffix):
     path, name = tmp_path / f"genres{suffix}", b"/m/caf\xe9.wav".decode("utf-8", "surrogateescape")
     for _ in range(2):
         fill(path, [Path(name), Path(r"/m/caf\xe9.wav")])
-        assert {row["path"] for row in read_rows(path)} == {name, r"/m/caf\xe9.wav"}
+        assert {row["path"] for row in rows_as_read(path)} == {name, r"/m/caf\xe9.wav"}
 
 
 def test_a_changed_file_another_run_and_an_error_are_labelled_again(tmp_path, songs):
@@ -120,6 +120,58 @@ def test_rows_of_other_files_and_columns_of_the_user_are_kept(tmp_path, songs):
     assert len(rows) == 5
     assert (rows[str(songs[0])]["genre"], rows[str(songs[0])]["mood"]) == ("blues", "calm")
     assert rows[str(songs[3])]["mood"] == ""
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_a_person_has_checked_stays(tmp_path, songs, suffix, is_killed):
+    """Whatever labels the file again: another run, --force, a change of the file, an error, or a process that was killed."""
+    path = tmp_path / f"genres{suffix}"
+    fill(path, songs)
+    table = table_at(path)
+    with table.opened():
+        table.correct({songs[0]: "soul", songs[1]: "soul", tmp_path / "none.wav": "soul"})
+    songs[1].write_bytes(b"another size")
+    again, error = table_at(path, "run-2"), bad_file(str(songs[1]), "not audio", 0.1)
+    manager = again.opened()
+    manager.__enter__()
+    again.add(label(songs[0], unlike="is unlike the training tracks"), again.version(songs[0]))
+    again.add(error, again.version(songs[1]))
+    again.add(label(songs[2]), again.version(songs[2]))
+    if is_killed:
+        table, journal = path.read_bytes(), again.journal_path.read_bytes()
+        manager.__exit__(None, None, None)
+        path.write_bytes(table)
+        again.journal_path.write_bytes(journal)
+        rows = {row["path"]: row for row in read_rows(path)}
+        assert [rows[str(song)]["checked"] for song in songs[:3]] == ["yes", "yes", ""]
+        manager = table_at(path, "run-2").opened()
+        manager.__enter__()
+    manager.__exit__(None, None, None)
+    rows = {row["path"]: row for row in read_table(path, suffix)}
+    genres = [(rows[str(song)]["genre"], rows[str(song)]["checked"] or "") for song in songs[:4]]
+    assert genres == [("soul", "yes"), ("soul", "yes"), ("jazz", ""), ("jazz", "")]
+    assert [rows[str(song)]["reason"] for song in songs[:2]] == ["", ""]
+    assert (rows[str(songs[0])]["run"], rows[str(songs[1])]["error"]) == ("run-2", "not audio")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_tags_of_another_run_go_and_a_column_of_the_user_stays(tmp_path, songs, suffix):
+    path, tags = tmp_path / f"genres{suffix}", TagDecision(CLASSES, top_k=1, thresholds=(0.1, 0.1, 0.5))
+    with (table := table_at(path)).opened():
+        for song, probability in zip(songs[:3], ((0.2, 0.7, 0.1), (0.05, 0.7, 0.1), (0.01, 0.02, 0.1)), strict=True):
+            table.add(tags.label(str(song), np.array(probability), None, 30.0, 0.1), table.version(song))
+        table.add(label(songs[3]), table.version(songs[3]))
+    rows = read_table(path, suffix)
+    assert [row.get("tags") or "" for row in rows if row["path"] in map(str, songs[:3])] != [""] * 3
+    for row in rows:
+        if row["path"] == str(songs[3]):
+            row["tags"] = "calm|guitar"
+    formats.WRITERS[suffix](path, rows)
+    fill(path, songs, "run-2")
+    assert {row["path"]: row.get("tags") or "" for row in read_table(path, suffix)} == {
+        str(song): "calm|guitar" if song == songs[3] else "" for song in songs
+    }
 
 
 def test_a_spreadsheet_may_save_the_table(tmp_path, songs):
@@ -211,6 +263,12 @@ def test_rows_of_a_killed_process_are_read_from_the_journal(tmp_path, songs, suf
         ("genres.csv", b"path,genre,confidence,size,modified,run\n/m/a.wav,jazz,0.9,inf,7,run-1\n"),
         ("genres.jsonl", b'{"path": 5, "genre": "a", "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
         ("genres.jsonl", b'{"path": "a", "genre": [1], "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
+        ("genres.jsonl", b'{"path": "\\ud800", "genre": "a", "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
+        ("genres.jsonl", b'{"path": "a", "genre": "\\ud800", "confidence": 1, "size": 1, "modified": 1, "run": "r"}\n'),
+        (
+            "genres.jsonl",
+            b'{"path": "a", "genre": "a", "confidence": 1, "size": 1, "modified": 1, "run": "r", "\\udc00": 1}\n',
+        ),
         ("genres.jsonl", b'{"path": "a"'),
         ("genres.jsonl", b"[1, 2]\n"),
         ("genres.jsonl", b"{}\n"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 import musicreclass as mrc
 from musicreclass.errors import UserError
+from musicreclass.library import carry_out
 from musicreclass.library.journal_rules import NAME
 from musicreclass.library.names import DEVICES, fold, numbered, safe_name
 from musicreclass.library.playlist_text import MARK
@@ -69,6 +72,35 @@ def test_a_move_is_only_shown_without_confirmation(run, songs, here):
     assert names(here / "out") == ["Hip-Hop/c.flac"]
 
 
+def test_a_change_that_fails_makes_the_exit_code_1(run, songs, here, monkeypatch):
+    """A file that is left out on purpose does not."""
+    (here / "music/d.mp3").unlink()
+    assert run("organize", songs, "--mode", "copy", "--to", "out").code == 0
+
+    def fail(source: Path, scratch: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+
+    monkeypatch.setattr(carry_out, "copy_verified", fail)
+    result = run("organize", songs, "--mode", "copy", "--to", "other")
+    assert (result.code, names(here / "other")) == (1, [])
+    assert "c.flac" in result.out
+
+
+@pytest.mark.parametrize("path", ["\ud800.wav", "\0", "x" * 5000])
+def test_a_path_that_no_file_can_have_is_named(run, songs, here, path):
+    """Whatever a table has as a path, it is an error in one line, or one row is left out."""
+    (here / "g.jsonl").write_text("".join(json.dumps(row(here / "music/c.flac", "Rock") | {"path": p}) + "\n"
+                                          for p in (f"/{path}", str(here / "music/c.flac"))))  # fmt: skip
+    for arguments in (
+        ["organize", "g.jsonl", "--mode", "copy", "--to", "out"],
+        ["review", "g.jsonl", "--output", "r.html"],
+    ):
+        result = run(*arguments)
+        assert [problem.kind for problem in result.problems] == (["foreign_output"] if "wav" in path else [])
+        assert result.code == (2 if "wav" in path else 0)
+        assert len(result.err.splitlines()) <= 1 or result.code == 0
+
+
 def test_invalid_arguments_are_one_line(run, songs, here):
     (here / "file").write_text("x")
     (here / "bad.csv").write_text("a,b\n1,2\n")
@@ -115,17 +147,49 @@ def test_playlists(run, songs, here):
     lines = (here / "lists/Rock.m3u8").read_text(encoding="utf-8").splitlines()
     assert lines == [
         "#EXTM3U",
-        MARK,
+        lines[1],
         "#EXTINF:12,晴天",
         "../music/a/晴天.wav",
         "#EXTINF:12,晴天",
         "../music/b/晴天.wav",
     ]
+    assert lines[1].startswith(f"{MARK} ")
     assert (here / "lists/hip-hop.m3u8").read_text() == "#EXTM3U\nmine.mp3\n"
     assert "hip-hop.m3u8" in result.out
     written = (here / "lists/Rock.m3u8").stat().st_mtime_ns
     assert run("organize", songs, "--playlists", "lists", "--skip-unknown").code == 0
     assert (here / "lists/Rock.m3u8").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("to", [[], ["--mode", "copy", "--to", "out"]])
+def test_an_edited_playlist_is_not_replaced(run, songs, here, to):
+    """Neither one of version 0.2.0, unless the journal or the same labels show that nobody has edited it."""
+    arguments, rock = ["organize", songs, "--playlists", "lists", *to], here / "lists/Rock.m3u8"
+    assert run(*arguments).code == 0
+    written = rock.read_bytes()
+    lines = written.splitlines(keepends=True)
+    old = b"".join([lines[0], MARK.encode() + b"\n", *lines[2:]])
+    for edited in (
+        written.replace(b"12", b"13"),
+        b"".join(lines[:-2]),
+        written + b"mine.mp3\n",
+        old + b"mine.mp3\n",
+        old[:-1],
+    ):
+        rock.write_bytes(edited)
+        result = run(*arguments)
+        assert (result.code, rock.read_bytes()) == (0, edited)
+        assert str(rock) in result.out
+    rock.write_bytes(old)
+    assert run(*arguments).code == 0
+    assert rock.read_bytes() == written
+    songs.write_bytes(songs.read_bytes().replace(b"Hip-Hop", b"Rock"))
+    assert run(*arguments).code == 0
+    assert len(rock.read_bytes().splitlines()) == 2 + 2 * 3
+    if to:
+        rock.write_bytes(edited)
+        run("organize", "--undo", "--to", "out")
+        assert rock.read_bytes() == edited
 
 
 def test_playlists_of_organized_files_are_undone(run, songs, here):

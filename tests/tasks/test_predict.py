@@ -226,6 +226,14 @@ def test_a_second_call_labels_only_what_is_new_changed_or_was_bad(run, trained, 
     assert run(*arguments, "--force").code == 0
 
 
+def test_the_exit_code_is_1_if_no_file_could_be_used(run, trained, library, here):
+    (here / "text.mp3").write_text("no music")
+    arguments = ["predict", trained["features"], "--output", "genres.csv", "--input", "text.mp3"]
+    for _ in range(2):
+        assert run(*arguments).code == 1
+    assert run(*arguments, library / "jazz").code == 0
+
+
 def test_files_may_be_named_one_by_one(run, trained, library):
     song = library / "rock/rock artist 0/0.wav"
     result = run("predict", trained["features"], "--input", song, song, library / "rock", "--output", "genres.parquet")

@@ -15,7 +15,8 @@ import musicreclass as mrc
 from musicreclass.data.corrections import read_corrections
 from musicreclass.errors import ConfigError, DataError
 from musicreclass.library.review import checked_genres, render_review, surprise
-from musicreclass.prediction.output import LabelTable
+from musicreclass.prediction.formats import write_csv
+from musicreclass.prediction.output import LabelTable, read_table
 from tests.browser import browser, needs_browser
 from tests.library import TONES, opened, write_tone
 from tests.prediction.test_output import CLASSES, label
@@ -147,8 +148,9 @@ def test_what_to_label_first_is_a_page_or_a_table(library, here, run):
     table = pd.read_csv("first.csv", keep_default_na=False)
     assert table.suggested.tolist() == [1, 2, 3, 4, 5]
     assert {Path(path).parent.name for path in table.path} >= {"jazz", "rock", "album"}
-    assert run("review", "genres.csv", "--output", "again.csv", *select).code == 0
-    assert pd.read_csv("again.csv", keep_default_na=False).equals(table)
+    for _ in range(2):  # a table of suggestions is replaced
+        assert run("review", "genres.csv", "--output", "again.csv", *select).code == 0
+        assert pd.read_csv("again.csv", keep_default_na=False).equals(table)
     assert run("review", "first.csv", "--output", "first.html").code == 0
     assert run("review", "genres.csv", "--output", "direct.html", *select).code == 0
     for page in ("first.html", "direct.html"):
@@ -251,6 +253,40 @@ def test_wrong_arguments_are_one_line(run, here):
     ):
         result = run("review", *arguments)
         assert (result.code, result.problems[0].kind) == (2, kind)
+
+
+def test_only_a_table_of_suggestions_is_replaced(run, here):
+    """Not one of labels, nor one in which a person has checked genres since."""
+    table = write_table(here)
+    rows = read_table(table, ".csv")
+    for name, changes in {"full.csv": {}, "checked.csv": {"suggested": 1, "checked": "yes"}}.items():
+        write_csv(here / name, [row | changes for row in rows])
+        before = (here / name).read_bytes()
+        result = run("review", table, "--select", 1, "--output", name)
+        assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, "foreign_output", name)
+        assert (here / name).read_bytes() == before
+
+
+def test_a_number_of_any_length_is_no_order(run, here):
+    table = write_table(here)
+    rows = read_table(table, ".csv")
+    for number, order in (("9" * 5000, []), ("7", [7])):
+        write_csv(here / "first.csv", [row | {"suggested": number} for row in rows])
+        assert run("review", "first.csv", "--output", "r.html").code == 0
+        assert all(file[9:] == order for file in page_data(here / "r.html")["files"])
+
+
+def test_rows_of_an_unfinished_predict_are_reviewed(run, here):
+    """Also through a link to the table."""
+    table = write_table(here)
+    rows = read_table(table, ".csv")
+    write_csv(table, rows[:1])
+    (here / f".{table.name}.rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (here / "link").mkdir()
+    (here / "link/linked.csv").symlink_to(table)
+    for name in (table, here / "link/linked.csv"):
+        assert run("review", name, "--output", "r.html").code == 0
+        assert len(page_data(here / "r.html")["files"]) == len(rows)
 
 
 @pytest.mark.parametrize(
