@@ -128,7 +128,7 @@ class LabelTable:
         """Set the genres that a person has checked; returns how many rows have one."""
         rows = [(self.rows[str(path)], genre) for path, genre in corrections.items() if str(path) in self.rows]
         for row, genre in rows:
-            row |= {"genre": genre, "checked": "yes", "reason": ""}
+            row |= as_checked(genre)
         return len(rows)
 
     def drop_replaced(self, paths: Iterable[Path]) -> None:
@@ -178,6 +178,11 @@ class LabelTable:
             remedy = "free some space; the same command continues" if full else "choose another file with --output"
             line = f"{self.path}: cannot be written ({error.strerror}); {remedy}"
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error
+
+
+def as_checked(genre: str) -> Row:
+    """The fields of a row whose genre a person has checked."""
+    return {"genre": genre, "checked": "yes", "reason": ""}
 
 
 def check_suffix(path: Path, option: str = "--output") -> None:
