@@ -109,22 +109,22 @@ def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[
     features = {"features": settings.features, **settings.features.sources()}
     check_targets(run.folder, {key: section.target for key, section in features.items()}, trust)
     classifier = run.classifier(trust)
-    profile = use_machine(for_one_process(settings))[1]
+    profile, seconds = use_machine(for_one_process(settings))[1], min_seconds(settings)
     if classifier.card.input == "waveform":
-        return [FileModel(str(run.folder), classifier, [crop_reader(run, settings, classifier)])]
+        return [FileModel(str(run.folder), classifier, [crop_reader(run, classifier)], min_seconds=seconds)]
     parts = feature_parts(run, settings, classifier, profile)
-    store, seconds = Store(Path(settings.paths.cache).expanduser()), min_seconds(settings)
+    store = Store(Path(settings.paths.cache).expanduser())
     readers: list[Reader] = []
     embedders: dict[str, Embedder] = {}
     for part in parts.values():
         key = part.key()
         if isinstance(part, EncoderPart):
-            readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store, seconds))
+            readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store))
             embedders[key] = Embedder(part, store)
         else:
             assert isinstance(part, ExtractorPart)
-            readers.append(FeatureReader(key, part.extractor, store, seconds))
-    return [FileModel(str(run.folder), classifier, readers, embedders, chosen_columns(run, classifier, parts))]
+            readers.append(FeatureReader(key, part.extractor, store))
+    return [FileModel(str(run.folder), classifier, readers, embedders, chosen_columns(run, classifier, parts), seconds)]
 
 
 def feature_parts(run: Run, settings: TrainSettings, classifier: Classifier, profile: Profile) -> dict[str, Part]:
@@ -160,11 +160,11 @@ def chosen_columns(run: Run, classifier: Classifier, parts: dict[str, Part]) -> 
     return [positions[name] for name in classifier.card.columns]
 
 
-def crop_reader(run: Run, settings: TrainSettings, classifier: Classifier) -> CropReader:
+def crop_reader(run: Run, classifier: Classifier) -> CropReader:
     """Reads crops as the run was scored with."""
     card = classifier.card
     crops = EvenCrops(round(card.clip_seconds * card.sample_rate), card.eval_crops, card.eval_crop_position)
-    return CropReader(card.sample_rate, crops, longest_seconds(run), min_seconds(settings))
+    return CropReader(card.sample_rate, crops, longest_seconds(run))
 
 
 def min_seconds(settings: TrainSettings) -> float:

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+import yaml
 
 import musicreclass as mrc
 from musicreclass.cli import main as cli
@@ -205,7 +206,7 @@ def test_a_crash_and_a_hang_are_rows_with_an_error(run, trained, messy, workers,
 def test_a_crashing_decoder_is_the_error_of_its_file(trained, library, kind, monkeypatch):
     crash = library / "jazz/jazz artist 0/0.wav"
     probe = decoding.probe
-    monkeypatch.setattr(decoding, "probe", lambda path, rate: os.abort() if path == crash else probe(path, rate))
+    monkeypatch.setattr(decoding, "probe", lambda path, *args: os.abort() if path == crash else probe(path, *args))
     table = mrc.predict(trained[kind], [crash, *sorted((library / "rock").rglob("*.wav"))], trust=TRUST)
     assert "SIGABRT" in table.error[0]
     assert (table.error[1:] == "").all()
@@ -299,6 +300,24 @@ def test_python_and_the_command_line_give_the_same_labels(run, trained, library,
     (label,) = mrc.file_classifier(trained["features"], top_k=1, **options).label([checked])
     assert len(label.top) == 1
     assert label.top[0][0] in ("Roots", "Jazz", "Rock")
+
+
+@pytest.mark.parametrize("kind", ["features", "crops", "encoder"])
+def test_a_recording_that_training_leaves_out_as_too_short_is_not_labelled(trained, library, tmp_path, kind):
+    """By the limit of the run's data, also if the store has its features; a recording of exactly this length is labelled."""
+    short, enough = tmp_path / "short.wav", tmp_path / "enough.wav"
+    for path, seconds in ((short, 2.9999), (enough, 3)):
+        write_tone(path, 440, 1, seconds, RATE)
+    assert mrc.predict(trained[kind], [short, enough], trust=TRUST).error.tolist() == ["", ""]
+    shutil.copytree(trained[kind], tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["data"]["min_seconds"] = 3.0
+    config.write_text(yaml.safe_dump(content))
+    errors = mrc.predict(tmp_path / "run", [short, enough], trust=TRUST).error
+    assert ["too short" in error for error in errors] == [True, False]
+    errors = mrc.predict([tmp_path / "run", trained[kind]], [short, enough], trust=TRUST).error
+    assert ["too short" in error for error in errors] == [True, False]
 
 
 @pytest.mark.parametrize(("option", "kind"), [("precision", "no_validation"), ("class_map", "invalid_arguments")])
