@@ -1,6 +1,6 @@
 """Reproducible, leak-checked music genre classification.
 
-The Python API does what the command line does, with the same overrides and the same run folders.
+The Python API does what the command line does, with the same options, overrides and run folders.
 
 Examples:
     >>> import musicreclass as mrc
@@ -353,6 +353,11 @@ def file_classifier(
     calibrated: bool = True,
     precision: float | None = None,
     trust: str | Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
+    top_k: int = 3,
+    class_map: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    time_limit: float = 300.0,
 ) -> FileClassifier:
     """Open a finished run to label recordings one by one; `predict` labels many.
 
@@ -361,30 +366,41 @@ def file_classifier(
         calibrated: whether the probabilities are calibrated on the validation tracks.
         precision: the share of labels that should be right, as on the validation tracks; others become `unknown`.
         trust: your own modules that the model needs, besides those that `run` trusts.
+        overrides: `paths.cache=DIR`, or where the weights of an encoder are now, as `features.checkpoint=FILE`.
+        top_k: classes that each label lists.
+        class_map: name or file of a map from the classes of the run to those of the labels, as `gtzan_to_fma`.
+        config_dir: your own configuration folder, which may have class maps.
+        time_limit: seconds to read a recording, or twice its duration if that is longer.
 
     Returns:
         a classifier of files, whose `predict_proba(path)` gives (C,) in the order of its `classes`.
 
     Raises:
-        UserError: for a run that cannot label recordings, or a precision that it does not reach.
+        UserError: for a run that cannot label recordings, a precision that it does not reach, or options that do not fit it.
 
     Examples:
         >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
         >>> mrc.file_classifier(run).classes[0]
         'ambient'
     """
-    from musicreclass.tasks.file_classifier import open_file_classifier
-    from musicreclass.tasks.python_arguments import as_list, as_paths
+    from musicreclass.tasks.open_classifier import LabelOptions, open_classifier
+    from musicreclass.tasks.python_arguments import as_list, as_paths, check_flags
 
     runs = list(run) if isinstance(run, Iterable) and not isinstance(run, (str, Path)) else [run]
-    if isinstance(run, str) and run.isidentifier() and not Path(run).exists():
-        from musicreclass.tasks.tagger import open_tagger, tagger_names
-
-        if run in tagger_names():
-            return open_tagger(run)
     trusted = [name for one in runs if isinstance(one, Run) for name in one._trust]
     folders = as_paths([one.folder if isinstance(one, Run) else one for one in runs], "run")
-    return open_file_classifier(folders, calibrated, precision, trust=(*trusted, *as_list(trust)))
+    check_flags(as_list(overrides))
+    options = LabelOptions(
+        calibrated,
+        precision,
+        top_k,
+        None if class_map is None else str(class_map),
+        None if config_dir is None else str(config_dir),
+        tuple(as_list(overrides)),
+        (*trusted, *as_list(trust)),
+        time_limit,
+    )
+    return open_classifier(folders, options)
 
 
 def predict(
@@ -393,6 +409,12 @@ def predict(
     calibrated: bool = True,
     precision: float | None = None,
     trust: str | Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
+    top_k: int | None = None,
+    class_map: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    corrections: str | Path | None = None,
+    time_limit: float = 300.0,
 ) -> pd.DataFrame:
     """Label recordings. The files are only read.
 
@@ -402,31 +424,42 @@ def predict(
         calibrated: as in `file_classifier`.
         precision: as in `file_classifier`.
         trust: as in `file_classifier`.
+        overrides: as in `file_classifier`.
+        top_k: how many classes `top_predictions` lists; None leaves this column out.
+        class_map: as in `file_classifier`.
+        config_dir: as in `file_classifier`.
+        corrections: a CSV file of labels that were checked, as the review page exports it; they replace those of the run.
+        time_limit: as in `file_classifier`.
 
     Returns:
         one row per file in the order of `paths`: `path`, `genre` (or `unknown`), `confidence`, `reason` (of `unknown`),
-        `duration` (s), `error` (why a file could not be used), and `p/<class>` for each class.
+        `duration` (s), `error` (why a file could not be used), and `p/<class>` for each class; with several labels a track
+        `tags`, with `corrections` `checked` (`yes` or empty), with `top_k` `top_predictions`, a list of dictionaries.
 
     Raises:
-        UserError: as `file_classifier`, and for paths that do not exist or contain no recordings.
+        UserError: as `file_classifier`, for paths that do not exist or contain no recordings, and for invalid corrections.
 
     Examples:
         >>> run = mrc.train(["data=demo_audio", "features=fma518", "model=logreg"])
         >>> list(mrc.predict(run, "songs").columns)[:3]  # doctest: +SKIP
         ['path', 'genre', 'confidence']
     """
+    from musicreclass.data.corrections import read_corrections
     from musicreclass.tasks.predict import label_frame
     from musicreclass.tasks.python_arguments import as_paths
 
     files = as_paths(paths, "paths")
-    return label_frame(file_classifier(run, calibrated, precision, trust), files)
+    checked = None if corrections is None else read_corrections(Path(corrections), "corrections")
+    limit = 3 if top_k is None else top_k
+    classifier = file_classifier(run, calibrated, precision, trust, overrides, limit, class_map, config_dir, time_limit)
+    return label_frame(classifier, files, checked, with_top=top_k is not None)
 
 
 def review(
     table: str | Path,
     output: str | Path,
     select: int | None = None,
-    space: str = "musicnn",
+    space: str | Path | None = None,
     seed: int = 0,
     overrides: str | Sequence[str] = (),
     trust: str | Sequence[str] = (),
@@ -437,7 +470,7 @@ def review(
         table: that `musicreclass predict --output` has written.
         output: the page, `.html`; with `select` also a table.
         select: how many recordings to label first; None for all of the table.
-        space: with `select`, a run or tagger over whose stored features they are spread.
+        space: with `select`, a run or tagger over whose stored features they are spread; by default musicnn.
         seed: of the selection.
         overrides: with `select`, as `["paths.cache=DIR"]`.
         trust: your own modules that the run needs.
@@ -446,19 +479,19 @@ def review(
         the number of recordings in it.
 
     Raises:
-        UserError: for a table that cannot be read, or an output that cannot be written.
+        UserError: for a table that cannot be read, an output that cannot be written, or options that do not fit.
 
     Examples:
         >>> mrc.review("genres.csv", "review.html")  # doctest: +SKIP
         25
     """
-    from musicreclass.tasks.python_arguments import as_list
-    from musicreclass.tasks.review import Suggestions
+    from musicreclass.tasks.python_arguments import as_list, check_flags
     from musicreclass.tasks.review import review as write_page
+    from musicreclass.tasks.review import suggestions_of
 
-    suggestions = None
-    if select is not None:
-        suggestions = Suggestions(select, space, seed, tuple(as_list(overrides)), tuple(as_list(trust)))
+    check_flags(as_list(overrides))
+    name = None if space is None else str(space)
+    suggestions = suggestions_of(select, name, seed, tuple(as_list(overrides)), tuple(as_list(trust)))
     return write_page(Path(table), Path(output), suggestions)
 
 

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 import musicreclass as mrc
+from musicreclass.cli import main as cli
+from musicreclass.cli.options import Options
 from musicreclass.errors import ConfigError, DataError, RunError, UserError
 from tests.conftest import only_run, table_overrides
 
@@ -51,6 +53,50 @@ def test_python_and_the_command_line_find_the_same_run(run, here, table):
     result = run("train", *overrides)
     assert result.code == 0
     assert str(trained.folder) in result.out
+
+
+@pytest.mark.parametrize(
+    ("task", "function", "other"),
+    [
+        ("predict", mrc.predict, {"runs", "input", "output", "force"}),
+        ("predict", mrc.file_classifier, {"runs", "input", "output", "force", "corrections"}),
+        ("review", mrc.review, set()),
+        ("organize", mrc.organize, {"yes", "undo"}),
+        ("evaluate", mrc.evaluate, {"runs"}),
+        ("export", mrc.export, set()),
+        ("ensemble", mrc.ensemble, {"split"}),
+        ("import", mrc.import_weights, set()),
+    ],
+)
+def test_functions_take_the_options_of_the_command_line(task, function, other, monkeypatch):
+    """Where Python has another name, it is `calibrated`, for the opposite of --uncalibrated."""
+    parsers = []
+
+    def stop(parser, *_):
+        parsers.append(parser)
+        raise SystemExit
+
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(Options, name, stop)
+    with pytest.raises(SystemExit):
+        cli.main([task, "x"])
+    options = {action.dest.replace("uncalibrated", "calibrated") for action in parsers[0]._actions} - {"help"}
+    assert options - other <= set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(("name", "values"), {"select": [0, -1, 1.5, "2", True], "seed": [-1, 0.5, "0"]}.items())
+def test_invalid_numbers_of_review_are_rejected(here, name, values):
+    for value in values:
+        with pytest.raises(UserError) as caught:
+            mrc.review("genres.csv", "review.html", **{"select": 2, name: value})
+        assert (caught.value.kind, caught.value.key) == ("invalid_value", name)
+
+
+def test_options_of_a_selection_need_one(here):
+    for options in ({"space": "musicnn"}, {"overrides": "paths.cache=c"}):
+        with pytest.raises(UserError) as caught:
+            mrc.review("genres.csv", "review.html", **options)
+        assert (caught.value.kind, caught.value.key) == ("invalid_arguments", "select")
 
 
 def test_a_run_has_metrics_predictions_and_probabilities(finished_run, table):

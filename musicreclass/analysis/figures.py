@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ MAX_COLOURS = 18  # classes of the projection; the others are grey
 PANELS = 4  # in a row
 DYNAMIC_RANGE = 70  # dB of a spectrogram
 OTHER = "others"
+NAMES = re.compile(r"class_counts|durations|projection|mean_spectra|mean_spectrograms|example_\d{2,}")
 
 
 def draw_figures(analysis: Analysis) -> dict[str, Figure]:
@@ -47,6 +49,11 @@ def draw_figures(analysis: Analysis) -> dict[str, Figure]:
     for figure in figures.values():
         choose_fonts(figure)
     return figures
+
+
+def is_figure(name: str) -> bool:
+    """Whether `draw_figures` may draw a figure of this name."""
+    return NAMES.fullmatch(name) is not None
 
 
 def new_figure(width: float, height: float) -> Figure:

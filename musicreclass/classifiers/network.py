@@ -270,6 +270,7 @@ def check_size(card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
     """
     with torch.device("meta"):  # without memory
         network = instantiate({"_target_": card.target, **card.arguments}, **given_arguments(card))
-    size, stored = (sum(value.numel() for value in state.values()) for state in (network.state_dict(), weights))
+    size = sum(value.numel() for value in network.state_dict().values())
+    stored = sum(min(value.numel(), len(value.untyped_storage()) // value.element_size()) for value in weights.values())
     if size > stored:
         raise ValueError(f"the network has {counted(size, 'value')}, and the file {stored:,}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicreclass.cli.messages import report_error
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, runs_and_overrides
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.runs.folder import Run
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """`musicreclass evaluate RUN [RUN ...] [--split SPLIT] [OVERRIDES]`."""
     args = parse(arguments)
-    runs, overrides = runs_and_overrides([str(args.run), *args.others])
+    runs, overrides = runs_and_overrides(args.runs)
+    if not runs:
+        raise UserError("evaluate: name a run folder, as outputs/RUN", "missing_value", "run")
     if len(runs) > 1:
         return evaluate_several(runs, overrides, args)
     scored = evaluate_one(runs[0], overrides, args)
@@ -42,13 +44,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "musicreclass evaluate",
         description="Score finished runs on a split of their data, or on other data with the same classes.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder; more may follow")
     parser.add_argument(
-        "others",
-        nargs="*",
-        default=[],
+        "runs",
+        nargs="+",
         metavar="RUN|OVERRIDE",
-        help="more run folders; other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
+        help="run folders; other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
     )
     parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
@@ -60,13 +60,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="a module of your own that the model or the data needs",
     )
     return parser.parse_intermixed_args(arguments)
-
-
-def runs_and_overrides(arguments: list[str]) -> tuple[list[Path], list[str]]:
-    """The run folders, each once, and the overrides, which have an equals sign and are no folder."""
-    is_run = [i == 0 or "=" not in text or Path(text).is_dir() for i, text in enumerate(arguments)]
-    runs = [Path(text) for text, run in zip(arguments, is_run, strict=True) if run]
-    return list(dict.fromkeys(runs)), [text for text, run in zip(arguments, is_run, strict=True) if not run]
 
 
 def evaluate_one(run: Path, overrides: list[str], args: argparse.Namespace) -> Scored:

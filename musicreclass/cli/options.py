@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 from musicreclass.errors import UserError
@@ -15,3 +16,9 @@ class Options(argparse.ArgumentParser):
         """Raise an error for invalid arguments."""
         task = self.prog.removeprefix("musicreclass ")
         raise UserError(f"{task}: {message}; see {self.prog} --help", "invalid_arguments", task)
+
+
+def runs_and_overrides(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The run folders, each once, and the overrides, which have an equals sign and are no folder."""
+    overrides = [text for text in arguments if "=" in text and not Path(text).is_dir()]
+    return list(dict.fromkeys(Path(text) for text in arguments if text not in overrides)), overrides

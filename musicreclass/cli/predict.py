@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, runs_and_overrides
 from musicreclass.cli.terminal import say, show
-from musicreclass.errors import UserError
 from musicreclass.plurals import counted
-from musicreclass.runs.folder import Run
+from musicreclass.tasks.open_classifier import LabelOptions, open_classifier
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from musicreclass.prediction.file_classifier import FileClassifier
     from musicreclass.tasks.predict import Labelled
 
 SHOWN = 5  # errors that are named
@@ -26,14 +22,18 @@ SHOWN = 5  # errors that are named
 def main(arguments: list[str]) -> int:
     """`musicreclass predict RUN [RUN ...] --input DIR_OR_FILES --output genres.csv`; the exit code is 1 if no file could be used."""
     args = parse(arguments)
-    if args.precision is not None and not 0 < args.precision < 1:
-        line = f"--precision {args.precision}: must be between 0 and 1, as 0.9"
-        raise UserError(line, "invalid_value", "precision", args.precision)
-    if args.top_k < 1:
-        raise UserError(f"--top-k {args.top_k}: must be at least 1", "invalid_value", "top_k", args.top_k)
-    if not 0 < args.time_limit < math.inf:
-        line = f"--time-limit {args.time_limit}: must be a positive number of seconds"
-        raise UserError(line, "invalid_value", "time_limit", args.time_limit)
+    runs, overrides = runs_and_overrides(args.runs)
+    options = LabelOptions(
+        not args.uncalibrated,
+        args.precision,
+        args.top_k,
+        args.class_map,
+        args.config_dir,
+        tuple(overrides),
+        tuple(args.trust),
+        args.time_limit,
+    )
+    options.check()
     from musicreclass.data.audio.discs import Discs
     from musicreclass.data.corrections import read_corrections
     from musicreclass.prediction.output import check_suffix
@@ -44,9 +44,7 @@ def main(arguments: list[str]) -> int:
     discs = Discs()
     paths, notes = find_recordings(args.input, discs)
     corrections = {} if args.corrections is None else read_corrections(args.corrections, "--corrections")
-    overrides = [text for text in args.runs if "=" in text and not Path(text).is_dir()]
-    names = list(dict.fromkeys(text for text in args.runs if text not in overrides))
-    classifier = replace(open_classifier(names, overrides, args), time_limit=args.time_limit)
+    classifier = open_classifier(runs, options)
     from musicreclass.tasks.predict import predict
 
     for line in classifier.cautions:
@@ -60,34 +58,6 @@ def main(arguments: list[str]) -> int:
         say(line)
     say(f"wrote {args.output}: {counted(labelled.total, 'row')}")
     return 1 if len(labelled.errors) == labelled.total else 0
-
-
-def open_classifier(names: list[str], overrides: list[str], args: argparse.Namespace) -> FileClassifier:
-    """The runs, or the tagger, that the command line names.
-
-    Raises:
-        UserError: if they cannot be used.
-    """
-    if len(names) == 1 and not Path(names[0]).exists():
-        from musicreclass.tasks.tagger import open_tagger, tagger_names
-
-        if names[0] in tagger_names(args.config_dir):
-            if args.precision is not None:
-                line = f"--precision: {names[0]} has no validation tracks, so no threshold can be chosen; use a run"
-                raise UserError(line, "no_validation", "precision")
-            if args.class_map is not None:
-                line = f"--class-map: {names[0]} maps tags to genres in conf/tagger/; edit a copy of that file instead"
-                raise UserError(line, "invalid_arguments", "class_map")
-            return open_tagger(names[0], args.top_k, overrides, args.config_dir)
-    folders = [Path(name) for name in names]
-    for folder in folders:
-        Run.open(folder)  # a wrong path is reported before anything heavy is imported
-    from musicreclass.tasks.file_classifier import open_file_classifier
-
-    trust, calibrated = tuple(args.trust), not args.uncalibrated
-    return open_file_classifier(
-        folders, calibrated, args.precision, args.top_k, trust, overrides, args.class_map, args.config_dir
-    )
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -114,7 +84,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="the table of labels: .csv, .jsonl or .parquet"
     )
-    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="classes listed for each file (default: 3)")
+    parser.add_argument(
+        "--top-k", type=int, default=LabelOptions.top_k, metavar="K", help="classes listed for each file (default: 3)"
+    )
     parser.add_argument(
         "--precision",
         type=float,
@@ -132,7 +104,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--time-limit",
         type=float,
-        default=300,
+        default=LabelOptions.time_limit,
         metavar="SECONDS",
         help="a file that takes longer, and longer than twice its duration, gets an error (default: 300)",
     )

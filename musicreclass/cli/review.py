@@ -6,7 +6,6 @@ from pathlib import Path
 
 from musicreclass.cli.options import Options
 from musicreclass.cli.terminal import say
-from musicreclass.errors import UserError
 from musicreclass.plurals import counted
 
 
@@ -40,19 +39,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="with --select: paths.cache=DIR")
     args = parser.parse_intermixed_args(arguments)
-    if args.select is None and (args.space is not None or args.overrides):
-        line = "--space and overrides need --select N, the number of recordings to label first"
-        raise UserError(line, "invalid_arguments", "select")
-    if args.select is not None and args.select < 1:
-        raise UserError(f"--select {args.select}: must be at least 1", "invalid_value", "select", args.select)
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: must not be negative", "invalid_value", "seed", args.seed)
-    from musicreclass.tasks.review import Suggestions, review
+    from musicreclass.tasks.review import review, suggestions_of
 
-    suggestions = None
-    if args.select is not None:
-        overrides, trust = tuple(args.overrides), tuple(args.trust)
-        suggestions = Suggestions(args.select, args.space or "musicnn", args.seed, overrides, trust)
+    suggestions = suggestions_of(args.select, args.space, args.seed, tuple(args.overrides), tuple(args.trust))
     count = review(args.table, args.output, suggestions)
     hint = "; open it in a browser" if args.output.suffix.lower() in (".html", ".htm") else ""
     say(f"wrote {args.output}: {counted(count, 'file')}{hint}")

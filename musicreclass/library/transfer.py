@@ -12,10 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from musicreclass.storage.atomic import sync_folder
+from musicreclass.storage.atomic import NO_HARD_LINKS, sync_folder
 from musicreclass.storage.regular import BLOCK, open_regular
 
-NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 COARSE = 2_000_000_001  # nanoseconds by which a file system such as FAT rounds times
 Version = dict[str, Any]
 

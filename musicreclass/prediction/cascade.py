@@ -87,7 +87,7 @@ class CascadeClassifier(FileClassifier):
         if not readers:
             yield from list(unsure.values())
         elif paths:
-            with closing(read_all(readers, paths, self.workers, self.time_limit)) as readings:
+            with closing(read_all(readers, paths, self.workers, self.time_limit, self.min_seconds)) as readings:
                 for reading in readings:
                     earlier = unsure[str(reading.path)]
                     reading.seconds += earlier.seconds

@@ -62,6 +62,11 @@ class FileClassifier:
         """What all models read, each once, by its key."""
         return {reader.key: reader for model in self.models for reader in model.readers}
 
+    @property
+    def min_seconds(self) -> float:
+        """The shortest recording that all models can use."""
+        return max(model.min_seconds for model in self.models)
+
     def predict_proba(self, path: str | Path) -> np.ndarray:
         """Class probabilities of one recording, (C,), calibrated if the run could be.
 
@@ -80,7 +85,7 @@ class FileClassifier:
             paths: of the files, which are only read.
         """
         readers, files = list(self.readers.values()), [Path(path) for path in paths]
-        with closing(read_all(readers, files, self.workers, self.time_limit)) as readings:
+        with closing(read_all(readers, files, self.workers, self.time_limit, self.min_seconds)) as readings:
             yield from self.label_readings(readings)
 
     def label_readings(self, readings: Iterable[Reading]) -> Iterator[Label]:

@@ -38,6 +38,7 @@ class FileModel:
         readers: what it reads; several for joined features.
         embedders: by the key of the reader, of encoders.
         columns: positions of the features that the model reads among those of all readers; empty for all.
+        min_seconds: recordings that are shorter cannot be used.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FileModel:
     readers: Sequence[Reader]
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     columns: Sequence[int] = ()
+    min_seconds: float = 1.0
 
     def inputs(self, read: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         """The input of the model for each recording: features (1, D), or crops (1, crops, samples).

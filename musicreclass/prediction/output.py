@@ -129,7 +129,7 @@ class LabelTable:
         """Set the genres that a person has checked."""
         for path, genre in corrections.items():
             if str(path) in self.rows:
-                self.rows[str(path)] |= {"genre": genre, "checked": "yes", "reason": ""}
+                self.rows[str(path)] |= as_checked(genre)
 
     def drop_replaced(self, paths: Iterable[Path]) -> None:
         """Remove the rows of an image whose tracks are labelled now, and of tracks of files that are now divided otherwise.
@@ -179,7 +179,7 @@ def updated(old: Row, new: Row) -> Row:
     """The row of a file that was labelled again: columns that a user has added stay, and so does a genre that a person has checked."""
     columns = (*FIELDS, *VERSION, *NESTED, *(["tags"] if has_tags_of_run(old) else []))
     added = {name: value for name, value in old.items() if name not in columns}
-    checked = {"genre": old["genre"], "checked": "yes", "reason": ""} if old.get("checked") == "yes" else {}
+    checked = as_checked(old["genre"]) if old.get("checked") == "yes" else {}
     return {**added, **new, **checked}
 
 
@@ -188,6 +188,11 @@ def has_tags_of_run(row: Row) -> bool:
     top = [entry["genre"] for entry in row.get("top_predictions") or []]
     tags = row.get("tags")
     return isinstance(tags, str) and tags in [SEPARATOR.join(top[:n]) for n in range(len(top) + 1)]
+
+
+def as_checked(genre: str) -> Row:
+    """The fields of a row whose genre a person has checked."""
+    return {"genre": genre, "checked": "yes", "reason": ""}
 
 
 def check_suffix(path: Path, option: str = "--output") -> None:

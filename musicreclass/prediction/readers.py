@@ -65,13 +65,11 @@ class CropReader(Reader):
         sample_rate: of the crops, Hz.
         crops: as the model was scored with.
         longest_seconds: the longest recording that the model was trained or scored on; infinite if unknown.
-        min_seconds: shorter recordings cannot be used.
     """
 
     sample_rate: int
     crops: EvenCrops
     longest_seconds: float = math.inf
-    min_seconds: float = 1.0
 
     @property
     def key(self) -> str:  # type: ignore[override]
@@ -89,8 +87,6 @@ class CropReader(Reader):
     def read(self, path: Path, shared: Shared) -> np.ndarray:
         """See `Reader`; the recording is decoded in blocks, so that memory does not grow with its length."""
         length, n = decoding.probe(path, self.sample_rate), self.crops.n
-        if length < self.min_seconds * self.sample_rate:
-            raise BadAudioError(path, "too short", f"{length / self.sample_rate:.2f} s")
         starts = EvenCrops(n, self.count(length), self.crops.single).starts(length, 0)
         out = np.zeros((len(starts), n), np.int16)
         for at, block in decoding.decode_blocks(path, self.sample_rate, 0, length):
@@ -109,13 +105,11 @@ class FeatureReader(Reader):
         key: of the part.
         extractor: computes them.
         store: keeps the vectors.
-        min_seconds: as in `CropReader`.
     """
 
     key: str
     extractor: Extractor
     store: Store
-    min_seconds: float = 1.0
 
     def warm_up(self) -> None:
         """See `Reader`."""
@@ -143,14 +137,12 @@ class WaveformReader(Reader):
         sample_rate: of the encoder, Hz.
         slots: as `Part.slots`.
         store: keeps the embeddings.
-        min_seconds: as in `CropReader`.
     """
 
     key: str
     sample_rate: int
     slots: tuple[Slot, ...]
     store: Store
-    min_seconds: float = 1.0
 
     def read(self, path: Path, shared: Shared) -> tuple[str, np.ndarray]:
         """The SHA-256 of the file; and its embedding, float32, or its samples, int16."""
@@ -159,10 +151,7 @@ class WaveformReader(Reader):
             return checksum, stored
         if self.sample_rate not in shared:
             shared[self.sample_rate] = decoding.decode(path, self.sample_rate)
-        samples = shared[self.sample_rate]
-        if len(samples) < self.min_seconds * self.sample_rate:
-            raise BadAudioError(path, "too short", f"{len(samples) / self.sample_rate:.2f} s")
-        return checksum, samples
+        return checksum, shared[self.sample_rate]
 
 
 @dataclass(frozen=True)

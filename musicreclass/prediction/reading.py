@@ -45,7 +45,11 @@ class Reading:
 
 
 def read_all(
-    readers: list[Reader], paths: Sequence[Path], workers: int, time_limit: float = TIME_LIMIT
+    readers: list[Reader],
+    paths: Sequence[Path],
+    workers: int,
+    time_limit: float = TIME_LIMIT,
+    min_seconds: float = 0.0,
 ) -> Generator[Reading, None, None]:
     """Read recordings in parallel, in order of completion; at most `AHEAD` per worker wait for the caller.
 
@@ -56,10 +60,11 @@ def read_all(
         paths: of the files.
         workers: processes.
         time_limit: in seconds, as `TIME_LIMIT`.
+        min_seconds: a shorter recording gets a reading with an error.
     """
     for reader in readers:
         reader.warm_up()
-    pool = ReaderPool(partial(read_file, readers, time_limit), time_limit)
+    pool = ReaderPool(partial(read_file, readers, time_limit, min_seconds), time_limit)
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as threads:
         pending: dict[Future[Reading], Path] = {}
         try:
@@ -161,7 +166,7 @@ class ReaderPool:
                 process.end()
 
 
-def read_file(readers: Sequence[Reader], time_limit: float, path: Path) -> Reading:
+def read_file(readers: Sequence[Reader], time_limit: float, min_seconds: float, path: Path) -> Reading:
     """Read a recording in a process that does nothing else; what is wrong with the file becomes the error of the reading."""
     started, version = time.monotonic(), FileVersion.of(path)
     values: dict[str, Any] = {}
@@ -170,7 +175,7 @@ def read_file(readers: Sequence[Reader], time_limit: float, path: Path) -> Readi
     try:
         set_time_limit(time_limit + (ffmpeg.TIME_LIMIT if is_converted else 0))
         with converted_once(path):
-            duration = decoding.probe(path, MILLISECONDS) / MILLISECONDS
+            duration = decoding.probe(path, MILLISECONDS, min_seconds) / MILLISECONDS
             set_time_limit(max(time_limit, SLOWEST * duration))
             for reader in readers:
                 values[reader.key] = reader.read(path, shared)

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import RunError
+from musicreclass.storage.atomic import NO_HARD_LINKS
 from musicreclass.storage.regular import read_regular_text
 
 HEARTBEAT = 5.0  # seconds between two touches
@@ -97,7 +99,7 @@ class Lock:
         scratch = self.path.with_name(f"{self.path.name}.{self.owner['token']}")
         try:
             scratch.write_text(json.dumps(self.owner), encoding="utf-8")
-            os.link(scratch, self.path)  # atomic over NFS too, and no reader sees a half-written file
+            self._create(scratch)
         except FileExistsError:
             return False
         finally:
@@ -107,6 +109,20 @@ class Lock:
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"heartbeat of {self.path.name}")
         self._thread.start()
         return True
+
+    def _create(self, scratch: Path) -> None:
+        """Create the lock file with the content of a scratch file.
+
+        Raises:
+            FileExistsError: if it exists.
+        """
+        try:
+            os.link(scratch, self.path)  # atomic over NFS too, and no reader sees a half-written file
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            self.path.open("x").close()  # empty for a moment, which a waiter takes for an owner of unknown state
+            scratch.replace(self.path)
 
     def acquire(self, on_wait: Callable[[dict[str, Any]], None] | None = None, wait: bool = True) -> bool:
         """Take the lock, from an owner that has ended too; wait for one that is running.
@@ -123,6 +139,7 @@ class Lock:
         while not self.try_acquire():
             owner, touched = self._read()
             if owner is None:
+                time.sleep(POLL)
                 continue  # released in the meantime
             beat = (owner.get("token"), touched)
             if beat != last_beat:
@@ -166,9 +183,15 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Any] | None, int]:
-        """The recorded owner and when the file was last touched; (None, 0) if there is no file."""
+        """The recorded owner and when the file was last touched; (None, 0) if there is no file.
+
+        A link is a lock without an owner, wherever it leads: this class creates none.
+        """
         try:
-            touched = self.path.stat().st_mtime_ns
+            status = self.path.lstat()
+            touched = status.st_mtime_ns
+            if stat.S_ISLNK(status.st_mode):
+                return {}, touched
             owner = json.loads(read_regular_text(self.path))
         except FileNotFoundError:
             return None, 0

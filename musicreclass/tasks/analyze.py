@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from musicreclass.analysis.dataset import Analysis, Options, analyze_data
-from musicreclass.analysis.figures import draw_figures
+from musicreclass.analysis.figures import draw_figures, is_figure
 from musicreclass.analysis.page import render_page
 from musicreclass.config.settings.tasks import AnalyzeSettings
 from musicreclass.data.track_data import TrackData
@@ -16,6 +18,7 @@ from musicreclass.hardware.profile import Profile
 from musicreclass.report.figures import save_for_print
 from musicreclass.runs.folder import BAD_FILES, write_bad_files
 from musicreclass.storage.atomic import write_json, write_text
+from musicreclass.storage.regular import read_regular_text
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_data
@@ -62,10 +65,18 @@ def output_folder(settings: AnalyzeSettings) -> Path:
     folder = Path(settings.output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder}: is a file; name a folder", "not_a_folder", "output", str(folder))
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not is_analysis(folder):
         line = f"output={folder}: contains files that are no analysis; name a new folder"
         raise UserError(line, "foreign_folder", "output", str(folder))
     return folder
+
+
+def is_analysis(folder: Path) -> bool:
+    """Whether this task has written the analysis.json of a folder."""
+    with suppress(OSError, ValueError, RecursionError):
+        summary = json.loads(read_regular_text(folder / SUMMARY))
+        return isinstance(summary, dict) and {"version", "data", "protocol", "suggestions"} <= summary.keys()
+    return False
 
 
 def open_anyway(settings: AnalyzeSettings, profile: Profile) -> tuple[TrackData, Problem | None]:
@@ -95,7 +106,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         figures = draw_figures(analysis)
         for old in [*(folder / FIGURES).glob("*.png"), *(folder / FIGURES).glob("*.pdf")]:
-            if old.stem not in figures:
+            if is_figure(old.stem) and old.stem not in figures:
                 old.unlink()
         for name, figure in figures.items():
             save_for_print(figure, folder / FIGURES / f"{name}.png")

@@ -15,15 +15,11 @@ import pandas as pd
 
 from musicreclass.classifiers.base import Classifier
 from musicreclass.config.settings.tasks import TrainSettings
-from musicreclass.data.class_map import ClassMap, read_class_map
 from musicreclass.data.crops import EvenCrops
 from musicreclass.data.leaks import examples
 from musicreclass.data.sources.fma_columns import SERIES
-from musicreclass.errors import RunError, UserError
-from musicreclass.evaluation.calibration import calibrate, why_uncalibrated
+from musicreclass.errors import RunError
 from musicreclass.evaluation.cascade import Cascade
-from musicreclass.evaluation.predictions import Predictions
-from musicreclass.evaluation.tag_metrics import tag_thresholds
 from musicreclass.features.embeddings import EncoderPart
 from musicreclass.features.extractors import ExtractorPart
 from musicreclass.features.fma518.columns import column_names as fma518_columns
@@ -35,120 +31,58 @@ from musicreclass.hardware.profile import Profile
 from musicreclass.prediction.cascade import CascadeClassifier
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.file_model import FileModel
-from musicreclass.prediction.labels import Decision, TagDecision
 from musicreclass.prediction.readers import CropReader, Embedder, FeatureReader, Reader, WaveformReader
 from musicreclass.runs.folder import TRACKS, Run
 from musicreclass.storage.regular import read_regular
 from musicreclass.storage.store import Store
+from musicreclass.tasks.fit_decision import fit_classes, fit_tags
 from musicreclass.tasks.machine import for_one_process, use_machine
+from musicreclass.tasks.open_classifier import LabelOptions
 from musicreclass.tasks.open_data import check_encoder, code_of
-from musicreclass.tasks.promises import NO_VALIDATION, cautions, of_tags, promise, threshold_for, validation
+from musicreclass.tasks.promises import cautions, of_tags, validation
 from musicreclass.tasks.settings_to_score import check_targets, settings_to_score
 
 MIN_SECONDS = 1.0  # of a recording, where the run's data does not say
 
 
-def open_file_classifier(
-    folders: Sequence[Path],
-    calibrated: bool = True,
-    precision: float | None = None,
-    top_k: int = 3,
-    trust: tuple[str, ...] = (),
-    overrides: Sequence[str] = (),
-    class_map: str | None = None,
-    config_dir: str | None = None,
-) -> FileClassifier:
+def open_file_classifier(folders: Sequence[Path], options: LabelOptions) -> FileClassifier:
     """Open one or several finished runs to label recordings.
 
     Args:
         folders: of runs with the same classes; the probabilities of several are averaged.
-        calibrated: whether the probabilities are calibrated on the validation tracks.
-        precision: the share of labels that should be right; less confident ones become `unknown`. None labels everything
-            that resembles the training tracks.
-        top_k: classes that a label lists.
-        trust: your own modules that the models need.
-        overrides: `paths.cache=DIR`, or where the weights of encoders are now.
-        class_map: name or file of a map from the classes of the runs to those of the labels.
-        config_dir: your own configuration folder, which may have class maps.
+        options: how recordings are labelled.
 
     Raises:
         RunError: if a run is not finished, cannot be read, or cannot label recordings; if the classes differ; or if no
             threshold reaches the precision.
         WeightsError: if the weights of an encoder are missing or have changed.
-        UserError: if the precision is not between 0 and 1.
+        UserError: for options that do not fit.
     """
-    if precision is not None and not (isinstance(precision, (int, float)) and 0 < precision < 1):
-        line = f"precision={precision}: must be between 0 and 1, as 0.9"
-        raise UserError(line, "invalid_value", "precision", precision)
     runs = [Run.open(folder) for folder in folders]
     ensembles = [run.folder for run in runs if run.combination is not None]
     if ensembles and len(runs) > 1:
         line = f"{ensembles[0]}: an ensemble is not averaged with other runs; name it alone, or make an ensemble of all members"
         raise RunError(line, "ensemble_among_runs", ensembles[0])
-    opened = [open_models(run, trust, list(overrides)) for run in runs]
-    classes = opened[0][0].classifier.card.classes
+    opened = [open_models(run, options.trust, list(options.overrides)) for run in runs]
+    card = opened[0][0].classifier.card
     for run, models in zip(runs, opened, strict=True):
-        check_same_classes(runs[0], run, classes, models[0].classifier.card.classes)
-    combine = mean if len(runs) > 1 or runs[0].combination is None else runs[0].combination.combine
-    is_multi = opened[0][0].classifier.card.is_multi
-    valid = validation(runs, classes)
-    if is_multi:
-        check_options_of_tags(precision, class_map)
-        calibrated = False
-    fitted = calibrate(valid) if calibrated and valid is not None else None
-    temperature = 1.0 if fitted is None else float(fitted["temperature"])
-    uncalibrated = ""
-    if calibrated and fitted is None:
-        uncalibrated = NO_VALIDATION if valid is None else why_uncalibrated(valid)
-    mapping = None if class_map is None else read_class_map(class_map, config_dir, "--class-map")
-    labels = list(classes) if mapping is None else mapped_classes(mapping, classes)
-    chosen = None if precision is None else threshold_for(runs, valid, temperature, precision, mapping)
-    threshold = 0.0 if chosen is None or chosen.value is None else chosen.value
-    models, workers = [model for several in opened for model in several], cores()[0]
-    settings: dict[str, object] = {
-        "calibrated": calibrated,
-        "temperature": temperature,
-        "threshold": threshold,
-        "top_k": top_k,
-    }
-    thresholds = thresholds_of_tags(runs, valid, classes) if is_multi else []
-    if is_multi:
-        settings["thresholds"] = thresholds
-    settings |= {"class_map": None if mapping is None else mapping.classes}
-    cascade = runs[0].combination
+        check_same_classes(runs[0], run, card.classes, models[0].classifier.card.classes)
+    fitted = (fit_tags if card.is_multi else fit_classes)(runs, validation(runs, card.classes), card.classes, options)
+    combination = runs[0].combination
     classifier = FileClassifier(
-        models=models,
-        combine=combine,
-        temperature=temperature,
-        decision=TagDecision(labels, top_k, thresholds=tuple(thresholds))
-        if is_multi
-        else Decision(labels, top_k, threshold),
-        class_map=mapping,
-        promise="" if chosen is None else promise(chosen),
-        cautions=tuple(line for run in runs for line in cautions(run, of_tags(run) if is_multi else uncalibrated)),
-        signature=signature(runs, settings),
-        workers=workers,
+        models=[model for models in opened for model in models],
+        combine=mean if combination is None else combination.combine,
+        temperature=fitted.temperature,
+        decision=fitted.decision,
+        class_map=fitted.class_map,
+        promise=fitted.promise,
+        cautions=tuple(
+            line for run in runs for line in cautions(run, of_tags(run) if card.is_multi else fitted.uncalibrated)
+        ),
+        signature=signature(runs, fitted.settings),
+        workers=cores()[0],
     )
-    return as_cascade(classifier, cascade) if isinstance(cascade, Cascade) else classifier
-
-
-def check_options_of_tags(precision: float | None, class_map: str | None) -> None:
-    """Make sure that no option of classes is set for tags.
-
-    Raises:
-        UserError: if one is.
-    """
-    for option, value in (("--precision", precision), ("--class-map", class_map)):
-        if value is not None:
-            line = f"{option} {value}: is not supported for several labels a track; each tag has its own threshold"
-            raise UserError(line, "unsupported_option", option, value)
-
-
-def thresholds_of_tags(runs: Sequence[Run], valid: Predictions | None, classes: Sequence[str]) -> list[float]:
-    """The thresholds with the highest F1 of each tag on the validation tracks; without them, those of imported weights, or 0.5."""
-    imported = runs[0].metrics.get("thresholds", {}) if len(runs) == 1 and runs[0].is_imported else {}
-    thresholds = imported if valid is None else tag_thresholds(valid)
-    return [thresholds.get(name, 0.5) for name in classes]
+    return as_cascade(classifier, combination) if isinstance(combination, Cascade) else classifier
 
 
 def as_cascade(classifier: FileClassifier, cascade: Cascade) -> CascadeClassifier:
@@ -175,22 +109,22 @@ def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[
     features = {"features": settings.features, **settings.features.sources()}
     check_targets(run.folder, {key: section.target for key, section in features.items()}, trust)
     classifier = run.classifier(trust)
-    profile = use_machine(for_one_process(settings))[1]
+    profile, seconds = use_machine(for_one_process(settings))[1], min_seconds(settings)
     if classifier.card.input == "waveform":
-        return [FileModel(str(run.folder), classifier, [crop_reader(run, settings, classifier)])]
+        return [FileModel(str(run.folder), classifier, [crop_reader(run, classifier)], min_seconds=seconds)]
     parts = feature_parts(run, settings, classifier, profile)
-    store, seconds = Store(Path(settings.paths.cache).expanduser()), min_seconds(settings)
+    store = Store(Path(settings.paths.cache).expanduser())
     readers: list[Reader] = []
     embedders: dict[str, Embedder] = {}
     for part in parts.values():
         key = part.key()
         if isinstance(part, EncoderPart):
-            readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store, seconds))
+            readers.append(WaveformReader(key, part.sample_rate, tuple(part.slots()), store))
             embedders[key] = Embedder(part, store)
         else:
             assert isinstance(part, ExtractorPart)
-            readers.append(FeatureReader(key, part.extractor, store, seconds))
-    return [FileModel(str(run.folder), classifier, readers, embedders, chosen_columns(run, classifier, parts))]
+            readers.append(FeatureReader(key, part.extractor, store))
+    return [FileModel(str(run.folder), classifier, readers, embedders, chosen_columns(run, classifier, parts), seconds)]
 
 
 def feature_parts(run: Run, settings: TrainSettings, classifier: Classifier, profile: Profile) -> dict[str, Part]:
@@ -226,11 +160,11 @@ def chosen_columns(run: Run, classifier: Classifier, parts: dict[str, Part]) -> 
     return [positions[name] for name in classifier.card.columns]
 
 
-def crop_reader(run: Run, settings: TrainSettings, classifier: Classifier) -> CropReader:
+def crop_reader(run: Run, classifier: Classifier) -> CropReader:
     """Reads crops as the run was scored with."""
     card = classifier.card
     crops = EvenCrops(round(card.clip_seconds * card.sample_rate), card.eval_crops, card.eval_crop_position)
-    return CropReader(card.sample_rate, crops, longest_seconds(run), min_seconds(settings))
+    return CropReader(card.sample_rate, crops, longest_seconds(run))
 
 
 def min_seconds(settings: TrainSettings) -> float:
@@ -262,11 +196,6 @@ def check_same_classes(first: Run, run: Run, classes: list[str], others: list[st
             "same classes, with data.class_map=NAME where datasets name them differently, or label with one of them"
         )
         raise RunError(line, "other_classes", run.folder, different)
-
-
-def mapped_classes(class_map: ClassMap, classes: Sequence[str]) -> list[str]:
-    """The classes that a map gives some classes, sorted."""
-    return sorted({target for target in class_map.targets_of(classes) if target is not None})
 
 
 def mean(stack: np.ndarray) -> np.ndarray:

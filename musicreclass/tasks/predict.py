@@ -23,7 +23,7 @@ from musicreclass.plurals import counted
 from musicreclass.prediction.file_classifier import FileClassifier
 from musicreclass.prediction.formats import Row
 from musicreclass.prediction.labels import UNKNOWN, TagDecision
-from musicreclass.prediction.output import LabelTable
+from musicreclass.prediction.output import LabelTable, as_checked
 from musicreclass.runs.signals import stoppable
 from musicreclass.storage.file_parts import file_of
 
@@ -107,21 +107,41 @@ def label_all(classifier: FileClassifier, paths: Sequence[Path], table: LabelTab
             advance(1)
 
 
-def label_frame(classifier: FileClassifier, inputs: Sequence[Path]) -> pd.DataFrame:
-    """The labels of recordings as a table, in the order of the inputs; see `musicreclass.predict`."""
+def label_frame(
+    classifier: FileClassifier,
+    inputs: Sequence[Path],
+    corrections: Mapping[Path, str] | None = None,
+    with_top: bool = False,
+) -> pd.DataFrame:
+    """The labels of recordings as a table, in the order of the inputs; see `musicreclass.predict`.
+
+    Args:
+        classifier: opened.
+        inputs: files and folders.
+        corrections: as in `predict`; with the column `checked`.
+        with_top: whether there is a column of the most probable classes.
+    """
     discs = Discs()
     paths, _ = find_recordings(inputs, discs)
     with closing(classifier.label(paths)) as labels:
         by_path = {label.path: label for label in labels}
-    ordered = [by_path[str(path)] for path in paths]
-    has_tags = isinstance(classifier.decision, TagDecision)
-    columns = ("path", "genre", "confidence", *(["tags"] if has_tags else []), "reason", "duration", "error")
-    rows = [[getattr(label, name) for name in columns] for label in ordered]
-    table = pd.DataFrame(
-        rows, columns=[*columns], dtype=object
-    )  # pandas' own texts cannot have names that are not UTF-8
+    columns = ["path", "genre", "confidence", "reason", "duration", "error"]
+    if isinstance(classifier.decision, TagDecision):
+        columns.insert(3, "tags")
+    if with_top:
+        columns.insert(3, "top_predictions")
+    if corrections is not None:
+        columns.insert(2, "checked")
+    rows = []
+    for path in paths:
+        label = by_path[str(path)]
+        row = {**label.as_json(), "confidence": label.confidence, "duration": label.duration}
+        if corrections and path in corrections:
+            row |= as_checked(corrections[path])
+        rows.append([row.get(name) for name in columns])
+    table = pd.DataFrame(rows, columns=columns, dtype=object)  # pandas' own texts cannot have names that are not UTF-8
     missing = (math.nan,) * len(classifier.classes)
-    probabilities = np.array([label.probabilities or missing for label in ordered])
+    probabilities = np.array([by_path[str(path)].probabilities or missing for path in paths])
     names = [PREFIX + name for name in classifier.classes]
     table[["confidence", "duration"]] = table[["confidence", "duration"]].astype(float)
     parts = [pd.DataFrame(probabilities, columns=names)]

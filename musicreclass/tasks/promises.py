@@ -51,11 +51,11 @@ def threshold_for(
     folder = runs[0].folder
     if valid is None:
         reason = f"no threshold can be chosen: {NO_VALIDATION}"
-        raise RunError(f"--precision {precision}: {folder}: {reason}", "no_validation", folder)
+        raise RunError(f"precision={precision}: {folder}: {reason}", "no_validation", folder)
     predictions = calibrated(valid, temperature)
     chosen = confidence_threshold(predictions if class_map is None else mapped(predictions, class_map), precision)
     if chosen.value is None:
-        line = f"--precision {precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
+        line = f"precision={precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
         raise RunError(line, "precision_not_reached", folder, precision)
     return chosen
 

@@ -91,3 +91,28 @@ class Suggestions:
     seed: int = 0
     overrides: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
+
+
+def suggestions_of(
+    select: int | None, space: str | None, seed: int, overrides: tuple[str, ...], trust: tuple[str, ...]
+) -> Suggestions | None:
+    """Which recordings to label first; None for all of the table.
+
+    Args:
+        select: how many; None for all.
+        space, seed, overrides, trust: as in `Suggestions`; of None, the default.
+
+    Raises:
+        UserError: for invalid numbers, and for options that need a number of recordings.
+    """
+    if select is None:
+        if space is not None or overrides:
+            line = "space and overrides need select=N (--select N), the number of recordings to label first"
+            raise UserError(line, "invalid_arguments", "select")
+    elif not isinstance(select, int) or isinstance(select, bool) or select < 1:
+        raise UserError(
+            f"select={select!r:.100}: must be a whole number of at least 1", "invalid_value", "select", select
+        )
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed={seed!r:.100}: must be a whole number of at least 0", "invalid_value", "seed", seed)
+    return None if select is None else Suggestions(select, space or Suggestions.space, seed, overrides, trust)

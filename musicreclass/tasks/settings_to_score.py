@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from musicreclass.config.check import compose
+from musicreclass.config.grammar import in_grammar
 from musicreclass.config.parse import parse
 from musicreclass.config.settings.data import CLIPS, OF_COMBINATION
 from musicreclass.config.settings.tasks import TrainSettings
@@ -20,6 +21,7 @@ from musicreclass.runs.signature import section_of
 
 CACHE = "paths.cache="
 PACKAGE_MODULES = ("musicreclass.",)  # of sources and encoders that a run folder may name without --trust
+NAME = re.compile(r"[\w@/.+-]+")  # of options and settings
 LOCATIONS = ("checkpoint", "folder")  # in `features`: where weights are; the run records which they are
 
 
@@ -129,11 +131,12 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
             raise RunError(f"{text}: cannot be overridden here; clips are cut as in training", "fixed_clips", key)
     base = [f"model={Tree().options_with('model', 'input', reads)[0]}"]  # any model that reads the same
     if features.get("_target_") and "features" not in keys:
-        base.append(f"features={choices.get('features')}")
+        base += chosen_options({"features": choices.get("features")})
     if "data" not in keys:
-        data = config["data"]
-        base += [f"{name}={choices[name]}" for name in ("data", "data/split") if name in choices and name not in keys]
-        base += overrides_of(data)
+        base += chosen_options(
+            {name: choices[name] for name in ("data", "data/split") if name in choices and name not in keys}
+        )
+        base += overrides_of(config["data"])
     try:
         cfg = compose("train", [*base, *overrides], config_dir)
     except ConfigError as error:  # names a model that stands in for the run's
@@ -150,8 +153,28 @@ def with_other_data(config: dict[str, Any], overrides: list[str], config_dir: st
     return {**config, "data": {**composed["data"], **clips}, "choices": {**choices, **chosen}}
 
 
+def chosen_options(choices: Mapping[str, Any]) -> list[str]:
+    """The overrides that choose options.
+
+    Args:
+        choices: of a run folder, by group.
+
+    Raises:
+        RunError: for a name that no option can have: other text could be more than a name in Hydra's grammar.
+    """
+    for group, option in choices.items():
+        if not all(NAME.fullmatch(str(text)) for text in (group, option)):
+            line = f"config.yaml: {group}={option!r:.100}: is not the name of an option; the run folder may be damaged"
+            raise RunError(line, "unusable_config", group, option)
+    return [f"{group}={option}" for group, option in choices.items()]
+
+
 def overrides_of(data: dict[str, Any], prefix: str = "data") -> list[str]:
-    """The settings of data as overrides, without the split; of combined datasets those of each part too, with its split."""
+    """The settings of data as overrides, without the split; of combined datasets those of each part too, with its split.
+
+    Raises:
+        RunError: for a key that is no name.
+    """
     parts = parts_of(data)
     without = (
         "_target_",
@@ -163,11 +186,19 @@ def overrides_of(data: dict[str, Any], prefix: str = "data") -> list[str]:
     overrides = [as_override(f"{prefix}.{name}", value) for name, value in data.items() if name not in without]
     for name, part in parts.items():
         key = f"{prefix}.parts.{name}"
-        overrides += [f"data/split@{key}.split={part['split']['protocol']}", *overrides_of(part, key)]
+        overrides += chosen_options({f"data/split@{key}.split": part["split"]["protocol"]})
+        overrides += overrides_of(part, key)
         overrides += [as_override(f"{key}.split.{k}", v) for k, v in part["split"].items() if k != "protocol"]
     return overrides
 
 
 def as_override(key: str, value: Any) -> str:
-    """One override in Hydra's grammar, text quoted."""
-    return f"{key}={'null' if value is None else json.dumps(value, ensure_ascii=False)}"
+    """One override in Hydra's grammar.
+
+    Raises:
+        RunError: for a key that is no name.
+    """
+    if not NAME.fullmatch(key):
+        line = f"config.yaml: {key!r:.100}: is not the name of a setting; the run folder may be damaged"
+        raise RunError(line, "unusable_config", key)
+    return f"{key}={in_grammar(value)}"

@@ -15,6 +15,7 @@ import pytest
 
 import musicreclass as mrc
 from musicreclass.analysis.counts import balance, count_classes, describe_durations
+from musicreclass.analysis.figures import is_figure
 from musicreclass.analysis.formats import cramers_v, properties_of
 from musicreclass.config.check import compose
 from musicreclass.data.tracks import make_tracks
@@ -350,8 +351,22 @@ def test_an_earlier_analysis_is_replaced(run, here):
     arguments = [*make_table(here / "t.csv"), "output=out"]
     assert run("analyze", *arguments).code == 0
     (here / "out/figures/example_99.png").write_bytes(b"old")
+    (here / "out/figures/mine.png").write_bytes(b"of the user")
+    names = {path.stem for path in (here / "out/figures").iterdir()} - {"mine"}
     assert run("analyze", *arguments).code == 0
     assert not (here / "out/figures/example_99.png").exists()
+    assert (here / "out/figures/mine.png").read_bytes() == b"of the user"
+    assert all(map(is_figure, names))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", "[" * 100_000, '{"version": "0.2.0"}'])
+def test_a_file_named_as_the_summary_does_not_make_a_folder_an_analysis(run, here, content):
+    (here / "out/figures").mkdir(parents=True)
+    for name, text in (("analysis.json", content), ("report.html", "mine"), ("figures/example_01.png", "mine")):
+        (here / "out" / name).write_text(text)
+    result = run("analyze", "data=demo", "output=out")
+    assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, "foreign_folder", "output")
+    assert (here / "out/report.html").read_text() == (here / "out/figures/example_01.png").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("arguments", "kind", "key"), [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from musicreclass.classifiers.network import check_size
 from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 from tests.conftest import MODELS, sum_again
@@ -78,3 +81,14 @@ def test_checksums_name_only_files_of_the_model(name, finished_run, here):
     with pytest.raises(RunError) as caught:
         Run.open(here / "r").classifier()
     assert (caught.value.kind, caught.value.key) == ("damaged_model", str(sums))
+
+
+def test_a_network_is_not_larger_than_its_file(shared_runs):
+    """Views of one number do not count as weights, however large they are."""
+    (path,) = shared_runs("mlp").rglob("weights.pt")
+    card = Run.open(path.parents[1]).classifier().card
+    weights = torch.load(path, weights_only=True)
+    check_size(card, weights)
+    endless = {**weights, "x": torch.zeros(1).expand(10**13)}
+    with pytest.raises(ValueError):
+        check_size(replace(card, arguments={**card.arguments, "hidden": [1000, 1000]}), endless)

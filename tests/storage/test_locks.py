@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,18 @@ class Clock:
         self.on_sleep(self.now)
 
 
-def test_one_process_holds_the_lock(path):
+@pytest.fixture(params=[None, errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with hard links, and others on which they fail, as FAT and exFAT."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    if request.param is not None:
+        monkeypatch.setattr(os, "link", fail)
+
+
+def test_one_process_holds_the_lock(path, file_system):
     first, second = Lock(path), Lock(path)
     assert first.try_acquire()
     assert not second.try_acquire()
@@ -114,6 +126,40 @@ def test_an_owner_of_unknown_state_loses_the_lock_once_it_is_silent(path, monkey
     assert locks.EXPIRY < clock.now < locks.EXPIRY + 1
     assert len(owners) == 1
     lock.release()
+
+
+@pytest.mark.parametrize("target", ["nowhere", "lock", "held"])
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_link_is_not_followed_and_no_owner(path, monkeypatch, target, wait, file_system):
+    """Also if it leads to a lock that is held, or to itself."""
+    held = Lock(path.with_name("held"))
+    held.try_acquire()
+    monkeypatch.setattr(locks, "time", clock := Clock())
+    path.symlink_to(target)
+    lock = Lock(path)
+    assert lock.acquire(wait=wait)
+    assert locks.EXPIRY < clock.now < locks.EXPIRY + 1
+    lock.check()
+    held.check()
+    assert not path.is_symlink()
+    for each in (lock, held):
+        each.release()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_one_of_several_processes_at_a_time_holds_the_lock(path, file_system):
+    holders: list[int] = []
+
+    def hold(number: int) -> None:
+        for _ in range(5):
+            with locked(path):
+                holders.append(number)
+                assert holders == [number]
+                holders.clear()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(hold, range(4)))
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_running_owner_keeps_its_lock(path, monkeypatch):

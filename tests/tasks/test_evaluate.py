@@ -14,8 +14,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 import musicreclass as mrc
+from musicreclass.config.grammar import in_grammar
+from musicreclass.errors import RunError
 from musicreclass.runs.folder import Run
 from musicreclass.tasks import evaluate
 from musicreclass.tasks.settings_to_score import with_other_data
@@ -99,6 +105,67 @@ def test_choices_of_other_data_are_those_of_its_overrides(finished):
     assert config["choices"] == {**finished.config["choices"], "data": "demo", "data/split": "random"}
     for name in ("model", "seed", "trainer", "hardware", "paths"):
         assert config[name] == finished.config[name]
+
+
+TEXTS = [
+    "\t",
+    "a\\b",
+    "a\nb",
+    "${oc.env:HOME}",
+    "\\${oc.env:HOME}",
+    '"',
+    "'",
+    "\\",
+    'a\\"b',
+    "a,b",
+    "null",
+    "1",
+    " x ",
+    "$",
+    "é",
+    "[x]",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_of_the_run_are_not_interpreted(finished, text):
+    """The run may be another person's: an interpolation in its configuration is text."""
+    data = {**finished.config["data"], "label_column": text, "ignore_columns": [text, "other"]}
+    config = with_other_data({**finished.config, "data": data}, ["data.split_column=null"], None)
+    assert config["data"] == {**data, "split_column": None}
+
+
+@pytest.mark.parametrize(("section", "name", "value"), [
+    ("data", "root=${oc.env:HOME}", "x"),
+    ("data", "a b", "x"),
+    ("choices", "data", "${oc.env:HOME}"),
+    ("choices", "data/split", "column,random"),
+])  # fmt: skip
+def test_names_of_the_run_are_not_interpreted(finished, section, name, value):
+    config = {**finished.config, section: {**finished.config[section], name: value}}
+    with pytest.raises(RunError) as caught:
+        with_other_data(config, ["data.split_column=null"], None)
+    assert caught.value.kind == "unusable_config"
+    assert name in caught.value.key
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(alphabet="\\${}\"'a\n\t,=:[ é"),
+        lambda values: (
+            st.lists(values, max_size=3) | st.dictionaries(st.text("ab =,:", min_size=1), values, max_size=3)
+        ),
+        max_leaves=5,
+    )
+)
+def test_values_in_hydras_grammar_are_read_again(value):
+    (override,) = OverridesParser.create().parse_overrides([f"key={in_grammar(value)}"])
+    config = OmegaConf.create({"key": override.value()})
+    assert OmegaConf.to_container(config, resolve=True) == {"key": value}
 
 
 @pytest.mark.parametrize("model", ["mlp", "logreg"])

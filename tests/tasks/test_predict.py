@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+import yaml
 
 import musicreclass as mrc
 from musicreclass.cli import main as cli
@@ -204,7 +206,7 @@ def test_a_crash_and_a_hang_are_rows_with_an_error(run, trained, messy, workers,
 def test_a_crashing_decoder_is_the_error_of_its_file(trained, library, kind, monkeypatch):
     crash = library / "jazz/jazz artist 0/0.wav"
     probe = decoding.probe
-    monkeypatch.setattr(decoding, "probe", lambda path, rate: os.abort() if path == crash else probe(path, rate))
+    monkeypatch.setattr(decoding, "probe", lambda path, *args: os.abort() if path == crash else probe(path, *args))
     table = mrc.predict(trained[kind], [crash, *sorted((library / "rock").rglob("*.wav"))], trust=TRUST)
     assert "SIGABRT" in table.error[0]
     assert (table.error[1:] == "").all()
@@ -269,6 +271,8 @@ def test_invalid_arguments_are_one_line(run, trained, here, library):
         "run": [None, 5, [], "", [None], b"x", "a\0b"],
         "paths": [None, 5, [], "", [None], [["x"]], b"x", "a\0b", iter(())],
         "precision": [0, 1, -1, 2, float("nan"), "0.9", True],
+        "top_k": [0, -1, 1.5, "3", True],
+        "time_limit": [0, -1, float("nan"), float("inf"), "1"],
     }.items(),
 )
 def test_wrong_arguments_in_python_are_named(trained, library, name, values):
@@ -280,6 +284,78 @@ def test_wrong_arguments_in_python_are_named(trained, library, name, values):
         with pytest.raises(UserError) as caught:
             mrc.ensemble(runs)
         assert caught.value.key == "runs"
+
+
+def test_python_and_the_command_line_give_the_same_labels(run, trained, library, here):
+    """With a class map of one's own folder, labels that were checked, and more classes listed."""
+    (here / "my_conf/class_map").mkdir(parents=True)
+    (here / "my_conf/class_map/mine.yaml").write_text("blues: Roots\njazz: Jazz\nrock: Rock\n")
+    checked = library / "rock/rock artist 0/0.wav"
+    (here / "c.csv").write_text(f"path,genre\n{checked},Polka\n{here}/other.wav,Polka\n")
+    arguments = ("--class-map", "mine", "--config-dir", "my_conf", "--uncalibrated", "--top-k", "2")
+    result = run(
+        "predict", trained["features"], "--input", library, "--output", "g.jsonl", "--corrections", "c.csv", *arguments
+    )
+    assert result.code == 0, result.err
+    rows = {row["path"]: row for row in map(json.loads, (here / "g.jsonl").read_text().splitlines())}
+    options = {"class_map": "mine", "config_dir": here / "my_conf", "calibrated": False}
+    table = mrc.predict(trained["features"], library, corrections="c.csv", top_k=2, **options)
+    assert len(table) == len(rows)
+    for row in table.to_dict("records"):
+        names = ("genre", "checked", "reason", "top_predictions")
+        assert {name: row[name] for name in names} == {name: rows[row["path"]][name] for name in names}
+    assert table.set_index("path").genre[str(checked)] == "Polka"
+    (label,) = mrc.file_classifier(trained["features"], top_k=1, **options).label([checked])
+    assert len(label.top) == 1
+    assert label.top[0][0] in ("Roots", "Jazz", "Rock")
+
+
+@pytest.mark.parametrize("kind", ["features", "crops", "encoder"])
+def test_a_recording_that_training_leaves_out_as_too_short_is_not_labelled(trained, library, tmp_path, kind):
+    """By the limit of the run's data, also if the store has its features; a recording of exactly this length is labelled."""
+    short, enough = tmp_path / "short.wav", tmp_path / "enough.wav"
+    for path, seconds in ((short, 2.9999), (enough, 3)):
+        write_tone(path, 440, 1, seconds, RATE)
+    assert mrc.predict(trained[kind], [short, enough], trust=TRUST).error.tolist() == ["", ""]
+    shutil.copytree(trained[kind], tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["data"]["min_seconds"] = 3.0
+    config.write_text(yaml.safe_dump(content))
+    errors = mrc.predict(tmp_path / "run", [short, enough], trust=TRUST).error
+    assert ["too short" in error for error in errors] == [True, False]
+    errors = mrc.predict([tmp_path / "run", trained[kind]], [short, enough], trust=TRUST).error
+    assert ["too short" in error for error in errors] == [True, False]
+
+
+@pytest.mark.parametrize(("option", "kind"), [("precision", "no_validation"), ("class_map", "invalid_arguments")])
+def test_options_that_do_not_fit_a_tagger_are_rejected(run, here, library, option, kind):
+    value = {"precision": 0.9, "class_map": "gtzan_to_fma"}[option]
+    for call in (mrc.file_classifier, partial(mrc.predict, paths=library)):
+        with pytest.raises(UserError) as caught:
+            call("musicnn", **{option: value})
+        assert (caught.value.kind, caught.value.key) == (kind, option)
+    result = run("predict", "musicnn", "--input", library, "--output", "g.csv", f"--{option.replace('_', '-')}", value)
+    assert [(problem.kind, problem.key) for problem in result.problems] == [(kind, option)]
+
+
+def test_overrides_reach_the_run(trained, library, here):
+    song = library / "rock/rock artist 0/0.wav"
+    mrc.predict(trained["features"], song, overrides=f"paths.cache={here}/c")
+    assert list((here / "c").iterdir())
+    for overrides, kind in (("seed=1", "not_data"), ("--trust", "flag_in_python")):
+        with pytest.raises(UserError) as caught:
+            mrc.file_classifier(trained["features"], overrides=overrides)
+        assert caught.value.kind == kind
+
+
+def test_a_run_must_be_named(run, here, library):
+    for arguments in (
+        ["predict", "paths.cache=c", "--input", library, "--output", "g.csv"],
+        ["evaluate", "data.path=x"],
+    ):
+        result = run(*arguments)
+        assert [(problem.kind, problem.key) for problem in result.problems] == [("missing_value", "run")]
 
 
 def test_python_takes_iterators_relative_paths_and_any_name(trained, library, here):

@@ -46,14 +46,31 @@ BLOCKS_PER_STRETCH = 3
 MARGIN = 0.1  # minimum seconds on both sides of a block; longer than the resampler's filter
 
 
-def probe(path: Path, sample_rate: int) -> int:
+def probe(path: Path, sample_rate: int, min_seconds: float = 0.0) -> int:
     """The length that a file's header states, in samples at `sample_rate`.
 
+    Args:
+        path: the file.
+        sample_rate: of the result.
+        min_seconds: minimum duration of a recording.
+
     Raises:
-        BadAudioError: if the file is not a recording.
+        BadAudioError: if the file is not a recording, or too short.
     """
     with readable_file(path) as file:
-        return read_header(path, file).length(sample_rate)
+        header = read_header(path, file)
+    check_duration(path, header, min_seconds)
+    return header.length(sample_rate)
+
+
+def check_duration(path: Path, header: Header, min_seconds: float) -> None:
+    """Make sure that a recording has a minimum duration by its header.
+
+    Raises:
+        BadAudioError: if it is shorter.
+    """
+    if header.frames < min_seconds * header.rate:
+        raise BadAudioError(path, "too short", f"{header.frames / header.rate:.2f} s")
 
 
 def examine(path: Path, sample_rate: int, min_seconds: float = 0.0) -> int:
@@ -72,8 +89,7 @@ def examine(path: Path, sample_rate: int, min_seconds: float = 0.0) -> int:
     """
     with readable_file(path) as file:
         header = read_header(path, file)
-        if header.frames < min_seconds * header.rate:
-            raise BadAudioError(path, "too short", f"{header.frames / header.rate:.2f} s")
+        check_duration(path, header, min_seconds)
         if header.verify_end_only or (header.verify_end_only is None and has_contiguous_frames(path, file)):
             last = max(0, header.frames - header.tolerance - 1)
             decode_native(path, file, header, last, last, header.frames)

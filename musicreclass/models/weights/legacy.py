@@ -18,7 +18,13 @@ import torch
 from musicreclass.errors import WeightsError, printable
 from musicreclass.models.legacy_cnn import CHANNELS
 from musicreclass.models.weights.pickled_values import PickledArray, PickledEncoder
-from musicreclass.models.weights.torch_files import describe_mismatch, flatten_tensors, load_checkpoint, matches_shape
+from musicreclass.models.weights.torch_files import (
+    describe_mismatch,
+    describe_tensor,
+    flatten_tensors,
+    load_checkpoint,
+    matches_shape,
+)
 from musicreclass.plurals import counted
 
 FEATURES, HIDDEN = 518, (256, 128)
@@ -203,7 +209,9 @@ def statistics(path: Path, key: str, value: Any) -> np.ndarray:
     try:
         if isinstance(value, PickledArray):
             value = value.numbers()
-        elif isinstance(value, torch.Tensor) and matches_shape(value, value.shape):
+        elif isinstance(value, torch.Tensor):
+            if not matches_shape(value, (FEATURES,)):  # before the copy: a view may be far larger than the file
+                raise ValueError(f"{describe_tensor(value)}, expected ({FEATURES},)")
             value = value.double().numpy()
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape != (FEATURES,):
             shape = getattr(value, "shape", None)
