@@ -9,7 +9,7 @@ from musicreclass.comparison.differences import differing_data, label_rows
 from musicreclass.comparison.entries import Entry
 from musicreclass.comparison.rows import UNKNOWN_LEAKS, Row, build_rows
 from musicreclass.evaluation.intervals import Sample, TagSample
-from musicreclass.evaluation.paired import Pair, paired_tests
+from musicreclass.evaluation.paired import Pair, adjusted_by_metric, paired_tests
 from musicreclass.runs.score_log import ScoreLog, SetUse, TrackSet
 
 SCORED_SPLITS = ("valid", "test")
@@ -185,7 +185,8 @@ def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]
         samples: (split, rows, their predictions).
 
     Returns:
-        for each split with any pairs: tests, with indices into `ranked`.
+        for each split with any pairs: tests, with indices into `ranked`, and p adjusted over all pairs of the split and metric,
+        also over those on different tracks.
     """
     pairs: dict[str, list[Pair]] = defaultdict(list)
     ranks = {id(row): i for i, row in enumerate(ranked[:MAX_TESTED_ROWS])}
@@ -193,7 +194,7 @@ def compare_pairs(ranked: list[Row], samples: list[tuple[str, list[Row], Sample]
         among = sorted((i for i, row in enumerate(rows) if id(row) in ranks), key=lambda i: ranks[id(rows[i])])
         for pair in paired_tests(sample, among):
             pairs[split].append(replace(pair, first=ranks[id(rows[pair.first])], second=ranks[id(rows[pair.second])]))
-    return dict(pairs)
+    return {split: adjusted_by_metric(of_split) for split, of_split in pairs.items()}
 
 
 def build_sample(rows: list[Row], split: str) -> Sample:

@@ -30,7 +30,7 @@ class Goal:
 
     Attributes:
         target_accuracy: to be reached at the lowest cost; the highest accuracy if none of the thresholds reaches it.
-        max_cost: seconds per track, on average, at which accuracy is to be highest.
+        max_cost: seconds per track, on average, at which accuracy is to be highest; the lowest cost if all thresholds exceed it.
     """
 
     target_accuracy: float | None = None
@@ -180,7 +180,8 @@ def choose_thresholds(confidence: np.ndarray, correct: np.ndarray, seconds: list
     candidates = [candidate_thresholds(values, count) for values in confidence[:-1]]
     accuracy, cost = all_outcomes(confidence, correct, seconds, candidates)
     if goal.max_cost is not None:
-        feasible, order = cost <= goal.max_cost * (1 + TOLERANCE), (cost, -accuracy)
+        feasible = cost <= goal.max_cost * (1 + TOLERANCE)
+        order = (cost, -accuracy) if feasible.any() else (-accuracy, cost)
     else:
         target = float(correct[-1].mean()) if goal.target_accuracy is None else goal.target_accuracy
         feasible = accuracy >= target - TOLERANCE

@@ -5,7 +5,7 @@ Confidences are the largest probability of a track, calibrated (`calibration.cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,9 @@ def coverage_curve(predictions: Predictions) -> CoverageCurve:
     return CoverageCurve(confidence[last], labelled / len(confidence), correct[order].cumsum()[last] / labelled)
 
 
-def confidence_threshold(predictions: Predictions, precision: float) -> Threshold:
+def confidence_threshold(
+    predictions: Predictions, precision: float, calibrated_on: Callable[[np.ndarray], Predictions] | None = None
+) -> Threshold:
     """The threshold that promises a precision among labelled tracks, with an estimate from tracks of other groups.
 
     The promise: of 100 validation splits drawn from the same kind of tracks, at least 90 give a threshold with this precision,
@@ -88,6 +90,7 @@ def confidence_threshold(predictions: Predictions, precision: float) -> Threshol
     Args:
         predictions: of the validation split, calibrated.
         precision: above 0 and below 1.
+        calibrated_on: the same predictions, calibrated on some of the tracks, (n,) bool; None if no calibration was fitted.
 
     Raises:
         ValueError: for another precision.
@@ -97,26 +100,27 @@ def confidence_threshold(predictions: Predictions, precision: float) -> Threshol
     confidence, correct = confidence_and_correct(predictions)
     groups = predictions.groups()
     clusters, n = Clusters.of(groups), len(predictions)
-    labelled = np.zeros(n, bool)
+    labelled, right = np.zeros((2, n), bool)  # held-out tracks, with the fit and the threshold of the other folds
     if clusters.count > 1:
         fold = fold_of_tracks(clusters)
         for held_out in np.unique(fold):
             rest = fold != held_out
-            value = lowest_threshold(confidence[rest], correct[rest], clusters.codes[rest], precision)
-            labelled[~rest] = False if value is None else confidence[~rest] >= value
+            fitted, is_correct = confidence_and_correct(predictions if calibrated_on is None else calibrated_on(rest))
+            value = lowest_threshold(fitted[rest], is_correct[rest], clusters.codes[rest], precision)
+            labelled[~rest] = False if value is None else fitted[~rest] >= value
+            right[~rest] = is_correct[~rest]
     value = lowest_threshold(confidence, correct, clusters.codes, precision)
-    y_true, y_pred = predictions.y_true()[labelled], predictions.probabilities().argmax(axis=1)[labelled]
-    interval = None
+    right, interval = right[labelled], None
     if labelled.sum() > 1:
         labelled_groups = [group for group, keep in zip(groups, labelled, strict=True) if keep]
-        low, high = bootstrap_interval(y_true, y_pred, labelled_groups, len(predictions.classes))["accuracy"]
+        low, high = bootstrap_interval(np.zeros(len(right), int), (~right).astype(int), labelled_groups, 2)["accuracy"]
         interval = (low, high)
     return Threshold(
         precision=precision,
         value=value,
         reason="" if value is not None else why_unreachable(n, clusters.count, precision),
         coverage=float(labelled.mean()),
-        accuracy=float((y_true == y_pred).mean()) if labelled.any() else None,
+        accuracy=float(right.mean()) if labelled.any() else None,
         interval=interval,
         labelled=int(labelled.sum()),
         n=n,
@@ -136,8 +140,8 @@ def lowest_threshold(
     """The lowest confidence above which precision is at least the promised one, with probability `ASSURANCE`.
 
     Fixed-sequence testing (Angelopoulos et al., Learn then test, 2021), with Clopper-Pearson bounds that groups widen. It starts
-    with the candidate for which the confidences predict the highest bound, which the labels do not influence, and continues with lower
-    thresholds until one fails. Choosing the lowest threshold with a sufficient accuracy on these tracks, without bounds, would
+    with the candidate for which the confidences predict the highest bound, which the labels influence only through the temperature,
+    and continues with lower thresholds until one fails. Choosing the lowest threshold with a sufficient accuracy on these tracks, without bounds, would
     break the promise in half of the cases.
 
     Args:
@@ -152,6 +156,8 @@ def lowest_threshold(
     confidence, correct, cluster = confidence[order], correct[order], cluster[order]
     lowest = None
     for size in candidate_sizes(confidence, precision):
+        if precision_bound(np.ones(size, bool), cluster[:size]) < precision:
+            continue  # too few groups, whatever the labels
         if precision_bound(correct[:size], cluster[:size]) < precision:
             break
         lowest = float(confidence[size - 1])
@@ -185,29 +191,55 @@ def min_tracks(precision: float) -> int:
 def precision_bound(correct: np.ndarray, cluster: np.ndarray) -> float:
     """The lower Clopper-Pearson bound of a share with probability `ASSURANCE`, for the effective number of independent tracks.
 
-    That is the number of tracks divided by the design effect: the variance over clusters relative to that over tracks, at least 1.
-    Without an error, it is Kish's effective number of clusters.
+    Without an error, that is Kish's effective number of clusters; an error never raises the bound above this one. With errors, it
+    is the number of tracks divided by the design effect, reduced by (z / t)^2 as in Korn and Graubard (1998).
 
     Args:
         correct, cluster: of each track, (k,).
     """
-    from scipy.stats import beta
-
     count, wrong = len(correct), int((~correct).sum())
     _, codes = np.unique(cluster, return_inverse=True)
-    sizes = np.bincount(codes)
-    if wrong == count or (len(sizes) == 1 and count > 1):
+    clusters = Clusters(codes, int(codes.max()) + 1, True)
+    if wrong == count or (clusters.count == 1 and count > 1):
         return 0.0
+    kish = clusters.effective_count
+    without_error = binomial_bound(kish, 0.0)
     if not wrong:
-        trials = count**2 / float((sizes**2).sum())
-    else:
-        errors = wrong / count
-        residuals = np.bincount(codes, ~correct - errors)
-        between = float((residuals**2).sum()) * len(sizes) / (len(sizes) - 1)
-        within = count * errors * (1 - errors) * count / (count - 1)
-        trials = count / max(1.0, between / within)
-    errors = wrong / count
+        return without_error
+    trials = float(count)
+    if clusters.count < count:
+        design_effect = 1 + intraclass_correlation(correct, codes) * (count / kish - 1)
+        trials = max(kish, count / design_effect * t_reduction(clusters.df))
+    return min(without_error, binomial_bound(trials, wrong / count))
+
+
+def binomial_bound(trials: float, errors: float) -> float:
+    """The lower bound of a share with probability `ASSURANCE`, from the share of errors in independent trials."""
+    from scipy.stats import beta
+
     return float(beta.ppf(1 - ASSURANCE, trials * (1 - errors), trials * errors + 1))
+
+
+def intraclass_correlation(correct: np.ndarray, codes: np.ndarray) -> float:
+    """How strongly errors are correlated within clusters, from 0 to 1 (Fleiss and Cuzick, 1979).
+
+    Unlike the variance over clusters, it does not depend on whether the few largest clusters happen to have errors.
+
+    Args:
+        correct: (n,), not all equal.
+        codes: the cluster of each track, (n,), fewer clusters than tracks.
+    """
+    sizes, wrong = np.bincount(codes), np.bincount(codes, ~correct)
+    share = float(wrong.sum() / len(correct))
+    within = float((wrong * (sizes - wrong) / sizes).sum()) / ((len(correct) - len(sizes)) * share * (1 - share))
+    return min(1.0, max(0.0, 1 - within))
+
+
+def t_reduction(df: float) -> float:
+    """(z / t)^2 of the normal quantile and that of Student's t at `ASSURANCE`: a design effect is estimated from few clusters."""
+    from scipy.special import ndtri, stdtrit
+
+    return float(ndtri(ASSURANCE) / stdtrit(df, ASSURANCE)) ** 2
 
 
 def why_unreachable(n: int, clusters: int, precision: float) -> str:

@@ -98,11 +98,11 @@ class Sample:
         scores, replicates = self.scores[metric][row], self.replicates[metric][row]
         mean, seeds = float(scores.mean()), self.seed_component(metric, row)
         tracks = self.track_component(self.jackknives[row], metric)
-        error = float(np.sqrt(tracks.variance))
-        low, high = corrected_interval(mean, replicates, error, self.clusters)
+        low, high = corrected_interval(mean, replicates, self.jackknives[row], metric, self.clusters)
         if seeds is None:
             return Estimate(mean, None, low, high)
         if tracks.variance and seeds.variance:
+            error = float(np.sqrt(tracks.variance))
             total_error, df = combine_components([tracks, seeds])
             factor = max(1.0, t_quantile(df) * total_error / (t_quantile(self.clusters.df) * error))
             low, high = max(0.0, mean - (mean - low) * factor), min(1.0, mean + (high - mean) * factor)
@@ -150,7 +150,12 @@ class TagSample(Sample):
 
 
 def combine_components(components: list[VarianceComponent]) -> tuple[float, float]:
-    """The standard error of a sum of independent components, and its degrees of freedom after Welch and Satterthwaite."""
+    """The standard error of a sum of independent components, and its degrees of freedom after Welch and Satterthwaite.
+
+    A component from which most was subtracted would give degrees of freedom near 0; they are at least those of the component
+    with the fewest.
+    """
     total = sum(component.variance for component in components)
-    denominator = sum(component.uncorrected**2 / component.df for component in components if component.df)
-    return float(np.sqrt(total)), total**2 / denominator if denominator else np.inf
+    denominator = sum(component.uncorrected**2 / component.df for component in components)
+    fewest = min(component.df for component in components)
+    return float(np.sqrt(total)), max(fewest, total**2 / denominator) if denominator else np.inf

@@ -8,13 +8,14 @@ from itertools import combinations
 
 import numpy as np
 
-from musicreclass.evaluation.bootstrap import t_quantile, widened_interval
+from musicreclass.evaluation.bootstrap import difference_interval, t_quantile, with_unseen_clusters
 from musicreclass.evaluation.intervals import (
     Sample,
     TagSample,
     VarianceComponent,
     combine_components,
 )
+from musicreclass.evaluation.resampling import ROUNDING
 from musicreclass.plurals import agreeing
 
 PERMUTATIONS = 10_000  # random ones, if there are too many clusters for all
@@ -67,17 +68,23 @@ def paired_tests(sample: Sample, rows: list[int] | None = None, flips: int = PER
         else [pair for pair in pairs if all(len(sample.y_pred[row]) == 1 for row in pair)]
     )
     p_values = permutation_tests(sample, single_seed, flips)
-    comparisons = []
-    for metric in sample.metrics:
-        tested = [
-            single_run_test(sample, metric, *pair, p_values[pair][metric])
-            if pair in p_values
-            else seeds_test(sample, metric, *pair)
-            for pair in pairs
-        ]
+    return adjusted_by_metric([
+        single_run_test(sample, metric, *pair, p_values[pair][metric])
+        if pair in p_values
+        else seeds_test(sample, metric, *pair)
+        for metric in sample.metrics
+        for pair in pairs
+    ])  # fmt: skip
+
+
+def adjusted_by_metric(pairs: list[Pair]) -> list[Pair]:
+    """The pairs, grouped by metric, with p adjusted by Holm's method over all pairs of a metric."""
+    adjusted_pairs = []
+    for metric in dict.fromkeys(pair.metric for pair in pairs):
+        tested = [pair for pair in pairs if pair.metric == metric]
         adjusted = holm(np.array([pair.p for pair in tested]))
-        comparisons += [replace(pair, adjusted=float(p)) for pair, p in zip(tested, adjusted, strict=True)]
-    return comparisons
+        adjusted_pairs += [replace(pair, adjusted=float(p)) for pair, p in zip(tested, adjusted, strict=True)]
+    return adjusted_pairs
 
 
 def single_run_test(sample: Sample, metric: str, first: int, second: int, permutation_p: float) -> Pair:
@@ -98,9 +105,9 @@ def single_run_test(sample: Sample, metric: str, first: int, second: int, permut
         p, method = permutation_p, f"permutation over {units}"
     difference = mean_difference(sample, metric, first, second)
     replicates = sample.replicates[metric][first] - sample.replicates[metric][second]
-    error = sample.jackknives[first].minus(sample.jackknives[second]).standard_error(metric)
-    low, high = widened_interval(difference, replicates, error, sample.clusters)
-    return Pair(first, second, metric, difference, max(-1.0, low), min(1.0, high), p, p, method)
+    jackknife = sample.jackknives[first].minus(sample.jackknives[second])
+    low, high = difference_interval(difference, replicates, jackknife, metric, sample.clusters)
+    return Pair(first, second, metric, difference, low, high, p, p, method)
 
 
 def mean_difference(sample: Sample, metric: str, first: int, second: int) -> float:
@@ -202,7 +209,8 @@ def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
 
     rows = (first, second)
     difference = mean_difference(sample, metric, first, second)
-    components = [sample.track_component(sample.jackknives[first].minus(sample.jackknives[second]), metric)]
+    jackknife = sample.jackknives[first].minus(sample.jackknives[second])
+    components = [sample.track_component(jackknife, metric)]
     seed_components = [sample.seed_component(metric, row) for row in rows]
     sizes = [len(sample.y_pred[row]) for row in rows]
     for component, other, other_size in zip(seed_components, seed_components[::-1], sizes[::-1], strict=True):
@@ -213,14 +221,16 @@ def seeds_test(sample: Sample, metric: str, first: int, second: int) -> Pair:
     error, df = combine_components(components)
     if sample.clusters.count == 1:  # the variance over tracks is unknown
         p = 1.0
-    elif error:
+    elif error > ROUNDING:
         p = 2 * float(stdtr(df, -abs(difference) / error))
     else:  # all clusters have the same difference: the sign-flip test
-        p = 2.0 ** (1 - sample.clusters.count) if difference else 1.0
-    half_width = t_quantile(df) * error
+        p = 2.0 ** (1 - sample.clusters.count) if abs(difference) > ROUNDING else 1.0
+    interval = (difference - t_quantile(df) * error, difference + t_quantile(df) * error)
+    minority = jackknife.minority_count(metric, difference)
+    low, high = with_unseen_clusters(interval, difference, -1.0, minority, sample.clusters)
     seeds = f"seeds ({sizes[0]}, {sizes[1]}) and " if max(sizes) > 1 else ""
     method = f"t test over {seeds}{sample.clusters}"
-    return Pair(first, second, metric, difference, difference - half_width, difference + half_width, p, p, method)
+    return Pair(first, second, metric, difference, low, high, p, p, method)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -72,14 +72,16 @@ class Rankings:
             full[:, self.scored] = np.stack([r.areas(np.ones((1, self.n)))[:, 0] for r in self.rankings], axis=1)
         return dict(zip(TAG_METRICS, full, strict=True))
 
-    def macro(self, weight: np.ndarray) -> dict[str, np.ndarray]:
+    def macro(self, weight: np.ndarray, unit: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """The mean of each area over the tags, (R,), of those that tracks with weight both have and lack.
 
         Args:
-            weight: of each track, (R, n).
+            weight: of each unit, (R, units).
+            unit: of each track, (n,); None if each track is a unit.
         """
         size = max(1, VALUES_PER_BLOCK // max(1, self.n))
-        blocks = [self._macro(weight[start : start + size]) for start in range(0, len(weight), size)]
+        tracks = slice(None) if unit is None else unit
+        blocks = [self._macro(weight[start : start + size][:, tracks]) for start in range(0, len(weight), size)]
         return dict(zip(TAG_METRICS, np.concatenate(blocks, axis=1), strict=True))
 
     def _macro(self, weight: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from musicreclass.plurals import agreeing
 
 REPLICATES = 2000
 WEIGHTS_PER_BLOCK = 4_000_000  # limits memory
+ROUNDING = 1e-9  # smaller differences of scores are rounding errors
 MAX_LEFT_OUT = 400  # clusters up to which each is left out by itself in the jackknife of rankings
 
 
@@ -49,6 +50,12 @@ class Clusters:
         """
         squared_sizes = np.bincount(self.codes).astype(float) ** 2
         return max(1.0, float(squared_sizes.sum() ** 2 / (squared_sizes**2).sum()) - 1)
+
+    @property
+    def effective_count(self) -> float:
+        """Kish's effective number of clusters: the number of equally large ones that would determine a mean as precisely."""
+        sizes = np.bincount(self.codes).astype(float)
+        return float(sizes.sum() ** 2 / (sizes**2).sum())
 
     def __str__(self) -> str:
         if self.has_single_tracks:
@@ -186,6 +193,18 @@ class Jackknife:
         """
         return max(jackknife_error(self.clusters[metric]), jackknife_error(self.tracks[metric]))
 
+    def minority_count(self, metric: str, score: float) -> int:
+        """The number of clusters that raise the score, or of those that lower it if they are fewer.
+
+        For an accuracy near 1 these are the clusters with an error.
+
+        Args:
+            metric: of the score.
+            score: on all tracks.
+        """
+        change = self.clusters[metric] - score
+        return int(min((change > ROUNDING).sum(), (change < -ROUNDING).sum()))
+
 
 @dataclass(frozen=True)
 class TagRankings:
@@ -211,7 +230,7 @@ class TagRankings:
 
     def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """The scores with weights of the clusters, (R, clusters)."""
-        return self.rankings.macro(weights[:, self.clusters.codes])
+        return self.rankings.macro(weights, self.clusters.codes)
 
     def jackknife(self) -> Jackknife:
         """The scores without each cluster and without each track; without one of `MAX_LEFT_OUT` parts of them, if there are more."""
@@ -225,7 +244,7 @@ class TagRankings:
         Args:
             unit: of each track, (n,).
         """
-        return self.rankings.macro((unit != np.arange(unit.max() + 1)[:, None]).astype(np.float32))
+        return self.rankings.macro(1 - np.eye(unit.max() + 1, dtype=np.float32), unit)
 
 
 def parts_of(units: np.ndarray) -> np.ndarray:

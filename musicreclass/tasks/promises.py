@@ -7,7 +7,7 @@ import pandas as pd
 
 from musicreclass.data.class_map import ClassMap
 from musicreclass.errors import RunError
-from musicreclass.evaluation.calibration import calibrated
+from musicreclass.evaluation.calibration import calibrated, fit_temperature
 from musicreclass.evaluation.coverage import Threshold, confidence_threshold
 from musicreclass.evaluation.predictions import PREFIX, TRUE_PREFIX, Predictions
 from musicreclass.plurals import counted
@@ -52,8 +52,19 @@ def threshold_for(
     if valid is None:
         reason = f"no threshold can be chosen: {NO_VALIDATION}"
         raise RunError(f"precision={precision}: {folder}: {reason}", "no_validation", folder)
-    predictions = calibrated(valid, temperature)
-    chosen = confidence_threshold(predictions if class_map is None else mapped(predictions, class_map), precision)
+    if class_map is not None:
+        is_mapped = class_map.map_targets(valid.table.target).notna()
+        valid = Predictions(valid.table[is_mapped].reset_index(drop=True))
+    probability, y_true = valid.probabilities(), valid.y_true()
+
+    def labelled_at(temperature: float) -> Predictions:
+        predictions = calibrated(valid, temperature)
+        return predictions if class_map is None else mapped(predictions, class_map)
+
+    def calibrated_on(rows: np.ndarray) -> Predictions:
+        return labelled_at(fit_temperature(probability[rows], y_true[rows]))
+
+    chosen = confidence_threshold(labelled_at(temperature), precision, None if temperature == 1 else calibrated_on)
     if chosen.value is None:
         line = f"precision={precision}: {folder}: {chosen.reason}; choose a lower precision, or a better model"
         raise RunError(line, "precision_not_reached", folder, precision)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from musicreclass.comparison.entries import read_runs
+from musicreclass.comparison.render.terminal import pair_grid
 from musicreclass.comparison.render.text import as_csv, as_markdown
 from musicreclass.comparison.tables import MAX_TESTED_ROWS, build_tables
 from musicreclass.comparison.wording import seeds_text, table_notes
+from musicreclass.evaluation.paired import holm
 from musicreclass.runs.find import find_runs
 from musicreclass.runs.folder import Run
 from tests.run_factory import make_run
@@ -284,6 +286,26 @@ def test_rows_with_different_test_tracks_are_paired_on_validation_only(outputs, 
     assert tested == {frozenset(("mlp", "svm")), frozenset(("cnet", "dnet"))}
     assert len(table.pairs["valid"]) == 2 * 6
     assert table.split_mismatches == ["test"]
+    for metric in table.metrics:  # both pairs are one family, although they have different tracks
+        tests = [pair for pair in table.pairs["test"] if pair.metric == metric]
+        assert [pair.adjusted for pair in tests] == holm(np.array([pair.p for pair in tests])).tolist()
+
+
+def test_only_the_p_value_of_a_significant_metric_is_bold(outputs, tables):
+    make_run(outputs, "a", right=0.9)
+    make_run(outputs, "b", model="svm", right=0.5)
+    (table,) = tables()
+    table.pairs = {"test": [replace(p, adjusted=0.01 if p.metric == "accuracy" else 0.2) for p in table.pairs["test"]]}
+    grid = pair_grid(table)
+    assert [column.header for column in grid.columns if cell_style(column) == "bold"] == ["p"]
+    assert cell_style(grid.columns[3]) == "bold"
+    assert not any(row.style for row in grid.rows)
+
+
+def cell_style(column) -> str:
+    """The style of a column's only cell; empty without one."""
+    (cell,) = column.cells
+    return str(getattr(cell, "style", ""))
 
 
 def test_the_order_of_tracks_and_classes_changes_nothing(outputs, tables):

@@ -128,6 +128,12 @@ def test_infeasible_targets_give_the_highest_accuracy():
     assert 0.8 < thresholds[0] < 0.9
 
 
+def test_an_infeasible_cost_gives_the_lowest_cost():
+    confidence, correct = np.array([[0.6, 0.7, 0.8, 0.9], [0.9] * 4]), np.array([[0, 0, 1, 1], [1] * 4], bool)
+    assert choose_thresholds(confidence, correct, [1.0, 10.0], Goal(max_cost=0.5)) == [0]
+    assert choose_thresholds(confidence, correct, [1.0, 10.0], Goal(max_cost=6)) == [pytest.approx(0.75)]
+
+
 def test_a_cascade_is_read_as_it_was_written():
     cascade = fit(*draw_stages(6, 3))
     content = json.loads(json.dumps(cascade.as_json()))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, norm
 
+from musicreclass.evaluation.calibration import apply_temperature, fit_temperature
 from musicreclass.evaluation.coverage import (
     confidence_threshold,
     coverage_curve,
@@ -90,6 +91,42 @@ def test_the_estimate_is_of_held_out_tracks():
     assert threshold.accuracy > 0.88
     assert threshold.coverage == threshold.labelled / threshold.n == pytest.approx(0.4, abs=0.1)
     assert threshold.over == "1000 tracks"
+
+
+def test_the_estimate_is_of_tracks_that_the_calibration_did_not_see():
+    confidence, correct, group = simulated(200, 40, 0)
+    predictions, seen = predictions_of(confidence, correct, group), []
+
+    def calibrated_on(rows: np.ndarray) -> Predictions:
+        seen.append(rows)
+        return predictions_of(np.where(rows, confidence, 0.0), correct, group)  # held-out tracks are never labelled
+
+    threshold = confidence_threshold(predictions, 0.7, calibrated_on)
+    assert threshold.value == confidence_threshold(predictions, 0.7).value is not None
+    assert threshold.labelled == 0
+    assert (np.sum([~rows for rows in seen], axis=0) == 1).all()
+    assert all(not set(group[rows]) & set(group[~rows]) for rows in seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [0.8, 0.9])
+@pytest.mark.parametrize(("n", "groups"), [(93, 0), (197, 40), (1000, 30)])
+def test_the_promise_is_kept_with_a_temperature_fitted_on_the_same_tracks(n, groups, precision):
+    """The model's confidences are too high: the log odds are twice the true ones."""
+
+    def exaggerated(confidence: np.ndarray) -> np.ndarray:
+        odds = (confidence / (1 - confidence + 1e-9)) ** 2
+        return np.column_stack([odds / (1 + odds), 1 / (1 + odds)])
+
+    new, broken = norm.cdf(EVIDENCE), 0
+    for seed in range(REPETITIONS):
+        confidence, correct, group = simulated(n, groups, seed)
+        temperature = fit_temperature(exaggerated(confidence), (~correct).astype(int))
+        after = apply_temperature(exaggerated(confidence), temperature)[:, 0]
+        value = lowest_threshold(after, correct, group, precision)
+        chosen = apply_temperature(exaggerated(new), temperature)[:, 0] >= (2 if value is None else value)
+        broken += bool(chosen.any()) and new[chosen].mean() < precision
+    assert broken <= 0.1 * REPETITIONS
 
 
 @pytest.mark.parametrize(("n", "groups"), [(10, 0), (1, 0), (40, 1), (40, 5)])

@@ -117,8 +117,7 @@ def test_few_or_unequal_clusters_widen_the_interval(metric):
     assert clusters["equal"].df == pytest.approx(19)
     assert clusters["unequal"].df == 1.0 < clusters["unequal"].count - 1
     sample = Sample(y_true, [[y_pred]], equal, 4)
-    error = sample.jackknives[0].standard_error(metric)
-    arguments = (float(sample.scores[metric][0][0]), sample.replicates[metric][0], error)
+    arguments = (float(sample.scores[metric][0][0]), sample.replicates[metric][0], sample.jackknives[0], metric)
     widths = [np.diff(corrected_interval(*arguments, clusters[name]))[0] for name in ("equal", "unequal")]
     assert np.diff(np.quantile(arguments[1], (0.025, 0.975)))[0] < widths[0] < widths[1]
 

@@ -176,10 +176,14 @@ def pair_grid(table: Table) -> Grid:
                 continue
             by_metric = {pair.metric: pair for pair in pairs if (pair.first, pair.second) == (first, second)}
             cells = [
-                text
+                cell
                 for m in table.metrics
-                for text in (difference_text(by_metric[m]), p_value_text(by_metric[m].adjusted))
+                for cell in (Text(difference_text(by_metric[m])), p_value_cell(by_metric[m].adjusted))
             ]
-            significant = min(pair.adjusted for pair in by_metric.values()) <= 0.05
-            grid.add_row(f"{first + 1} vs {second + 1}", split, *cells, style="bold" if significant else "")
+            grid.add_row(f"{first + 1} vs {second + 1}", split, *cells)
     return grid
+
+
+def p_value_cell(p: float) -> Text:
+    """An adjusted p value, bold up to 0.05."""
+    return Text(p_value_text(p), "bold" if p <= 0.05 else "")
