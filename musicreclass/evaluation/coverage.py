@@ -230,8 +230,10 @@ def intraclass_correlation(correct: np.ndarray, codes: np.ndarray) -> float:
         codes: the cluster of each track, (n,), fewer clusters than tracks.
     """
     sizes, wrong = np.bincount(codes), np.bincount(codes, ~correct)
-    share = float(wrong.sum() / len(correct))
-    within = float((wrong * (sizes - wrong) / sizes).sum()) / ((len(correct) - len(sizes)) * share * (1 - share))
+    error_rate = float(wrong.sum() / len(correct))
+    within = float((wrong * (sizes - wrong) / sizes).sum()) / (
+        (len(correct) - len(sizes)) * error_rate * (1 - error_rate)
+    )
     return min(1.0, max(0.0, 1 - within))
 
 

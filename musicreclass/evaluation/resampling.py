@@ -58,8 +58,8 @@ class Clusters:
         return float(sizes.sum() ** 2 / (sizes**2).sum())
 
     def __str__(self) -> str:
-        if self.has_single_tracks:
-            return f"{self.count} groups and single tracks"
+        if self.has_single_tracks:  # at least one group and one track
+            return f"{self.count} {agreeing(self.count, 'group or track', 'groups and single tracks')}"
         return f"{self.count} {agreeing(self.count, 'group' if self.has_groups else 'track')}"
 
     def class_counts(self, y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> np.ndarray:

@@ -185,7 +185,7 @@ class Lock:
     def _read(self) -> tuple[dict[str, Any] | None, int]:
         """The recorded owner and when the file was last touched; (None, 0) if there is no file.
 
-        A link is a lock without an owner, wherever it leads: this class creates none.
+        A link is a lock without an owner, whatever it points to: this class creates none.
         """
         try:
             status = self.path.lstat()
