@@ -92,7 +92,10 @@ def share_validation(source, target):
 
 def test_rows_that_were_validated_on_their_test_tracks_are_not_ranked(outputs, tables, run, here):
     for model, right in (("a", 0.5), ("b", 0.7), ("c", 0.9)):
-        folders = [make_run(outputs, f"{model}{fold}", model=model, fold=fold, right=right) for fold in range(3)]
+        folders = [
+            make_run(outputs, f"{model}{fold}", model=model, split="artist_folds", fold=fold, right=right)
+            for fold in range(3)
+        ]
         for fold in range(3):
             share_validation(folders[(fold + 1) % 3], folders[fold])
     (table,) = tables()

@@ -32,6 +32,8 @@ from musicreclass.storage.file_parts import file_of
 CONVERTED = (".m4a", ".aac", ".mp4", ".wma", ".m4b", ".3gp", ".mka", ".webm", ".wv", ".ape")
 # no playlists, which name other files
 CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,loas,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
+OPTIONS = ("-hide_banner", "-nostats", "-nostdin", "-format_whitelist", CONTAINERS)
+OUTPUT = ("-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "-")  # the first audio stream as float WAV
 TIME_LIMIT = 1800.0  # seconds for one file
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # not sent because of the file
 HANDLED = 255  # exit code of ffmpeg after a signal that it handles
@@ -122,23 +124,31 @@ def _temporary_error(path: Path, error: OSError) -> DataError:
 def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
     """Write the first audio stream to a file as float WAV; returns the seconds that its header states, 0 if none.
 
-    ffmpeg writes to a pipe, so a full disk is an error of ours rather than one of ffmpeg's, and ffmpeg ends with us.
+    Raises:
+        BadAudioError: if ffmpeg cannot read the file.
+        DataError: if ffmpeg or the temporary folder failed; the file may be good.
     """
-    source = ["-i", f"file:{path.absolute()}", "-map", "0:a:0"]
-    command = [
-        ffmpeg,
-        "-hide_banner",
-        "-nostats",
-        "-nostdin",
-        "-format_whitelist",
-        CONTAINERS,
-        *source,
-        "-c:a",
-        "pcm_f32le",
-        "-f",
-        "wav",
-        "-",
-    ]
+    code, messages = _run_ffmpeg(ffmpeg, path, file)
+    if code is None:
+        line = (
+            f"{path}: ffmpeg took more than {TIME_LIMIT / 60:.0f} minutes. Nothing was stored: start again if the machine was "
+            "busy, or move this file out of the data"
+        )
+        raise DataError(line, kind="ffmpeg_timeout", key=path)
+    if code:
+        raise _conversion_error(ffmpeg, path, code, messages)
+    return _stated_seconds(messages)
+
+
+def _run_ffmpeg(ffmpeg: str, path: Path, file: IO[bytes]) -> tuple[int | None, bytes]:
+    """Convert the first audio stream into a file; returns ffmpeg's exit code, None after `TIME_LIMIT`, and its messages.
+
+    ffmpeg writes to a pipe, so a full disk is an error of ours rather than one of ffmpeg's, and ffmpeg ends with us.
+
+    Raises:
+        DataError: if the temporary folder is full.
+    """
+    command = [ffmpeg, *OPTIONS, "-i", f"file:{path.absolute()}", *OUTPUT]
     expired = threading.Event()
     with (
         _temporary_file(path) as messages,
@@ -162,28 +172,33 @@ def _convert(ffmpeg: str, path: Path, file: IO[bytes]) -> float:
             timer.cancel()
         code = process.wait()
         messages.seek(0)
-        text = messages.read()
-    if expired.is_set():
-        line = (
-            f"{path}: ffmpeg took more than {TIME_LIMIT / 60:.0f} minutes. Nothing was stored: start again if the machine was "
-            "busy, or move this file out of the data"
-        )
-        raise DataError(line, kind="ffmpeg_timeout", key=path)
-    handled = re.search(rb"^Exiting normally, received signal (\d+)\.", text, re.MULTILINE) if code == HANDLED else None
-    number = int(handled[1]) if handled else -code
+        return None if expired.is_set() else code, messages.read()
+
+
+def _conversion_error(ffmpeg: str, path: Path, code: int, messages: bytes) -> DataError:
+    """The error that an exit code of ffmpeg other than 0 stands for.
+
+    Raises:
+        BadAudioError, DataError: if the file cannot be read at all, or ffmpeg does not run.
+    """
+    handled = re.search(rb"^Exiting normally, received signal (\d+)\.", messages, re.MULTILINE)
+    number = int(handled[1]) if handled and code == HANDLED else -code
     if number in EXTERNAL_SIGNALS:
         line = f"{path}: ffmpeg was stopped by {signal.Signals(number).name}, perhaps for lack of memory; start again"
-        raise DataError(line, kind="ffmpeg_stopped", key=path)
-    if code:
-        raise_if_unreadable(path)
-        ffmpeg_version(ffmpeg)
-        if reason := substitute(path):
-            raise BadAudioError(path, reason, REMEDIES[reason])
-        raise BadAudioError(path, "not audio", "ffmpeg cannot read it")
-    stated = None
-    if b"Estimating duration" not in text:  # from the bit rate, which padding makes wrong
-        stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
-    hours, minutes, seconds = map(float, stated.groups()) if stated else (0.0, 0.0, 0.0)
+        return DataError(line, kind="ffmpeg_stopped", key=path)
+    raise_if_unreadable(path)
+    ffmpeg_version(ffmpeg)
+    if reason := substitute(path):
+        return BadAudioError(path, reason, REMEDIES[reason])
+    return BadAudioError(path, "not audio", "ffmpeg cannot read it")
+
+
+def _stated_seconds(messages: bytes) -> float:
+    """The duration in ffmpeg's messages; 0 if there is none, or if it is estimated from the bit rate, which padding makes wrong."""
+    stated = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", messages)
+    if stated is None or b"Estimating duration" in messages:
+        return 0.0
+    hours, minutes, seconds = map(float, stated.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 
