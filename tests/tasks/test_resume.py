@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from musicreclass.runs.code_version import library_version
 from musicreclass.runs.folder import Run
@@ -123,6 +124,14 @@ def test_a_killed_process_resumes(run, table, here):
     assert run("train", *arguments[:-1], "run_dir=uninterrupted").code == 0
     one, two = (pd.read_parquet(here / name / "predictions" / "valid.parquet") for name in ("uninterrupted", "killed"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(run, table, here):
+    assert run("train", *table_overrides(table), *LONG, "optimizer.lr=1e-30", "run_dir=r").code == 0
+    last, best = (
+        torch.load(here / "r" / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best")
+    )
+    assert (last["epoch"], best["epoch"]) == (11, 0)
 
 
 @pytest.mark.slow
