@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from musicreclass.config.messages import one_line
@@ -30,6 +32,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
             self.budget.sync(temporary.parent)  # with the best checkpoint, which the last one names
+
+
+class ModelCheckpointOfEachEpoch(ModelCheckpoint):
+    """Writes the last checkpoint in each epoch. Lightning 2.6 writes it only with a new best one, from which a run would resume."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See `ModelCheckpoint`."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 def find_checkpoint(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.config.settings.training import AugmentationSettings, CallbacksSettings
@@ -24,7 +24,7 @@ from musicreclass.evaluation.metric_names import CLASS_METRICS, TAG_METRICS
 from musicreclass.hardware.profile import Profile
 from musicreclass.storage.damage import is_out_of_memory
 from musicreclass.training.callbacks import EmptyCache, MeasureMicroBatch
-from musicreclass.training.checkpoints import AtomicCheckpoints, find_checkpoint
+from musicreclass.training.checkpoints import AtomicCheckpoints, ModelCheckpointOfEachEpoch, find_checkpoint
 from musicreclass.training.datamodule import TrackDataModule
 from musicreclass.training.diagnosis import EpochProfile, LearningRateRange
 from musicreclass.training.distributed import SummedGradientStrategy
@@ -152,7 +152,7 @@ class NetworkTrainer:
         self.micro_batch = micro_batch
         self.note_micro_batch = note_micro_batch
         plan = settings.plan
-        self.checkpoint = ModelCheckpoint(
+        self.checkpoint = ModelCheckpointOfEachEpoch(
             folder / "checkpoints", "best", plan.monitor, mode=plan.mode, save_last=True, save_on_train_epoch_end=True,
             enable_version_counter=False,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import musicreclass
 from musicreclass.runs.code_version import library_version
@@ -138,6 +139,14 @@ def test_a_killed_process_resumes(run, table, here, uninterrupted):
     assert run("train", *arguments).code == 0
     assert Run.open(here / "killed").provenance["seconds"]["fit"] > cost["fit"] > 0
     assert assert_same_result(uninterrupted, here / "killed") == 8
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(run, table, here):
+    assert run("train", *table_overrides(table), *LONG, "optimizer.lr=1e-30", "run_dir=r").code == 0
+    last, best = (
+        torch.load(here / "r" / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best")
+    )
+    assert (last["epoch"], best["epoch"]) == (11, 0)
 
 
 @pytest.mark.slow
