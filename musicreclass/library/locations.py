@@ -12,12 +12,13 @@ from musicreclass.library.cut import has_samples_of
 from musicreclass.library.journal import Journal, Step
 from musicreclass.library.journal_rules import DONE, UNDONE, is_number
 from musicreclass.library.transfer import COARSE, Version, digest, is_version
+from musicreclass.prediction.formats import VERSION
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.versions import FileVersion
 
 Label = tuple[
     int | None, int
-]  # size in bytes, if known, and modification time in ms of a recording when it was labelled
+]  # of a recording when it was labelled: size in bytes, if known, and modification time in ms
 MIN_ZEROS = 4  # at the end of a time that a spreadsheet may have rounded
 
 
@@ -38,10 +39,8 @@ class Placed:
 
 def label_of(row: dict[str, Any]) -> Label | None:
     """The size and time of a recording in its row; None if one is missing."""
-    size, modified = row.get("size"), row.get("modified")
-    if size is None or modified is None or not (is_number(int(size)) and is_number(int(modified))):
-        return None
-    return int(size), int(modified)
+    numbers = [int(value) for name in VERSION[:2] if isinstance(value := row.get(name), (int, float))]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and all(map(is_number, numbers)) else None
 
 
 def label_at(path: Path) -> Label | None:
@@ -172,11 +171,11 @@ def _earlier_labels(journal: Journal, path: Path) -> set[Label]:
     if not is_version(path, journal.versions.get(str(path), {"size": -1}), read=False):
         return labels  # it was changed otherwise
     for step in journal.steps_at(path):
-        is_back = step.action == "move" and step.state == UNDONE and step.source == path
-        if not (is_back or step.action == "tag") or str(path) not in step.versions:
+        if str(path) not in step.versions:
             continue
-        if versions and not any(is_before(version, step) for version in versions):
-            labels, versions = set(), []  # another file was at the path meanwhile
-        labels |= labels_of_step(step)
+        is_same = step.action == "tag" or (step.action == "move" and step.state == UNDONE and step.source == path)
+        if not is_same or (versions and not any(is_before(version, step) for version in versions)):
+            labels, versions = set(), []  # another file came to the path
+        labels |= labels_of_step(step) if is_same else set()
         versions += step.versions[str(path)]
-    return labels
+    return labels if journal.versions[str(path)] in versions else set()

@@ -119,11 +119,11 @@ def test_files_beside_entries_stay(run, store):
     """Of a kind with small records only these are deleted."""
     (store / "digests").mkdir(exist_ok=True)
     (store / "digests" / f"{HASH}.json").write_text("{}")
-    foreign = [store / "digests/mine.json", store / "waveforms/mine.wav", store / "album/song.flac"]
-    for path in foreign:
+    others = [store / "digests/mine.json", store / "waveforms/mine.wav", store / "album/song.flac"]
+    for path in others:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     assert run("cache", "--prune", "--all", "--yes").code == 0
     assert inventory(store) == []
-    assert [path.read_text() for path in foreign] == ["mine"] * 3
+    assert [path.read_text() for path in others] == ["mine"] * 3
     assert not (store / "digests" / f"{HASH}.json").exists()

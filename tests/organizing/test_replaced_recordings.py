@@ -36,6 +36,10 @@ COMMANDS = st.one_of(
 LINK_TO_A_LINK = [("label", 0, "Jazz"), ("organize",), ("label", 2, "Jazz"), ("relabel", 0, "Folk"), ("organize",),
                   ("relabel", 2, "Folk"), ("replace", 1)]  # fmt: skip
 
+BACK_AND_REPLACED = [("organize",), ("replace", 0), ("organize",), ("label", 0, "Jazz"), ("replace", 1), ("organize",),
+                     ("label", 0, "Jazz"), ("label", 1, "Rock"), ("remove rows", 1), ("organize",), ("undo",),
+                     ("organize",)]  # fmt: skip
+
 
 class Library:
     """A library with a target folder, a table, and what was labelled.
@@ -137,6 +141,7 @@ def check(mode: str, commands: list[tuple]) -> None:
 @settings(max_examples=40)
 @given(commands=st.lists(COMMANDS, max_size=12))
 @example(commands=LINK_TO_A_LINK)
+@example(commands=BACK_AND_REPLACED)
 def test_each_row_acts_on_its_recording(mode, commands):
     check(mode, commands)
 

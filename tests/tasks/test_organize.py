@@ -86,6 +86,15 @@ def test_a_change_that_fails_makes_the_exit_code_1(run, songs, here, monkeypatch
     assert "c.flac" in result.out
 
 
+@pytest.mark.parametrize("version", [{"size": ""}, {"modified": ""}, {"size": 10**30}, {"size": 5.5}, {"size": True}])
+@pytest.mark.parametrize("mode", ["copy", "move"])
+def test_a_row_with_an_invalid_size_or_time_is_left_out(here, songs, mode, version):
+    (here / "g.jsonl").write_text(json.dumps(row(here / "music/c.flac", "Rock") | version) + "\n")
+    for _ in range(2):
+        assert len(sort_into(here / "g.jsonl", mode, here / "out").plan.skipped) == 1
+        sort_into(songs, mode, here / "out")
+
+
 @pytest.mark.parametrize("path", ["\ud800.wav", "\0", "x" * 5000])
 def test_a_path_that_no_file_can_have_is_named(run, songs, here, path):
     """Whatever a table has as a path, it is an error in one line, or one row is left out."""
