@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +19,12 @@ class Options(argparse.ArgumentParser):
         raise UserError(f"{task}: {message}; see {self.prog} --help", "invalid_arguments", task)
 
 
+def user_path(text: str) -> Path:
+    """A path as typed; `~` is the home folder, which shells do not expand in quotes or after an equals sign."""
+    return Path(os.path.expanduser(text))
+
+
 def runs_and_overrides(arguments: list[str]) -> tuple[list[Path], list[str]]:
     """The run folders, each once, and the overrides, which have an equals sign and are no folder."""
-    overrides = [text for text in arguments if "=" in text and not Path(text).is_dir()]
-    return list(dict.fromkeys(Path(text) for text in arguments if text not in overrides)), overrides
+    overrides = [text for text in arguments if "=" in text and not user_path(text).is_dir()]
+    return list(dict.fromkeys(user_path(text) for text in arguments if text not in overrides)), overrides

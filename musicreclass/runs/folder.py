@@ -21,9 +21,9 @@ from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, 
 from musicreclass.runs.files import FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
-from musicreclass.storage.atomic import remove, replacing, write_json, write_text
+from musicreclass.storage.atomic import DISK_FULL, remove, replacing, write_json, write_text
 from musicreclass.storage.locks import Lock, LockLostError, describe_owner
-from musicreclass.storage.store import DISK_FULL, room
+from musicreclass.storage.store import room
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ from typing import Any
 
 POINTER = b"version https://git-lfs"  # the beginning of a file whose content git-lfs has not fetched
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # of os.link where there are no hard links, as on FAT, exFAT and some network drives
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 

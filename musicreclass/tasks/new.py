@@ -10,6 +10,7 @@ from pathlib import Path
 
 from musicreclass.config.locations import CONF, PACKAGE
 from musicreclass.errors import UserError
+from musicreclass.storage.writing import writing
 
 TEMPLATES = PACKAGE / "templates"
 GROUPS = {"dataset": "data", "model": "model", "encoder": "features"}
@@ -54,14 +55,12 @@ def write_new(what: str, name: str, kind: str | None = None, folder: Path = Path
             raise UserError(f"{folder / file}: exists; choose another name or folder", "exists", folder / file)
     values = {"NAME": name, "CLASS": class_name(name), "MODULE": module, "CONFIG": CONFIG_DIR}
     templates = TEMPLATES / (what if what == "encoder" else f"{kind}_{what}")
-    try:
+    with writing(folder, remedy="choose another folder"):
         for file, template in zip(files, ("module.py.txt", "option.yaml", "test.py.txt"), strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             text = (templates / template).read_text(encoding="utf-8")
             with (folder / file).open("x", encoding="utf-8") as stream:
                 stream.write(re.sub(rf"\b({'|'.join(values)})\b", lambda match: values[match[1]], text))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})", "unwritable", folder) from error
     return NewFiles(files, next_commands(what, name, kind, files[2]))
 
 
