@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from musicreclass.cli.terminal import FAILURES, say
 from musicreclass.errors import UserError
 
 
@@ -17,6 +19,15 @@ class Options(argparse.ArgumentParser):
         """Raise an error for invalid arguments."""
         task = self.prog.removeprefix("musicreclass ")
         raise UserError(f"{task}: {message}; see {self.prog} --help", "invalid_arguments", task)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process after the help; the exit code is 1 if it could not be printed."""
+        super().exit(status or (1 if FAILURES else 0), message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print the help as all other output is printed, which never fails."""
+        if message:
+            say(message.removesuffix("\n"), error=file is sys.stderr)
 
 
 def user_path(text: str) -> Path:

@@ -15,8 +15,9 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.onnx_model import TOLERANCE, OnnxModel, require_packages, run_onnx, to_onnx
-from musicreclass.data.audio.decoding import DECODED, decode
+from musicreclass.data.audio.decoding import decode
 from musicreclass.data.audio.header import BadAudioError
+from musicreclass.data.audio.suffixes import DECODED
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import Standardize
 from musicreclass.plurals import counted

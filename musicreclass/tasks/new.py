@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from musicreclass.config.locations import CONF, PACKAGE
 from musicreclass.errors import UserError
 from musicreclass.storage.writing import writing
@@ -68,6 +70,9 @@ def check_name(what: str, name: str, module: str, folder: Path) -> None:
     """Raise a UserError for a name that cannot be that of an option and of a module, or is used."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         line = f"{name}: the name must consist of lower-case letters, digits and underscores, and start with a letter"
+        raise UserError(line, "invalid_value", "NAME", name)
+    if OverridesParser.create().parse_override(f"{GROUPS[what]}={name}").value() != name:
+        line = f"{name}: is a value in Hydra's grammar, and no name of an option; choose another name"
         raise UserError(line, "invalid_value", "NAME", name)
     if (CONF / GROUPS[what] / f"{name}.yaml").is_file():
         raise UserError(f"{name}: musicreclass has {GROUPS[what]}={name}; choose another name", "exists", "NAME", name)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.data.audio.discs import Discs
-from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
+from musicreclass.data.audio.search import Skipped, is_utf8, walk
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.data.corrections import read_corrections
 from musicreclass.data.recording_files import Recordings
 from musicreclass.data.recordings import AudioData
