@@ -67,9 +67,9 @@ class Run:
 
     def __init__(self, folder: str | Path, trust: str | Sequence[str] = ()) -> None:
         from musicreclass.runs.folder import Run as RunFolder
-        from musicreclass.tasks.python_arguments import as_list
+        from musicreclass.tasks.python_arguments import as_list, as_path
 
-        self._run = RunFolder.open(Path(folder))
+        self._run = RunFolder.open(as_path(folder, "folder"))
         self._trust = tuple(as_list(trust))
         self._classifier: Any = None
 
@@ -299,11 +299,11 @@ def evaluate(
         ['accuracy', 'accuracy_ci95', 'balanced_accuracy']
     """
     from musicreclass.tasks.evaluate import evaluate as evaluate_run
-    from musicreclass.tasks.python_arguments import as_list, check_flags, check_split
+    from musicreclass.tasks.python_arguments import as_list, as_path, check_flags, check_split
 
     check_split(split)
     check_flags(as_list(overrides))
-    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
+    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (as_path(run, "run"), ())
     config_folder = None if config_dir is None else str(config_dir)
     scored = evaluate_run(folder, split, as_list(overrides), config_folder, (*trusted, *as_list(trust)))
     metrics = scored.run.metrics
@@ -340,12 +340,12 @@ def export(
     """
     from musicreclass.errors import UserError
     from musicreclass.tasks.export import export as export_run
-    from musicreclass.tasks.python_arguments import as_list
+    from musicreclass.tasks.python_arguments import as_list, as_path, as_path_or_none
 
     if format != "onnx":
         raise UserError(f"format={format}: is not supported; use onnx", "invalid_value", "format", format, "onnx")
-    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (Path(run), ())
-    return export_run(folder, None if output is None else Path(output), force, (*trusted, *as_list(trust))).file
+    folder, trusted = (run.folder, run._trust) if isinstance(run, Run) else (as_path(run, "run"), ())
+    return export_run(folder, as_path_or_none(output, "output"), force, (*trusted, *as_list(trust))).file
 
 
 def file_classifier(
@@ -446,10 +446,10 @@ def predict(
     """
     from musicreclass.data.corrections import read_corrections
     from musicreclass.tasks.predict import label_frame
-    from musicreclass.tasks.python_arguments import as_paths
+    from musicreclass.tasks.python_arguments import as_path_or_none, as_paths
 
-    files = as_paths(paths, "paths")
-    checked = None if corrections is None else read_corrections(Path(corrections), "corrections")
+    files, file = as_paths(paths, "paths"), as_path_or_none(corrections, "corrections")
+    checked = None if file is None else read_corrections(file, "corrections")
     limit = 3 if top_k is None else top_k
     classifier = file_classifier(run, calibrated, precision, trust, overrides, limit, class_map, config_dir, time_limit)
     return label_frame(classifier, files, checked, with_top=top_k is not None)
@@ -485,14 +485,14 @@ def review(
         >>> mrc.review("genres.csv", "review.html")  # doctest: +SKIP
         25
     """
-    from musicreclass.tasks.python_arguments import as_list, check_flags
+    from musicreclass.tasks.python_arguments import as_list, as_path, check_flags
     from musicreclass.tasks.review import review as write_page
     from musicreclass.tasks.review import suggestions_of
 
     check_flags(as_list(overrides))
     name = None if space is None else str(space)
     suggestions = suggestions_of(select, name, seed, tuple(as_list(overrides)), tuple(as_list(trust)))
-    return write_page(Path(table), Path(output), suggestions)
+    return write_page(as_path(table, "table"), as_path(output, "output"), suggestions)
 
 
 def organize(
@@ -529,11 +529,12 @@ def organize(
     from musicreclass.errors import UserError
     from musicreclass.tasks.organize import MODES, Options
     from musicreclass.tasks.organize import organize as organize_table
+    from musicreclass.tasks.python_arguments import as_path, as_path_or_none
 
     if mode not in (None, *MODES):
         raise UserError(f"mode={mode}: must be one of {', '.join(MODES)}", "invalid_value", "mode", mode)
-    folders = [None if folder is None else Path(folder) for folder in (to, playlists)]
-    result = organize_table(Path(table), Options(mode, folders[0], confirmed, not skip_unknown, folders[1], tags))
+    folder, lists = as_path_or_none(to, "to"), as_path_or_none(playlists, "playlists")
+    result = organize_table(as_path(table, "table"), Options(mode, folder, confirmed, not skip_unknown, lists, tags))
     return {
         "changes": [(change.source, change.target) for change in result.plan.changes],
         "genres": dict(result.plan.genres),
@@ -564,10 +565,11 @@ def undo_organize(to: str | Path | None = None, table: str | Path | None = None)
     """
     from musicreclass.errors import UserError
     from musicreclass.tasks.organize import undo_organize as undo
+    from musicreclass.tasks.python_arguments import as_path_or_none
 
     if (to is None) == (table is None):
         raise UserError("undo_organize: needs either to=DIR or table=FILE", "invalid_arguments", "to")
-    return dict(undo(None if table is None else Path(table), None if to is None else Path(to)).left)
+    return dict(undo(as_path_or_none(table, "table"), as_path_or_none(to, "to")).left)
 
 
 def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
@@ -588,8 +590,9 @@ def import_weights(file: str | Path, output: str | Path | None = None) -> Run:
         ['Blues', 'Classical']
     """
     from musicreclass.tasks.import_weights import import_weights as import_file
+    from musicreclass.tasks.python_arguments import as_path, as_path_or_none
 
-    return Run(import_file(Path(file), None if output is None else Path(output)).run.folder)
+    return Run(import_file(as_path(file, "file"), as_path_or_none(output, "output")).run.folder)
 
 
 def compare(*runs: Run | str | Path | Sequence[Run | str | Path], each: bool = False) -> pd.DataFrame:
@@ -641,10 +644,12 @@ def cite(*runs: Run | str | Path | Sequence[Run | str | Path]) -> str:
 
 def _run_folders(runs: Sequence[Run | str | Path | Sequence[Run | str | Path]]) -> list[Path]:
     """The folders of runs, given singly or in lists."""
+    from musicreclass.tasks.python_arguments import as_path
+
     single: list[Run | str | Path] = []
     for run in runs:
         single += [run] if isinstance(run, (Run, str, Path)) else run
-    return [run.folder if isinstance(run, Run) else Path(run) for run in single]
+    return [run.folder if isinstance(run, Run) else as_path(run, "runs") for run in single]
 
 
 def ensemble(
@@ -682,7 +687,7 @@ def ensemble(
         'greedy'
     """
     from musicreclass.tasks.ensemble import ensemble as build_ensemble
-    from musicreclass.tasks.python_arguments import as_list, as_paths
+    from musicreclass.tasks.python_arguments import as_list, as_path_or_none, as_paths
 
     members = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, (str, Path)) else [runs]
     trusted = [module for run in members if isinstance(run, Run) for module in run._trust]
@@ -698,5 +703,5 @@ def ensemble(
             None if recordings is None else find_recordings(as_paths(recordings, "recordings"), option="recordings")[0]
         )
         cascade = CascadeOptions(Goal(target_accuracy, max_cost), seconds, paths, tuple(trusted))
-    built = build_ensemble(folders, method, None if output is None else Path(output), cascade)
+    built = build_ensemble(folders, method, as_path_or_none(output, "output"), cascade)
     return Run(built.run.folder, trust=trusted)

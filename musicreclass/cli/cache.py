@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from pathlib import Path
 
 from rich.filesize import decimal
 from rich.table import Table
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.plurals import counted
@@ -24,7 +23,7 @@ def main(arguments: list[str]) -> int:
     if args.prune and not (args.kind or args.source or args.unused_for is not None or args.all):
         line = "cache: --prune needs --kind, --source or --unused-for, or --all for everything"
         raise UserError(line, "missing_argument", "--prune")
-    root = args.folder or Path(os.environ.get("MUSICRECLASS_CACHE", "outputs/cache"))
+    root = args.folder or user_path(os.environ.get("MUSICRECLASS_CACHE", "outputs/cache"))
     if not root.is_dir():
         say(f"{root}: nothing is stored")
         return 0
@@ -44,7 +43,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="List what is stored of datasets: decoded audio, features, vectors of encoders. Everything can be computed again.",
     )
     parser.add_argument(
-        "folder", nargs="?", type=Path, metavar="DIR", help="the store (default MUSICRECLASS_CACHE, else outputs/cache)"
+        "folder",
+        nargs="?",
+        type=user_path,
+        metavar="DIR",
+        help="the store (default MUSICRECLASS_CACHE, else outputs/cache)",
     )
     parser.add_argument("--kind", metavar="KIND", help="only entries of this kind: waveforms, vectors, fma518, ...")
     parser.add_argument("--source", metavar="TEXT", help="only entries with this text in their source, such as GTZAN")

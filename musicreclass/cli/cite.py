@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.output_file import write_output
 from musicreclass.cli.terminal import say
 from musicreclass.runs.find import find_runs
@@ -18,9 +16,15 @@ def parser() -> Options:
         description="BibTeX of the project, and of the datasets, encoders, models and statistical tests that runs used.",
     )
     options.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that contains run folders"
+        "runs",
+        nargs="+",
+        type=user_path,
+        metavar="RUN_OR_DIR",
+        help="a run folder, or a folder that contains run folders",
     )
-    options.add_argument("--output", type=Path, metavar="FILE.bib", help="write it to a file instead of the terminal")
+    options.add_argument(
+        "--output", type=user_path, metavar="FILE.bib", help="write it to a file instead of the terminal"
+    )
     return options
 
 

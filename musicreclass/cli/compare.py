@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.output_file import write_output
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
@@ -27,12 +27,16 @@ def main(arguments: list[str]) -> int:
         description="Compare runs on the same tracks, ranked by validation. Seeds of one configuration share a row.",
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that contains run folders"
+        "runs",
+        nargs="+",
+        type=user_path,
+        metavar="RUN_OR_DIR",
+        help="a run folder, or a folder that contains run folders",
     )
     parser.add_argument("--each", action="store_true", help="one row per run: do not join seeds or pool folds")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         action="append",
         default=[],
         metavar="FILE",

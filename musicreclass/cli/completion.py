@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
         for file in install(args.shell, script):
             say(f"wrote {file}")
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror})", "unwritable", "--install") from error
+        line = f"{error.filename}: cannot be written ({error.strerror}); make it writable, or add the script to it yourself"
+        raise UserError(line, "unwritable", "--install") from error
     say(f"new {args.shell} shells complete musicreclass; in this one: exec {args.shell}")
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say, show
 from musicreclass.evaluation.combining import only_member
 from musicreclass.evaluation.metric_names import METRIC_LABELS, main_metrics
@@ -53,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Combine finished runs by their predictions of the same validation tracks. What is fitted is scored by "
         "cross-validation over artists.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run, scored on validation")
+    parser.add_argument("runs", nargs="+", type=user_path, metavar="RUN", help="a finished run, scored on validation")
     parser.add_argument(
         "--method",
         default="greedy",
@@ -62,7 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "replacement (Caruana et al. 2004) | stacking: logistic regression on log-probabilities | cascade: from the cheapest run "
         "to the most expensive one, which labels only tracks of which the others are unsure",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="the run folder to write")
+    parser.add_argument("--output", type=user_path, metavar="DIR", help="the run folder to write")
     parser.add_argument("--split", choices=("test",), help="also score the ensemble on test")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="MODULE", help="a module of your own that a model needs"
@@ -77,7 +76,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     cascade.add_argument(
         "--recordings",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="PATH",
         help="files or folders on which seconds are measured, as of your own library (default: the validation tracks)",
     )

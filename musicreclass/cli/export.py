@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say
 
 
@@ -15,9 +13,9 @@ def main(arguments: list[str]) -> int:
         description="Write the model of a finished run as an ONNX file, with its preprocessing, and compare it with the run's own"
         " predictions. Needs the extra: pip install 'musicreclass[export]'.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="a run folder")
     parser.add_argument("--format", default="onnx", choices=("onnx",), help="default: onnx")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: RUN/model/model.onnx")
+    parser.add_argument("--output", type=user_path, metavar="FILE", help="default: RUN/model/model.onnx")
     parser.add_argument("--force", action="store_true", help="replace a file that is not an exported model")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="MODULE", help="a module of your own that the model needs"
@@ -25,8 +23,7 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     from musicreclass.tasks.export import export
 
-    output = None if args.output is None else args.output.expanduser()
-    file, difference, compared, notes = export(args.run.expanduser(), output, args.force, tuple(args.trust))
+    file, difference, compared, notes = export(args.run, args.output, args.force, tuple(args.trust))
     say(
         f"wrote {file}: {file.stat().st_size / 2**20:.1f} MiB; probabilities differ by at most {difference:.1g} on {compared}"
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say
 
 
@@ -17,19 +15,18 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "file",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="an MLP over the 518 features (model, scaler_mean, scaler_scale, genres), a CNN (model_state_dict, label_encoder), or"
         " MTT_musicnn, MTT_vgg, MSD_musicnn, MSD_vgg: a tagger of musicnn, which musicreclass prepare features=musicnn installs",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run folder; default: outputs/imported-NAME-HASH"
+        "--output", type=user_path, metavar="DIR", help="the run folder; default: outputs/imported-NAME-HASH"
     )
     args = parser.parse_args(arguments)
     from musicreclass.tasks.import_weights import import_weights
 
-    output = None if args.output is None else args.output.expanduser()
-    run, classes, reason, already = import_weights(args.file.expanduser(), output)
+    run, classes, reason, already = import_weights(args.file, args.output)
     is_multi = run.classifier().card.is_multi
     kind = "tags" if is_multi else "genres"
     say(f"{run.folder}: {'had already been imported' if already else 'imported'}; {len(classes)} {kind}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say, show
 from musicreclass.output import SafeConsole
 from musicreclass.tasks.inspect import Inspection, inspect_file, inspect_run
@@ -21,9 +20,9 @@ def main(arguments: list[str]) -> int:
         description="Show what a checkpoint or a run folder contains, and how it can be used.",
     )
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a .pth, .pt, .ckpt or .safetensors file, or a run folder"
+        "path", type=user_path, metavar="PATH", help="a .pth, .pt, .ckpt or .safetensors file, or a run folder"
     )
-    path = parser.parse_args(arguments).path.expanduser()
+    path = parser.parse_args(arguments).path
     for inspection in inspect_run(path) if path.is_dir() else [inspect_file(path)]:
         print_inspection(inspection)
     return 0

@@ -29,6 +29,8 @@ ROWS = {  # reading: (label, unit, divisor, decimals)
     "disk_free_mib": ("free space on this disk", "GiB", 1024, 0),
 }
 
+MAX_INTERVAL = 86400.0  # seconds
+
 
 def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
     """`musicreclass monitor [MODEL [OVERRIDES]] [--interval S] [--once]`.
@@ -51,8 +53,9 @@ def main(arguments: list[str], nvml: Any = None, root: Path = ROOT) -> int:
     )
     parser.add_argument("--once", action="store_true", help="print one reading, as without a terminal")
     args = parser.parse_intermixed_args(arguments)
-    if args.interval <= 0:
-        raise UserError(f"--interval {args.interval}: must be above 0", "invalid_value", "--interval", args.interval)
+    if not 0 < args.interval <= MAX_INTERVAL:
+        line = f"--interval {args.interval:g}: must be above 0 and at most {MAX_INTERVAL:g} seconds"
+        raise UserError(line, "invalid_value", "--interval", args.interval)
     if args.model is not None:
         return measure_model(args.model, args.overrides)
     console = SafeConsole()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say
 from musicreclass.tasks.new import GROUPS, write_new
 
@@ -20,7 +20,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--kind", choices=["audio", "table"], help="over recordings or a table of features; by default a dataset of audio, a model of tables"
     )  # fmt: skip
-    parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to; default: this one")
+    parser.add_argument(
+        "--to", type=user_path, default=Path(), metavar="DIR", help="folder to write to; default: this one"
+    )
     args = parser.parse_args(arguments)
     written = write_new(args.what, args.name, args.kind, args.to)
     say("wrote " + ", ".join(str(args.to / file) for file in written.files))

@@ -12,11 +12,12 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.plurals import counted
+from musicreclass.storage.regular import open_regular, read_regular_text
 from musicreclass.version import __version__
 
 DATASETS = {"gtzan": "gtzan", "fma": "fma_features"}  # names of folders, in any case, and options of data=
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aiff", ".aif", ".au"}
 MAX_ENTRIES = 2000  # of a folder that are read
 Step = tuple[str, str]  # a command and its purpose
 
@@ -89,8 +90,8 @@ def use_step(runs: list[Path], folder: Path) -> Step:
 
 def run_state(folder: Path) -> str:
     """The state of the run in a folder; empty if there is none."""
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads((folder / "status.json").read_text(encoding="utf-8")).get("state", ""))
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        return str(json.loads(read_regular_text(folder / "status.json")).get("state", ""))
     return ""
 
 
@@ -154,13 +155,14 @@ def entries(folder: Path) -> list[Path]:
 
 def is_audio(path: Path) -> bool:
     """Whether a path has the suffix of a recording."""
-    return path.suffix.lower() in AUDIO
+    return path.suffix.lower() in SUFFIXES
 
 
 def columns(path: Path) -> set[str]:
     """The names in the first line of a CSV file; empty for anything else."""
     if path.suffix.lower() != ".csv":
         return set()
-    with suppress(OSError, ValueError, csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
-        return {name.strip() for name in next(csv.reader([file.readline(1_000_000)]), [])}
+    with suppress(OSError, ValueError, csv.Error), open_regular(path) as file:
+        line = file.readline(1_000_000).decode("utf-8-sig")
+        return {name.strip() for name in next(csv.reader([line]), [])}
     return set()

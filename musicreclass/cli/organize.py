@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say, show
 from musicreclass.errors import UserError
 from musicreclass.plurals import counted
@@ -66,16 +66,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "overwritten but unedited playlists of an earlier run. The same command continues where a stopped one ended. Changes are recorded "
         "in a journal, and --undo restores what was before; only playlists without --to are not recorded.",
     )
-    parser.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="the output of predict: genres.csv")
+    parser.add_argument("table", nargs="?", type=user_path, metavar="TABLE", help="the output of predict: genres.csv")
     parser.add_argument(
         "--mode",
         choices=("link", "copy", "move"),
         help="symbolic links, verified copies, or moves; a move only shows what it would do without --yes",
     )
-    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder of the genre folders")
+    parser.add_argument("--to", type=user_path, metavar="DIR", help="the folder of the genre folders")
     parser.add_argument("--yes", action="store_true", help="move files, or change tags of the recordings themselves")
     parser.add_argument("--skip-unknown", action="store_true", help="leave out recordings of unknown genre")
-    parser.add_argument("--playlists", type=Path, metavar="DIR", help="write a playlist (M3U8) for each genre")
+    parser.add_argument("--playlists", type=user_path, metavar="DIR", help="write a playlist (M3U8) for each genre")
     parser.add_argument(
         "--tags",
         action="store_true",

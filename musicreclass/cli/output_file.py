@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from musicreclass.cli.terminal import say
-from musicreclass.errors import UserError
+from musicreclass.storage.writing import writing
 
 
 def write_output(file: Path, write: Callable[[Path], None]) -> None:
@@ -19,10 +19,7 @@ def write_output(file: Path, write: Callable[[Path], None]) -> None:
     Raises:
         UserError: if it cannot be written.
     """
-    try:
-        write(file.expanduser())
-    except OSError as error:
-        message = f"--output {file}: cannot be written ({error.strerror})"
-        raise UserError(message, "unwritable", "--output", str(file)) from error
+    with writing(file, "--output"):
+        write(file)
     hint = "; open it in a browser" if file.suffix.lower() in (".html", ".htm") else ""
     say(f"wrote {file}{hint}")

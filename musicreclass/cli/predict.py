@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicreclass.cli.options import Options, runs_and_overrides
+from musicreclass.cli.options import Options, runs_and_overrides, user_path
 from musicreclass.cli.terminal import say, show
 from musicreclass.plurals import counted
 from musicreclass.tasks.open_classifier import LabelOptions, open_classifier
@@ -39,7 +38,6 @@ def main(arguments: list[str]) -> int:
     from musicreclass.prediction.output import check_suffix
     from musicreclass.tasks.predict import find_recordings
 
-    args.output = args.output.expanduser()
     check_suffix(args.output)
     discs = Discs()
     paths, notes = find_recordings(args.input, discs)
@@ -76,13 +74,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--input",
         nargs="+",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="PATH",
         help="files, or folders that are searched at any depth",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the table of labels: .csv, .jsonl or .parquet"
+        "--output", type=user_path, required=True, metavar="FILE", help="the table of labels: .csv, .jsonl or .parquet"
     )
     parser.add_argument(
         "--top-k", type=int, default=LabelOptions.top_k, metavar="K", help="classes listed for each file (default: 3)"
@@ -99,7 +97,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")
     parser.add_argument("--uncalibrated", action="store_true", help="print the probabilities of the model as they are")
     parser.add_argument(
-        "--corrections", type=Path, metavar="FILE", help="labels that were checked, as review exports them"
+        "--corrections", type=user_path, metavar="FILE", help="labels that were checked, as review exports them"
     )
     parser.add_argument(
         "--time-limit",

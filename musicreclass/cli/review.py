@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say
 from musicreclass.plurals import counted
 
@@ -16,10 +14,12 @@ def main(arguments: list[str]) -> int:
         description="Write a page to check a table of labels by ear, in a browser and without a network. Corrections are exported as a "
         "CSV file for predict --corrections and data.corrections.",
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="what predict has written: .csv, .jsonl or .parquet")
+    parser.add_argument(
+        "table", type=user_path, metavar="TABLE", help="what predict has written: .csv, .jsonl or .parquet"
+    )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="FILE",
         help="the page: .html; with --select also .csv, .jsonl, .parquet",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from musicreclass.cli.options import Options
+from musicreclass.cli.options import Options, user_path
 from musicreclass.cli.terminal import say
 from musicreclass.tasks.tensorboard import serve
 
@@ -13,7 +11,11 @@ def main(arguments: list[str]) -> int:
     """`musicreclass tensorboard RUN_OR_DIR ... [--port PORT] [--host HOST]`."""
     parser = Options("musicreclass tensorboard", description="Open runs in TensorBoard, under readable names.")
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_OR_DIR", help="a run folder, or a folder that contains run folders"
+        "runs",
+        nargs="+",
+        type=user_path,
+        metavar="RUN_OR_DIR",
+        help="a run folder, or a folder that contains run folders",
     )
     parser.add_argument("--port", default="6006", help="default: 6006")
     parser.add_argument(

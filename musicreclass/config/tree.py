@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -34,6 +35,7 @@ class Tree:
     """
 
     def __init__(self, config_dir: str | None = None) -> None:
+        config_dir = None if config_dir is None else os.path.expanduser(config_dir)
         if config_dir is not None and not Path(config_dir).is_dir():
             message = f"--config-dir {config_dir}: there is no such folder"
             raise ConfigError([Problem(message, "missing_folder", "--config-dir", config_dir)])

@@ -117,7 +117,7 @@ def read_class_map(name_or_path: str, config_dir: str | Path | None = None, key:
         ConfigError: if it does not exist, or is not a class map.
         DataError: if its names are not unique in their normal form.
     """
-    roots = [*([Path(config_dir)] if config_dir is not None else []), CONF]
+    roots = [*([Path(config_dir).expanduser()] if config_dir is not None else []), CONF]
     path = find_class_map(name_or_path, roots, key)
     return ClassMap(path.stem if path.parent == CONF / "class_map" else str(path), read_mapping(path))
 

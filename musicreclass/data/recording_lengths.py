@@ -15,6 +15,7 @@ import soundfile
 
 from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.header import BadAudioError
+from musicreclass.data.audio.suffixes import CONVERTED
 from musicreclass.data.parallel import in_parallel, show_progress
 from musicreclass.errors import DataError
 from musicreclass.plurals import counted
@@ -49,7 +50,7 @@ def store_key(paths: Sequence[Path], sample_rate: int, key: str | None) -> dict[
     or granting them causes another attempt."""
     files = [file_of(path) for path in paths]
     suffixes = [file.suffix.lower() for file in files]
-    uses_ffmpeg = any(suffix in ffmpeg.CONVERTED for suffix in suffixes)
+    uses_ffmpeg = any(suffix in CONVERTED for suffix in suffixes)
     command = ffmpeg.find_ffmpeg() if uses_ffmpeg else None
     unreadable = [i for i, file in enumerate(files) if not os.access(file, os.R_OK) and os.path.exists(file)]
     return {

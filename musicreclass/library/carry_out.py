@@ -16,9 +16,9 @@ from musicreclass.library.journal import PROBE, Journal, Step
 from musicreclass.library.journal_rules import DONE
 from musicreclass.library.recovery import resolve
 from musicreclass.library.transfer import Version, copy_verified, move, rename_new, version_of
-from musicreclass.storage.atomic import sync_folder
+from musicreclass.storage.atomic import DISK_FULL, sync_folder
 from musicreclass.storage.file_parts import file_of
-from musicreclass.storage.store import DISK_FULL, room
+from musicreclass.storage.store import room
 
 LINKS_AT_ONCE = 256  # whose records are written to the disk together
 RESERVE = 8.0  # MiB that must remain free

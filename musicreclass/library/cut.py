@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from musicreclass.data.audio.ffmpeg import CONVERTED
+from musicreclass.data.audio.suffixes import CONVERTED
 from musicreclass.library.names import safe_name
 from musicreclass.library.transfer import digest
 from musicreclass.storage.file_parts import file_of, span_of

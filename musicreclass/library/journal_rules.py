@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.audio.search import SUFFIXES
+from musicreclass.data.audio.suffixes import SUFFIXES
 
 NAME = ".musicreclass-organize.jsonl"  # in the target folder
 OWN_FILES = ".musicreclass-"  # what names of the journal and of scratch files begin with

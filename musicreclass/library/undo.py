@@ -17,8 +17,8 @@ from musicreclass.library.playlist_text import is_own_playlist
 from musicreclass.library.recovery import raise_if_linked, resolve_undo, settle
 from musicreclass.library.tag_files import restore_tag
 from musicreclass.library.transfer import Version, digest, is_separate, is_version, move
+from musicreclass.storage.atomic import DISK_FULL
 from musicreclass.storage.file_parts import file_of
-from musicreclass.storage.store import DISK_FULL
 
 
 @dataclass

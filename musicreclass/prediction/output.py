@@ -7,7 +7,6 @@ loses no finished row.
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import time
@@ -30,7 +29,7 @@ from musicreclass.prediction.formats import (
     check_row,
 )
 from musicreclass.prediction.labels import Label
-from musicreclass.storage.atomic import remove, replacing
+from musicreclass.storage.atomic import DISK_FULL, remove, replacing
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.locks import describe_owner, locked
 from musicreclass.storage.versions import FileVersion
@@ -169,7 +168,7 @@ class LabelTable:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = error.errno in DISK_FULL
             remedy = "free some space; the same command continues" if full else "choose another file with --output"
             line = f"{self.path}: cannot be written ({error.strerror}); {remedy}"
             raise DataError(line, "no_space" if full else "unwritable", self.path) from error

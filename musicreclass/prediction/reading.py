@@ -16,6 +16,7 @@ from musicreclass.config.messages import brief
 from musicreclass.data.audio import decoding, ffmpeg
 from musicreclass.data.audio.ffmpeg import converted_once
 from musicreclass.data.audio.header import REMEDIES, BadAudioError
+from musicreclass.data.audio.suffixes import CONVERTED
 from musicreclass.errors import UserError
 from musicreclass.prediction.reader_process import ReaderDied, ReaderProcess, set_time_limit
 from musicreclass.prediction.readers import Reader, Shared
@@ -171,7 +172,7 @@ def read_file(readers: Sequence[Reader], time_limit: float, min_seconds: float, 
     started, version = time.monotonic(), FileVersion.of(path)
     values: dict[str, Any] = {}
     shared: Shared = {}
-    is_converted = path.suffix.lower() in ffmpeg.CONVERTED  # as a whole, before the duration is known
+    is_converted = path.suffix.lower() in CONVERTED  # as a whole, before the duration is known
     try:
         set_time_limit(time_limit + (ffmpeg.TIME_LIMIT if is_converted else 0))
         with converted_once(path):

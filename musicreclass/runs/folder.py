@@ -20,9 +20,9 @@ from musicreclass.errors import RunError, RunFailedError, Stopped, TrialPruned, 
 from musicreclass.runs.files import COST, FORMAT, MEMBERS, STATES, RunFiles
 from musicreclass.runs.identity import Identity
 from musicreclass.runs.signals import stoppable
-from musicreclass.storage.atomic import SCRATCH, remove, replacing, sync, write_json, write_text
+from musicreclass.storage.atomic import DISK_FULL, SCRATCH, remove, replacing, sync, write_json, write_text
 from musicreclass.storage.locks import Lock, LockLostError, describe_owner
-from musicreclass.storage.store import DISK_FULL, room
+from musicreclass.storage.store import room
 
 if TYPE_CHECKING:
     import pandas as pd

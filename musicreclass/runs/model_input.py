@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.runs.files import MEMBERS
+from musicreclass.storage.regular import read_regular_text
 
 
 def labels_recordings(folder: Path) -> bool:
@@ -21,8 +22,8 @@ def labels_recordings(folder: Path) -> bool:
     if (folder / MEMBERS).is_dir():
         members = [path for path in (folder / MEMBERS).iterdir() if path.is_dir()]
         return bool(members) and all(map(labels_recordings, members))
-    with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
-        card = json.loads((folder / "model" / "meta.json").read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        card = json.loads(read_regular_text(folder / "model" / "meta.json"))
         is_computed = choice(folder, "features") not in ("", "none")
         return is_computed or card["input"] == "waveform" or set(card["columns"]) <= set(COLUMNS)
     return False
@@ -35,7 +36,7 @@ def scoring_arguments(folder: Path) -> str:
 
 def choice(folder: Path, group: str) -> str:
     """The option of a group that a run was trained with; empty if it is not recorded."""
-    with suppress(OSError, ValueError, AttributeError):
-        identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        identity = json.loads(read_regular_text(folder / "identity.json"))
         return str(identity.get("choices", {}).get(group) or "")
     return ""

@@ -22,6 +22,7 @@ POINTER = b"version https://git-lfs"  # the beginning of a file whose content gi
 SCRATCH = re.compile(r"\.(?P<name>.+)\.([0-9]+|[0-9a-f]{12})\.(part|old)")
 SYNC_FRACTION = 0.01  # of the time, which a `SyncBudget` allows
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # of os.link where there are no hard links, as on FAT, exFAT and some network drives
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 

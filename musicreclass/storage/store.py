@@ -6,7 +6,6 @@ is complete. One process builds while others wait; if it dies, the next continue
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from musicreclass.errors import DataError, notices
-from musicreclass.storage.atomic import remove, write_json
+from musicreclass.storage.atomic import DISK_FULL, remove, write_json
 from musicreclass.storage.locks import describe_owner, locked
 from musicreclass.storage.versions import FileVersion
 
 CHUNK = 1 << 20  # bytes read at once
 REREAD = ContextVar("REREAD", default=False)  # whether remembered digests are not used; see `rereading`
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:

@@ -19,6 +19,7 @@ from musicreclass.report.figures import save_for_print
 from musicreclass.runs.folder import BAD_FILES, write_bad_files
 from musicreclass.storage.atomic import write_json, write_text
 from musicreclass.storage.regular import read_regular_text
+from musicreclass.storage.writing import writing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import open_data
@@ -102,7 +103,7 @@ def write(analysis: Analysis, folder: Path) -> None:
     Raises:
         UserError: if they cannot be written.
     """
-    try:
+    with writing(folder, remedy="choose another output=DIR"):
         folder.mkdir(parents=True, exist_ok=True)
         figures = draw_figures(analysis)
         for old in [*(folder / FIGURES).glob("*.png"), *(folder / FIGURES).glob("*.pdf")]:
@@ -116,6 +117,3 @@ def write(analysis: Analysis, folder: Path) -> None:
         if analysis.summary["bad_files"]:
             write_bad_files(folder, analysis.summary["bad_files"])
         write_json(folder / SUMMARY, analysis.summary)
-    except OSError as error:
-        line = f"{error.filename or folder}: cannot be written ({error.strerror or error}); choose another output=DIR"
-        raise UserError(line, "unwritable", folder) from error

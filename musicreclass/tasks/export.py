@@ -15,13 +15,15 @@ from musicreclass.classifiers.base import Classifier
 from musicreclass.classifiers.model_folder import ModelCard
 from musicreclass.classifiers.network import NetworkClassifier
 from musicreclass.classifiers.onnx_model import TOLERANCE, OnnxModel, require_packages, run_onnx, to_onnx
-from musicreclass.data.audio.decoding import DECODED, decode
+from musicreclass.data.audio.decoding import decode
 from musicreclass.data.audio.header import BadAudioError
+from musicreclass.data.audio.suffixes import DECODED
 from musicreclass.errors import RunError, UserError
 from musicreclass.models.frontend import Standardize
 from musicreclass.plurals import counted
 from musicreclass.runs.folder import Run
 from musicreclass.storage.atomic import replacing
+from musicreclass.storage.writing import writing
 from musicreclass.version import __version__
 
 ROWS, CLIPS = 200, 4  # that are compared
@@ -83,12 +85,8 @@ def export(folder: Path, output: Path | None = None, force: bool = False, trust:
     if not difference <= TOLERANCE:
         line = f"{folder}: the exported probabilities differ by {difference:.1g} on {compared}; at most {TOLERANCE:g} is allowed"
         raise RunError(f"{line}: nothing was written", "no_parity", folder, difference)
-    try:
-        with replacing(file) as scratch:
-            scratch.write_bytes(content)
-    except OSError as error:
-        line = f"{file}: cannot be written ({error.strerror or error})"
-        raise RunError(line, "unwritable", file) from error
+    with writing(file, error=RunError), replacing(file) as scratch:
+        scratch.write_bytes(content)
     return Exported(file, difference, compared, notes)
 
 

@@ -24,6 +24,7 @@ from musicreclass.runs.identity import Identity
 from musicreclass.runs.signature import hashed
 from musicreclass.storage.atomic import replacing
 from musicreclass.storage.store import sha256
+from musicreclass.storage.writing import writing
 from musicreclass.tasks.import_tagger import (
     THRESHOLD,
     encoder_of,
@@ -109,18 +110,16 @@ def import_weights(file: Path, output: Path | None = None) -> Imported:
     protocol = {"split": SPLIT, "leaky": "unknown", "why": [content.reason]}
     thresholds = {"thresholds": content.thresholds} if content.thresholds else {}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder, durable=True) as scratch:
-            scratch.mkdir()
-            run = Run(scratch)
-            run.begin(config, identity, resume=False)
-            run.save_model(content.create())
-            run.write("provenance.json", {"imported": imported, "notes": [content.reason]})
-            run.write("metrics.json", {"classes": content.classes, "protocol": protocol, **thresholds})
-            run.set_state("done")
-    except OSError as error:
-        line = f"{folder}: the run folder cannot be written ({error.strerror or error})"
-        raise RunError(line, "unwritable", folder) from error
+        with writing(folder, remedy="choose another folder", error=RunError):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(folder, durable=True) as scratch:
+                scratch.mkdir()
+                run = Run(scratch)
+                run.begin(config, identity, resume=False)
+                run.save_model(content.create())
+                run.write("provenance.json", {"imported": imported, "notes": [content.reason]})
+                run.write("metrics.json", {"classes": content.classes, "protocol": protocol, **thresholds})
+                run.set_state("done")
     except RuntimeError as error:
         if not is_disk_full(error, folder.parent):
             raise

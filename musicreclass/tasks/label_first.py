@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ def open_space(name: str, overrides: Sequence[str] = (), trust: tuple[str, ...] 
     Raises:
         UserError: if there is no such run or tagger, or it reads no features.
     """
+    name = os.path.expanduser(name)
     if not Path(name).exists() and name in tagger_names():
         models = list(open_tagger(name, overrides=overrides).models)
     else:

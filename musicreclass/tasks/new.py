@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from musicreclass.config.locations import CONF, PACKAGE
 from musicreclass.errors import UserError
+from musicreclass.storage.writing import writing
 
 TEMPLATES = PACKAGE / "templates"
 GROUPS = {"dataset": "data", "model": "model", "encoder": "features"}
@@ -54,14 +57,12 @@ def write_new(what: str, name: str, kind: str | None = None, folder: Path = Path
             raise UserError(f"{folder / file}: exists; choose another name or folder", "exists", folder / file)
     values = {"NAME": name, "CLASS": class_name(name), "MODULE": module, "CONFIG": CONFIG_DIR}
     templates = TEMPLATES / (what if what == "encoder" else f"{kind}_{what}")
-    try:
+    with writing(folder, remedy="choose another folder"):
         for file, template in zip(files, ("module.py.txt", "option.yaml", "test.py.txt"), strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             text = (templates / template).read_text(encoding="utf-8")
             with (folder / file).open("x", encoding="utf-8") as stream:
                 stream.write(re.sub(rf"\b({'|'.join(values)})\b", lambda match: values[match[1]], text))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})", "unwritable", folder) from error
     return NewFiles(files, next_commands(what, name, kind, files[2]))
 
 
@@ -69,6 +70,9 @@ def check_name(what: str, name: str, module: str, folder: Path) -> None:
     """Raise a UserError for a name that cannot be that of an option and of a module, or is used."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         line = f"{name}: the name must consist of lower-case letters, digits and underscores, and start with a letter"
+        raise UserError(line, "invalid_value", "NAME", name)
+    if OverridesParser.create().parse_override(f"{GROUPS[what]}={name}").value() != name:
+        line = f"{name}: is a value in Hydra's grammar, and no name of an option; choose another name"
         raise UserError(line, "invalid_value", "NAME", name)
     if (CONF / GROUPS[what] / f"{name}.yaml").is_file():
         raise UserError(f"{name}: musicreclass has {GROUPS[what]}={name}; choose another name", "exists", "NAME", name)

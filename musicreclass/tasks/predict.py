@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from musicreclass.data.audio.discs import SUFFIX, Discs, DiscTrack
-from musicreclass.data.audio.search import SUFFIXES, Skipped, walk
+from musicreclass.data.audio.search import Skipped, walk
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.data.parallel import show_progress
 from musicreclass.errors import DataError, Stopped
 from musicreclass.evaluation.predictions import PREFIX

@@ -21,6 +21,7 @@ from musicreclass.features.opening import source_class
 from musicreclass.models.encoder import Encoder
 from musicreclass.plurals import counted
 from musicreclass.storage.atomic import replacing
+from musicreclass.storage.writing import writing
 from musicreclass.tasks.find_or_train import check_files
 from musicreclass.tasks.machine import for_one_process, use_machine
 from musicreclass.tasks.open_data import create, open_data
@@ -115,9 +116,10 @@ def write_table(data: TrackData, path: Path) -> None:
     columns = data.tracks.rename(columns={"target": "label"}).assign(pretraining_overlap=overlap)[list(HEADER)]
     features = pd.DataFrame(data.x, columns=data.columns).groupby(data.row_track).mean()
     table = pd.concat([columns.reset_index(drop=True), features], axis=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as scratch:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table.to_parquet(scratch, index=False)
-        else:
-            table.to_csv(scratch, index=False, float_format="%.9g")  # float32 exactly
+    with writing(path, remedy="choose another table=FILE"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as scratch:
+            if path.suffix.lower() in (".parquet", ".pq"):
+                table.to_parquet(scratch, index=False)
+            else:
+                table.to_csv(scratch, index=False, float_format="%.9g")  # float32 exactly

@@ -35,7 +35,24 @@ def as_paths(value: Any, name: str) -> list[Path]:
         if not isinstance(item, (str, os.PathLike)) or not str(item) or "\0" in str(item):
             line = f"{name}={item!r:.100}: must be a path, or several"
             raise UserError(line, "invalid_value", name, repr(item)[:100])
-    return [Path(item).expanduser() for item in items]
+    return [Path(os.path.expanduser(item)) for item in items]
+
+
+def as_path(value: Any, name: str) -> Path:
+    """One path; see `as_paths`.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        line = f"{name}={value!r:.100}: must be a path"
+        raise UserError(line, "invalid_value", name, repr(value)[:100])
+    return as_paths(value, name)[0]
+
+
+def as_path_or_none(value: Any, name: str) -> Path | None:
+    """As `as_path`; None stays None."""
+    return None if value is None else as_path(value, name)
 
 
 def check_flags(overrides: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from musicreclass.prediction.formats import FORMATS, WRITERS
 from musicreclass.prediction.output import check_suffix, read_rows, read_table
 from musicreclass.storage.atomic import replacing, write_text
 from musicreclass.storage.file_parts import file_of
+from musicreclass.storage.writing import writing
 
 
 def review(table: Path, output: Path, suggestions: Suggestions | None = None) -> int:
@@ -49,14 +50,15 @@ def review(table: Path, output: Path, suggestions: Suggestions | None = None) ->
 
         space = open_space(suggestions.space, suggestions.overrides, suggestions.trust)
         rows = suggest(rows, suggestions.count, space, suggestions.seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
     if is_page and rows and not any(os.path.lexists(file_of(Path(row["path"]))) for row in rows):
         notices.warning("%s: none of its recordings exists on this machine; the page cannot play them", table)
-    if is_page:
-        write_text(output, render_review(rows, table, output, checked), durable=True)
-    else:
-        with replacing(output, durable=True) as scratch:
-            WRITERS[output.suffix.lower()](scratch, rows)
+    with writing(output, "--output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if is_page:
+            write_text(output, render_review(rows, table, output, checked), durable=True)
+        else:
+            with replacing(output, durable=True) as scratch:
+                WRITERS[output.suffix.lower()](scratch, rows)
     return len(rows)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
 
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.features.fma518.columns import COLUMNS
 from musicreclass.runs.model_input import labels_recordings
 from tests.conftest import make_frame, only_run, with_splits
@@ -106,3 +108,27 @@ def test_an_unreadable_folder_is_no_error(run, here):
     (here / "outputs").write_text("no folder")
     (here / "a.csv").write_bytes(b"\xff\xfe\x00label")
     assert run().code == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "outputs/r/status.json", "outputs/r/identity.json", "outputs/r/model/meta.json"]
+)
+@pytest.mark.parametrize("content", [None, "[" * 100_000, "\xff", ""])
+def test_pipes_and_damaged_files_are_no_reason_to_wait_or_fail(run, here, name, content):
+    add_run(here / "outputs" / "r", "done")
+    (here / name).parent.mkdir(exist_ok=True)
+    (here / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(here / name)
+    else:
+        (here / name).write_text(content, encoding="latin-1")
+    result = run()
+    assert (result.code, result.err) == (0, "")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_library_is_recognised_by_all_suffixes_that_can_be_read(run, here, suffix):
+    for genre in ("rock", "jazz"):
+        (here / "Music" / genre).mkdir(parents=True)
+        (here / "Music" / genre / f"a{suffix.upper()}").touch()
+    assert any("data.root=Music" in line for line in commands(run().out))

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
+import musicreclass as mrc
+from musicreclass.errors import RunError, UserError
+from musicreclass.storage.writing import writing
+from tests.legacy import mlp_content, save
 from tests.run_factory import make_run
 from tests.tasks.test_review import write_table
 
@@ -58,3 +65,45 @@ def test_ensemble_names_its_folder(run, here):
     result = run("ensemble", *runs, "--output", "combined")
     assert result.code == 0, result.err
     assert any(line.split()[-1] == "combined" for line in result.out.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("command", ["review", "compare", "cite", "prepare", "analyze", "new", "import"])
+def test_a_file_that_cannot_be_written_is_named_with_the_remedy(run, here, table, command):
+    """And neither a scratch file nor the system's call."""
+    (here / "file").touch()
+    data = ["data=table", f"data.path={table}", "data.split_column=split"]
+    if command in ("compare", "cite"):
+        make_run(here / "outputs", "a")
+    arguments = {
+        "review": lambda: [write_table(here), "--output", "file/x.html"],
+        "compare": lambda: ["outputs", "--output", "file/x.csv"],
+        "cite": lambda: ["outputs", "--output", "file/x.bib"],
+        "prepare": lambda: [*data, "table=file/x.csv"],
+        "analyze": lambda: [*data, "output=file/x"],
+        "new": lambda: ["model", "tiny", "--to", "file/x"],
+        "import": lambda: [save(here / "mlp.pth", mlp_content()[1]), "--output", "file/x"],
+    }[command]()
+    result = run(command, *arguments)
+    assert (result.code, len(result.lines)) == (2, 1), result.err
+    (problem,) = result.problems
+    assert problem.kind == "unwritable"
+    assert "file/x" in result.lines[0]
+    assert "choose another" in result.lines[0]
+    assert ".part" not in result.err
+
+
+def test_python_names_the_file_too(here):
+    (here / "file").touch()
+    with pytest.raises(UserError) as caught:
+        mrc.review(write_table(here), "file/x.html")
+    assert (caught.value.kind, caught.value.problems[0].value) == ("unwritable", "file/x.html")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, "no_space"), (errno.EDQUOT, "no_space"), (errno.EROFS, "unwritable")]
+)
+def test_the_remedy_fits_the_fault(here, number, kind):
+    with pytest.raises(RunError) as caught, writing(here / "x", error=RunError):
+        raise OSError(number, os.strerror(number), "scratch")
+    assert (caught.value.kind, caught.value.key) == (kind, str(here / "x"))
+    assert "scratch" not in str(caught.value)

@@ -93,3 +93,10 @@ def test_output_that_cannot_be_written_is_one_line(command, finished_run, table,
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert command != "train" or Run.open(here / "r").state == "done"
+
+
+@pytest.mark.parametrize("task", ["train", "predict", "organize", "cache"])
+def test_help_that_cannot_be_printed_is_one_line(task, here):
+    result = shell(f"musicreclass {task} --help >/dev/full", here)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert shell(f"musicreclass {task} --help", here).returncode == 0

@@ -238,3 +238,9 @@ def test_the_page_size_is_that_of_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 65536}.__getitem__)
     root = fake(tmp_path, {"proc/self/statm": "900 160 30 1 0 100 0\n"})
     assert HostSensors(tmp_path, root).read()["process_mib"] == 10.0
+
+
+@pytest.mark.parametrize("interval", ["nan", "inf", "0", "-1", "1e9"])
+def test_an_invalid_interval_is_named(run, interval):
+    result = run("monitor", "--once", f"--interval={interval}")
+    assert (result.code, result.problems[0].kind, result.problems[0].key) == (2, "invalid_value", "--interval")

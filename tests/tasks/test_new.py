@@ -58,6 +58,11 @@ def test_every_template_has_its_three_files():
         (("dataset", "Moods"), "invalid_value", "NAME"),
         (("dataset", "../moods"), "invalid_value", "NAME"),
         (("model", "class"), "invalid_value", "NAME"),
+        *(
+            ((what, name), "invalid_value", "NAME")
+            for what in ("dataset", "model", "encoder")
+            for name in ("null", "true", "false", "nan", "inf")
+        ),
         (("model", "mlp"), "exists", "NAME"),
         (("encoder", "loudness", "--kind", "table"), "invalid_value", "--kind"),
         (("song", "moods"), "invalid_arguments", "new"),

@@ -39,8 +39,6 @@ from musicreclass.data.audio.header import (
 from musicreclass.storage.file_parts import file_of
 
 VERSION = 1  # of the samples produced; part of the key of everything stored from them
-DECODED = (".wav", ".au", ".aif", ".aiff", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".wave", ".aifc", ".caf", ".w64", ".rf64",
-           ".snd", ".voc")  # fmt: skip
 BLOCK_SECONDS = 10
 BLOCKS_PER_STRETCH = 3
 MARGIN = 0.1  # minimum seconds on both sides of a block; longer than the resampler's filter

@@ -18,8 +18,8 @@ from musicreclass.data.audio.cue import (
     decode_sheet,
     parse_sheet,
 )
-from musicreclass.data.audio.ffmpeg import CONVERTED
 from musicreclass.data.audio.header import BadAudioError
+from musicreclass.data.audio.suffixes import CONVERTED
 from musicreclass.plurals import counted
 from musicreclass.storage.file_parts import part_path
 from musicreclass.storage.regular import read_regular

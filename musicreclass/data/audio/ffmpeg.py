@@ -25,11 +25,10 @@ from musicreclass.data.audio.header import (
     size_and_times,
     tolerated_loss,
 )
+from musicreclass.data.audio.suffixes import CONVERTED
 from musicreclass.errors import DataError
 from musicreclass.storage.file_parts import file_of
 
-# by suffix; converted completely at every read, so best cached
-CONVERTED = (".m4a", ".aac", ".mp4", ".wma", ".m4b", ".3gp", ".mka", ".webm", ".wv", ".ape")
 # no playlists, which name other files
 CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,loas,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav,wv"
 OPTIONS = ("-hide_banner", "-nostats", "-nostdin", "-format_whitelist", CONTAINERS)

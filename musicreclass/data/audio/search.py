@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from musicreclass.data.audio.decoding import DECODED
-from musicreclass.data.audio.ffmpeg import CONVERTED
+from musicreclass.data.audio.suffixes import SUFFIXES
 
-SUFFIXES = (*DECODED, *CONVERTED)
 COMPANIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".nfo", ".cue", ".log", ".m3u", ".m3u8", ".pls", ".pdf", ".db", ".ini",
               ".lrc", ".md", ".json", ".csv", ".xml", ".html", ".sfv", ".md5", ".url")  # fmt: skip  # of recordings; not counted
 SHOWN = 6  # suffixes that messages name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from musicreclass.data.audio.search import SUFFIXES
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.data.corrections import read_corrections
 from musicreclass.data.recording_files import Recordings
 from musicreclass.data.recordings import AudioData

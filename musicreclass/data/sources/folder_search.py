@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from musicreclass.data.audio.discs import Discs
-from musicreclass.data.audio.search import SUFFIXES, Skipped, is_utf8, walk
+from musicreclass.data.audio.search import Skipped, is_utf8, walk
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.data.sources.folder_layout import GenreFolder, genre_folders, is_fma_folder, subfolders
 from musicreclass.data.tracks import some
 from musicreclass.plurals import counted

@@ -10,7 +10,7 @@ import pandas as pd
 
 from musicreclass.data.audio.content import substitute
 from musicreclass.data.audio.header import REMEDIES
-from musicreclass.data.audio.search import SUFFIXES
+from musicreclass.data.audio.suffixes import SUFFIXES
 from musicreclass.errors import DataError
 from musicreclass.plurals import counted
 
