@@ -61,7 +61,7 @@ def corrected_interval(
         clusters: that were resampled.
     """
     error, minority = jackknife.standard_error(metric), jackknife.minority_count(metric, score)
-    if are_too_few(replicates, minority, clusters):
+    if are_too_few(replicates, clusters):
         interval = binomial_interval(score, error, clusters)
     else:
         interval = widened_interval(score, replicates, error, clusters)
@@ -79,7 +79,7 @@ def difference_interval(
         metric, clusters: as in `corrected_interval`.
     """
     error, minority = jackknife.standard_error(metric), jackknife.minority_count(metric, difference)
-    if are_too_few(replicates, minority, clusters):
+    if are_too_few(replicates, clusters):
         half_width = t_quantile(clusters.df) * error
         interval = (difference - half_width, difference + half_width)
     else:
@@ -87,10 +87,9 @@ def difference_interval(
     return with_unseen_clusters(interval, difference, -1.0, minority, clusters)
 
 
-def are_too_few(replicates: np.ndarray, minority: int, clusters: Clusters) -> bool:
-    """Whether replicates have too few distinct scores, or too few clusters that differ, for percentiles."""
-    few_clusters = clusters.count <= MAX_FEW_CLUSTERS or minority < MIN_MINORITY
-    return few_clusters or len(np.unique(replicates.round(9))) < MIN_DISTINCT
+def are_too_few(replicates: np.ndarray, clusters: Clusters) -> bool:
+    """Whether replicates have too few distinct scores for percentiles."""
+    return len(np.unique(replicates.round(9))) < MIN_DISTINCT or clusters.count <= MAX_FEW_CLUSTERS
 
 
 def with_unseen_clusters(

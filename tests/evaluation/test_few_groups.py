@@ -22,7 +22,7 @@ SIZES: dict[str, Callable[[int], np.ndarray]] = {
 }
 RATES = (0.6, 0.9, 0.95, 0.98)  # of correct tracks
 CORRELATIONS = (0.05, 0.3, 0.6)  # of the tracks of a group
-TRIALS = 400
+TRIALS = 200
 
 
 def right_by_track(rng: np.random.Generator, sizes: np.ndarray, rate: float, correlation: float) -> np.ndarray:
