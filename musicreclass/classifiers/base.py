@@ -88,7 +88,7 @@ class Classifier(ABC):
             raise DataError(f"x has shape {array.shape}; needs {needed}", "wrong_shape", "x", array.shape)
         if is_table:
             for line in check_ranges(self.card.ranges, array, self.card.columns):
-                notices.warning("musicreclass: %s", line)
+                notices.warning("%s", line)
         return array
 
     def describe(self, x: np.ndarray) -> np.ndarray:

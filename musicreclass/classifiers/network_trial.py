@@ -112,7 +112,7 @@ def _check_logits(logits: Any, rows: int, card: ModelCard) -> None:
         message = f"model: the network returns shape {tuple(logits.shape)}"
     else:
         if rows and (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(rows), atol=1e-4):
-            notices.warning("musicreclass: model: %s seems to return probabilities; it must return logits", card.target)
+            notices.warning("model: %s seems to return probabilities; it must return logits", card.target)
         return
     message += f"; expected {expected}: one logit for each class"
     raise rejected(message, "wrong_output", "model", card.target)

@@ -47,8 +47,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "runs",
         nargs="+",
-        metavar="RUN|OVERRIDE",
-        help="run folders; other data: data.path=FILE, data=NAME data.root=DIR; or paths.cache=DIR",
+        metavar="RUN",
+        help="run folders; and overrides, as data.path=FILE or data=NAME data.root=DIR for other data, or paths.cache=DIR",
     )
     parser.add_argument("--split", default="test", choices=("train", "valid", "test", "all"), help="default: test")
     parser.add_argument("--config-dir", metavar="DIR", help="your own configuration folder")

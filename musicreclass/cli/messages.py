@@ -18,7 +18,7 @@ class NoticeHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
-        say(record.getMessage(), error=True)
+        say(f"musicreclass: {record.getMessage()}", error=True)
 
 
 def show_notices() -> None:

@@ -171,7 +171,7 @@ class Tracker:
             log.warning("logger=%s failed", self.name, exc_info=True)
             if not self.warned:
                 notices.warning(
-                    "musicreclass: logger=%s: %s; the run continues, and logging is tried again at its end",
+                    "logger=%s: %s; the run continues, and logging is tried again at its end",
                     self.name,
                     brief(error),
                 )

@@ -135,6 +135,20 @@ class RunFiles:
         """`running`, `interrupted`, `done`, `failed`, `pruned` (stopped by a search), or `absent`."""
         return str(self.status.get("state", "absent"))
 
+    def require_done(self, purpose: str) -> None:
+        """Make sure that the run is finished.
+
+        Args:
+            purpose: what only finished runs can be, as `exported`.
+
+        Raises:
+            RunError: if it is not.
+        """
+        if self.state != "done":
+            state = {"failed": "failed", "pruned": "was pruned"}.get(self.state, f"is {self.state}")
+            line = f"{self.folder}: the run {state}; only finished runs can be {purpose}: repeat the command that trains it"
+            raise RunError(line, "unfinished_run", self.folder, self.state)
+
     @property
     def metrics(self) -> dict[str, Any]:
         """The scores by split, the classes and the protocol."""

@@ -263,9 +263,7 @@ def copy_members(plan: Plan) -> None:
         for k, member in enumerate(plan.members):
             copy_member(member.run.folder, scratch / str(k))
             if not (scratch / str(k) / "model").is_dir():
-                notices.warning(
-                    "musicreclass: %s: has no model; the ensemble cannot label other tracks", member.run.folder
-                )
+                notices.warning("%s: has no model; the ensemble cannot label other tracks", member.run.folder)
             if read_member(scratch / str(k)).content != member.content:
                 message = f"{member.run.folder}: was trained or scored again meanwhile; start again"
                 raise RunError(message, "run_changed", member.run.folder)

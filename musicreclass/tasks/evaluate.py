@@ -65,19 +65,11 @@ def evaluate(
         DataError: if the data does not exist, or does not fit the model.
     """
     run = Run.open(folder)
-    if run.state != "done":
-        state = "failed" if run.state == "failed" else f"is {run.state}"
-        raise RunError(f"{folder}: the run {state}; only finished runs can be scored", "unfinished_run", folder)
+    run.require_done("scored")
     if not overrides and split in run.metrics:
         return Scored(run, split, already=True)
     if run.combination is not None:
-        log_folder = outputs or folder.parent
-        with run.claimed():
-            if not overrides and split in run.metrics:  # scored by another process meanwhile
-                return Scored(run, split, already=True)
-            members = [evaluate(m.folder, split, overrides, config_dir, trust, log_folder) for m in run.members]
-            name, is_score = score_ensemble(run, split, [(scored.run, scored.name) for scored in members], log_folder)
-        return Scored(run, name, is_score=is_score)
+        return evaluate_ensemble(run, split, overrides, config_dir, trust, outputs or folder.parent)
     if run.is_imported and not any(text.split("=")[0] in DATA_KEYS for text in overrides or []):
         line = f"{folder}: imported weights have no data of their own; name yours: data.root=DIR with a folder for each genre"
         raise RunError(line, "no_data", folder)
@@ -97,9 +89,7 @@ def evaluate(
         classifier = run.classifier(trust)
         check_classes(classifier, data)
         if run.is_stale:
-            notices.warning(
-                "musicreclass: %s: the code has changed since this run; it is scored by the new code", folder
-            )
+            notices.warning("%s: the code has changed since this run; it is scored by the new code", folder)
         if data.fingerprint() == identity.fingerprint and split != "all":
             score_split(run, classifier, data, split, outputs)
             write_model_card(run)
@@ -107,6 +97,23 @@ def evaluate(
         if is_placeholder(data, split):
             return Scored(run, predict_only(run, classifier, data, split), is_score=False)
         return Scored(run, score_elsewhere(run, classifier, data, split, settings.choices, outputs))
+
+
+def evaluate_ensemble(
+    run: Run,
+    split: str,
+    overrides: list[str] | None,
+    config_dir: str | None,
+    trust: tuple[str, ...],
+    outputs: Path,
+) -> Scored:
+    """Score an ensemble by the predictions of its members; see `evaluate`."""
+    with run.claimed():
+        if not overrides and split in run.metrics:  # scored by another process meanwhile
+            return Scored(run, split, already=True)
+        members = [evaluate(m.folder, split, overrides, config_dir, trust, outputs) for m in run.members]
+        name, is_score = score_ensemble(run, split, [(scored.run, scored.name) for scored in members], outputs)
+    return Scored(run, name, is_score=is_score)
 
 
 def check_classes(classifier: Classifier, data: TrackData) -> None:

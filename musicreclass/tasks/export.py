@@ -62,10 +62,7 @@ def export(folder: Path, output: Path | None = None, force: bool = False, trust:
             than `TOLERANCE`, or the file cannot be written.
     """
     run = Run.open(folder)
-    if run.state != "done":
-        raise RunError(
-            f"{folder}: the run is {run.state}; only finished runs can be exported", "unfinished_run", folder
-        )
+    run.require_done("exported")
     if members := sorted(path for path in (folder / "members").glob("*") if path.is_dir()):
         line = (
             f"{folder}: an ensemble of {counted(len(members), 'model')}; export each: musicreclass export {members[0]}"

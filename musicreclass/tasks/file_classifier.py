@@ -98,11 +98,7 @@ def open_models(run: Run, trust: tuple[str, ...], overrides: list[str]) -> list[
         RunError: if the run is not finished, or cannot label recordings.
         WeightsError: if the weights of an encoder are missing or have changed.
     """
-    if run.state != "done":
-        state = "failed" if run.state == "failed" else f"is {run.state}"
-        raise RunError(
-            f"{run.folder}: the run {state}; only finished runs label recordings", "unfinished_run", run.folder
-        )
+    run.require_done("used to label recordings")
     if run.members:
         return [model for member in run.members for model in open_models(member, trust, overrides)]
     settings = settings_to_score(run, overrides, None)

@@ -50,9 +50,7 @@ def find_or_train(settings: TrainSettings, on_epoch: LogEpoch | None = None) -> 
 
         result = train(settings, on_epoch)
     if result.trained_before and result.run.is_stale and not is_worker_rank(settings.hardware):
-        notices.warning(
-            "musicreclass: %s: the code has changed since this run; force=true trains it again", result.run.folder
-        )
+        notices.warning("%s: the code has changed since this run; force=true trains it again", result.run.folder)
     return result
 
 

@@ -107,9 +107,7 @@ def suggest(rows: list[Row], count: int, space: Space, seed: int = 0) -> list[Ro
         raise DataError(line, "no_features", space.name)
     if not available.all():
         number = int((~available).sum())
-        notices.warning(
-            "musicreclass: %d recordings have no stored features of %s, and are left out", number, space.name
-        )
+        notices.warning("%d recordings have no stored features of %s, and are left out", number, space.name)
     present = [row for row, is_available in zip(usable, available, strict=True) if is_available]
     uncertainty = np.array([1 - row["confidence"] + (row["genre"] == UNKNOWN) for row in present])
     labelled = np.array([row.get("checked") == "yes" for row in present])

@@ -66,4 +66,4 @@ def check_launcher(profile: Profile) -> None:
 def warn(lines: list[str] | tuple[str, ...]) -> None:
     """Show warnings to the user."""
     for line in lines:
-        notices.warning("musicreclass: %s", line)
+        notices.warning("%s", line)

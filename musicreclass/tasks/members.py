@@ -121,11 +121,7 @@ def read_member(folder: Path) -> Member:
         RunError: if it is not finished, was not scored on validation, is an ensemble, or has damaged files.
     """
     run = Run.open(folder)
-    if run.state != "done":
-        message = (
-            f"{folder}: the run is {run.state}; only finished runs can be combined: repeat the command that trains it"
-        )
-        raise RunError(message, "unfinished_run", folder, run.state)
+    run.require_done("combined")
     for _ in member_files(folder):  # refuses links
         pass
     if run.combination is not None:

@@ -175,7 +175,7 @@ def test_a_locked_run_is_waited_for(tmp_path, capsys):
     with Run(tmp_path / "r").claimed():
         assert not timer.is_alive()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{tmp_path / 'r'}: ")
+    assert line.startswith(f"musicreclass: {tmp_path / 'r'}: ")
     assert f"process {os.getpid()} on {socket.gethostname()}" in line
 
 
