@@ -76,7 +76,7 @@ def test_without_errors_a_large_group_counts_as_few_equal_ones():
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("groups", GROUP_COUNTS)
 def test_intervals_of_few_groups_cover_the_accuracy(few_replicates, groups, sizes):
-    """At least 90.5 %: the documented 92 %, with a standard error of 1.4 points."""
+    """At least 88 %: 92 % where the accuracy is 90 %, as documented, with two standard errors of 1.9 points; 95 % elsewhere."""
     sizes = SIZES[sizes](groups)
     coverage = {}
     for rate in RATES:
@@ -87,7 +87,7 @@ def test_intervals_of_few_groups_cover_the_accuracy(few_replicates, groups, size
             ]
             coverage[rate, correlation] = 100 * np.mean([low <= rate <= high for low, high in intervals])
     print(groups, sizes, coverage)
-    assert min(coverage.values()) >= 90.5, coverage
+    assert min(coverage.values()) >= 88, coverage
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_one_more_error_narrows_no_interval_dramatically(few_replicates, groups,
                 right[track] = False
             ratios.append(np.divide(widths[1:], widths[:-1]).min())
     print(groups, sizes, min(ratios))
-    assert min(ratios) > 0.45
+    assert min(ratios) > 0.4
 
 
 # Differences of single runs.
@@ -136,7 +136,7 @@ def test_constant_differences_have_an_interval(first_wrong, second_wrong, groups
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("groups", GROUP_COUNTS)
 def test_intervals_of_differences_of_few_groups_cover_the_difference(few_replicates, groups, sizes):
-    """At least 90.5 %: 93 %, with a standard error of 1.4 points. The t interval alone covers 65 % of 6 groups."""
+    """At least 88 %: 93 %, with two standard errors of 2.6 points. The t interval alone covers 65 % with 6 groups."""
     sizes = SIZES[sizes](groups)
     coverage = {}
     for rates in ((0.6, 0.6), (0.9, 0.8), (0.98, 0.95)):
@@ -148,7 +148,7 @@ def test_intervals_of_differences_of_few_groups_cover_the_difference(few_replica
                 covered += pair.low <= rates[0] - rates[1] <= pair.high
             coverage[rates, correlation] = 100 * covered / (TRIALS // 2)
     print(groups, sizes, coverage)
-    assert min(coverage.values()) >= 90.5, coverage
+    assert min(coverage.values()) >= 88, coverage
 
 
 # Differences of several seeds.
@@ -224,7 +224,7 @@ def test_one_more_error_raises_no_bound_by_much():
 @pytest.mark.parametrize("sizes", ["equal", "unequal", "40 tracks"])
 @pytest.mark.parametrize("groups", [*GROUP_COUNTS, 60])
 def test_bounds_exceed_the_precision_in_10_percent(groups, sizes):
-    """10 % with three standard errors of 1.5 points; before, up to 30 %."""
+    """10 % with two standard errors of 2.1 points; before, up to 30 %."""
     sizes = np.full(groups, 40) if sizes == "40 tracks" else SIZES[sizes](groups)
     group = np.repeat(np.arange(groups), sizes)
     exceeded = {}
