@@ -93,7 +93,7 @@ def test_analyses_are_joined_by_name_and_stored(root, here, monkeypatch):
     assert np.isnan(missing[[COLUMNS.index("key"), COLUMNS.index("tempo")]]).all()
     notes = "\n".join(data.notes)
     for line in (
-        "1 XML files have no annotation",
+        "1 XML file has no annotation",
         "7 columns are constant (end_of_fade_in",
         "2 columns are missing for some",
     ):

@@ -267,7 +267,7 @@ def test_real_features(run, here, real_data, model, min_accuracy):
     assert finished.metrics["test"]["accuracy"] >= min_accuracy
     assert finished.metrics["protocol"]["leaky"] == "unknown"
     (why,) = finished.metrics["protocol"]["why"]
-    assert "1990" in why
+    assert "1,990" in why
     assert finished.provenance["dropped"]["without a single finite feature"] == 10
 
 
