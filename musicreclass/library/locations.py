@@ -16,9 +16,8 @@ from musicreclass.prediction.formats import VERSION
 from musicreclass.storage.file_parts import file_of
 from musicreclass.storage.versions import FileVersion
 
-Label = tuple[
-    int | None, int
-]  # of a recording when it was labelled: size in bytes, if known, and modification time in ms
+# Of a recording when it was labelled: size in bytes, if known, and modification time in ms
+Label = tuple[int | None, int]
 MIN_ZEROS = 4  # at the end of a time that a spreadsheet may have rounded
 
 
