@@ -7,58 +7,25 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import InstantiationException
-from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 SEARCH_SWEEPER = "musicreclass.sweep.sweeper.TpeSweeper"  # the `_target_` of conf/hydra/sweeper/tpe.yaml
 IS_1_3 = hydra.__version__.startswith("1.3.")
-
-
-@lru_cache(maxsize=512)
-def parse_yaml(text: str) -> DictConfig | ListConfig:
-    """The configuration in the text of a YAML file. A command composes several times from the same files; callers must copy it.
-
-    Raises:
-        Exception: of any kind, without the name of the file.
-    """
-    return OmegaConf.load(StringIO(text))
-
-
-class Files(FileConfigSource):
-    """Hydra's source of configuration files; a file is read each time, but its text is parsed once."""
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """The configuration in a file.
-
-        Raises:
-            Exception: of any kind, with the name of the file.
-        """
-        path = Path(self.path, self._normalize_file_name(config_path))
-        try:
-            text = path.read_text(encoding="utf-8")
-            config, header = deepcopy(parse_yaml(text)), self._get_header_dict(text[:512])
-        except Exception:
-            return super().load_config(config_path)  # its error names the file
-        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
 
 
 def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImpl:
@@ -69,17 +36,10 @@ def config_loader(conf: Path, preferred: Sequence[Path] = ()) -> ConfigLoaderImp
         preferred: folders that are searched before it, the last one first.
     """
     setup_globals()
-    use_parsed_files()
     path = create_config_search_path(str(conf))
     for root in preferred:
         path.prepend("command-line", f"file://{root}", anchor=SearchPathQuery(provider="schema"))
     return ConfigLoaderImpl(config_search_path=path)
-
-
-def use_parsed_files() -> None:
-    """Let Hydra read its files through `Files`."""
-    Plugins.instance()  # registers Hydra's own sources
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = Files
 
 
 def compose_job(loader: ConfigLoaderImpl, task: str, overrides: list[str]) -> DictConfig:

@@ -61,6 +61,14 @@ def launcher_case(name: str, module: str, reason: str, *overrides: str) -> Any:
     return pytest.param([f"hydra/launcher={name}", *overrides], id=name, marks=missing)
 
 
+@pytest.mark.skipif(not plugins.is_installed("hydra_plugins.hydra_joblib_launcher"), reason="in the dev extra")
+def test_two_jobs_in_parallel(table, here):
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    result = sweep(*table_overrides(table), "model=logreg", "seed=1,2", "logger=none", *launcher)
+    assert result.returncode == 0, result.stderr
+    assert jobs_of(here).state.tolist() == ["done"] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [
     launcher_case("joblib", "hydra_joblib_launcher", "in the dev extra", "hydra.launcher.n_jobs=2"),
