@@ -52,7 +52,8 @@ def check_one_failed_of_three(result: subprocess.CompletedProcess[str], folder: 
     assert "\njob 1 failed: FloatingPointError" in summary
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("musicreclass: ")]
     assert line.startswith("musicreclass: job 1 failed: FloatingPointError: ")
-    assert Run.open(folder / jobs.run[0]).provenance["hardware"]["threads"] == 1
+    (sweep_folder,) = (folder / "outputs" / "sweeps").iterdir()
+    assert Run.open(sweep_folder / jobs.run[0]).provenance["hardware"]["threads"] == 1
 
 
 def launcher_case(name: str, module: str, reason: str, *overrides: str) -> Any:
