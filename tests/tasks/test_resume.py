@@ -195,8 +195,10 @@ def check_recovery(how: str, model: str, every: int, table: Path, here: Path) ->
             assert point["first"] == 9, point
         else:
             assert point["first"] in (0, 2), point  # 0: the file is optional, as a digest in the cache
-            assert all(point["run"] in line or "cache" in line for line in point["errors"]), point
-            assert bool(point["first"]) == bool(point["errors"]), point
+            # A score that the log of scores cannot take is a notice, not an error of the run.
+            errors = [line for line in point["errors"] if "scores.jsonl" not in line]
+            assert all(point["run"] in line or "cache" in line for line in errors), point
+            assert bool(point["first"]) == bool(errors), point
             assert not any("Traceback" in line or "Logging error" in line for line in point["errors"]), point
         again = pd.read_parquet(here / point["run"] / "predictions" / "valid.parquet")
         pd.testing.assert_frame_equal(again, expected, check_exact=True)
