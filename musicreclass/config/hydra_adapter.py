@@ -13,7 +13,6 @@ from typing import Any
 import hydra.utils
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -92,15 +91,9 @@ def run_job(conf: Path, task: str, args: argparse.Namespace, job: Callable[[Dict
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors reach the caller unchanged
     if IS_1_3:  # later versions have a single set of defaults, and deprecate the call
         version.setbase("1.3")
-        # it would compose once more to read hydra.mode, which the check of a command line rejects
-        Hydra.get_mode = no_mode  # type: ignore[method-assign, assignment]
     if not args.info:
         logging.getLogger("hydra").setLevel(logging.CRITICAL)  # the caller reports what Hydra would log
     _run_hydra(args, get_args_parser(), job, config_path=str(conf), config_name=task)
-
-
-def no_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> None:
-    """The mode of a configuration that sets none: the flags decide."""
 
 
 def register_sweeper(sweeper: type[Sweeper]) -> None:
