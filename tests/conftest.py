@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 import musicreclass
 from musicreclass.cli import main as cli
 from musicreclass.cli.messages import report_error
+from musicreclass.cli.options import Options
 from musicreclass.config.check import train_settings
 from musicreclass.config.settings.tasks import TrainSettings
 from musicreclass.errors import Problem, UserError
@@ -310,3 +311,23 @@ def clip_run(shared_clip_run: Path, library: Path, here: Path) -> Path:
     config = here / "r" / "config.yaml"
     config.write_text(config.read_text().replace(str(shared_clip_run.parent), str(here)))
     return here / "r"
+
+
+@pytest.fixture
+def parser_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Options]:
+    """The parser of a task, before it parses."""
+
+    def find(task: str) -> Options:
+        parsers: list[Options] = []
+
+        def stop(parser: Options, *_: Any) -> None:
+            parsers.append(parser)
+            raise SystemExit
+
+        for name in ("parse_args", "parse_intermixed_args"):
+            monkeypatch.setattr(Options, name, stop)
+        with pytest.raises(SystemExit):
+            cli.main([task, "x"])
+        return parsers[0]
+
+    return find

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 
 import musicreclass as mrc
-from musicreclass.cli import main as cli
-from musicreclass.cli.options import Options
 from musicreclass.errors import ConfigError, DataError, RunError, UserError
 from tests.conftest import only_run, table_overrides
 
@@ -68,19 +66,9 @@ def test_python_and_the_command_line_find_the_same_run(run, here, table):
         ("import", mrc.import_weights, set()),
     ],
 )
-def test_functions_take_the_options_of_the_command_line(task, function, other, monkeypatch):
+def test_functions_take_the_options_of_the_command_line(task, function, other, parser_of):
     """Where Python has another name, it is `calibrated`, for the opposite of --uncalibrated."""
-    parsers = []
-
-    def stop(parser, *_):
-        parsers.append(parser)
-        raise SystemExit
-
-    for name in ("parse_args", "parse_intermixed_args"):
-        monkeypatch.setattr(Options, name, stop)
-    with pytest.raises(SystemExit):
-        cli.main([task, "x"])
-    options = {action.dest.replace("uncalibrated", "calibrated") for action in parsers[0]._actions} - {"help"}
+    options = {action.dest.replace("uncalibrated", "calibrated") for action in parser_of(task)._actions} - {"help"}
     assert options - other <= set(inspect.signature(function).parameters)
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 import musicreclass as mrc
-from musicreclass.cli import main as cli
-from musicreclass.cli.options import Options
 from musicreclass.errors import UserError
 from tests.run_factory import make_run
 from tests.tasks.test_review import write_table
@@ -27,18 +25,8 @@ def home(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_options_that_are_paths_are_expanded(task, home, monkeypatch):
-    parsers = []
-
-    def stop(parser, *_):
-        parsers.append(parser)
-        raise SystemExit
-
-    for name in ("parse_args", "parse_intermixed_args"):
-        monkeypatch.setattr(Options, name, stop)
-    with pytest.raises(SystemExit):
-        cli.main([task, "x"])
-    types = [action.type for action in parsers[0]._actions if action.type not in (None, int, float)]
+def test_options_that_are_paths_are_expanded(task, home, parser_of):
+    types = [action.type for action in parser_of(task)._actions if action.type not in (None, int, float)]
     paths = [kind for kind in types if isinstance(kind("7"), Path)]
     assert [kind("~/7") for kind in paths] == [home / "7"] * len(paths)
     assert [kind("~no such user/7") for kind in paths] == [Path("~no such user/7")] * len(paths)
